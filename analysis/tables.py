@@ -1,0 +1,255 @@
+"""Tables of final scores, agents by tasks, that say what is missing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from analysis.scores import PROTOCOL, agent_name, final_scores, protocol_name
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+CSV_COLUMNS = (
+    "suite", "budget", "labels", "task", "agent", "variant", "n", "mean", "std", "env_steps", "action_repeat"
+)  # fmt: skip
+_MARK = "†"  # on a cell that a note speaks of
+Column = tuple[str, int]  # task, action_repeat
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One agent on one task: mean and sample standard deviation of the final return over n seeds.
+
+    env_steps: where the evaluations were made; the earliest, where seeds differ. std is NaN for one seed.
+    """
+
+    agent: str
+    variant: str
+    task: str
+    action_repeat: int
+    n: int
+    mean: float
+    std: float
+    env_steps: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Final scores of one suite, budget and set of labels.
+
+    agents: row names. columns: task and action repeat. cells: by row name and column; absent when nothing was
+    measured. means: over tasks, only for agents with a finite score on every task. notes: missing tasks and seeds,
+    failed or unfinished runs, evaluations that are not numbers.
+    """
+
+    suite: str
+    budget: str
+    labels: str
+    agents: tuple[str, ...]
+    columns: tuple[Column, ...]
+    cells: Mapping[tuple[str, Column], Cell]
+    means: Mapping[str, float]
+    notes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        return protocol_name(self.suite, self.budget, self.labels)
+
+
+def tables(
+    frame: pd.DataFrame,
+    *,
+    tasks: Mapping[str, Sequence[str]] | None = None,
+    seeds: Mapping[str, Sequence[int]] | None = None,
+    env_steps: int | None = None,
+) -> list[Table]:
+    """One table per suite, budget and labels among the rows of `results.store.read`.
+
+    tasks: what each suite has, by suite name, in the order to show; the tasks that were run if not given.
+    seeds: what each suite and budget should have, by `<suite>@<budget>`; none is missed if not given.
+    env_steps: score the last evaluation at or before it.
+    """
+    result = []
+    for key, scores in final_scores(frame, env_steps=env_steps).groupby(PROTOCOL, observed=True, sort=True):
+        suite, budget, labels = map(str, key)
+        expected = (tasks or {}).get(suite, ())
+        result.append(_table(suite, budget, labels, scores, expected, (seeds or {}).get(f"{suite}@{budget}", ())))
+    return result
+
+
+def _table(
+    suite: str, budget: str, labels: str, scores: pd.DataFrame, tasks: Sequence[str], seeds: Sequence[int]
+) -> Table:
+    cells: dict[tuple[str, Column], Cell] = {}
+    noted: dict[tuple[str, str], list[str]] = {}  # tasks by agent and what there is to say
+    agents: dict[str, None] = {}
+    for key, runs in scores.groupby(["agent", "variant", "task", "action_repeat"], observed=True, sort=True):
+        agent, variant, task, action_repeat = str(key[0]), str(key[1]), str(key[2]), int(key[3])
+        name = agent_name(agent, variant)
+        agents[name] = None
+        remarks = _remarks(runs, seeds)
+        for remark in remarks:
+            noted.setdefault((name, remark), []).append(task)
+        measured = runs[runs["evaluations"] > 0]
+        if len(measured):
+            score = measured["score"]
+            cells[name, (task, action_repeat)] = Cell(
+                agent,
+                variant,
+                task,
+                action_repeat,
+                n=len(measured),
+                mean=float(score.mean(skipna=False)),
+                std=float(score.std(skipna=False)),
+                env_steps=int(measured["env_steps"].min()),
+                notes=tuple(remarks),
+            )
+    columns = _columns(scores, tasks)
+    notes = [f"{name} on {', '.join(where)}: {remark}" for (name, remark), where in noted.items()]
+    for name in agents:
+        absent = [task for task, repeat in columns if (name, (task, repeat)) not in cells]
+        if absent:
+            notes.append(f"{name}: no score on {', '.join(absent)}")
+    return Table(suite, budget, labels, tuple(agents), columns, cells, _means(agents, columns, cells), tuple(notes))
+
+
+def _columns(scores: pd.DataFrame, tasks: Sequence[str]) -> tuple[Column, ...]:
+    """Expected tasks first, in their order; a task that was run at two action repeats has two columns."""
+    found = {(str(task), int(repeat)) for task, repeat in zip(scores["task"], scores["action_repeat"], strict=True)}
+    unseen = {(task, 0) for task in tasks if task not in {name for name, _ in found}}
+    order = {task: index for index, task in enumerate(tasks)}
+    return tuple(sorted(found | unseen, key=lambda column: (order.get(column[0], len(order)), column)))
+
+
+def _means(
+    agents: Mapping[str, None], columns: tuple[Column, ...], cells: Mapping[tuple[str, Column], Cell]
+) -> dict[str, float]:
+    means = {}
+    if len({task for task, _ in columns}) == len(columns) > 1:  # at two action repeats a task would count twice
+        for name in agents:
+            row = [cells[name, column].mean for column in columns if (name, column) in cells]
+            if len(row) == len(columns) and all(map(math.isfinite, row)):
+                means[name] = sum(row) / len(row)
+    return means
+
+
+def _remarks(runs: pd.DataFrame, seeds: Sequence[int]) -> list[str]:
+    """What a reader of this cell must know."""
+    remarks = []
+    measured = runs[runs["evaluations"] > 0]
+    missing = sorted(set(seeds) - set(runs["seed"].tolist()))
+    for chosen, remark in (
+        (missing, "not run"),
+        (_seeds(runs[runs["evaluations"] == 0]), "never evaluated"),
+        (_seeds(runs[runs["status"] == "failed"]), "failed"),
+        (_seeds(measured[measured["status"] == "unfinished"]), "unfinished"),
+        (_seeds(measured[~measured["score"].map(math.isfinite)]), "not a finite number at the last evaluation"),
+    ):
+        if chosen:
+            remarks.append(f"{'seed' if len(chosen) == 1 else 'seeds'} {', '.join(map(str, chosen))} {remark}")
+    steps = measured["env_steps"]
+    if steps.nunique() > 1:
+        remarks.append(f"seeds scored at different steps, {steps.min():,} to {steps.max():,}")
+    return remarks
+
+
+def _seeds(runs: pd.DataFrame) -> list[int]:
+    return sorted(int(seed) for seed in runs["seed"])
+
+
+def _grid(table: Table, rows: str) -> list[list[str]]:
+    """Header and rows as text, agents down the side (`rows="agents"`) or tasks."""
+    if rows not in ("agents", "tasks"):
+        raise ValueError(f"rows={rows!r}; valid: agents, tasks")
+    repeated = len({task for task, _ in table.columns}) < len(table.columns)
+    header = [f"{task} (action repeat {repeat})" if repeated and repeat else task for task, repeat in table.columns]
+    grid = [["agent", *header]]
+    for name in table.agents:
+        cells = [table.cells.get((name, column)) for column in table.columns]
+        grid.append([name, *(_cell_text(cell, _seed_count(table) is None) if cell else "–" for cell in cells)])
+    if table.means:
+        grid[0].append("mean over tasks")
+        for row in grid[1:]:
+            mark = _MARK if any(text.endswith(_MARK) for text in row) else ""
+            row.append(f"{table.means[row[0]]:.1f}{mark}" if row[0] in table.means else "–")
+    if rows == "agents":
+        return grid
+    grid[0][0] = "task"
+    return [list(column) for column in zip(*grid, strict=True)]
+
+
+def _cell_text(cell: Cell, with_n: bool) -> str:
+    """`731.2 ± 41.0 (5)`, with a mark when a note speaks of the cell."""
+    spread = "" if math.isnan(cell.std) else f" ± {cell.std:.1f}"
+    return f"{cell.mean:.1f}{spread}{f' ({cell.n})' if with_n else ''}{_MARK if cell.notes else ''}"
+
+
+def _seed_count(table: Table) -> int | None:
+    """The number of seeds when it is the same in every cell: said once, in the caption."""
+    counts = {cell.n for cell in table.cells.values()}
+    return counts.pop() if len(counts) == 1 else None
+
+
+def _caption(table: Table) -> str:
+    steps = sorted({cell.env_steps for cell in table.cells.values()})
+    where = "no evaluation yet" if not steps else f"at {steps[0]:,} environment steps"
+    if len(steps) > 1:
+        where = f"at {steps[0]:,} to {steps[-1]:,} environment steps (not all comparable)"
+    n = _seed_count(table)
+    over = "1 seed" if n == 1 else f"mean ± standard deviation over {'(n)' if n is None else n} seeds"
+    return f"Final return {where}; {over}."
+
+
+def to_markdown(tables: Sequence[Table], *, rows: str = "agents") -> str:
+    """GitHub Markdown. rows: `agents` or `tasks`."""
+    parts = []
+    for table in tables:
+        grid = [[text.replace("|", "\\|") for text in row] for row in _grid(table, rows)]
+        lines = [f"### {table.title}", "", _caption(table), ""]
+        lines += ["| " + " | ".join(grid[0]) + " |", "|---" + "|---:" * (len(grid[0]) - 1) + "|"]
+        lines += ["| " + " | ".join(row) + " |" for row in grid[1:]]
+        if table.notes:
+            lines += ["", f"{_MARK} Read with care:", "", *(f"- {note}" for note in table.notes)]
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def to_csv(tables: Sequence[Table]) -> str:
+    """One line per cell in full precision; columns `CSV_COLUMNS`. std is empty for one seed."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for table in tables:
+        for cell in table.cells.values():
+            std = "" if cell.n == 1 else repr(cell.std)
+            writer.writerow(
+                [table.suite, table.budget, table.labels, cell.task, cell.agent, cell.variant]
+                + [cell.n, repr(cell.mean), std, cell.env_steps, cell.action_repeat]
+            )
+    return text.getvalue()
+
+
+def to_terminal(tables: Sequence[Table], *, rows: str = "agents") -> Group:
+    """Something rich can print. rows: `agents` or `tasks`."""
+    from rich.console import Group
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    parts: list[RichTable | Text] = []
+    for table in tables:
+        grid = _grid(table, rows)
+        shown = RichTable(title=Text(table.title), caption=Text(_caption(table)), title_justify="left")
+        for index, name in enumerate(grid[0]):
+            shown.add_column(Text(name), justify="right" if index else "left", overflow="fold")
+        for row in grid[1:]:
+            shown.add_row(*map(Text, row))
+        parts += [shown, *(Text(f"{_MARK} {note}", style="yellow") for note in table.notes), Text("")]
+    return Group(*parts)

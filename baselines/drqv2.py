@@ -1,0 +1,187 @@
+"""DrQ-v2: DDPG with image shifts, n-step returns and a decaying exploration noise.
+
+Yarats, Fergus, Lazaric, Pinto: Mastering Visual Continuous Control, 2021 (arXiv 2107.09645, Algorithm 1).
+Settings are those of the official code (facebookresearch/drqv2, commit c0c650b). Its lengths in agent steps are given
+here in environment steps at its action repeat of 2, so that they mean the same at any action repeat.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
+from torch import nn
+
+from covr_bench.api import AgentSpec, Context, Metrics
+from covr_bench.augment import random_shift, scaled
+from covr_bench.nets import PixelEncoder, adam, linear_schedule, mlp, orthogonal_init, soft_update
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from covr_bench.replay import Replay
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Config:
+    """Official defaults: cfgs/config.yaml, cfgs/task/easy.yaml and drqv2.py of the official code."""
+
+    batch_size: PositiveInt = 256
+    lr: PositiveFloat = 1e-4  # encoder, actor and critic
+    feature_dim: PositiveInt = 50
+    hidden_dim: PositiveInt = 1024
+    critic_target_tau: float = Field(0.01, gt=0, le=1)
+    discount: float = Field(0.99, ge=0, le=1)  # per agent step
+    nstep: PositiveInt = 3
+    shift_pad: int = Field(4, ge=0)  # pixels
+    stddev_start: float = Field(1.0, ge=0)
+    stddev_end: float = Field(0.1, ge=0)
+    stddev_steps: PositiveInt = 200_000  # env steps; officially 100k agent steps ("easy")
+    stddev_clip: float = Field(0.3, ge=0)  # in updates; acting is not clipped
+    seed_steps: int = Field(4_000, ge=0)  # env steps of uniform actions before the first update
+    update_every: PositiveInt = 2  # agent steps per update: a replay ratio, not a length of time
+    replay_capacity: PositiveInt = 1_000_000  # frames
+    conv_kernel: Literal["torch", "winograd"] = "torch"
+
+
+class Actor(nn.Module):
+    def __init__(self, repr_dim: int, action_dim: int, config: Config) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Linear(repr_dim, config.feature_dim), nn.LayerNorm(config.feature_dim), nn.Tanh())
+        self.policy = mlp(config.feature_dim, config.hidden_dim, config.hidden_dim, action_dim)
+        orthogonal_init(self)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """The mean action, `(B, action_dim)` in (-1, 1), of encoder features `(B, repr_dim)`."""
+        return torch.tanh(self.policy(self.trunk(features)))
+
+
+class Critic(nn.Module):
+    def __init__(self, repr_dim: int, action_dim: int, config: Config) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Linear(repr_dim, config.feature_dim), nn.LayerNorm(config.feature_dim), nn.Tanh())
+        self.q1 = mlp(config.feature_dim + action_dim, config.hidden_dim, config.hidden_dim, 1)
+        self.q2 = mlp(config.feature_dim + action_dim, config.hidden_dim, config.hidden_dim, 1)
+        orthogonal_init(self)
+
+    def forward(self, features: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both Q values, each `(B, 1)`."""
+        h = torch.cat([self.trunk(features), action], dim=-1)
+        return self.q1(h), self.q2(h)
+
+
+def noisy(mean: torch.Tensor, stddev: float, clip: float | None = None) -> torch.Tensor:
+    """`mean` plus Gaussian noise, held inside the action range; the gradient passes as if it were not held."""
+    noise = torch.randn_like(mean) * stddev
+    if clip is not None:
+        noise = noise.clamp(-clip, clip)
+    action = mean + noise
+    return action + (action.clamp(-1 + 1e-6, 1 - 1e-6) - action).detach()
+
+
+class DrQV2:
+    def __init__(self, config: Config, context: Context) -> None:
+        self.config = config
+        self.device = torch.device(context.device)
+        self.encoder = PixelEncoder(context.obs_shape, config.conv_kernel).to(self.device)
+        orthogonal_init(self.encoder)
+        sizes = (self.encoder.out_dim, context.action_dim, config)
+        self.actor = Actor(*sizes).to(self.device)
+        self.critic = Critic(*sizes).to(self.device)
+        self.critic_target = Critic(*sizes).to(self.device)
+        self.critic_target.load_state_dict(self.critic.state_dict())
+        # The official code's separate optimisers of encoder and critic share one rate: one Adam does the same.
+        self.critic_opt = adam([*self.encoder.parameters(), *self.critic.parameters()], config.lr)
+        self.actor_opt = adam(self.actor.parameters(), config.lr)
+        self.agent_steps = 0
+
+    def stddev(self, step: int) -> float:
+        config = self.config
+        return linear_schedule(step, config.stddev_start, config.stddev_end, config.stddev_steps)
+
+    @torch.no_grad()
+    def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
+        mean = self.actor(self.encoder(scaled(torch.from_numpy(obs)[None].to(self.device))))
+        if not explore:
+            action = mean
+        elif step < self.config.seed_steps:
+            action = torch.empty_like(mean).uniform_(-1, 1)
+        else:
+            action = noisy(mean, self.stddev(step))
+        return action[0].cpu().numpy()  # type: ignore[no-any-return]
+
+    def update(self, replay: Replay, step: int) -> Metrics:
+        config = self.config
+        self.agent_steps += 1
+        if step < config.seed_steps or self.agent_steps % config.update_every or not replay.can_sample(config.nstep):
+            return {}
+        batch = replay.sample(config.batch_size, config.nstep, config.discount)
+        features = self.encoder(random_shift(batch.obs, config.shift_pad))
+        with torch.no_grad():
+            next_features = self.encoder(random_shift(batch.next_obs, config.shift_pad))
+        metrics = self.update_critic(features, batch.action, batch.reward, batch.discount, next_features, step)
+        metrics |= self.update_actor(features.detach(), step)
+        soft_update(self.critic_target, self.critic, config.critic_target_tau)
+        return metrics
+
+    def update_critic(
+        self,
+        features: torch.Tensor,
+        action: torch.Tensor,
+        reward: torch.Tensor,
+        discount: torch.Tensor,
+        next_features: torch.Tensor,
+        step: int,
+    ) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            next_action = noisy(self.actor(next_features), self.stddev(step), self.config.stddev_clip)
+            target = reward + discount * torch.min(*self.critic_target(next_features, next_action))
+        q1, q2 = self.critic(features, action)
+        loss = F.mse_loss(q1, target) + F.mse_loss(q2, target)
+        self.critic_opt.zero_grad(set_to_none=True)
+        loss.backward()
+        self.critic_opt.step()
+        return {"critic_loss": loss.detach(), "q": q1.detach().mean(), "target_q": target.mean()}
+
+    def update_actor(self, features: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
+        action = noisy(self.actor(features), self.stddev(step), self.config.stddev_clip)
+        loss = -torch.min(*self.critic(features, action)).mean()
+        self.actor_opt.zero_grad(set_to_none=True)
+        loss.backward(inputs=list(self.actor.parameters()))  # the critic's own gradients are not computed
+        self.actor_opt.step()
+        return {"actor_loss": loss.detach()}
+
+    def parts(self) -> dict[str, Any]:
+        names = ("encoder", "actor", "critic", "critic_target", "critic_opt", "actor_opt")
+        return {name: getattr(self, name) for name in names}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"agent_steps": self.agent_steps} | {name: part.state_dict() for name, part in self.parts().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.agent_steps = state["agent_steps"]
+        for name, part in self.parts().items():
+            part.load_state_dict(state[name])
+
+
+_MEDIUM = {"stddev_steps": 1_000_000}  # officially 500k agent steps
+_WALKER = {"nstep": 1, "batch_size": 512}
+
+AGENT = AgentSpec(
+    name="drqv2",
+    Config=Config,
+    make=DrQV2,
+    kind="visual-rl",
+    paper="Yarats et al. 2021, arXiv 2107.09645",
+    task_defaults={
+        "walker_walk": _WALKER,
+        "walker_run": _WALKER | _MEDIUM,
+        "cheetah_run": _MEDIUM,
+        "reacher_easy": _MEDIUM,
+        "hopper_hop": _MEDIUM,
+    },
+)

@@ -1,0 +1,36 @@
+"""The public names of covr-bench, and a guard against foreign packages that hide its folders."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+_HOME = Path(__file__).resolve().parent.parent
+for _name in ("suites", "baselines", "covr", "results", "analysis"):
+    _spec = importlib.util.find_spec(_name)
+    if _spec is None or _spec.origin is None or Path(_spec.origin).resolve().parent.parent != _HOME:
+        _where = "missing" if _spec is None else f"found at {_spec.origin or list(_spec.submodule_search_locations or ())}"
+        raise ImportError(f"covr-bench's package {_name!r} should be in {_HOME} but is {_where}; rename or remove that.")
+
+if TYPE_CHECKING:
+    from covr_bench.api import Agent, AgentSpec, Context, Metrics
+    from covr_bench.errors import UserError
+    from covr_bench.replay import Batch, Replay
+    from suites.base import Budget, Suite, Task
+
+__all__ = ["Agent", "AgentSpec", "Batch", "Budget", "Context", "Metrics", "Replay", "Suite", "Task", "UserError"]
+_HOMES = {
+    "covr_bench.api": ("Agent", "AgentSpec", "Context", "Metrics"),
+    "covr_bench.errors": ("UserError",),
+    "covr_bench.replay": ("Batch", "Replay"),
+    "suites.base": ("Budget", "Suite", "Task"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names on first use, so that the command line starts without torch or a simulator."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(home), name)
+    raise AttributeError(f"module 'covr_bench' has no attribute {name!r}")

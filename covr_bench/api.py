@@ -1,0 +1,78 @@
+"""The contract between the loop and an agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
+    from covr_bench.replay import Replay
+
+Metrics = Mapping[str, "torch.Tensor"]
+"""Named scalars of one update, as detached 0-d tensors, so that reading them is the loop's choice."""
+
+
+class Agent(Protocol):
+    """What the loop asks of an agent. Steps are environment steps (action repeat counted)."""
+
+    def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
+        """The action, float32 `(action_dim,)` in [-1, 1], for one observation, uint8 `(C, H, W)`.
+
+        explore: act as in training; otherwise the deterministic policy, drawing no random numbers.
+        """
+        ...
+
+    def update(self, replay: Replay, step: int) -> Metrics:
+        """Called once before every step of the environment; learns if it is time to. Empty when it did not."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training changed, as nested dicts and lists of tensors, numbers and strings."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`: training goes on as if it had never stopped."""
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an agent is built for.
+
+    obs_shape: `(3 * frame_stack, height, width)`. action_dim: number of action components.
+    total_env_steps: the length of the run, for schedules that end with it.
+    """
+
+    obs_shape: tuple[int, int, int]
+    action_dim: int
+    action_repeat: int
+    total_env_steps: int
+    device: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """An agent as the registry knows it; an agent file ends in `AGENT = AgentSpec(...)`.
+
+    Config: a frozen (pydantic) dataclass of settings, each with its published default.
+    make: `(config, context) -> Agent`.
+    kind: `control`, `visual-rl` or `vlm`.
+    paper: where the method is published.
+    task_defaults: published exceptions by task name; between the defaults and the user's own settings.
+    checked: what the agent's numbers were compared with, empty if nothing yet.
+    """
+
+    name: str
+    Config: type[Any]
+    make: Callable[[Any, Context], Agent]
+    kind: str
+    paper: str = ""
+    needs_vlm: bool = False
+    task_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    checked: str = ""

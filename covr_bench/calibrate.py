@@ -1,0 +1,179 @@
+"""How long runs will take and how much disk they need, measured for some seconds on this machine.
+
+`python -m covr_bench.calibrate`, run configurations as a JSON list on standard input, prints one `Cost` a line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from covr_bench.config import RunConfig
+from covr_bench.errors import UserError
+
+if TYPE_CHECKING:
+    import gymnasium
+
+    from covr_bench.api import Agent
+    from covr_bench.replay import Replay
+
+START_S = 6.0  # a worker's imports and its two environments
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds per agent step of the environment, acting and learning; bytes of a stored frame and of the agent."""
+
+    env_s: float
+    act_s: float
+    update_s: float
+    frame_bytes: float
+    agent_bytes: float
+
+    def seconds(self, config: RunConfig, max_episode_steps: int) -> float:
+        """The whole run, evaluations included."""
+        evaluations = 1 + -(-config.env_steps // config.eval_every)
+        evaluated = evaluations * config.eval_episodes * max_episode_steps / config.action_repeat
+        trained = config.env_steps / config.action_repeat
+        return START_S + trained * (self.env_s + self.act_s + self.update_s) + evaluated * (self.env_s + self.act_s)
+
+    def running_bytes(self, config: RunConfig) -> float:
+        """On disk while the run goes on: its replay and two checkpoints."""
+        from covr_bench.train import replay_slots
+
+        return 2 * self.agent_bytes + self.frame_bytes * replay_slots(config)
+
+
+def costs(configs: Sequence[RunConfig], cache: Path, facts: dict[str, Any]) -> list[Cost]:
+    """The cost of each run, measured once per kind of run and remembered in `cache`. Raises UserError if it fails.
+
+    facts: what identifies the machine and the software.
+    """
+    known: dict[str, Any] = json.loads(cache.read_text()) if cache.exists() else {}
+    keys = [_key(config, facts) for config in configs]
+    missing = {key: config for key, config in zip(keys, configs, strict=True) if key not in known}
+    if missing:
+        known |= dict(zip(missing, _measure(list(missing.values())), strict=True))
+        try:
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            part = cache.with_suffix(f".{os.getpid()}")
+            part.write_text(json.dumps(known))
+            os.replace(part, cache)
+        except OSError as error:
+            raise UserError(f"cannot write to {cache.parent}: {error.strerror}. Give another --out.") from error
+    return [Cost(**known[key]) for key in keys]
+
+
+def _key(config: RunConfig, facts: dict[str, Any]) -> str:
+    """Runs with equal keys cost the same per step."""
+    what = [config.suite, config.suite_version, config.task, config.agent, config.agent_config, config.env]
+    text = json.dumps([*what, config.device, config.threads, facts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _measure(configs: Sequence[RunConfig]) -> list[dict[str, float]]:
+    result = subprocess.run(
+        [sys.executable, "-m", "covr_bench.calibrate"],
+        input=json.dumps([config.as_dict() for config in configs]),
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": str(configs[0].threads), "LP_NUM_THREADS": "0"},
+    )
+    lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+    if lines and "error" in lines[-1]:
+        raise UserError(lines[-1]["error"])
+    if result.returncode or len(lines) != len(configs):
+        raise UserError(f"a trial of the first steps failed:\n{result.stderr.strip() or result.stdout.strip()}")
+    return lines
+
+
+def main() -> None:
+    from covr_bench.worker import keep_heap
+
+    keep_heap()
+    import torch
+
+    from covr_bench import registry
+    from covr_bench.api import Context
+    from covr_bench.replay import Replay
+
+    learners: dict[str, tuple[float, float, float]] = {}
+    envs: dict[str, tuple[float, float, Replay, Any]] = {}
+    for record in json.load(sys.stdin):
+        config = RunConfig.from_dict(record)
+        torch.set_num_threads(config.threads)
+        task = json.dumps([config.suite, config.task, config.env])
+        if task not in envs:
+            envs[task] = _try_env(registry.suite(config.suite).task(config.task).make(0, **config.env))
+        env_s, frame_bytes, replay, obs = envs[task]
+        learner = json.dumps([config.agent, config.agent_config])
+        if learner not in learners:
+            spec = registry.agent(config.agent)
+            _, action_dim = replay.action.shape
+            context = Context(obs.shape, action_dim, config.action_repeat, config.env_steps, config.device, 0)
+            agent = spec.make(spec.Config(**config.agent_config), context)
+            learners[learner] = _try_agent(agent, replay, obs, config.env_steps)
+        act_s, update_s, agent_bytes = learners[learner]
+        print(json.dumps(asdict(Cost(env_s, act_s, update_s, frame_bytes, agent_bytes))), flush=True)
+
+
+def _try_env(env: gymnasium.Env[Any, Any], steps: int = 12) -> tuple[float, float, Replay, Any]:
+    """Seconds per agent step, bytes of a compressed frame, and a replay holding these steps."""
+    from covr_bench.replay import Replay
+
+    env.action_space.seed(0)
+    obs, _ = env.reset(seed=0)
+    replay = Replay(steps + 8, obs.shape, env.action_space.shape[0], seed=0)  # type: ignore[index]
+    replay.start(obs)
+    seconds = []
+    for _ in range(steps):
+        start = time.perf_counter()
+        obs, reward, terminated, truncated, _ = env.step(action := env.action_space.sample())
+        seconds.append(time.perf_counter() - start)
+        replay.add(action, float(reward), terminated, obs)
+        if terminated or truncated:
+            obs, _ = env.reset()
+            replay.start(obs)
+    env.close()
+    return sorted(seconds)[steps // 2], len(zlib.compress(obs[-3:].tobytes())), replay, obs
+
+
+def _try_agent(agent: Agent, replay: Replay, obs: Any, step: int) -> tuple[float, float, float]:
+    """Seconds to act and to learn per agent step, and the bytes of its state."""
+    from covr_bench.checkpoint import state_bytes
+
+    acts = []
+    for _ in range(5):
+        start = time.perf_counter()
+        agent.act(obs, step, explore=True)
+        acts.append(time.perf_counter() - start)
+    update_s = 0.0
+    if _until_update(agent, replay, step):  # the first one warms up and is not counted
+        start = time.perf_counter()
+        calls = sum(_until_update(agent, replay, step) for _ in range(2))
+        update_s = (time.perf_counter() - start) / calls
+    return sorted(acts)[2], update_s, state_bytes(agent.state_dict())
+
+
+def _until_update(agent: Agent, replay: Replay, step: int, patience: int = 64) -> int:
+    """Calls of `update` until one learned; 0 if none did."""
+    return next((call for call in range(1, patience + 1) if agent.update(replay, step)), 0)
+
+
+if __name__ == "__main__":
+    from covr_bench.errors import UserError as _UserError
+
+    try:
+        main()
+    except _UserError as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+        sys.exit(1)

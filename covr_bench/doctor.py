@@ -1,0 +1,112 @@
+"""`covr-bench doctor`: is this machine fit, and what would make it so?"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+REQUIRED = (
+    "torch", "transformers", "peft", "gymnasium", "dm_control", "mujoco", "pandas", "rliable", "matplotlib",
+    "numpy", "numba", "safetensors", "pyarrow", "pydantic",
+)  # fmt: skip
+OPTIONAL = {
+    "carla": "CARLA client, for driving suites: pip install carla==0.9.16 (Python 3.10-3.12, Linux x86_64)",
+    "Box2D": "physics of CarRacing: pip install 'gymnasium[box2d]'",
+}
+
+
+def examine(console: Console) -> int:
+    """Print one line per check; 1 if something a run needs is broken."""
+    checks = [*_python(), *_packages(), *_rendering(), *_machine(), *_optional()]
+    table = Table.grid(padding=(0, 2))
+    for verdict, name, finding in checks:
+        style = {"ok": "green", "warn": "yellow", "FAIL": "bold red"}.get(verdict, "")
+        table.add_row(Text(verdict, style), name, Text(finding))
+    console.print(table)
+    return int(any(verdict == "FAIL" for verdict, _, _ in checks))
+
+
+Check = tuple[str, str, str]
+
+
+def _python() -> list[Check]:
+    version = sys.version.split()[0]
+    if sys.version_info < (3, 10):
+        return [("FAIL", "python", f"{version}: covr-bench needs 3.10 or newer")]
+    return [("ok", "python", version)]
+
+
+def _packages() -> list[Check]:
+    """Installed versions against what covr-bench declares."""
+    from packaging.requirements import Requirement
+
+    try:
+        declared = {
+            requirement.name.replace("-", "_"): requirement
+            for requirement in map(Requirement, metadata.requires("covr-bench") or ())
+        }
+    except metadata.PackageNotFoundError:
+        declared = {}
+    checks: list[Check] = []
+    for name in REQUIRED:
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            checks.append(("FAIL", name, f"missing: pip install '{declared.get(name, name)}'"))
+            continue
+        wanted = declared.get(name)
+        fits = wanted is None or wanted.specifier.contains(version, prereleases=True)
+        checks.append(("ok", name, version) if fits else ("FAIL", name, f"{version}: pip install '{wanted}'"))
+    if any(dist.metadata["Name"] == "mujoco-core" for dist in metadata.distributions()):
+        checks.append(("FAIL", "mujoco-core", "left over from mujoco 4, breaks mujoco 3: make the environment anew"))
+    return checks
+
+
+def _rendering() -> list[Check]:
+    from suites.gl import GLError, choose_backend
+
+    try:
+        backend = choose_backend()
+    except GLError as error:
+        return [("FAIL", "rendering", str(error))]
+    how = "in software" if backend.software else "on the GPU"
+    return [("ok", "rendering", f"{backend.name}: a test frame was drawn {how} ({backend.vendor}, {backend.renderer})")]
+
+
+def _machine() -> list[Check]:
+    from results.provenance import collect
+
+    facts = collect()
+    disk = shutil.disk_usage(".")
+    checks = [
+        ("ok", "cpu", f"{facts['cpu_cores']} cores, {facts['cpu']}"),
+        ("ok" if facts["ram_bytes"] > 6e9 else "warn", "memory", f"{facts['ram_bytes'] / 1e9:.0f} GB"),
+        ("ok" if disk.free > 10e9 else "warn", "disk here", f"{disk.free / 1e9:.0f} GB free"),
+    ]
+    import torch
+
+    if torch.cuda.is_available():
+        return [*checks, ("ok", "gpu", torch.cuda.get_device_name())]
+    if facts["gpus"]:
+        found = f"{facts['gpus'][0]}, but torch {torch.__version__} cannot use it: install a CUDA build of torch"
+        return [*checks, ("warn", "gpu", found)]
+    return [*checks, ("-", "gpu", "none: agents train on the CPU")]
+
+
+def _optional() -> list[Check]:
+    checks: list[Check] = []
+    for module, hint in OPTIONAL.items():
+        present = find_spec(module) is not None
+        checks.append(("ok", module, "present") if present else ("-", module, f"absent. {hint}"))
+    compiler = next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), None)
+    hint = f"present ({compiler})" if compiler else "absent. For conv_kernel=winograd: apt-get install g++"
+    return [*checks, ("ok" if compiler else "-", "C++ compiler", hint)]

@@ -1,0 +1,104 @@
+"""What a person sees while runs go on: one line per running job."""
+
+from __future__ import annotations
+
+import math
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from covr_bench.launch.local import Job
+
+LINES_EVERY_S = 30.0
+
+
+class Progress:
+    """Shows jobs on a terminal as a live table, elsewhere (a log, CI) as a line a job every half minute."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+        self.told: dict[str, str] = {}
+        self.printed = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.live:
+            self.live.stop()
+
+    def watch(self, jobs: list[Job]) -> None:
+        """Show the jobs as they are now; called a few times a second."""
+        self._tell_changes(jobs)
+        running = [job for job in jobs if job.state == "running"]
+        if self.live:
+            self.live.update(_table(running, jobs))
+        elif time.monotonic() - self.printed > LINES_EVERY_S:
+            self.printed = time.monotonic()
+            for job in running:
+                self.console.print("  ".join(_cells(job)), highlight=False, soft_wrap=True)
+
+    def _tell_changes(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            state = f"{job.state}, again" if job.retried and job.state == "running" else job.state
+            if state == self.told.get(job.config.run_id) or state == "waiting":
+                continue
+            self.told[job.config.run_id] = state
+            if state == "running":
+                continue
+            extra = f" after {_duration(time.monotonic() - job.started)}"
+            if job.state == "finished":
+                extra += f", return {job.progress.get('last_return', math.nan):.1f}"
+            if job.state == "failed":
+                extra = f": {job.error.strip().splitlines()[-1]}" if job.error.strip() else ""
+            if job.state == "running":
+                extra = " from its checkpoint: its process was killed"
+            self.console.print(f"{job.config.run_id} {state}{extra}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _table(running: list[Job], jobs: list[Job]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for job in running:
+        done = job.progress.get("env_steps", 0)
+        name, *cells = _cells(job)
+        table.add_row(name, ProgressBar(job.config.env_steps, done, width=20), *cells)
+    ended = sum(job.state in ("finished", "failed", "interrupted") for job in jobs)
+    table.add_row(f"[dim]{ended} of {len(jobs)} runs ended[/dim]")
+    return table
+
+
+def _cells(job: Job) -> tuple[str, ...]:
+    """Name, steps, speed, last return and time left of a running job."""
+    progress, total = job.progress, job.config.env_steps
+    if not progress:
+        return (job.config.run_id, "starting")
+    done, speed, last = progress["env_steps"], progress["env_steps_per_s"], progress["last_return"]
+    left = _duration((total - done) / speed) if speed > 0 else "?"
+    phase = " (evaluating)" if progress["phase"] == "evaluate" else ""
+    shown = "-" if last is None or math.isnan(last) else f"{last:.1f}"
+    return (
+        job.config.run_id,
+        f"{done:,}/{total:,} env steps{phase}",
+        f"{speed:.1f}/s",
+        f"return {shown}",
+        f"{left} left",
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, secs = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours / 24:.1f} d"
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {secs:02d} s" if minutes else f"{secs} s"

@@ -1,0 +1,140 @@
+"""Replay memory that keeps every frame once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+class Batch(NamedTuple):
+    """n transitions on the agent's device.
+
+    obs, next_obs: uint8 `(n, C, H, W)`, newest frame last. action: float32 `(n, A)`.
+    reward: float32 `(n, 1)`, the discounted sum over the n-step window.
+    discount: float32 `(n, 1)`, what the value of next_obs is multiplied by: 0 after a true termination.
+    """
+
+    obs: torch.Tensor
+    action: torch.Tensor
+    reward: torch.Tensor
+    discount: torch.Tensor
+    next_obs: torch.Tensor
+
+
+class Replay:
+    """A ring of environment frames with uniform n-step sampling.
+
+    One slot holds one frame and the action taken on it; an episode of T steps takes T + 1 slots. A stack is gathered
+    when it is sampled, the first frame of the episode repeated before its start, so it equals the observation the
+    agent saw. An n-step window never crosses an episode's end (as in the official DrQ-v2 replay); unlike there, the
+    running episode can be sampled too. A slot is 21.2 kB at 84x84.
+    """
+
+    _ARRAYS: ClassVar = ("frames", "action", "reward", "discount", "first")
+
+    def __init__(
+        self, capacity: int, obs_shape: tuple[int, int, int], action_dim: int, *, seed: int, device: str = "cpu"
+    ) -> None:
+        channels, height, width = obs_shape
+        if channels % 3:
+            raise ValueError(f"observations of {channels} channels are not a stack of RGB frames")
+        self.stack = channels // 3
+        self.capacity = capacity
+        self.device = torch.device(device)
+        self.frames = np.empty((capacity, 3, height, width), np.uint8)  # untouched pages cost no memory
+        self.action = np.zeros((capacity, action_dim), np.float32)
+        self.reward = np.zeros(capacity, np.float32)
+        self.discount = np.zeros(capacity, np.float32)  # 1 - terminated
+        self.first = np.zeros(capacity, np.int64)  # number of the slot its episode began with
+        self.head = 0  # slots ever written; slot number s lives at s % capacity
+        self.rng = np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        """Slots held."""
+        return min(self.head, self.capacity)
+
+    def start(self, obs: npt.NDArray[np.uint8]) -> None:
+        """Begin an episode with the observation a reset returned."""
+        self._push(obs, first=self.head)
+
+    def add(
+        self, action: npt.NDArray[np.float32], reward: float, terminated: bool, next_obs: npt.NDArray[np.uint8]
+    ) -> None:
+        """Store the step that led from the newest observation to `next_obs`."""
+        last = (self.head - 1) % self.capacity
+        self.action[last] = action
+        self.reward[last] = reward
+        self.discount[last] = 1.0 - terminated
+        self._push(next_obs, first=int(self.first[last]))
+
+    def _push(self, obs: npt.NDArray[np.uint8], first: int) -> None:
+        slot = self.head % self.capacity
+        self.frames[slot] = obs[-3:]
+        self.first[slot] = first
+        self.head += 1
+
+    def can_sample(self, nstep: int = 1) -> bool:
+        """Whether one whole n-step window is stored."""
+        end = self.head - 1 - nstep
+        newest = np.arange(max(self._oldest(), end - 2 * nstep), end + 1)
+        return bool(self._whole(newest, nstep).any())
+
+    def sample(self, n: int, nstep: int = 1, discount: float = 0.99) -> Batch:
+        """n transitions, uniform over all stored n-step windows, with replacement. Raises ValueError if there is none.
+
+        discount: per agent step; a reward i steps ahead is weighted by discount**i.
+        """
+        start = self._draw(n, nstep)
+        reward = np.zeros(n, np.float32)
+        factor = np.ones(n, np.float32)
+        for i in range(nstep):
+            slot = (start + i) % self.capacity
+            reward += factor * self.reward[slot]
+            factor *= self.discount[slot] * np.float32(discount)
+        tensors = (
+            self._stacks(start),
+            torch.from_numpy(self.action[start % self.capacity]),
+            torch.from_numpy(reward[:, None]),
+            torch.from_numpy(factor[:, None]),
+            self._stacks(start + nstep),
+        )
+        return Batch(*(tensor.to(self.device, non_blocking=True) for tensor in tensors))
+
+    def _oldest(self) -> int:
+        """The oldest slot number whose stack is whole; the slot the next push overwrites counts as gone."""
+        return 0 if self.head < self.capacity else self.head - self.capacity + self.stack
+
+    def _whole(self, start: npt.NDArray[np.int64], nstep: int) -> npt.NDArray[np.bool_]:
+        first = self.first
+        return first[(start + nstep) % self.capacity] == first[start % self.capacity]
+
+    def _draw(self, n: int, nstep: int) -> npt.NDArray[np.int64]:
+        if not self.can_sample(nstep):
+            raise ValueError(f"no {nstep}-step window stored yet: {len(self)} frames")
+        low, high = self._oldest(), self.head - nstep
+        start = self.rng.integers(low, high, n)
+        while (crossing := ~self._whole(start, nstep)).any():
+            start[crossing] = self.rng.integers(low, high, int(crossing.sum()))
+        return start
+
+    def _stacks(self, newest: npt.NDArray[np.int64]) -> torch.Tensor:
+        back = np.arange(1 - self.stack, 1)
+        slots = np.maximum(newest[:, None] + back, self.first[newest % self.capacity, None])  # (n, stack)
+        stacks = self.frames[slots % self.capacity]  # (n, stack, 3, H, W)
+        return torch.from_numpy(stacks.reshape(len(newest), -1, *stacks.shape[-2:]))
+
+    def slots(self, start: int, end: int) -> dict[str, npt.NDArray[Any]]:
+        """Copies of slots number start..end-1, for a checkpoint."""
+        at = np.arange(start, end) % self.capacity
+        return {name: getattr(self, name)[at] for name in self._ARRAYS}
+
+    def put(self, start: int, arrays: dict[str, npt.NDArray[Any]]) -> None:
+        """The inverse of `slots`."""
+        at = np.arange(start, start + len(arrays["first"])) % self.capacity
+        for name in self._ARRAYS:
+            getattr(self, name)[at] = arrays[name]

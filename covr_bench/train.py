@@ -1,0 +1,286 @@
+"""One run: act, learn, step, store; evaluate and checkpoint on the way."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from covr_bench.api import Agent, Context
+from covr_bench.checkpoint import Checkpoints
+from covr_bench.config import RunConfig, derive_seed
+from covr_bench.evaluate import evaluate
+from covr_bench.replay import Replay
+
+if TYPE_CHECKING:
+    import gymnasium
+
+    from results.store import RunWriter
+
+CHECKPOINT_EVERY_S = 300.0
+CHECK_EVERY = 50  # updates between looks at the losses: reading them stops a GPU
+LOSS_LIMIT = 1e8
+REPORT_EVERY_S = 1.0
+
+
+class Interrupted(Exception):
+    """The run was asked to stop; it has been checkpointed and goes on from there."""
+
+
+class Diverged(Exception):
+    """A loss became NaN or exploded."""
+
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class Run:
+    """A run in progress. Everything its future depends on is in `state()`; the environment is not, because an
+    episode is determined by its reset seed and actions: a resumed run replays the running episode's actions.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        env: gymnasium.Env[Any, Any],
+        eval_env: gymnasium.Env[Any, Any],
+        make_agent: Callable[[Context], Agent],
+        writer: RunWriter,
+        checkpoints: Checkpoints,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        report: Report = lambda progress: None,
+    ) -> None:
+        self.config, self.writer, self.checkpoints = config, writer, checkpoints
+        self.stop, self.report = stop, report
+        self.env, self.eval_env = env, eval_env
+        _seed_everything(derive_seed(config.seed, "agent"))
+        self.eval_seeds = [derive_seed(config.seed, "eval_episode", i) for i in range(config.eval_episodes)]
+        shape: Any = self.env.observation_space.shape
+        (action_dim,) = self.env.action_space.shape or ()
+        context = Context(
+            obs_shape=shape,
+            action_dim=action_dim,
+            action_repeat=config.action_repeat,
+            total_env_steps=config.env_steps,
+            device=config.device,
+            seed=derive_seed(config.seed, "agent"),
+        )
+        self.agent = make_agent(context)
+        self.replay = Replay(
+            replay_slots(config), shape, action_dim, seed=derive_seed(config.seed, "replay"), device=config.device
+        )
+        self.env_steps = self.agent_steps = self.updates = self.episode = 0
+        self.next_eval = 0
+        self.actions: list[Any] = []  # of the running episode
+        self.episode_return, self.episode_length = 0.0, 0
+        self.last_return = float("nan")
+        self.losses: dict[str, torch.Tensor] = {}
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    def train(self) -> None:
+        """To the end of the budget. Raises Interrupted, Diverged."""
+        self.obs = self._resume()
+        self._reset_clock()
+        while True:
+            self._on_time()
+            if self.env_steps >= self.config.env_steps:
+                break
+            with self._timed("act"):
+                action = self.agent.act(self.obs, self.env_steps, explore=True)
+            with self._timed("update"):
+                self._learn()
+            with self._timed("env"):
+                next_obs, reward, terminated, truncated, info = self.env.step(action)
+            self.replay.add(action, float(reward), terminated, next_obs)
+            self.obs = next_obs
+            self.actions.append(action.tolist())
+            self.env_steps += info["env_steps"]
+            self.agent_steps += 1
+            self.episode_return += float(reward)
+            self.episode_length += info["env_steps"]
+            if terminated or truncated:
+                self._end_episode()
+        self.checkpoints.save(self.env_steps, self.state(), self.replay)
+        self.checkpoints.drop_replay()
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "agent": self.agent.state_dict(),
+            "env_steps": self.env_steps,
+            "agent_steps": self.agent_steps,
+            "updates": self.updates,
+            "episode": self.episode,
+            "next_eval": self.next_eval,
+            "actions": self.actions,
+            "episode_return": self.episode_return,
+            "episode_length": self.episode_length,
+            "last_return": None if np.isnan(self.last_return) else self.last_return,
+            "random": _random_state(),
+        }
+
+    def _on_time(self) -> None:
+        """Whatever is due before the next step."""
+        if self.next_eval <= self.env_steps:
+            self._evaluate()
+        if self.stop():
+            self._check_losses()
+            self.checkpoints.save(self.env_steps, self.state(), self.replay)
+            raise Interrupted
+        now = time.monotonic()
+        if now - self._checkpointed > CHECKPOINT_EVERY_S:
+            with self._timed("checkpoint"):
+                self._check_losses()
+                self.checkpoints.save(self.env_steps, self.state(), self.replay)
+            self._checkpointed = now
+        if now - self._reported > REPORT_EVERY_S:
+            self._report("train")
+
+    def _learn(self) -> None:
+        metrics = self.agent.update(self.replay, self.env_steps)
+        if metrics:
+            self.losses = dict(metrics)
+            self.updates += 1
+            if self.updates % CHECK_EVERY == 0:
+                self._check_losses()
+
+    def _check_losses(self) -> None:
+        """Raises Diverged if a loss of the newest update is not a finite, sane number."""
+        for name, value in self.losses.items():
+            if not torch.isfinite(value) or abs(float(value)) > LOSS_LIMIT:
+                raise Diverged(
+                    f"{name} is {float(value):g} at {self.env_steps} env steps (update {self.updates}): training has "
+                    f"diverged. The run stops here; its rows are kept. A smaller learning rate may help."
+                )
+
+    def _begin_episode(self) -> Any:
+        obs, _ = self.env.reset(seed=derive_seed(self.config.seed, "train_episode", self.episode))
+        self.actions, self.episode_return, self.episode_length = [], 0.0, 0
+        return obs
+
+    def _end_episode(self) -> None:
+        self.last_return = self.episode_return
+        row = {"return": self.episode_return, "length": float(self.episode_length)}
+        self.writer.write("episode", self.env_steps, self.agent_steps, row)
+        self.episode += 1
+        with self._timed("env"):
+            self.obs = self._begin_episode()
+        self.replay.start(self.obs)
+
+    def _evaluate(self) -> None:
+        """Rows of an evaluation, the losses and the speed, at the nominal step the evaluation was due at."""
+        at, total = self.next_eval, self.config.env_steps
+
+        def tick() -> None:
+            if self.stop():
+                raise _StopEvaluation
+            if time.monotonic() - self._reported > REPORT_EVERY_S:
+                self._report("evaluate")
+
+        try:
+            with self._timed("evaluate"):
+                measured = evaluate(self.agent, self.eval_env, self.eval_seeds, self.env_steps, tick)
+        except _StopEvaluation:
+            return  # still due: it is done again when the run goes on
+        self.writer.write("eval", at, self.agent_steps, measured)
+        self._check_losses()
+        if self.losses:
+            self.writer.write("train", at, self.agent_steps, {name: float(v) for name, v in self.losses.items()})
+        self.last_return = float(np.mean(measured["return"]))
+        self.next_eval = min(at + self.config.eval_every, total) if at < total else total + self.config.action_repeat
+        self._throughput()
+
+    def _throughput(self) -> None:
+        elapsed = time.monotonic() - self._started
+        if self.env_steps > self._first_step and elapsed > 0:
+            row = {"env_steps_per_s": (self.env_steps - self._first_step) / elapsed}
+            row |= {f"{name}_share": seconds / elapsed for name, seconds in self.seconds.items()}
+            self.writer.write("throughput", self.env_steps, self.agent_steps, row)
+
+    def _resume(self) -> Any:
+        """The observation to go on from: of a fresh episode, or of the one a checkpoint was made in."""
+        state = self.checkpoints.load(self.replay)
+        if state is None:
+            obs = self._begin_episode()
+            self.replay.start(obs)
+            return obs
+        self.agent.load_state_dict(state["agent"])
+        for name in ("env_steps", "agent_steps", "updates", "episode", "next_eval"):
+            setattr(self, name, state[name])
+        self.last_return = float("nan") if state["last_return"] is None else state["last_return"]
+        self.writer.resume(self.env_steps)
+        obs = self._begin_episode()
+        for action in state["actions"]:
+            obs, *_ = self.env.step(np.asarray(action, np.float32))
+        newest = self.replay.frames[(self.replay.head - 1) % self.replay.capacity]
+        if np.array_equal(obs[-3:], newest):
+            self.actions = state["actions"]
+            self.episode_return, self.episode_length = state["episode_return"], state["episode_length"]
+        else:  # a simulator that does not repeat itself: that episode stays unfinished
+            self.episode += 1
+            obs = self._begin_episode()
+            self.replay.start(obs)
+        _set_random_state(state["random"])
+        return obs
+
+    def _reset_clock(self) -> None:
+        self._started = self._checkpointed = time.monotonic()
+        self._reported = 0.0
+        self._first_step = self.env_steps
+
+    def _report(self, phase: str) -> None:
+        self._reported = time.monotonic()
+        speed = (self.env_steps - self._first_step) / max(self._reported - self._started, 1e-9)
+        self.report(
+            {"phase": phase, "env_steps": self.env_steps, "env_steps_per_s": speed, "last_return": self.last_return}
+        )
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.monotonic() - start
+
+
+class _StopEvaluation(Exception):
+    pass
+
+
+def replay_slots(config: RunConfig) -> int:
+    """Replay slots a run needs: its frames and one more per episode, at most the agent's own capacity.
+
+    An agent without a `replay_capacity` does not learn from replay and gets a handful.
+    """
+    wanted = config.agent_config.get("replay_capacity", 8)
+    agent_steps = config.env_steps // config.action_repeat
+    return int(min(wanted, agent_steps + agent_steps // 8 + 64))
+
+
+def _seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def _random_state() -> dict[str, Any]:
+    name, keys, *rest = np.random.get_state()
+    state = {"torch": torch.get_rng_state(), "numpy": [name, keys.tolist(), *rest], "python": random.getstate()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    np.random.set_state(tuple(state["numpy"]))
+    random.setstate(state["python"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state_all(state["cuda"])

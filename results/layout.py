@@ -1,0 +1,112 @@
+"""Where a run lives: its identity, its folder, and the list of all runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+SCHEMA = 1  # of a line of rows.jsonl and of provenance.json
+ROWS_FILE = "rows.jsonl"
+PROVENANCE_FILE = "provenance.json"
+LOCK_FILE = "writer.lock"
+
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
+_AGENT = r"[A-Za-z0-9_][A-Za-z0-9_.+]*"
+_VARIANT = r"[^/\x00-\x1f\x7f\ud800-\udfff]+"
+_SEED = r"0|[1-9][0-9]*"
+_RUN_ID = re.compile(
+    rf"(?P<suite>{_NAME})@(?P<budget>{_NAME})/(?P<task>{_NAME})"
+    rf"/(?P<agent>{_AGENT})(?:-(?P<variant>{_VARIANT}))?/(?P<seed>{_SEED})"
+)
+_FORM = "<suite>@<budget>/<task>/<agent>[-<variant>]/<seed>"
+_MAX_FOLDER_BYTES = 255  # longest folder name common file systems take
+
+
+class StoreError(Exception):
+    """Results could not be written or read. The message says what, where, and how to go on."""
+
+
+@dataclass(frozen=True, order=True)
+class RunId:
+    """One reproducible run; as text `<suite>@<budget>/<task>/<agent>[-<variant>]/<seed>`.
+
+    suite, budget, task: letters, digits and `_.+-`. agent: the same without `-`, so that the first `-` splits off
+    the variant. variant: any text a folder name can hold, empty for the agent as published. seed: 0 or more.
+    Raises ValueError for anything else.
+    """
+
+    suite: str
+    budget: str
+    task: str
+    agent: str
+    variant: str = ""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field, pattern, valid in (
+            ("suite", _NAME, "letters, digits and _.+-"),
+            ("budget", _NAME, "letters, digits and _.+-"),
+            ("task", _NAME, "letters, digits and _.+-"),
+            ("agent", _AGENT, "letters, digits and _.+ (a '-' starts the variant)"),
+            ("variant", f"(?:{_VARIANT})?", "any printable text without '/'"),
+            ("seed", _SEED, "a whole number, 0 or more"),
+        ):
+            value = getattr(self, field)
+            if not re.fullmatch(pattern, str(value)):
+                raise ValueError(f"{field} {value!r} cannot be part of a run id {_FORM}; valid: {valid}")
+        longest = max(str(self).split("/"), key=lambda part: len(part.encode()))
+        if len(longest.encode()) > _MAX_FOLDER_BYTES:
+            raise ValueError(f"{longest!r} is longer than a folder name can be ({_MAX_FOLDER_BYTES} bytes); shorten it")
+
+    def __str__(self) -> str:
+        agent = f"{self.agent}-{self.variant}" if self.variant else self.agent
+        return f"{self.suite}@{self.budget}/{self.task}/{agent}/{self.seed}"
+
+    @classmethod
+    def parse(cls, text: str) -> RunId:
+        """The run id that prints as `text`. Raises ValueError."""
+        match = _RUN_ID.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r} is not a run id; expected {_FORM}, such as dmc6@paper/cartpole_swingup/drqv2/0")
+        part = match.groupdict(default="")
+        return cls(part["suite"], part["budget"], part["task"], part["agent"], part["variant"], int(part["seed"]))
+
+
+def run_folder(out: str | os.PathLike[str], run_id: RunId | str) -> Path:
+    """The folder of a run: `<out>/runs/<run_id>`."""
+    return Path(out) / "runs" / str(run_id)
+
+
+def scan(out: str | os.PathLike[str], file: str) -> Iterator[tuple[str, os.stat_result]]:
+    """`(run_id, stat)` of `file` in every run folder that has one, in the order of suite, task, agent, seed number.
+
+    Folders that are no run ids are passed over, with a warning if they hold that file.
+    """
+    root = os.path.join(out, "runs")
+    for suite in _subfolders(root):
+        for task in _subfolders(f"{root}/{suite}"):
+            for agent in _subfolders(f"{root}/{suite}/{task}"):
+                parent = f"{suite}/{task}/{agent}"
+                for seed in sorted(_subfolders(f"{root}/{parent}"), key=lambda name: (len(name), name)):
+                    run_id = f"{parent}/{seed}"
+                    try:
+                        stat = os.stat(f"{root}/{run_id}/{file}")
+                    except FileNotFoundError:
+                        continue
+                    if _RUN_ID.fullmatch(run_id):
+                        yield run_id, stat
+                    else:
+                        warnings.warn(f"{root}/{run_id} is ignored: not of the form {_FORM}", stacklevel=2)
+
+
+def _subfolders(path: str) -> list[str]:
+    """Names of the folders in `path`, sorted; none when it does not exist."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir())
+    except FileNotFoundError:
+        return []

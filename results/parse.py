@@ -1,0 +1,171 @@
+"""From the lines of rows.jsonl to Arrow tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from results.layout import ROWS_FILE, SCHEMA, RunId, StoreError, run_folder
+from results.writer import label_text
+
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+COLUMNS = pa.schema(
+    [
+        ("run_id", _TEXT),
+        ("suite", _TEXT),
+        ("budget", _TEXT),
+        ("task", _TEXT),
+        ("agent", _TEXT),
+        ("variant", _TEXT),
+        ("seed", pa.int64()),
+        ("kind", _TEXT),
+        ("env_steps", pa.int64()),
+        ("agent_steps", pa.int64()),
+        ("action_repeat", pa.int64()),
+        ("metric", _TEXT),
+        ("value", pa.float64()),
+        ("episodes", pa.list_(pa.float64())),
+        ("text", pa.string()),
+        ("labels", _TEXT),
+        ("wall_s", pa.float64()),
+        ("time", pa.float64()),
+        ("live", pa.bool_()),  # neither void after a resume nor written again later
+    ]
+)
+_ROWS_PER_CHUNK = 50_000  # bounds the Python objects alive while a large store is parsed
+_NON_FINITE = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
+_MAX_INT = 2**63
+
+Row = tuple[
+    Any, ...
+]  # kind, env_steps, agent_steps, action_repeat, metric, value, episodes, text, labels, wall_s, time
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """The rows of one file, which of them are live, and how many lines could not be read (the first by number)."""
+
+    rows: list[Row]
+    live: list[bool]
+    skipped: int
+    first_skipped: int
+
+
+def parse_run(out: str | os.PathLike[str], run_id: RunId) -> Parsed:
+    """Read one run's file. Raises StoreError when it is absent, unreadable or written by a newer version."""
+    path = run_folder(out, run_id) / ROWS_FILE
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"cannot read run {run_id} from {path}: {error.strerror or error}") from error
+    rows: list[Row] = []
+    bad_lines = []
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if line:
+            try:
+                rows.append(_row(line, path))
+            except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+                bad_lines.append(number)
+    return Parsed(rows, _live(rows), len(bad_lines), bad_lines[0] if bad_lines else 0)
+
+
+def warn_skipped(path: Path | str, skipped: int, first: int) -> None:
+    """Say that lines of a file were passed over."""
+    lines = "1 unreadable line" if skipped == 1 else f"{skipped} unreadable lines"
+    warnings.warn(f"{path}: skipped {lines}, the first is line {first} (a write was cut short)", stacklevel=2)
+
+
+def to_table(runs: Iterable[tuple[RunId, Parsed]]) -> pa.Table:
+    """The rows of several runs, in order, as one table of `COLUMNS`."""
+    chunks, pending, count = [], [], 0
+    for run_id, parsed in runs:
+        pending.append((run_id, parsed))
+        count += len(parsed.rows)
+        if count >= _ROWS_PER_CHUNK:
+            chunks.append(_chunk(pending))
+            pending, count = [], 0
+    chunks.append(_chunk(pending))
+    return pa.concat_tables(chunks).unify_dictionaries()
+
+
+def _chunk(runs: list[tuple[RunId, Parsed]]) -> pa.Table:
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS.names}
+    for run_id, parsed in runs:
+        count = len(parsed.rows)
+        columns["run_id"] += [str(run_id)] * count
+        for name in ("suite", "budget", "task", "agent", "variant", "seed"):
+            columns[name] += [getattr(run_id, name)] * count
+        columns["live"] += parsed.live
+        if count:
+            for name, values in zip(_MEASURED, zip(*parsed.rows, strict=True), strict=True):
+                columns[name] += values
+    return pa.table(columns, schema=COLUMNS)
+
+
+_MEASURED = (
+    "kind", "env_steps", "agent_steps", "action_repeat", "metric", "value", "episodes", "text", "labels", "wall_s",
+    "time",
+)  # fmt: skip
+
+
+def _row(line: bytes, path: Path) -> Row:
+    row = json.loads(line)
+    schema = _whole(row["schema"])
+    if schema > SCHEMA:
+        raise StoreError(
+            f"{path} has rows of schema {schema}, this version reads up to {SCHEMA}: pip install --upgrade covr-bench"
+        )
+    episodes = row.get("episodes")
+    return (
+        _text(row["kind"]),
+        _whole(row["env_steps"]),
+        _whole(row["agent_steps"]),
+        _whole(row["action_repeat"]),
+        _text(row["metric"]),
+        _number(row["value"]),
+        None if episodes is None else [_number(episode) for episode in episodes],
+        _text(row.get("text", "")),
+        _text(label_text(row.get("labels", {}))) if row.get("labels") else "",
+        _number(row["wall_s"]),
+        _number(row["time"]),
+    )
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or not 0 <= value < _MAX_INT:
+        raise ValueError
+    return value
+
+
+def _number(value: Any) -> float:
+    return _NON_FINITE[value] if isinstance(value, str) else float(value)
+
+
+def _text(value: Any) -> str:
+    """Text that Arrow can hold: half a surrogate pair (from an undecodable file name) is spelled out."""
+    if not isinstance(value, str):
+        raise TypeError
+    return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+
+
+def _live(rows: list[Row]) -> list[bool]:
+    """Which rows count, going backwards: not beyond a later resume, and not written again later."""
+    live = [False] * len(rows)
+    limit = _MAX_INT
+    seen = set()
+    for index in range(len(rows) - 1, -1, -1):
+        kind, env_steps, metric = rows[index][0], rows[index][1], rows[index][4]
+        key = (kind, env_steps, metric)
+        if env_steps <= limit and key not in seen:
+            live[index] = True
+            seen.add(key)
+        if kind == "resume":
+            limit = min(limit, env_steps)
+    return live

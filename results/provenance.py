@@ -1,0 +1,191 @@
+"""Where a run came from: code, packages, machine, configuration and sessions, as `provenance.json` beside its rows."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from results.layout import PROVENANCE_FILE, SCHEMA, RunId, StoreError, run_folder, scan
+from results.writer import writer_pid
+
+STATUSES = ("running", "finished", "failed", "interrupted")
+PACKAGES = (
+    "torch", "numpy", "numba", "mujoco", "dm_control", "gymnasium", "box2d", "box2d-py", "carla", "transformers",
+    "peft", "pandas", "pyarrow", "safetensors",
+)  # fmt: skip
+_SOURCE = Path(__file__).resolve().parent.parent
+
+
+def begin(
+    out: str | os.PathLike[str],
+    run_id: RunId | str,
+    *,
+    config: Mapping[str, Any],
+    seeds: Mapping[str, int],
+    command: str,
+    wall_s: float = 0.0,
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Open a session of a run: status `running`, one more entry in `sessions`. Returns the record written.
+
+    config: as resolved, JSON values. seeds: the run's seed and all that derive from it. command: what the user typed. wall_s: seconds spent on
+    the run before this session (`RunWriter.wall_s` once open), which closes the books of a session that was killed.
+    extra: facts only the caller can know (`gl_vendor`, `gl_renderer`), added to the environment. A resumed run keeps its first configuration; a
+    session whose configuration differs lists the changed keys under `config_changes`. Raises StoreError.
+    """
+    path = run_folder(out, run_id) / PROVENANCE_FILE
+    record: dict[str, Any] = read(path) if path.exists() else {"config": dict(config), "sessions": [], "wall_s": 0.0}
+    sessions: list[dict[str, Any]] = record["sessions"]
+    if sessions and sessions[-1]["wall_s"] is None:
+        sessions[-1]["wall_s"] = round(max(wall_s - record["wall_s"], 0.0), 3)
+    environment = collect() | dict(extra or {})
+    session = {"started": _now(), "ended": None, "wall_s": None, "git_sha": environment["git_sha"]}
+    session["command"] = command
+    if changes := _changes(record["config"], config):
+        session["config_changes"] = changes
+    record |= {"schema": SCHEMA, "run_id": str(run_id), "status": "running", "seeds": dict(seeds)}
+    record |= {"wall_s": round(max(wall_s, record["wall_s"]), 3), "environment": environment}
+    sessions.append(session)
+    write(path, record)
+    return record
+
+
+def finish(out: str | os.PathLike[str], run_id: RunId | str, status: str, *, wall_s: float) -> None:
+    """Close the open session with `finished`, `failed` or `interrupted`.
+
+    wall_s: seconds spent on the run over all sessions (`RunWriter.wall_s`). Raises StoreError.
+    """
+    if status not in STATUSES:
+        raise ValueError(f"unknown status {status!r}; valid: {', '.join(STATUSES)}")
+    path = run_folder(out, run_id) / PROVENANCE_FILE
+    record = read(path)
+    session = record["sessions"][-1]
+    session |= {"ended": _now(), "wall_s": round(wall_s - record["wall_s"], 3)}
+    write(path, record | {"status": status, "wall_s": round(wall_s, 3)})
+
+
+def write(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
+    """Write a record as JSON; readers see the old file or the new one, never a part. Raises StoreError."""
+    path = Path(path)
+    text = json.dumps(record, indent=2, default=str) + "\n"
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}. Free some space, make the folder writable or choose "
+            "another output folder, then run the same command again."
+        ) from error
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The record in a file. Raises StoreError when it is absent, damaged or written by a newer version."""
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {path}: {error}. Delete the file to start the run's record anew.") from error
+    schema = record.get("schema") if isinstance(record, dict) else None
+    if not isinstance(schema, int):
+        raise StoreError(f"{path} is not a provenance record. Delete the file to start the run's record anew.")
+    if schema > SCHEMA:
+        raise StoreError(
+            f"{path} has schema {schema}, this version reads up to {SCHEMA}: pip install --upgrade covr-bench"
+        )
+    return dict(record)
+
+
+def statuses(out: str | os.PathLike[str] = "results") -> dict[str, dict[str, Any]]:
+    """The record of every run under `out`, by run id; a run that says `running` but has no writer is `interrupted`.
+
+    A damaged record is left out with a warning.
+    """
+    records: dict[str, dict[str, Any]] = {}
+    for run_id, _ in scan(out, PROVENANCE_FILE):
+        try:
+            record = read(run_folder(out, run_id) / PROVENANCE_FILE)
+        except StoreError as error:
+            warnings.warn(str(error), stacklevel=2)
+            continue
+        if record["status"] == "running" and writer_pid(out, run_id) is None:
+            record["status"] = "interrupted"
+        records[run_id] = record
+    return records
+
+
+def collect() -> dict[str, Any]:
+    """Code, packages and machine, as JSON values; imports none of the packages and records no host or user name."""
+    return {
+        "version": _version("covr-bench"),
+        **_git(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
+        "cpu": _cpu_model(),
+        "cpu_cores": os.cpu_count(),
+        "ram_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "gpus": (_output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader") or "").splitlines(),
+        "mujoco_gl": os.environ.get("MUJOCO_GL"),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git() -> dict[str, Any]:
+    """Commit and whether tracked files differ from it; None when the packages are not in a checkout of their own."""
+    git = ("git", "-C", str(_SOURCE))
+    sha = _output(*git, "rev-parse", "--verify", "--quiet", "HEAD") if (_SOURCE / ".git").exists() else None
+    if sha is None:
+        return {"git_sha": None, "git_dirty": None}
+    changes = _output(*git, "status", "--porcelain", "--untracked-files=no")
+    return {"git_sha": sha, "git_dirty": None if changes is None else bool(changes)}
+
+
+def _output(*command: str) -> str | None:
+    """What a command prints, or None when it is absent, fails or hangs."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:  # not Linux
+        return platform.processor()
+    return platform.processor() or platform.machine()
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """`{key: [before, after]}` of the top-level keys that differ once written as JSON."""
+    old, new = (json.loads(json.dumps(dict(config), default=str)) for config in (before, after))
+    return {key: [old.get(key), new.get(key)] for key in old | new if old.get(key) != new.get(key)}
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""What is measured: tasks as Gymnasium environments. Nothing here imports the rest of the project."""

@@ -1,0 +1,84 @@
+"""What is measured: a task, a suite of tasks, and the budgets a suite is run on.
+
+Everything here is a frozen value that can be printed, compared and counted without starting a simulator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import gymnasium
+
+
+class MakeEnv(Protocol):
+    """Builds one environment of a task.
+
+    The environment's observation is uint8, channel first, `(3 * frame_stack, image_size, image_size)`; its action is
+    a float32 `Box(-1, 1)`. `info["env_steps"]` of every step is the number of simulator control steps it consumed
+    (action repeat counted); termination and truncation are kept apart.
+    """
+
+    def __call__(
+        self, seed: int, *, image_size: int = 84, frame_stack: int = 3, **options: Any
+    ) -> gymnasium.Env[Any, Any]: ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a suite.
+
+    name: unique within the suite, in snake case (`cartpole_swingup`).
+    make: builds a seeded environment.
+    action_repeat: simulator control steps per agent step.
+    score_range: returns that count as 0 and as 1 when scores are normalised.
+    instruction: the task in one sentence, as a vision-language model is told it.
+    max_episode_steps: the time limit of an episode, in simulator control steps.
+    """
+
+    name: str
+    make: MakeEnv
+    action_repeat: int
+    score_range: tuple[float, float] = (0.0, 1000.0)
+    instruction: str = ""
+    max_episode_steps: int = 1000
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long each run is and how it is evaluated. All lengths are environment steps (action repeat counted).
+
+    overrides: agent settings this budget changes (a tour cannot afford the published batch size); applied to agents
+    that have a setting of that name, recorded with the run, and themselves overridden by `--set`.
+    """
+
+    name: str
+    env_steps: int
+    eval_every: int
+    eval_episodes: int
+    seeds: tuple[int, ...] = (0,)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named, versioned set of tasks. A change that moves scores raises `version`.
+
+    agents: the line-up that runs when none is asked for.
+    needs_gl: whether its environments are drawn with OpenGL, so that a backend must be chosen first.
+    budgets: by name; `paper` is the published protocol and the default.
+    """
+
+    name: str
+    version: int
+    tasks: tuple[Task, ...]
+    budgets: Mapping[str, Budget]
+    agents: tuple[str, ...]
+    doc: str = ""
+    needs_gl: bool = False
+
+    def task(self, name: str) -> Task:
+        """The task of that name. Raises KeyError."""
+        return {task.name: task for task in self.tasks}[name]

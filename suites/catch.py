@@ -1,0 +1,135 @@
+"""`catch`: an 84x84 pixel game in numpy, for tests and demonstrations that finish in seconds.
+
+A ball falls, a paddle at the bottom slides under it. One continuous action; no simulator, no OpenGL.
+After the game of the same name in bsuite (Osband et al. 2019, arXiv:1908.03568), here continuous and in colour.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+from numpy.typing import NDArray
+
+from suites.base import Budget, Suite, Task
+from suites.wrappers import ActionRepeat, FrameStack, Pixels
+
+EPISODE_STEPS = 40  # control steps
+DROP_STEPS = 20  # control steps a ball takes to fall: two balls an episode
+PADDLE_SPEED = 0.06  # field widths per control step at full action: the whole field in 17 steps
+PADDLE_HALF_WIDTH = 0.12
+BALL_HALF_WIDTH = 0.05
+CATCH_REWARD = 10.0
+BACKGROUND, BALL, PADDLE = (20, 20, 40), (230, 60, 60), (80, 220, 120)
+
+
+class Catch(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
+    """One control step at a time, observed as `(paddle_x, ball_x, ball_y)` in field widths, 0 to 1, y downward.
+
+    The reward of a step is the closeness `1 - |paddle_x - ball_x|`, plus 10 for a catch. An episode is truncated after
+    40 control steps; with `end_on_miss` it terminates at the first ball missed.
+
+    labels: empty; nothing about these frames needs marking.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 - gymnasium's own declaration
+    render_mode = "rgb_array"
+
+    def __init__(self, seed: int, *, end_on_miss: bool, image_size: int = 84) -> None:
+        self.labels: dict[str, str] = {}
+        self._end_on_miss = end_on_miss
+        self._image_size = image_size
+        self._first_seed: int | None = seed
+        self._paddle_x = self._ball_x = self._ball_y = 0.5
+        self._steps = 0
+        self.action_space = Box(-1.0, 1.0, (1,), np.float32)
+        self.observation_space = Box(0.0, 1.0, (3,), np.float64)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
+        super().reset(seed=self._first_seed if seed is None else seed)
+        self._first_seed = None
+        self._steps = 0
+        self._paddle_x = 0.5
+        self._drop_ball()
+        return self._state(), {}
+
+    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
+        self._steps += 1
+        velocity = PADDLE_SPEED * float(np.clip(action[0], -1.0, 1.0))
+        self._paddle_x = float(np.clip(self._paddle_x + velocity, 0.0, 1.0))
+        self._ball_y = (self._steps % DROP_STEPS or DROP_STEPS) / DROP_STEPS
+        distance = abs(self._paddle_x - self._ball_x)
+        reward, missed = 1.0 - distance, False
+        if self._ball_y == 1.0:
+            missed = distance > PADDLE_HALF_WIDTH + BALL_HALF_WIDTH
+            reward += 0.0 if missed else CATCH_REWARD
+        terminated = missed and self._end_on_miss
+        truncated = self._steps >= EPISODE_STEPS and not terminated
+        landed = self._state()
+        if self._ball_y == 1.0 and not (terminated or truncated):
+            self._drop_ball()
+            landed = self._state()
+        return landed, reward, terminated, truncated, {}
+
+    def render(self) -> NDArray[np.uint8]:
+        """The present frame, uint8 `(image_size, image_size, 3)`."""
+        return self.render_image(self._image_size, self._image_size)
+
+    def render_image(self, height: int, width: int) -> NDArray[np.uint8]:
+        """The present frame at any size, uint8 `(height, width, 3)`."""
+        image = np.empty((height, width, 3), np.uint8)
+        image[:] = BACKGROUND
+        _fill(image, self._ball_x, self._ball_y * 0.95, BALL_HALF_WIDTH, 0.05, BALL)
+        _fill(image, self._paddle_x, 0.97, PADDLE_HALF_WIDTH, 0.03, PADDLE)
+        return image
+
+    def _drop_ball(self) -> None:
+        self._ball_x = float(self.np_random.uniform())
+        self._ball_y = 0.0
+
+    def _state(self) -> NDArray[np.float64]:
+        return np.array([self._paddle_x, self._ball_x, self._ball_y])
+
+
+def _fill(
+    image: NDArray[np.uint8], x: float, y: float, half_width: float, half_height: float, colour: tuple[int, int, int]
+) -> None:
+    """Colours the rectangle around `(x, y)`, all in fractions of the image."""
+    height, width = image.shape[:2]
+    top, bottom = round((y - half_height) * height), round((y + half_height) * height)
+    left, right = round((x - half_width) * width), round((x + half_width) * width)
+    image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = colour
+
+
+def make(
+    action_repeat: int, end_on_miss: bool, seed: int, *, image_size: int = 84, frame_stack: int = 3
+) -> gymnasium.Env[Any, Any]:
+    """A pixel environment, as `suites.base.MakeEnv` describes."""
+    env = ActionRepeat(Catch(seed, end_on_miss=end_on_miss, image_size=image_size), action_repeat)
+    return FrameStack(Pixels(env, image_size, image_size), frame_stack)
+
+
+INSTRUCTION = "A red ball falls; slide the green paddle at the bottom left or right so that it is under the ball."
+SUITE = Suite(
+    name="catch",
+    version=1,
+    # 0: no closeness at all; 60: two catches (20) and perfect closeness on each of the 40 control steps.
+    tasks=(
+        Task("catch", partial(make, 2, False), 2, (0.0, 60.0), INSTRUCTION),
+        Task("catch_or_end", partial(make, 1, True), 1, (0.0, 60.0), f"{INSTRUCTION} A missed ball ends the game."),
+    ),
+    budgets={
+        "smoke": Budget("smoke", 400, 200, 1, (0,), {"batch_size": 32}, "Does it run? Ten episodes."),
+        "short": Budget("short", 4_000, 1_000, 5, (0,), {"batch_size": 32}, "Does it learn? A hundred episodes."),
+        "paper": Budget(
+            "paper", 20_000, 2_000, 10, (0, 1, 2), doc="The suite's reference protocol; no paper reports it."
+        ),
+    },
+    agents=("random", "drqv2"),
+    doc="A numpy pixel game for tests and demonstrations.",
+)

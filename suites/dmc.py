@@ -1,0 +1,211 @@
+"""DeepMind Control tasks from pixels: `dmc6` (PlaNet action repeats), `dmc6-ar2`, `dmc-hard`.
+
+Tassa et al. 2018 (arXiv:1801.00690). Frames are those of `dm_control.suite`'s camera 0, pixel for pixel.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+from numpy.typing import NDArray
+
+from suites import gl
+from suites.base import Budget, Suite, Task
+from suites.wrappers import ActionRepeat, FrameStack, Pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FAR_FROM_FLOOR = ("cartpole", "pendulum")  # domains whose bodies never come near the floor
+
+
+class DMControl(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
+    """One dm_control task, a control step at a time, observed as its physics state.
+
+    `reset(seed=s)` fully determines the episode; it is the episode of `suite.load(..., task_kwargs={"random": s})`.
+    The first `reset()` without a seed uses the constructor's, later ones continue that stream.
+
+    physics: the dm_control physics, for tests and recordings.
+    labels: what a row measured on this environment must be marked with; empty when frames are exact.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 - gymnasium's own declaration
+    render_mode = "rgb_array"
+
+    def __init__(self, domain: str, task: str, seed: int, image_size: int = 84, render: str = "exact") -> None:
+        gl.ensure_backend()
+        from dm_control import suite
+
+        from suites.dmc_camera import RENDER_MODES, Camera
+
+        if render not in RENDER_MODES:
+            raise ValueError(f"render is {render!r}; choose one of {RENDER_MODES}")
+        with _without_mass_warning():
+            self._env = suite.load(domain, task, task_kwargs={"random": seed})
+        self.physics = self._env.physics
+        self.labels = {} if render == "exact" else {"render": render}
+        self._new_camera = partial(Camera, self.physics, render=render, floor_casts=domain not in FAR_FROM_FLOOR)
+        self._image_size = image_size
+        self._cameras: dict[tuple[int, int], Camera] = {}
+        self._first_seed: int | None = seed
+        spec = self._env.action_spec()
+        self._scale, self._middle = (spec.maximum - spec.minimum) / 2, (spec.maximum + spec.minimum) / 2
+        self.action_space = Box(-1.0, 1.0, spec.shape, np.float32)
+        self.observation_space = Box(-np.inf, np.inf, self.physics.get_state().shape, np.float64)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
+        """Starts an episode. Raises ValueError for a seed outside 0..2**32-1."""
+        seed = self._first_seed if seed is None else seed
+        self._first_seed = None
+        super().reset(seed=seed)
+        if seed is not None:
+            self._env.task.random.seed(seed)
+        self._env.reset()
+        return self.physics.get_state(), {}
+
+    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
+        timestep = self._env.step(action * self._scale + self._middle)
+        terminated = timestep.last() and timestep.discount == 0
+        truncated = timestep.last() and not terminated
+        return self.physics.get_state(), float(timestep.reward), bool(terminated), bool(truncated), {}
+
+    def render(self) -> NDArray[np.uint8]:
+        """The present frame, uint8 `(image_size, image_size, 3)`."""
+        return self.render_image(self._image_size, self._image_size)
+
+    def render_image(self, height: int, width: int) -> NDArray[np.uint8]:
+        """The present frame at any size, uint8 `(height, width, 3)`. Each new size keeps an OpenGL context."""
+        if (height, width) not in self._cameras:
+            self._cameras[height, width] = self._new_camera(height, width)
+        return self._cameras[height, width].frame()
+
+    def close(self) -> None:
+        """Frees the OpenGL contexts and the simulator."""
+        for camera in self._cameras.values():
+            camera.close()
+        self._cameras.clear()
+        self._env.close()
+
+
+@contextmanager
+def _without_mass_warning() -> Iterator[None]:
+    """Silences one known message: cheetah's model sets its total mass in a way dm_control calls deprecated."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return "settotalmass' is deprecated" not in record.getMessage()
+
+    logger = logging.getLogger("absl")
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
+
+
+def make(
+    domain: str,
+    task: str,
+    action_repeat: int,
+    seed: int,
+    *,
+    image_size: int = 84,
+    frame_stack: int = 3,
+    render: str = "exact",
+) -> gymnasium.Env[Any, Any]:
+    """A pixel environment of one task, as `suites.base.MakeEnv` describes. render: `exact` or `fast`."""
+    env = ActionRepeat(DMControl(domain, task, seed, image_size, render), action_repeat)
+    return FrameStack(Pixels(env, image_size, image_size), frame_stack)
+
+
+INSTRUCTIONS = {
+    "cartpole_swingup": "Side view of a cart on a rail carrying a hinged pole: push the cart left or right to swing "
+    "the pole up, then keep it upright near the middle of the rail.",
+    "reacher_easy": "Top view of a two-link arm in a square arena: turn the two joints so that the tip of the arm "
+    "reaches the coloured target disc and stays on it.",
+    "cheetah_run": "Side view, moving with a flat two-legged robot: drive its hip, knee and ankle joints to run "
+    "forward, to the right, as fast as possible.",
+    "walker_walk": "Side view, moving with a flat two-legged walker: drive its hips, knees and ankles to stay upright "
+    "and walk forward at a moderate speed.",
+    "finger_spin": "Side view of a two-joint finger beside a free hinged body: flick the body so that it keeps "
+    "spinning quickly.",
+    "ball_in_cup_catch": "Side view of a cup with a ball hanging from it on a string: move the cup so that the ball "
+    "swings up and comes to rest inside it.",
+    "hopper_hop": "Side view, moving with a flat one-legged hopper: drive its waist, hip, knee and ankle to hop "
+    "forward while keeping the torso upright.",
+    "walker_run": "Side view, moving with a flat two-legged walker: drive its hips, knees and ankles to stay upright "
+    "and run forward as fast as possible.",
+    "pendulum_swingup": "Side view of a pole hinged at one end with a weak motor: swing it back and forth until it "
+    "points up, then keep it there.",
+}
+PLANET_REPEATS = {  # Hafner et al. 2019, arXiv:1811.04551
+    ("cartpole", "swingup"): 8,
+    ("reacher", "easy"): 4,
+    ("cheetah", "run"): 4,
+    ("walker", "walk"): 2,
+    ("finger", "spin"): 2,
+    ("ball_in_cup", "catch"): 4,
+}
+HARD = (("hopper", "hop"), ("walker", "run"), ("pendulum", "swingup"))
+
+
+def _tasks(action_repeats: dict[tuple[str, str], int]) -> tuple[Task, ...]:
+    return tuple(
+        Task(
+            f"{domain}_{task}",
+            partial(make, domain, task, repeat),
+            repeat,
+            (0.0, 1000.0),
+            INSTRUCTIONS[f"{domain}_{task}"],
+        )
+        for (domain, task), repeat in action_repeats.items()
+    )
+
+
+def _budgets(paper_env_steps: int) -> dict[str, Budget]:
+    return {
+        "smoke": Budget("smoke", 3_000, 1_000, 1, (0,), {"batch_size": 32}, "Does it run? A few episodes, one seed."),
+        "short": Budget(
+            "short", 20_000, 5_000, 5, (0,), doc="Does it learn? One seed, a fraction of the published run."
+        ),
+        "paper": Budget("paper", paper_env_steps, 10_000, 10, (0, 1, 2), doc="The published protocol."),
+    }
+
+
+LINE_UP = ("random", "drqv2")
+SUITES = (
+    Suite(
+        "dmc6",
+        1,
+        _tasks(PLANET_REPEATS),
+        _budgets(100_000),
+        LINE_UP,
+        "Six tasks, PlaNet action repeats.",
+        needs_gl=True,
+    ),
+    Suite(
+        "dmc6-ar2",
+        1,
+        _tasks(dict.fromkeys(PLANET_REPEATS, 2)),
+        _budgets(100_000),
+        LINE_UP,
+        "The same six, action repeat 2, as DrQ-v2.",
+        needs_gl=True,
+    ),
+    Suite(
+        "dmc-hard",
+        1,
+        _tasks(dict.fromkeys(HARD, 2)),
+        _budgets(500_000),
+        LINE_UP,
+        "Three harder tasks, action repeat 2.",
+        needs_gl=True,
+    ),
+)

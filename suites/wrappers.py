@@ -1,0 +1,76 @@
+"""The wrappers a pixel task is built from: `FrameStack(Pixels(ActionRepeat(env)))`.
+
+In that order the simulator is drawn once per agent step, not once per repeated control step.
+Termination and truncation pass through all of them unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+from numpy.typing import NDArray
+
+Frame = NDArray[np.uint8]
+
+
+class ActionRepeat(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Applies each action for `action_repeat` control steps, or until the episode ends, and sums the rewards.
+
+    `info["env_steps"]` is the number of control steps taken; the rest of `info` is the last control step's.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], action_repeat: int) -> None:
+        if action_repeat < 1:
+            raise ValueError(f"action_repeat is {action_repeat}; it must be at least 1")
+        super().__init__(env)
+        self.action_repeat = action_repeat
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        total, env_steps, over = 0.0, 0, False
+        while env_steps < self.action_repeat and not over:
+            obs, reward, terminated, truncated, info = self.env.step(action)
+            total, env_steps, over = total + float(reward), env_steps + 1, terminated or truncated
+        return obs, total, terminated, truncated, {**info, "env_steps": env_steps}
+
+
+class Pixels(gymnasium.ObservationWrapper[Frame, Any, Any]):
+    """Replaces the observation with what `env.render()` draws: uint8 `(3, H, W)`. Needs render mode `rgb_array`."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], height: int, width: int) -> None:
+        if env.render_mode != "rgb_array":
+            raise ValueError(f"render_mode is {env.render_mode!r}; pixels need 'rgb_array'")
+        super().__init__(env)
+        self.observation_space = Box(0, 255, (3, height, width), np.uint8)
+
+    def observation(self, observation: Any) -> Frame:
+        frame: Any = self.env.render()  # (H, W, 3)
+        return np.ascontiguousarray(frame.transpose(2, 0, 1))
+
+
+class FrameStack(gymnasium.Wrapper[Frame, Any, Frame, Any]):
+    """Joins the last `frame_stack` frames along the channel axis, newest last: `(C * frame_stack, H, W)`.
+
+    A reset fills the stack with the first frame. Every observation is a new array.
+    """
+
+    def __init__(self, env: gymnasium.Env[Frame, Any], frame_stack: int) -> None:
+        if frame_stack < 1:
+            raise ValueError(f"frame_stack is {frame_stack}; it must be at least 1")
+        super().__init__(env)
+        channels, height, width = env.observation_space.shape or ()
+        self.observation_space = Box(0, 255, (channels * frame_stack, height, width), np.uint8)
+        self._channels, self._frame_stack = channels, frame_stack
+        self._obs = np.zeros(self.observation_space.shape, np.uint8)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Frame, dict[str, Any]]:
+        frame, info = self.env.reset(seed=seed, options=options)
+        self._obs = np.concatenate([frame] * self._frame_stack)
+        return self._obs.copy(), info
+
+    def step(self, action: Any) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
+        frame, reward, terminated, truncated, info = self.env.step(action)
+        self._obs = np.concatenate([self._obs[self._channels :], frame])
+        return self._obs.copy(), float(reward), terminated, truncated, info

@@ -1,0 +1,226 @@
+"""Scores, tables and figures average like with like, and say what is missing."""
+
+from __future__ import annotations
+
+import io
+import math
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from analysis.plots import learning_curves
+from analysis.scores import curves, final_scores
+from analysis.tables import CSV_COLUMNS, tables, to_csv, to_markdown, to_terminal
+from results.store import RunWriter, read
+
+TASKS = ("walker_walk", "cheetah_run")
+
+
+def write_run(
+    out: Path, run_id: str, scores: list[float], *, action_repeat: int = 2, status: str = "end", **labels: str
+) -> None:
+    """Evaluations at 0, 100, 200... environment steps."""
+    with RunWriter(out, run_id, action_repeat=action_repeat, labels=labels) as writer:
+        for index, score in enumerate(scores):
+            writer.write("eval", 100 * index, 100 * index // action_repeat, {"return": [score], "success_rate": 0.5})
+        if status == "end":
+            writer.end()
+        elif status == "error":
+            writer.error("out of memory")
+
+
+def test_final_score_is_the_last_evaluation_within_the_budget(tmp_path: Path) -> None:
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [1.0, 2.0, 3.0])
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/1", [4.0, 5.0], status="error")
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/2", [], status="error")
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/3", [6.0], status="none")
+    columns = ["seed", "env_steps", "score", "evaluations", "status"]
+    last = final_scores(read(tmp_path))[columns].to_numpy().tolist()
+    assert last[0] == [0, 200, 3.0, 3, "finished"] and last[1] == [1, 100, 5.0, 2, "failed"]
+    assert last[2][:2] == [2, 0] and math.isnan(last[2][2]) and last[2][3:] == [0, "failed"]
+    assert last[3] == [3, 0, 6.0, 1, "unfinished"]
+    assert final_scores(read(tmp_path), env_steps=150)["score"].tolist()[:2] == [2.0, 5.0]
+
+
+def test_run_resumed_after_a_failure_is_not_failed(tmp_path: Path) -> None:
+    run_id = "dmc6@paper/walker_walk/sac/0"
+    write_run(tmp_path, run_id, [1.0, 2.0], status="error")
+    with RunWriter(tmp_path, run_id, action_repeat=2) as writer:
+        writer.resume(100)
+    assert final_scores(read(tmp_path))["status"].tolist() == ["unfinished"]
+    with RunWriter(tmp_path, run_id, action_repeat=2) as writer:
+        writer.end()
+    assert final_scores(read(tmp_path))["status"].tolist() == ["finished"]
+
+
+def test_curves_are_over_seeds_only(tmp_path: Path) -> None:
+    for seed, scores in enumerate(([1.0, 10.0], [3.0, math.nan], [5.0])):
+        write_run(tmp_path, f"dmc6@paper/walker_walk/sac/{seed}", scores)
+    for run_id, options in (
+        ("dmc6@quick/walker_walk/sac/0", {}),
+        ("dmc-hard@paper/walker_walk/sac/0", {}),
+        ("dmc6@paper/cheetah_run/sac/0", {}),
+        ("dmc6@paper/walker_walk/sac-k=1/0", {}),
+        ("dmc6@paper/walker_walk/sac/3", {"action_repeat": 4}),
+        ("dmc6@paper/walker_walk/sac/4", {"rendering": "fast"}),
+    ):
+        write_run(tmp_path, run_id, [1000.0], **options)  # type: ignore[arg-type]
+    frame = curves(read(tmp_path))
+    assert len(frame) == 2 + 6
+    strangers = frame[frame["mean"] == 1000.0]
+    assert strangers["n"].tolist() == [1] * 6 and strangers["std"].isna().all()
+    start, later = frame[frame["n"] > 1].to_dict("records")
+    assert (start["n"], start["mean"], start["std"], start["min"], start["max"]) == (3, 3.0, 2.0, 1.0, 5.0)
+    assert later["n"] == 2 and all(math.isnan(later[name]) for name in ("mean", "std", "min", "max"))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=6))
+def test_cell_is_mean_and_sample_deviation(tmp_path_factory: pytest.TempPathFactory, scores: list[float]) -> None:
+    out = tmp_path_factory.mktemp("out")
+    for seed, score in enumerate(scores):
+        write_run(out, f"dmc6@paper/walker_walk/sac/{seed}", [0.0, score])
+    made = tables(read(out))
+    (cell,) = made[0].cells.values()
+    assert cell.n == len(scores) and cell.env_steps == 100
+    assert cell.mean == pytest.approx(statistics.fmean(scores), abs=1e-6)
+    if len(scores) > 1:
+        assert cell.std == pytest.approx(statistics.stdev(scores), rel=1e-6, abs=1e-4)
+    row = pd.read_csv(io.StringIO(to_csv(made))).iloc[0]
+    assert row["mean"] == cell.mean and row["n"] == cell.n and (len(scores) == 1) == math.isnan(row["std"])
+
+
+def test_one_table_per_protocol(tmp_path: Path) -> None:
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [1.0])
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/1", [2.0], rendering="fast")
+    write_run(tmp_path, "dmc6@quick/walker_walk/sac/0", [3.0])
+    made = tables(read(tmp_path))
+    assert [table.title for table in made] == ["dmc6@paper", "dmc6@paper (rendering=fast)", "dmc6@quick"]
+    assert [[cell.mean for cell in table.cells.values()] for table in made] == [[1.0], [2.0], [3.0]]
+    lines = to_csv(made).splitlines()
+    assert lines[0] == ",".join(CSV_COLUMNS)
+    assert lines[2] == "dmc6,paper,rendering=fast,walker_walk,sac,,1,2.0,,0,2"
+
+
+def test_task_at_two_action_repeats_is_two_columns(tmp_path: Path) -> None:
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [1.0])
+    write_run(tmp_path, "dmc6@paper/walker_walk/drq/0", [3.0], action_repeat=4)
+    (table,) = tables(read(tmp_path))
+    assert table.columns == (("walker_walk", 2), ("walker_walk", 4)) and not table.means
+    assert "walker_walk (action repeat 4)" in to_markdown([table])
+
+
+def test_table_says_what_is_missing_and_averages_only_whole_rows(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        for task in TASKS:
+            write_run(tmp_path, f"dmc6@paper/{task}/sac/{seed}", [100.0 * seed])
+            write_run(tmp_path, f"dmc6@paper/{task}/nan/{seed}", [1.0, math.nan if seed else 1.0])
+    write_run(tmp_path, "dmc6@paper/walker_walk/drq/0", [7.0, 8.0], status="error")
+    write_run(tmp_path, "dmc6@paper/walker_walk/drq/1", [9.0], status="none")
+    (table,) = tables(read(tmp_path), tasks={"dmc6": TASKS}, seeds={"dmc6@paper": (0, 1, 2)})
+    assert table.means == {"sac": 50.0}
+    assert [task for task, _ in table.columns] == list(TASKS)
+    notes = "\n".join(table.notes)
+    for note in (
+        "sac on cheetah_run, walker_walk: seed 2 not run",
+        "drq on walker_walk: seed 0 failed",
+        "drq on walker_walk: seed 1 unfinished",
+        "drq on walker_walk: seeds scored at different steps, 0 to 100",
+        "drq: no score on cheetah_run",
+        "nan on cheetah_run, walker_walk: seed 1 not a finite number at the last evaluation",
+    ):
+        assert note in notes
+    text = to_markdown([table])
+    assert "| sac | 50.0 ± 70.7† | 50.0 ± 70.7† | 50.0† |" in text and "| drq | 8.5 ± 0.7† | – | – |" in text
+    assert "| nan | nan† | nan† | – |" in text and "over 2 seeds" in text and "not all comparable" in text
+
+
+def test_expected_task_that_nobody_ran_is_a_column(tmp_path: Path) -> None:
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [1.0])
+    (table,) = tables(read(tmp_path), tasks={"dmc6": TASKS})
+    assert "| agent | walker_walk | cheetah_run |" in to_markdown([table])
+    assert table.notes == ("sac: no score on cheetah_run",) and not table.means
+
+
+def test_renderers_turn_and_escape(tmp_path: Path) -> None:
+    for task in TASKS:
+        write_run(tmp_path, f"dmc6@paper/{task}/sac-a|[red]b/0", [1.0])
+    made = tables(read(tmp_path))
+    assert "| task | sac-a\\|[red]b |" in to_markdown(made, rows="tasks")
+    stream = io.StringIO()
+    Console(file=stream, width=100).print(to_terminal(made, rows="tasks"))
+    assert "sac-a|[red]b" in stream.getvalue() and "mean over tasks" in stream.getvalue()
+    with pytest.raises(ValueError, match="valid: agents, tasks"):
+        to_markdown(made, rows="columns")
+
+
+def test_no_runs_make_no_tables(tmp_path: Path) -> None:
+    assert tables(read(tmp_path)) == [] and len(curves(read(tmp_path))) == 0
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
+@pytest.mark.parametrize("count", [1, 10])
+def test_figure_has_a_panel_per_task(tmp_path: Path, suffix: str, magic: bytes, count: int) -> None:
+    for task in range(count):
+        for agent in range(8):
+            write_run(tmp_path, f"dmc6@paper/task{task}/agent{agent}/0", [0.0, 10.0 * agent, 20.0], rendering="fast")
+    assert learning_curves(read(tmp_path), tmp_path / f"figure.{suffix}") == []
+    data = (tmp_path / f"figure.{suffix}").read_bytes()
+    assert data.startswith(magic)
+    if suffix == "svg":
+        text = data.decode()
+        assert all(text.count(f"<!-- task{task} -->") == 1 for task in range(count))
+        assert text.count("<!-- agent7 -->") == 1 and "<!-- dmc6@paper (rendering=fast) -->" in text
+
+
+def test_no_two_of_forty_agents_look_alike(tmp_path: Path) -> None:
+    from analysis.plots import _styles
+
+    assert len({str(style) for style in _styles([f"agent{n}" for n in range(40)]).values()}) == 40
+
+
+def test_figure_draws_the_mean_only_where_all_seeds_are(tmp_path: Path) -> None:
+    from matplotlib.axes import Axes
+
+    drawn: list[tuple[list[float], list[float]]] = []
+    original = Axes.plot
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [0.0, 10.0, 20.0])
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/1", [0.0, 30.0])
+
+    def spy(self: Axes, x: pd.Series, y: pd.Series, **style: object) -> object:
+        drawn.append((list(x), list(y)))
+        return original(self, x, y, **style)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Axes, "plot", spy)
+        learning_curves(read(tmp_path), tmp_path / "figure.png")
+    assert drawn == [([0, 100, 200], [0.0, 10.0, 20.0]), ([0, 100], [0.0, 30.0]), ([0, 100], [0.0, 20.0])]
+
+
+def test_figure_refuses_to_mix_and_names_what_it_cannot_draw(tmp_path: Path) -> None:
+    path = tmp_path / "figure.png"
+    with pytest.raises(ValueError, match="no evaluations"):
+        learning_curves(read(tmp_path), path)
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [1.0, math.inf, np.nan])
+    assert learning_curves(read(tmp_path), path) == [
+        "dmc6@paper/walker_walk/sac/0: 2 evaluations are not finite numbers and not drawn"
+    ]
+    with pytest.raises(ValueError, match=r"\['walker'\].*walker_walk"):
+        learning_curves(read(tmp_path), path, tasks=["walker"])
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/1", [1.0], rendering="fast")
+    with pytest.raises(ValueError, match=r"dmc6@paper, dmc6@paper \(rendering=fast\)"):
+        learning_curves(read(tmp_path), path)
+
+
+def test_tables_need_neither_torch_nor_a_simulator_nor_matplotlib() -> None:
+    code = "import sys, analysis.tables, results.store; results.store.read; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "gymnasium", "mujoco", "dm_control", "matplotlib", "scipy"} & set(loaded)

@@ -1,0 +1,429 @@
+"""The store loses nothing, mixes nothing up, and reads what it wrote."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import results.cache
+from results.store import RunId, RunWriter, StoreError, read, read_run, run_folder, writer_pid
+
+RUN = "dmc6@paper/cartpole_swingup/drqv2/0"
+
+
+def write_run(out: Path, run_id: str = RUN, evaluations: int = 2, **labels: object) -> None:
+    with RunWriter(out, run_id, action_repeat=8, labels=labels) as writer:
+        for index in range(evaluations):
+            writer.write("eval", 8000 * index, 1000 * index, {"return": [float(index), index + 1.0]})
+
+
+def rows_file(out: Path, run_id: str = RUN) -> Path:
+    return run_folder(out, run_id) / "rows.jsonl"
+
+
+def start(code: str, *arguments: object) -> subprocess.Popen[str]:
+    """Python code in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def outcome(process: subprocess.Popen[str]) -> str:
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    return stdout
+
+
+# Identity
+
+names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,20}", fullmatch=True)
+agents = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.+]{0,20}", fullmatch=True)
+variants = st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="/"), max_size=40)
+
+
+@given(st.builds(RunId, names, names, names, agents, variants, st.integers(0, 10**9)))
+def test_run_id_reads_back_from_its_text(run_id: RunId) -> None:
+    assert RunId.parse(str(run_id)) == run_id
+
+
+def test_first_dash_splits_off_the_variant() -> None:
+    run_id = RunId.parse("dmc-hard@paper/cartpole_swingup/drqv2-batch_size=64,nstep=1-b/3")
+    assert (run_id.suite, run_id.agent, run_id.variant, run_id.seed) == (
+        "dmc-hard", "drqv2", "batch_size=64,nstep=1-b", 3,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "dmc6/cartpole/drqv2/0", "dmc6@paper/cartpole/drqv2", "dmc6@paper/cartpole/drqv2/00", "dmc6@paper/../drqv2/0",
+     "dmc6@paper/cartpole/drqv2/0/rows", "dmc6@paper/cartpole/drqv2/-1", "dmc6@paper/cartpole/drqv2/0\n",
+     "dmc6@paper/cartpole/drqv2-/0"],
+)  # fmt: skip
+def test_malformed_run_id_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="run id"):
+        RunId.parse(text)
+
+
+@pytest.mark.parametrize(
+    "field", [{"agent": "dr-q"}, {"task": "a/b"}, {"seed": -1}, {"suite": ".."}, {"variant": "v" * 300}]
+)
+def test_run_id_that_no_folder_can_hold_is_refused(field: dict[str, Any]) -> None:
+    valid: dict[str, Any] = {"suite": "s", "budget": "b", "task": "t", "agent": "a"}
+    with pytest.raises(ValueError, match=repr(next(iter(field.values())))[1:4]):
+        RunId(**(valid | field))
+
+
+# Writing
+
+
+numbers = st.floats(width=64)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.tuples(numbers, st.lists(numbers, min_size=1, max_size=4), st.text(max_size=20)), min_size=1, max_size=5
+    )
+)
+def test_rows_read_back_as_written(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[float, list[float], str]]
+) -> None:
+    out = tmp_path_factory.mktemp("out")
+    with RunWriter(out, RUN, action_repeat=8, labels={"b": 2, "a": "x"}) as writer:
+        for step, (number, episodes, text) in enumerate(rows):
+            writer.write("eval", 8 * step, step, {"return": episodes, "loss": number}, text=text)
+    for frame in (read(out), read(out), read_run(out, RUN)):  # parsed, cached, direct
+        assert set(frame["labels"]) == {"a=x,b=2"} and set(frame["action_repeat"]) == {8}
+        for step, (number, episodes, text) in enumerate(rows):
+            at = frame[frame["env_steps"] == 8 * step].set_index("metric")
+            assert at.loc["loss", "value"] == pytest.approx(number, rel=0, abs=0, nan_ok=True)
+            assert list(at.loc["return", "episodes"]) == pytest.approx(episodes, rel=0, abs=0, nan_ok=True)
+            mean = sum(episodes) / len(episodes)
+            assert at.loc["return", "value"] == pytest.approx(mean, rel=1e-12, nan_ok=True)
+            assert at.loc["return", "text"] == text.encode("utf-8", "backslashreplace").decode()
+            assert at.loc["return", "agent_steps"] == step
+
+
+def test_lines_are_strict_json(tmp_path: Path) -> None:
+    with RunWriter(tmp_path, RUN, action_repeat=1) as writer:
+        writer.write("train", 0, 0, {"a": math.nan, "b": math.inf, "c": [-math.inf, 1.0]})
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    values = [json.loads(line, parse_constant=refuse)["value"] for line in rows_file(tmp_path).read_text().splitlines()]
+    assert values == ["nan", "inf", "-inf"]
+
+
+@pytest.mark.parametrize("value", [[], [[1.0]]])
+def test_metric_that_is_no_number_is_refused_before_anything_is_written(tmp_path: Path, value: Any) -> None:
+    with RunWriter(tmp_path, RUN, action_repeat=1) as writer:
+        with pytest.raises(ValueError, match="loss"):
+            writer.write("train", 0, 0, {"ok": 1.0, "loss": value})
+        with pytest.raises(ValueError, match="valid: eval"):
+            writer.write("evaluation", 0, 0, {"return": 1.0})
+    assert rows_file(tmp_path).read_bytes() == b""
+
+
+def test_label_that_would_be_ambiguous_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a=b"):
+        RunWriter(tmp_path, RUN, action_repeat=1, labels={"rendering": "a=b"})
+
+
+def test_second_writer_is_told_who_writes(tmp_path: Path) -> None:
+    code = "import sys; from results.store import RunWriter\nwith RunWriter(*sys.argv[1:], action_repeat=1): pass"
+    with RunWriter(tmp_path, RUN, action_repeat=1):
+        assert writer_pid(tmp_path, RUN) == os.getpid()
+        process = start(code, tmp_path, RUN)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert f"run {RUN} is being written by process {os.getpid()}" in stderr
+    assert writer_pid(tmp_path, RUN) is None
+    outcome(start(code, tmp_path, RUN))
+
+
+def test_processes_appending_to_one_file_lose_nothing(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from results.writer import append\n"
+        "file = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)\n"
+        "for i in range(2000): append(file, f'{sys.argv[2]} {i} {\"x\" * (i % 300)}\\n'.encode())"
+    )
+    for process in [start(code, tmp_path / "rows", name) for name in "ab"]:
+        outcome(process)
+    expected = {f"{name} {i} {'x' * (i % 300)}" for name in "ab" for i in range(2000)}
+    lines = (tmp_path / "rows").read_text().splitlines()
+    assert len(lines) == 4000 and set(lines) == expected
+
+
+def test_processes_writing_different_runs_lose_nothing(tmp_path: Path) -> None:
+    code = (
+        "import sys; from results.store import RunWriter\n"
+        "with RunWriter(sys.argv[1], sys.argv[2], action_repeat=2) as writer:\n"
+        "    for i in range(100): writer.write('train', 2 * i, i, {'loss': i, 'q': [i, i]})"
+    )
+    runs = [f"dmc6@paper/cartpole/sac/{seed}" for seed in range(3)]
+    for process in [start(code, tmp_path, run) for run in runs]:
+        outcome(process)
+    frame = read(tmp_path)
+    assert frame.groupby("run_id", observed=True).size().to_dict() == dict.fromkeys(runs, 200)
+
+
+def test_killed_writer_loses_no_row_it_had_written(tmp_path: Path) -> None:
+    code = (
+        "import sys; from results.store import RunWriter\n"
+        "with RunWriter(sys.argv[1], sys.argv[2], action_repeat=1) as writer:\n"
+        "    for i in range(10**9):\n"
+        "        writer.write('train', i, i, {'loss': [i] * 500, 'text': i}); print(i, flush=True)"
+    )
+    process = start(code, tmp_path, RUN)
+    assert process.stdout is not None
+    for _ in range(50):
+        process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    acknowledged = 49 + len(process.communicate(timeout=60)[0].splitlines())
+    with RunWriter(tmp_path, RUN, action_repeat=1) as writer:  # the lock went with the process
+        writer.write("train", 10**9, 10**9, {"loss": 0.0})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the kill may have torn a line
+        losses = read_run(tmp_path, RUN).query("metric == 'loss'")["env_steps"].tolist()
+    assert losses[: acknowledged + 1] == list(range(acknowledged + 1)) and losses[-1] == 10**9
+
+
+def test_half_written_line_is_kept_apart_and_reported(tmp_path: Path) -> None:
+    write_run(tmp_path, evaluations=2)
+    with rows_file(tmp_path).open("ab") as file:
+        file.write(b'{"schema":1,"kind":"eval","env_st')
+    with RunWriter(tmp_path, RUN, action_repeat=8) as writer:
+        writer.write("eval", 16000, 2000, {"return": 5.0})
+    for _ in ("parsed", "cached"):
+        with pytest.warns(UserWarning, match=r"rows\.jsonl: skipped 1 unreadable line, the first is line 3") as caught:
+            frame = read(tmp_path)
+        assert len(caught) == 1
+        assert frame["value"].tolist() == [0.5, 1.5, 5.0]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"\0\0\0", b"[]", b"3", b"{}", b"[" * 100_000, b'{"schema":1,"kind":"eval"}', b"\xff",
+     b'{"schema":1,"kind":"eval","env_steps":1e400,"agent_steps":0,"action_repeat":1,"metric":"m","value":1,'
+     b'"wall_s":0,"time":0}',
+     b'{"schema":1,"kind":"eval","env_steps":1,"agent_steps":0,"action_repeat":1,"metric":"m","value":"high",'
+     b'"wall_s":0,"time":0}'],
+)  # fmt: skip
+def test_damaged_line_hides_no_other(tmp_path: Path, line: bytes) -> None:
+    write_run(tmp_path, evaluations=1)
+    with rows_file(tmp_path).open("ab") as file:
+        file.write(line + b"\n")
+    write_run(tmp_path, evaluations=2)
+    with pytest.warns(UserWarning, match="line 2"):
+        assert read(tmp_path, compact=False)["value"].tolist() == [0.5, 0.5, 1.5]
+
+
+def test_full_disk_says_so_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_write, calls = os.write, 0
+
+    def full(descriptor: int, data: bytes) -> int:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real_write(descriptor, data[:10])
+
+    with RunWriter(tmp_path, RUN, action_repeat=1) as writer:
+        writer.write("eval", 0, 0, {"return": 1.0})
+        with monkeypatch.context() as patch, pytest.raises(StoreError, match=r"No space left.*are kept.*run the same"):
+            patch.setattr(os, "write", full)
+            writer.write("eval", 1, 1, {"return": 2.0})
+        writer.write("eval", 1, 1, {"return": 3.0})
+    with pytest.warns(UserWarning, match="line 2"):
+        assert read(tmp_path)["value"].tolist() == [1.0, 3.0]
+
+
+def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(StoreError, match=r"runs/dmc6@paper.*Not a directory"):
+        RunWriter(tmp_path, RUN, action_repeat=1).__enter__()
+
+
+def test_wall_time_adds_up_over_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
+    for _ in range(2):
+        with RunWriter(tmp_path, RUN, action_repeat=1) as writer:
+            clock += 7.0
+            writer.write("train", 1, 1, {"loss": 0.0})
+        clock += 1000.0  # between sessions
+    assert read(tmp_path, compact=False)["wall_s"].tolist() == [7.0, 14.0]
+
+
+# What counts
+
+
+def test_resume_voids_what_the_lost_session_wrote_beyond_it(tmp_path: Path) -> None:
+    write_run(tmp_path, evaluations=4)
+    with RunWriter(tmp_path, RUN, action_repeat=8) as writer:
+        writer.error("killed")
+        writer.resume(8000)
+        writer.write("eval", 16000, 2000, {"return": 50.0})
+        writer.end()
+    frame = read(tmp_path)
+    assert frame["kind"].tolist() == ["eval", "eval", "resume", "eval", "end"]
+    assert frame["env_steps"].tolist() == [0, 8000, 8000, 16000, 16000]
+    assert frame["agent_steps"].tolist()[2] == 1000
+    everything = read(tmp_path, compact=False)
+    assert len(everything) == 8 and "killed" in everything["text"].tolist()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["eval", "train", "resume"]), st.integers(0, 4), st.sampled_from("ab")), max_size=12
+    )
+)
+def test_compaction_equals_replaying_the_file(
+    tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, int, str]]
+) -> None:
+    out = tmp_path_factory.mktemp("out")
+    expected: list[tuple[str, int, str, float]] = []
+    with RunWriter(out, RUN, action_repeat=1) as writer:
+        for number, (kind, env_steps, metric) in enumerate(events):
+            writer.write(kind, env_steps, env_steps, {metric: float(number)})
+            if kind == "resume":
+                expected = [row for row in expected if row[1] <= env_steps]
+            expected = [row for row in expected if row[:3] != (kind, env_steps, metric)]
+            expected.append((kind, env_steps, metric, float(number)))
+    frame = read_run(out, RUN)
+    assert list(frame[["kind", "env_steps", "metric", "value"]].itertuples(index=False, name=None)) == expected
+
+
+def test_rows_of_a_newer_version_are_not_guessed_at(tmp_path: Path) -> None:
+    write_run(tmp_path, evaluations=1)
+    path = rows_file(tmp_path)
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
+    with pytest.raises(StoreError, match=r"rows\.jsonl.*schema 99.*upgrade"):
+        read(tmp_path)
+
+
+# Many runs, and the cache
+
+
+def test_runs_come_in_order_with_their_parts(tmp_path: Path) -> None:
+    for run_id in ("dmc6@paper/walker/sac/10", "dmc6@paper/walker/sac/9", "catch@quick/catch/covr-k=1/0"):
+        write_run(tmp_path, run_id, evaluations=1)
+    frame = read(tmp_path)
+    columns = ["suite", "budget", "task", "agent", "variant", "seed"]
+    assert frame[columns].to_numpy().tolist() == [
+        ["catch", "quick", "catch", "covr", "k=1", 0],
+        ["dmc6", "paper", "walker", "sac", "", 9],
+        ["dmc6", "paper", "walker", "sac", "", 10],
+    ]
+
+
+def test_no_folder_is_an_error_and_no_runs_an_empty_table(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no results folder"):
+        read(tmp_path / "reslts")
+    write_run(tmp_path / "full", evaluations=1)
+    (tmp_path / "empty").mkdir()
+    empty = read(tmp_path / "empty")
+    assert len(empty) == 0
+    assert empty.dtypes.astype(str).to_dict() == read(tmp_path / "full").dtypes.astype(str).to_dict()
+    with pytest.raises(StoreError, match=RUN):
+        read_run(tmp_path / "empty", RUN)
+
+
+def test_folder_that_is_no_run_is_passed_over(tmp_path: Path) -> None:
+    write_run(tmp_path, evaluations=1)
+    stray = tmp_path / "runs" / "dmc6" / "cartpole" / "sac" / "0"
+    stray.mkdir(parents=True)
+    (stray / "rows.jsonl").write_text("")
+    with pytest.warns(UserWarning, match="runs/dmc6/cartpole/sac/0 is ignored"):
+        assert len(read(tmp_path)) == 1
+
+
+def test_only_changed_runs_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [f"dmc6@paper/cartpole/sac/{seed}" for seed in range(4)]
+    for run_id in runs:
+        write_run(tmp_path, run_id)
+    read(tmp_path)
+    parsed = []
+    original = results.cache.parse_run
+
+    def spy(out: Any, run_id: RunId) -> Any:
+        parsed.append(str(run_id))
+        return original(out, run_id)
+
+    monkeypatch.setattr(results.cache, "parse_run", spy)
+    read(tmp_path)
+    assert parsed == []
+    with RunWriter(tmp_path, runs[1], action_repeat=8) as writer:
+        writer.write("eval", 99, 9, {"return": 7.0})
+    rows_file(tmp_path, runs[2]).unlink()
+    write_run(tmp_path, "catch@quick/catch/sac/0", evaluations=1)
+    frame = read(tmp_path)
+    assert parsed == ["catch@quick/catch/sac/0", runs[1]]
+    assert frame["run_id"].tolist() == ["catch@quick/catch/sac/0", *[runs[0]] * 2, *[runs[1]] * 3, *[runs[3]] * 2]
+    (tmp_path / "cache" / "manifest.parquet").unlink()
+    pd.testing.assert_frame_equal(read(tmp_path), frame, check_categorical=False)
+
+
+def flip(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 0xFF]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize("file", ["rows.parquet", "manifest.parquet"])
+@pytest.mark.parametrize(
+    "damage", [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"x" * 500, flip]
+)
+def test_damaged_cache_is_rebuilt(tmp_path: Path, file: str, damage: Any) -> None:
+    write_run(tmp_path, evaluations=50)
+    frame = read(tmp_path)
+    path = tmp_path / "cache" / file
+    path.write_bytes(damage(path.read_bytes()))
+    pd.testing.assert_frame_equal(read(tmp_path), frame)
+
+
+def test_cache_files_of_different_rebuilds_are_not_combined(tmp_path: Path) -> None:
+    write_run(tmp_path, evaluations=2)
+    read(tmp_path)
+    old_rows = (tmp_path / "cache" / "rows.parquet").read_bytes()
+    rows_file(tmp_path).unlink()
+    write_run(tmp_path, "catch@quick/catch/sac/0", evaluations=2)  # as many rows as before
+    read(tmp_path)
+    (tmp_path / "cache" / "rows.parquet").write_bytes(old_rows)
+    assert set(read(tmp_path)["suite"]) == {"catch"}
+
+
+def test_reading_needs_no_cache_folder(tmp_path: Path) -> None:
+    write_run(tmp_path, evaluations=2)
+    (tmp_path / "cache").write_text("in the way")
+    with pytest.warns(UserWarning, match="cache .* cannot be written"):
+        assert len(read(tmp_path)) == 2
+
+
+def test_concurrent_rebuilds_agree(tmp_path: Path) -> None:
+    for seed in range(30):
+        write_run(tmp_path, f"dmc6@paper/cartpole/sac/{seed}", evaluations=5)
+    code = "import sys; from results.store import read\nfor _ in range(3): print(len(read(sys.argv[1])))"
+    for process in [start(code, tmp_path) for _ in range(3)]:
+        assert outcome(process).split() == ["150"] * 3
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["manifest.parquet", "rows.parquet"]
+
+
+def test_writing_needs_no_table_library() -> None:
+    code = "import sys, results.store, results.provenance; print(*{'pandas', 'pyarrow', 'torch'} & set(sys.modules))"
+    assert outcome(start(code)).strip() == ""

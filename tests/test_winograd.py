@@ -1,0 +1,223 @@
+"""The compiled convolution against float64 torch, its reproducibility, and what happens where it cannot be built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from covr_bench import winograd
+
+
+def _missing() -> str:
+    try:
+        winograd.build()
+    except winograd.KernelUnavailable as error:
+        return str(error)
+    return ""
+
+
+MISSING = _missing()
+needs_kernel = pytest.mark.skipif(bool(MISSING), reason=f"kernel not built: {MISSING}")
+
+
+@pytest.fixture(autouse=True)
+def restore_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def _case(batch: int, height: int, width: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
+    """x, weight, bias with an encoder's scales, and a gradient of the output."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(batch, 32, height, width, generator=generator).relu().contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(32, 32, 3, 3, generator=generator) * 0.08
+    bias = torch.randn(32, generator=generator) * 0.1
+    grad = torch.randn(batch, 32, height - 2, width - 2, generator=generator)
+    return x, weight, bias, grad.contiguous(memory_format=torch.channels_last)
+
+
+def _run(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, grad: torch.Tensor) -> list[torch.Tensor]:
+    """y, dx, dw, db of the kernel."""
+    inputs = [t.detach().clone().requires_grad_() for t in (x, weight, bias)]
+    y = winograd.conv3x3_relu(*inputs)
+    return [y.detach(), *torch.autograd.grad(y, inputs, grad)]
+
+
+def _assert_same_mathematics(batch: int, height: int, width: int, seed: int = 0) -> None:
+    x, weight, bias, grad = _case(batch, height, width, seed)
+    y, *gradients = _run(x, weight, bias, grad)
+    inputs = [t.double().requires_grad_() for t in (x, weight, bias)]
+    before_relu = F.conv2d(*inputs)
+    scale = before_relu.detach().abs().max()
+    assert (y - before_relu.detach().relu()).abs().max() < 5e-6 * scale
+    clear = before_relu.abs() > 1e-4 * scale
+    assert torch.equal((y > 0)[clear], (before_relu > 0)[clear])
+    # Where the sign is not clear both masks are right, so the reference takes the kernel's.
+    expected = torch.autograd.grad(before_relu, inputs, grad.double() * (y > 0))
+    for name, ours, reference in zip(("dx", "dw", "db"), gradients, expected, strict=True):
+        assert ours.shape == reference.shape
+        assert (ours - reference).abs().max() < 2e-5 * reference.abs().max(), name
+
+
+@needs_kernel
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    batch=st.integers(1, 5),
+    height=st.integers(3, 30),
+    width=st.integers(3, 90),
+    threads=st.sampled_from([1, 2]),
+    seed=st.integers(0, 2**31),
+)
+def test_equals_float64_torch(batch: int, height: int, width: int, threads: int, seed: int) -> None:
+    torch.set_num_threads(threads)
+    _assert_same_mathematics(batch, height, width, seed)
+
+
+@needs_kernel
+@pytest.mark.parametrize("size", [41, 39, 37, 47, 84, 100, 108])
+def test_equals_float64_torch_at_encoder_sizes(size: int) -> None:
+    _assert_same_mathematics(2, size, size)
+
+
+@needs_kernel
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_is_bitwise_reproducible(threads: int) -> None:
+    case = _case(5, 23, 41)
+    torch.set_num_threads(1)
+    y, dx, *_ = _run(*case)
+    torch.set_num_threads(threads)
+    first, second = _run(*case), _run(*case)
+    assert all(map(torch.equal, first, second))
+    assert torch.equal(first[0], y)
+    assert torch.equal(first[1], dx)
+
+
+@needs_kernel
+@pytest.mark.parametrize("wanted", range(1, 8))
+def test_gradient_only_where_wanted(wanted: int) -> None:
+    *case, grad = _case(2, 11, 14)
+    expected = _run(*case, grad)[1:]
+    inputs = [t.detach().clone().requires_grad_(bool(wanted >> i & 1)) for i, t in enumerate(case)]
+    winograd.conv3x3_relu(*inputs).backward(grad)
+    for tensor, reference in zip(inputs, expected, strict=True):
+        assert tensor.grad is None if not tensor.requires_grad else torch.equal(tensor.grad, reference)
+
+
+@needs_kernel
+def test_any_memory_layout_gives_the_same_result() -> None:
+    x, weight, bias, grad = _case(4, 13, 10)
+    expected = _run(x, weight, bias, grad)
+    other = _run(x.contiguous(), weight.contiguous(memory_format=torch.channels_last), bias, grad.contiguous())
+    assert all(map(torch.equal, expected, other))
+    assert expected[0].is_contiguous(memory_format=torch.channels_last)
+    odd_address = torch.empty(x.numel() + 1)[1:].view(4, 13, 10, 32).copy_(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    assert torch.equal(winograd.conv3x3_relu(odd_address, weight, bias), expected[0])
+    ones = _run(x, weight, bias, torch.ones(1).expand_as(grad))
+    assert all(map(torch.equal, ones, _run(x, weight, bias, torch.ones_like(grad))))
+
+
+@needs_kernel
+def test_no_grad_records_nothing() -> None:
+    x, weight, bias, grad = _case(2, 9, 9)
+    weight.requires_grad_()
+    with torch.no_grad():
+        y = winograd.conv3x3_relu(x, weight, bias)
+    assert y.grad_fn is None and not y.requires_grad
+    assert torch.equal(y, _run(x, weight, bias, grad)[0])
+
+
+@needs_kernel
+def test_empty_batch() -> None:
+    y, dx, dw, db = _run(*_case(0, 9, 8))
+    assert y.shape == (0, 32, 7, 6)
+    assert dx.shape == (0, 32, 9, 8)
+    assert not dw.any() and not db.any()
+
+
+@needs_kernel
+def test_nan_is_not_hidden_by_the_relu() -> None:
+    x, weight, bias, _ = _case(2, 12, 12)
+    x[1, 3, 5, 5] = float("nan")
+    y = winograd.conv3x3_relu(x, weight, bias)
+    assert y[1, :, 3:6, 3:6].isnan().all()
+    assert not y[0].isnan().any()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, w, b: (x[:, :16], w, b), r"x must have the shape"),
+        (lambda x, w, b: (x[0], w, b), r"x must have the shape"),
+        (lambda x, w, b: (x[:, :, :2], w, b), r"not \(2, 32, 2, 8\)"),
+        (lambda x, w, b: (x, w[:, :, :1], b), r"weight must have the shape"),
+        (lambda x, w, b: (x, w, b[:5]), r"bias must have the shape"),
+        (lambda x, w, b: (x.double(), w, b), r"x must be float32 on the cpu, not torch.float64"),
+        (lambda x, w, b: (x, w.to("meta"), b), r"weight must be float32 on the cpu, not torch.float32 on meta"),
+    ],
+)
+def test_wrong_input_is_refused(change, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match=message):
+        winograd.conv3x3_relu(*change(*_case(2, 8, 8)[:3]))
+
+
+@pytest.fixture
+def fresh_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    winograd.build.cache_clear()
+    yield monkeypatch
+    winograd.build.cache_clear()
+
+
+def _assert_unavailable(message: str) -> None:
+    with pytest.raises(RuntimeError, match=message) as caught:
+        winograd.build()
+    assert "conv_kernel=torch" in str(caught.value)
+    assert not winograd.available()
+
+
+def test_without_compiler(fresh_build: pytest.MonkeyPatch) -> None:
+    fresh_build.setenv("CXX", "no-such-compiler")
+    _assert_unavailable("CXX=no-such-compiler is not on the PATH")
+    fresh_build.delenv("CXX")
+    fresh_build.setenv("PATH", "")
+    _assert_unavailable("none of c\\+\\+, g\\+\\+, clang\\+\\+ is on the PATH")
+
+
+def test_without_avx2(fresh_build: pytest.MonkeyPatch) -> None:
+    fresh_build.setattr(winograd, "_cpu_description", lambda: "model name : Old\nflags : sse4_2 fma")
+    _assert_unavailable("AVX2 and FMA")
+
+
+@needs_kernel
+def test_failed_compilation_shows_the_compilers_words(fresh_build: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = tmp_path / "broken.cpp"
+    source.write_text("#error broken on purpose\n")
+    fresh_build.setattr(winograd, "SOURCE", source)
+    _assert_unavailable("broken on purpose")
+
+
+@needs_kernel
+def test_cache_folder_that_cannot_be_made(fresh_build: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    fresh_build.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    _assert_unavailable("XDG_CACHE_HOME")
+
+
+@needs_kernel
+def test_simultaneous_builds_leave_one_library(fresh_build: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        libraries = list(pool.map(lambda _: winograd.build.__wrapped__(), range(2)))
+    assert all(hasattr(library, "conv3x3_relu_forward") for library in libraries)
+    (made,) = (tmp_path / "covr-bench").iterdir()
+    assert made.suffix == ".so"
+    stamp = made.stat().st_mtime_ns
+    assert winograd.available()
+    assert made.stat().st_mtime_ns == stamp
