@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING, Any
-
-import pandas as pd
 
 from analysis.scores import PROTOCOL, agent_name, curves, protocol_name, returns
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
 
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from analysis.scores import PROTOCOL, agent_name, final_scores, protocol_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
     from rich.console import Group
 
 CSV_COLUMNS = (
@@ -174,12 +174,12 @@ def _grid(table: Table, rows: str) -> list[list[str]]:
     grid = [["agent", *header]]
     for name in table.agents:
         cells = [table.cells.get((name, column)) for column in table.columns]
-        grid.append([name, *(_cell_text(cell, _seed_count(table) is None) if cell else "–" for cell in cells)])
+        grid.append([name, *(_cell_text(cell, _seed_count(table) is None) if cell else "-" for cell in cells)])
     if table.means:
         grid[0].append("mean over tasks")
         for row in grid[1:]:
             mark = _MARK if any(text.endswith(_MARK) for text in row) else ""
-            row.append(f"{table.means[row[0]]:.1f}{mark}" if row[0] in table.means else "–")
+            row.append(f"{table.means[row[0]]:.1f}{mark}" if row[0] in table.means else "-")
     if rows == "agents":
         return grid
     grid[0][0] = "task"
@@ -230,10 +230,9 @@ def to_csv(tables: Sequence[Table]) -> str:
     for table in tables:
         for cell in table.cells.values():
             std = "" if cell.n == 1 else repr(cell.std)
-            writer.writerow(
-                [table.suite, table.budget, table.labels, cell.task, cell.agent, cell.variant]
-                + [cell.n, repr(cell.mean), std, cell.env_steps, cell.action_repeat]
-            )
+            protocol = (table.suite, table.budget, table.labels)
+            score = (cell.n, repr(cell.mean), std, cell.env_steps, cell.action_repeat)
+            writer.writerow([*protocol, cell.task, cell.agent, cell.variant, *score])
     return text.getvalue()
 
 

@@ -1,7 +1,7 @@
 """Checkpoints: safetensors for tensors, plain JSON for the rest, compressed arrays for the replay. Never pickle.
 
 `<run>/checkpoint/<env_steps>/{state.json, tensors.safetensors}` is complete or absent (renamed into place), and only
-the newest is kept. `<run>/checkpoint/replay/<first>-<end>.npz` hold the replay's slots; each checkpoint writes only
+the newest is kept; that of a finished run is called `<env_steps>-final` and has no replay. `<run>/checkpoint/replay/<first>-<end>.npz` hold the replay's slots; each checkpoint writes only
 those filled since the one before, and drops files that have left the ring, so disk use is bounded by the replay.
 """
 
@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,20 +40,26 @@ class Checkpoints:
 
         Raises UserError if the disk is full or the folder cannot be written; the checkpoint before it stays.
         """
+        self._save(f"{env_steps:012d}", state, replay)
+
+    def save_final(self, env_steps: int, state: dict[str, Any]) -> None:
+        """The checkpoint of a finished run, which needs its replay no more. Raises UserError as `save` does."""
+        self._save(f"{env_steps:012d}-final", state, None)
+
+    def _save(self, name: str, state: dict[str, Any], replay: Replay | None) -> None:
+        if (self.folder / name).exists():
+            return
         try:
-            self._save(env_steps, state, replay)
+            self._write(name, state, replay)
         except OSError as error:
             raise UserError(
-                f"cannot write a checkpoint to {self.folder}: {error.strerror}. Rows and the checkpoint before it are "
-                "kept; free some space or mend the folder, then give the same command again."
+                f"cannot write a checkpoint to {self.folder}: {error.strerror or error}. Rows and the checkpoint "
+                "before it are kept; free some space or mend the folder, then give the same command again."
             ) from error
 
-    def _save(self, env_steps: int, state: dict[str, Any], replay: Replay) -> None:
-        final = self.folder / f"{env_steps:012d}"
-        if final.exists():
-            return
+    def _write(self, name: str, state: dict[str, Any], replay: Replay | None) -> None:
         (self.folder / "replay").mkdir(parents=True, exist_ok=True)
-        chunks = self._save_replay(replay)
+        chunks = self._save_replay(replay) if replay else []
         tensors: dict[str, torch.Tensor] = {}
         tree = _flatten(state, "", tensors)
         packed = save(tensors)
@@ -60,13 +67,13 @@ class Checkpoints:
             "format": FORMAT,
             "sha256": hashlib.sha256(packed).hexdigest(),
             "state": tree,
-            "replay": {"head": replay.head, "rng": replay.rng.bit_generator.state, "chunks": chunks},
+            "replay": {"chunks": chunks} | (_position(replay) if replay else {}),
         }
-        part = self.folder / f".{final.name}.part"
+        final, part = self.folder / name, self.folder / f".{name}.part"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
-        _write(part / "tensors.safetensors", packed)
-        _write(part / "state.json", json.dumps(record).encode())
+        _write_file(part / "tensors.safetensors", packed)
+        _write_file(part / "state.json", json.dumps(record).encode())
         os.replace(part, final)
         _sync_folder(self.folder)
         for old in self._complete():
@@ -91,16 +98,12 @@ class Checkpoints:
                 raise ValueError("tensors.safetensors does not match its checksum")
             state = _unflatten(record["state"], load(packed))
             self._load_replay(replay, record["replay"])
-        except (OSError, ValueError, KeyError, EOFError, SafetensorError, zipfile.BadZipFile) as error:
+        except _DAMAGE as error:
             raise UserError(
                 f"the checkpoint {newest} cannot be read: {error}. Results already stored are safe; delete the folder "
                 f"{self.folder} to train this run anew, or restore it from a copy."
             ) from error
         return state  # type: ignore[no-any-return]
-
-    def drop_replay(self) -> None:
-        """Forget the replay of a finished run; its trained agent stays."""
-        shutil.rmtree(self.folder / "replay", ignore_errors=True)
 
     def exists(self) -> bool:
         return bool(self._complete())
@@ -135,8 +138,15 @@ class Checkpoints:
         for name in record["chunks"]:
             with np.load(self.folder / "replay" / name, allow_pickle=False) as arrays:
                 replay.put(_span(name)[0], dict(arrays))
-        replay.head = record["head"]
-        replay.rng.bit_generator.state = record["rng"]
+        if "head" in record:
+            replay.head = record["head"]
+            replay.rng.bit_generator.state = record["rng"]
+
+
+_DAMAGE = (
+    OSError, ValueError, TypeError, KeyError, IndexError, EOFError, SafetensorError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What reading a damaged checkpoint raises."""
 
 
 def load_agent(folder: Path) -> dict[str, Any] | None:
@@ -156,12 +166,16 @@ def state_bytes(state: dict[str, Any]) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
+def _position(replay: Replay) -> dict[str, Any]:
+    return {"head": replay.head, "rng": replay.rng.bit_generator.state}
+
+
 def _span(name: str) -> tuple[int, int]:
     first, end = name.removesuffix(".npz").split("-")
     return int(first), int(end)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write_file(path: Path, data: bytes) -> None:
     with path.open("wb") as file:
         file.write(data)
         file.flush()
@@ -185,7 +199,10 @@ def _flatten(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
         kind = "ints" if value and all(isinstance(key, int) for key in value) else "dict"
         return {"$": kind, "of": {str(key): _flatten(item, f"{path}/{key}", tensors) for key, item in value.items()}}
     if isinstance(value, list | tuple):
-        return {"$": type(value).__name__, "of": [_flatten(item, f"{path}/{i}", tensors) for i, item in enumerate(value)]}
+        return {
+            "$": type(value).__name__,
+            "of": [_flatten(item, f"{path}/{i}", tensors) for i, item in enumerate(value)],
+        }
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"{path} is a {type(value).__name__}, which a checkpoint cannot hold")

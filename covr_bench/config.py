@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -52,7 +53,10 @@ MACHINE_FIELDS = ("device", "threads", "out")
 
 
 def derive_seed(seed: int, purpose: str, index: int = 0) -> int:
-    """A 31-bit seed for one source of randomness of a run: `(seed, purpose, index)` hashed by SHA-256."""
+    """A 31-bit seed for one source of randomness of a run: `(seed, purpose, index)` hashed by SHA-256.
+
+    Purposes: `agent`, `replay`, `train_env`, `eval_env`, and `train_episode`, `eval_episode` with the episode's index.
+    """
     digest = hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()
     return int.from_bytes(digest[:4], "little") >> 1
 
@@ -64,53 +68,81 @@ def parse_overrides(items: Sequence[str]) -> dict[str, str]:
         key, separator, value = item.partition("=")
         if not separator or not key:
             raise UserError(f"--set takes key=value, got {item!r}")
+        if key.strip() in overrides:
+            raise UserError(f"--set gives {key.strip()!r} twice")
         overrides[key.strip()] = value.strip()
     return overrides
 
 
 def resolve_agent(spec: AgentSpec, task: Task, budget: Budget, overrides: Mapping[str, str]) -> dict[str, Any]:
-    """The agent's settings: published defaults, then the task's, the budget's, the user's. Raises UserError.
-
-    An override of the form `agent.key` is for that agent only; a plain `key` for every agent that has it.
-    """
+    """The agent's settings: published defaults, then the task's, the budget's, the user's. Raises UserError."""
     from pydantic import TypeAdapter, ValidationError
 
-    names = [item.name for item in fields(spec.Config)]
-    mine = {key: value for key, value in overrides.items() if key in names}
-    for key, value in overrides.items():
-        owner, dot, name = key.rpartition(".")
-        if dot and owner == spec.name:
-            if name not in names:
-                raise unknown(f"setting of {spec.name}", name, names)
-            mine[name] = value
+    names = _names(spec)
     budgeted = {key: value for key, value in budget.overrides.items() if key in names}
     adapter = TypeAdapter(spec.Config)
     try:
-        config = adapter.validate_python({**spec.task_defaults.get(task.name, {}), **budgeted, **mine})
+        config = adapter.validate_python(
+            {**spec.task_defaults.get(task.name, {}), **budgeted, **_overrides_of(spec, overrides)}
+        )
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()]
         raise UserError(f"bad setting of {spec.name}: " + "; ".join(lines)) from error
     return adapter.dump_python(config, mode="json")  # type: ignore[no-any-return]
 
 
-def check_overrides(specs: Sequence[AgentSpec], overrides: Mapping[str, str]) -> None:
+def resolve_env(task: Task, overrides: Mapping[str, str]) -> dict[str, Any]:
+    """The `env.*` overrides as options of the task's `make`, each of the type of its default. Raises UserError."""
+    from pydantic import TypeAdapter, ValidationError
+
+    options = _env_options(task)
+    chosen = {}
+    for key, text in overrides.items():
+        name = key.removeprefix("env.")
+        if name == key:
+            continue
+        if name not in options:
+            raise unknown(f"setting of task {task.name}", key, (f"env.{option}" for option in options))
+        try:
+            chosen[name] = TypeAdapter(type(options[name])).validate_python(text)
+        except ValidationError as error:
+            raise UserError(f"bad setting of task {task.name}: {key} = {text!r}: {error.errors()[0]['msg']}") from error
+    return chosen
+
+
+def check_overrides(specs: Sequence[AgentSpec], tasks: Sequence[Task], overrides: Mapping[str, str]) -> None:
     """Every key belongs to some agent or to the environment. Raises UserError naming the nearest valid ones."""
-    valid = {item.name for spec in specs for item in fields(spec.Config)}
-    valid |= {f"{spec.name}.{item.name}" for spec in specs for item in fields(spec.Config)}
+    valid = {f"env.{option}" for task in tasks for option in _env_options(task)}
+    for spec in specs:
+        valid |= _names(spec) | {f"{spec.name}.{name}" for name in _names(spec)}
     for key in overrides:
-        if key not in valid and not key.startswith("env."):
-            raise unknown("setting", key, valid | {"env.render"})
+        if key not in valid:
+            raise unknown("setting", key, valid)
 
 
 def variant_name(overrides: Mapping[str, str], spec: AgentSpec) -> str:
     """What sets a run with these overrides apart from the agent as published, fit for a folder's name."""
-    names = {item.name for item in fields(spec.Config)}
-    mine = {}
-    for key, value in overrides.items():
-        short = key.removeprefix(f"{spec.name}.")
-        if short in names or key.startswith("env."):
-            mine[short] = value
+    env = {key: value for key, value in overrides.items() if key.startswith("env.")}
+    mine = _overrides_of(spec, overrides) | env
     text = ",".join(f"{key}={value}" for key, value in sorted(mine.items()))
     if not text or (len(text) <= 60 and re.fullmatch(r"[\w.,=+-]+", text)):
         return text
     return "set-" + hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _names(spec: AgentSpec) -> set[str]:
+    return {item.name for item in fields(spec.Config)}
+
+
+def _overrides_of(spec: AgentSpec, overrides: Mapping[str, str]) -> dict[str, str]:
+    """Those of an agent: a plain `key` is for every agent that has it, `agent.key` for that one and goes before it."""
+    names = _names(spec)
+    shared = {key: value for key, value in overrides.items() if key in names}
+    prefix = f"{spec.name}."
+    return shared | {key.removeprefix(prefix): value for key, value in overrides.items() if key.startswith(prefix)}
+
+
+def _env_options(task: Task) -> dict[str, Any]:
+    """Options of the task's `make` with their defaults: its keyword-only parameters."""
+    parameters = inspect.signature(task.make).parameters.values()
+    return {item.name: item.default for item in parameters if item.kind is item.KEYWORD_ONLY}

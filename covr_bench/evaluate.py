@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import gymnasium
+    import numpy.typing as npt
 
     from covr_bench.api import Agent
+
+
+class Diverged(Exception):
+    """A loss or an action became NaN, or a loss exploded."""
 
 
 def evaluate(
@@ -16,7 +23,7 @@ def evaluate(
 ) -> dict[str, list[float]]:
     """One episode from each reset seed; per episode its `return` (undiscounted) and `length` in environment steps.
 
-    tick is called after every agent step; what it raises ends the evaluation.
+    tick is called after every agent step; what it raises ends the evaluation. Raises Diverged for a NaN action.
     """
     returns: list[float] = []
     lengths: list[float] = []
@@ -24,9 +31,20 @@ def evaluate(
         obs, _ = env.reset(seed=seed)
         total, length, done = 0.0, 0, False
         while not done:
-            obs, reward, terminated, truncated, info = env.step(agent.act(obs, step, explore=False))
+            action = finite(agent.act(obs, step, explore=False), step)
+            obs, reward, terminated, truncated, info = env.step(action)
             total, length, done = total + float(reward), length + info["env_steps"], terminated or truncated
             tick()
         returns.append(total)
         lengths.append(float(length))
     return {"return": returns, "length": lengths}
+
+
+def finite(action: npt.NDArray[np.float32], step: int) -> npt.NDArray[np.float32]:
+    """The action itself. Raises Diverged if it is not made of numbers: a simulator's own complaint is obscure."""
+    if not np.isfinite(action).all():
+        raise Diverged(
+            f"the agent's action is {action.tolist()} at {step} env steps: its networks have diverged. The run stops "
+            "here; its rows are kept. A smaller learning rate may help."
+        )
+    return action

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from covr_bench.checkpoint import Checkpoints
-from covr_bench.config import MACHINE_FIELDS, RunConfig, check_overrides, resolve_agent, variant_name
+from covr_bench.config import MACHINE_FIELDS, RunConfig, check_overrides, resolve_agent, resolve_env, variant_name
 from covr_bench.errors import UserError, unknown
 from results import provenance
-from results.store import RunId, StoreError, run_folder
+from results.store import RunId, run_folder
 
 if TYPE_CHECKING:
     from covr_bench.api import AgentSpec
@@ -40,19 +40,19 @@ def configure(
     """Every run the command means, seeds outermost so that each task has one seed before any has two.
 
     agents: specs by the reference the user gave. tasks, seeds: all of the suite's and the budget's when empty.
-    Raises UserError for an unknown task or setting.
+    Raises UserError for an unknown task or setting, and for names that cannot be kept apart.
     """
     overrides = overrides or {}
-    check_overrides(list(agents.values()), overrides)
-    env = {key.removeprefix("env."): value for key, value in overrides.items() if key.startswith("env.")}
+    chosen = _chosen(suite, tasks)
+    check_overrides(list(agents.values()), chosen, overrides)
+    _check_names(agents)
     configs = []
     for seed in seeds or budget.seeds:
-        for task in _chosen(suite, tasks):
+        for task in chosen:
             for ref, spec in agents.items():
-                run_id = RunId(suite.name, budget.name, task.name, spec.name, variant_name(overrides, spec), seed)
                 configs.append(
                     RunConfig(
-                        run_id=str(run_id),
+                        run_id=_run_id(suite, budget, task, spec, variant_name(overrides, spec), seed),
                         suite=suite_ref,
                         suite_version=suite.version,
                         task=task.name,
@@ -63,7 +63,7 @@ def configure(
                         eval_episodes=budget.eval_episodes,
                         action_repeat=task.action_repeat,
                         agent_config=resolve_agent(spec, task, budget, overrides),
-                        env=dict(env),
+                        env=resolve_env(task, overrides),
                         device=device,
                         out=out,
                     )
@@ -79,10 +79,6 @@ def plan(configs: Sequence[RunConfig]) -> list[Planned]:
     return [Planned(config, _state(config)) for config in configs]
 
 
-def with_threads(config: RunConfig, threads: int) -> RunConfig:
-    return replace(config, threads=threads)
-
-
 def _chosen(suite: Suite, names: Sequence[str]) -> list[Task]:
     valid = [task.name for task in suite.tasks]
     for name in names:
@@ -91,18 +87,31 @@ def _chosen(suite: Suite, names: Sequence[str]) -> list[Task]:
     return [task for task in suite.tasks if not names or task.name in names]
 
 
+def _check_names(agents: Mapping[str, AgentSpec]) -> None:
+    refs: dict[str, str] = {}
+    for ref, spec in agents.items():
+        if spec.name in refs:
+            raise UserError(f"{refs[spec.name]} and {ref} are both called {spec.name!r}; give one another name")
+        refs[spec.name] = ref
+
+
+def _run_id(suite: Suite, budget: Budget, task: Task, spec: AgentSpec, variant: str, seed: int) -> str:
+    try:
+        return str(RunId(suite.name, budget.name, task.name, spec.name, variant, seed))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
 def _state(config: RunConfig) -> str:
     folder = run_folder(config.out, config.run_id)
-    if not (folder / "provenance.json").exists():
+    if not (folder / provenance.PROVENANCE_FILE).exists():
         return "to do"
-    try:
-        record = provenance.read(folder / "provenance.json")
-    except StoreError as error:
-        raise UserError(str(error)) from error
+    record = provenance.read(folder / provenance.PROVENANCE_FILE)
     if differing := _differences(record["config"], config.as_dict()):
         raise UserError(
-            f"run {config.run_id} exists in {config.out} with other settings ({', '.join(differing)}); its rows and "
-            "new ones must not be mixed. Give another --out, or delete " + str(folder)
+            f"run {config.run_id} exists in {config.out} with other settings:\n  "
+            + "\n  ".join(differing)
+            + f"\nIts rows and new ones must not be mixed: give another --out, or delete {folder}"
         )
     if record["status"] == "finished":
         return "done"
@@ -112,5 +121,17 @@ def _state(config: RunConfig) -> str:
 
 
 def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    keys = [key for key in wanted if key not in MACHINE_FIELDS and stored.get(key) != wanted[key]]
-    return [f"{key}: {stored.get(key)} there, {wanted[key]} here" for key in keys]
+    """One line per setting that differs, `agent_config.lr: 0.0001 there, 0.001 here`."""
+    there, here = _flat(stored), _flat(wanted)
+    keys = [key for key in {**here, **there} if key not in MACHINE_FIELDS and there.get(key) != here.get(key)]
+    return [f"{key}: {there.get(key, 'not set')} there, {here.get(key, 'not set')} here" for key in keys]
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{name}": item for name, item in value.items()}
+        else:
+            flat[key] = value
+    return flat

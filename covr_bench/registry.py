@@ -1,8 +1,8 @@
 """Finding agents, suites and budgets: ours by file name, a user's by path, an installed package's by entry point.
 
-An agent file ends in `AGENT = AgentSpec(...)`, a suite file in `SUITE = Suite(...)` or `SUITES = (...)`, a budget file
-in `BUDGET = Budget(...)`. A package names the same values in the entry point groups `covr_bench.agents`,
-`covr_bench.suites` and `covr_bench.budgets`.
+An agent file ends in `AGENT = AgentSpec(...)`, a suite file in `SUITE = Suite(...)`, a budget file in
+`BUDGET = Budget(...)`. A package names the same values in the entry point groups `covr_bench.agents`,
+`covr_bench.suites` and `covr_bench.budgets`. Two that claim one name are an error: results carry the name only.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import hashlib
 import importlib
 import importlib.util
 import pkgutil
+import re
 import sys
-from importlib.metadata import entry_points
+from collections.abc import Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -25,67 +27,124 @@ if TYPE_CHECKING:
 
 
 def agent_names() -> list[str]:
-    """Every agent known here, ours first, without importing any."""
-    import baselines
-
-    return [module.name for module in pkgutil.iter_modules(baselines.__path__)] + sorted(_installed("agents"))
+    """Every agent known here, ours first, without importing any. Raises UserError if two share a name."""
+    ours = _our_agents()
+    installed = _installed("agents", {name: f"baselines/{name}.py" for name in ours})
+    return [*ours, *sorted(installed)]
 
 
 def agent(ref: str) -> AgentSpec:
     """The agent of that name, or the one in that file. Raises UserError."""
     if _is_path(ref):
-        return _from_file(ref, "AGENT")  # type: ignore[no-any-return]
-    if ref in (installed := _installed("agents")):
-        return installed[ref].load()  # type: ignore[no-any-return]
-    if ref not in agent_names():
-        raise unknown("agent", ref, agent_names())
-    return importlib.import_module(f"baselines.{ref}").AGENT  # type: ignore[no-any-return]
+        spec: AgentSpec = _from_file(ref, "AGENT")
+        return _unclaimed("agent", spec, agent_names(), ref)
+    if ref not in (known := agent_names()):
+        raise unknown("agent", ref, known)
+    if ref in _our_agents():
+        return importlib.import_module(f"baselines.{ref}").AGENT  # type: ignore[no-any-return]
+    return _load(_installed("agents", {})[ref])  # type: ignore[no-any-return]
 
 
 def suites() -> dict[str, Suite]:
-    """Every suite known here by name."""
+    """Every suite known here by name. Raises UserError if two share a name."""
     import suites as folder
 
     found: dict[str, Suite] = {}
-    for info in pkgutil.iter_modules(folder.__path__):
-        found |= _suites_of(importlib.import_module(f"suites.{info.name}"))
-    return found | {name: point.load() for name, point in _installed("suites").items()}
+    homes = {}
+    for module in _modules(folder, r"SUITES?"):
+        for suite in _suites_of(importlib.import_module(f"suites.{module}")):
+            found[suite.name], homes[suite.name] = suite, f"suites/{module}.py"
+    return found | {name: _load(point) for name, point in _installed("suites", homes).items()}
 
 
 def suite(ref: str) -> Suite:
     """The suite of that name, or the one in that file. Raises UserError."""
+    known = suites()
     if _is_path(ref):
-        return _from_file(ref, "SUITE")  # type: ignore[no-any-return]
-    if ref not in (known := suites()):
+        return _unclaimed("suite", _from_file(ref, "SUITE"), known, ref)  # type: ignore[no-any-return]
+    if ref not in known:
         raise unknown("suite", ref, known)
     return known[ref]
 
 
 def budgets(suite: Suite) -> dict[str, Budget]:
     """The budgets a suite can run on: its own and those that installed packages add to every suite."""
-    return {name: point.load() for name, point in _installed("budgets").items()} | dict(suite.budgets)
+    installed = _installed("budgets", {name: f"suite {suite.name}" for name in suite.budgets})
+    return dict(suite.budgets) | {name: _load(point) for name, point in installed.items()}
 
 
 def budget(suite: Suite, ref: str) -> Budget:
     """The suite's budget of that name, or the one in that file. Raises UserError."""
+    known = budgets(suite)
     if _is_path(ref):
-        return _from_file(ref, "BUDGET")  # type: ignore[no-any-return]
-    if ref not in (known := budgets(suite)):
+        return _unclaimed("budget", _from_file(ref, "BUDGET"), known, ref)  # type: ignore[no-any-return]
+    if ref not in known:
         raise unknown(f"budget of suite {suite.name}", ref, known)
     return known[ref]
 
 
-def _installed(group: str) -> dict[str, Any]:
-    return {point.name: point for point in entry_points(group=f"covr_bench.{group}")}
+def _our_agents() -> list[str]:
+    import baselines
+
+    return _modules(baselines, "AGENT")
+
+
+def _modules(package: ModuleType, constant: str) -> list[str]:
+    """The package's modules that define a constant at top level, found without importing any."""
+    defines = re.compile(rf"^{constant}\b.*=", re.MULTILINE)
+    files = [Path(folder) / f"{info.name}.py" for folder in package.__path__ for info in pkgutil.iter_modules([folder])]
+    return [file.stem for file in files if file.is_file() and defines.search(file.read_text(encoding="utf-8"))]
+
+
+def _installed(group: str, ours: Mapping[str, str]) -> dict[str, EntryPoint]:
+    """Entry points of a group by name. ours: where each name already in use comes from."""
+    found: dict[str, EntryPoint] = {}
+    homes = dict(ours)
+    # A package that is found twice on the path (an installed copy beside its source) names the same value.
+    for point in dict.fromkeys(entry_points(group=f"covr_bench.{group}")):
+        if point.name in homes:
+            raise UserError(
+                f"two {group} are called {point.name!r}: {homes[point.name]} and {_origin(point)}. Results carry only "
+                "the name; rename or uninstall one of them."
+            )
+        found[point.name], homes[point.name] = point, _origin(point)
+    return found
+
+
+def _load(point: EntryPoint) -> Any:
+    """The value an entry point names. Raises UserError."""
+    try:
+        value = point.load()
+    except Exception as error:
+        raise UserError(
+            f"{_origin(point)} cannot be loaded: {type(error).__name__}: {error}. Mend or uninstall that package."
+        ) from error
+    if getattr(value, "name", None) != point.name:
+        raise UserError(f"{_origin(point)} is named {getattr(value, 'name', None)!r}; both names must be equal")
+    return value
+
+
+def _origin(point: EntryPoint) -> str:
+    package = point.dist.name if point.dist else "an installed package"
+    return f"{point.value} of {package}"
+
+
+def _unclaimed(what: str, value: Any, known: Iterable[str], ref: str) -> Any:
+    """`value`, unless its name is already another's."""
+    if value.name in known:
+        raise UserError(
+            f"{Path(ref).resolve()} calls its {what} {value.name!r}, and there is another {what} of that name "
+            f"(`covr-bench list {what}s`). Results carry only the name; give yours another."
+        )
+    return value
 
 
 def _is_path(ref: str) -> bool:
     return ref.endswith(".py")
 
 
-def _suites_of(module: ModuleType) -> dict[str, Suite]:
-    several = getattr(module, "SUITES", None) or [suite for suite in [getattr(module, "SUITE", None)] if suite]
-    return {suite.name: suite for suite in several}
+def _suites_of(module: ModuleType) -> tuple[Suite, ...]:
+    return tuple(module.SUITES) if hasattr(module, "SUITES") else (module.SUITE,)
 
 
 def _from_file(ref: str, constant: str) -> Any:

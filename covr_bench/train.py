@@ -15,7 +15,8 @@ import torch
 from covr_bench.api import Agent, Context
 from covr_bench.checkpoint import Checkpoints
 from covr_bench.config import RunConfig, derive_seed
-from covr_bench.evaluate import evaluate
+from covr_bench.errors import UserError
+from covr_bench.evaluate import Diverged, evaluate, finite
 from covr_bench.replay import Replay
 
 if TYPE_CHECKING:
@@ -31,10 +32,6 @@ REPORT_EVERY_S = 1.0
 
 class Interrupted(Exception):
     """The run was asked to stop; it has been checkpointed and goes on from there."""
-
-
-class Diverged(Exception):
-    """A loss became NaN or exploded."""
 
 
 Report = Callable[[dict[str, Any]], None]
@@ -89,11 +86,13 @@ class Run:
         self.obs = self._resume()
         self._reset_clock()
         while True:
-            self._on_time()
-            if self.env_steps >= self.config.env_steps:
+            while self.next_eval <= self.env_steps:
+                self._evaluate()
+            if self.next_eval > self.config.env_steps:
                 break
+            self._on_time()
             with self._timed("act"):
-                action = self.agent.act(self.obs, self.env_steps, explore=True)
+                action = finite(self.agent.act(self.obs, self.env_steps, explore=True), self.env_steps)
             with self._timed("update"):
                 self._learn()
             with self._timed("env"):
@@ -107,8 +106,7 @@ class Run:
             self.episode_length += info["env_steps"]
             if terminated or truncated:
                 self._end_episode()
-        self.checkpoints.save(self.env_steps, self.state(), self.replay)
-        self.checkpoints.drop_replay()
+        self.checkpoints.save_final(self.env_steps, self.state())
 
     def state(self) -> dict[str, Any]:
         return {
@@ -127,20 +125,20 @@ class Run:
 
     def _on_time(self) -> None:
         """Whatever is due before the next step."""
-        if self.next_eval <= self.env_steps:
-            self._evaluate()
         if self.stop():
-            self._check_losses()
-            self.checkpoints.save(self.env_steps, self.state(), self.replay)
+            self._checkpoint(self.state())
             raise Interrupted
         now = time.monotonic()
         if now - self._checkpointed > CHECKPOINT_EVERY_S:
             with self._timed("checkpoint"):
-                self._check_losses()
-                self.checkpoints.save(self.env_steps, self.state(), self.replay)
+                self._checkpoint(self.state())
             self._checkpointed = now
         if now - self._reported > REPORT_EVERY_S:
             self._report("train")
+
+    def _checkpoint(self, state: dict[str, Any]) -> None:
+        self._check_losses()  # a diverged state is not worth keeping
+        self.checkpoints.save(self.env_steps, state, self.replay)
 
     def _learn(self) -> None:
         metrics = self.agent.update(self.replay, self.env_steps)
@@ -153,7 +151,7 @@ class Run:
     def _check_losses(self) -> None:
         """Raises Diverged if a loss of the newest update is not a finite, sane number."""
         for name, value in self.losses.items():
-            if not torch.isfinite(value) or abs(float(value)) > LOSS_LIMIT:
+            if not abs(float(value)) <= LOSS_LIMIT:  # NaN compares false
                 raise Diverged(
                     f"{name} is {float(value):g} at {self.env_steps} env steps (update {self.updates}): training has "
                     f"diverged. The run stops here; its rows are kept. A smaller learning rate may help."
@@ -175,7 +173,9 @@ class Run:
 
     def _evaluate(self) -> None:
         """Rows of an evaluation, the losses and the speed, at the nominal step the evaluation was due at."""
+        self._check_losses()
         at, total = self.next_eval, self.config.env_steps
+        before = self.state()  # an agent may draw random numbers to act; an evaluation cut short must not count
 
         def tick() -> None:
             if self.stop():
@@ -187,9 +187,9 @@ class Run:
             with self._timed("evaluate"):
                 measured = evaluate(self.agent, self.eval_env, self.eval_seeds, self.env_steps, tick)
         except _StopEvaluation:
-            return  # still due: it is done again when the run goes on
+            self._checkpoint(before)  # the evaluation is still due there
+            raise Interrupted from None
         self.writer.write("eval", at, self.agent_steps, measured)
-        self._check_losses()
         if self.losses:
             self.writer.write("train", at, self.agent_steps, {name: float(v) for name, v in self.losses.items()})
         self.last_return = float(np.mean(measured["return"]))
@@ -201,6 +201,7 @@ class Run:
         if self.env_steps > self._first_step and elapsed > 0:
             row = {"env_steps_per_s": (self.env_steps - self._first_step) / elapsed}
             row |= {f"{name}_share": seconds / elapsed for name, seconds in self.seconds.items()}
+            row["other_share"] = max(0.0, 1.0 - sum(self.seconds.values()) / elapsed)
             self.writer.write("throughput", self.env_steps, self.agent_steps, row)
 
     def _resume(self) -> Any:
@@ -210,7 +211,13 @@ class Run:
             obs = self._begin_episode()
             self.replay.start(obs)
             return obs
-        self.agent.load_state_dict(state["agent"])
+        try:
+            self.agent.load_state_dict(state["agent"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"the checkpoint in {self.checkpoints.folder} does not fit the agent, whose code may have changed "
+                f"since: {error}. Delete that folder to train this run anew."
+            ) from error
         for name in ("env_steps", "agent_steps", "updates", "episode", "next_eval"):
             setattr(self, name, state[name])
         self.last_return = float("nan") if state["last_return"] is None else state["last_return"]

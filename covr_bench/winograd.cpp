@@ -114,33 +114,38 @@ constexpr double kG[6][3] = {{1. / kProduct, 0, 0},           {1 / kDa, kA / kDa
                              {1 / kDa, -kA / kDa, kA2 / kDa}, {1 / kDb, kB / kDb, kB2 / kDb},
                              {1 / kDb, -kB / kDb, kB2 / kDb}, {0, 0, 1}};
 
-// u[f][i][o] = (G w[o][i] G^T)[f], or with the channels swapped for the input gradient.
+// The factor of tap k of the 3x3 weight in frequency f, and of frequency f in the gradient of tap k.
+constexpr double factor(int f, int k) { return kG[f / 6][k / 3] * kG[f % 6][k % 3]; }
+
+// u[f][i][o] = (G w[o][i] G^T)[f], or u[f][o][i] for the input gradient. weight is [o][i][9].
 void transform_weight(const float* weight, bool swap, float* u) {
+    std::vector<float> taps(9 * kMatrix);
     for (int o = 0; o < kChannels; ++o)
-        for (int i = 0; i < kChannels; ++i) {
-            const float* w = weight + (o * kChannels + i) * 9;
-            float* to = u + (swap ? o * kChannels + i : i * kChannels + o);
-            for (int a = 0; a < 6; ++a) {
-                double row[3];
-                for (int k = 0; k < 3; ++k) row[k] = kG[a][0] * w[k] + kG[a][1] * w[3 + k] + kG[a][2] * w[6 + k];
-                for (int b = 0; b < 6; ++b)
-                    to[(a * 6 + b) * kMatrix] = float(row[0] * kG[b][0] + row[1] * kG[b][1] + row[2] * kG[b][2]);
-            }
+        for (int i = 0; i < kChannels; ++i)
+            for (int k = 0; k < 9; ++k)
+                taps[k * kMatrix + (swap ? o * kChannels + i : i * kChannels + o)] =
+                    weight[(o * kChannels + i) * 9 + k];
+    for (int f = 0; f < kFrequencies; ++f)
+        for (int e = 0; e < kMatrix; ++e) {
+            double sum = 0;
+            for (int k = 0; k < 9; ++k) sum += factor(f, k) * taps[k * kMatrix + e];
+            u[f * kMatrix + e] = float(sum);
         }
 }
 
 // dw[o][i] = G^T (sum over parts of du[.][i][o]) G
 void weight_gradient(const float* parts, int count, int64_t part_size, float* dw) {
-    for (int i = 0; i < kChannels; ++i)
-        for (int o = 0; o < kChannels; ++o) {
-            double w[9] = {};
-            for (int f = 0; f < kFrequencies; ++f) {
-                double du = 0;
-                for (int p = 0; p < count; ++p) du += parts[p * part_size + f * kMatrix + i * kChannels + o];
-                for (int k = 0; k < 9; ++k) w[k] += du * kG[f / 6][k / 3] * kG[f % 6][k % 3];
-            }
-            for (int k = 0; k < 9; ++k) dw[(o * kChannels + i) * 9 + k] = float(w[k]);
+    std::vector<double> taps(9 * kMatrix);
+    for (int f = 0; f < kFrequencies; ++f)
+        for (int e = 0; e < kMatrix; ++e) {
+            double du = 0;
+            for (int p = 0; p < count; ++p) du += parts[p * part_size + f * kMatrix + e];
+            for (int k = 0; k < 9; ++k) taps[k * kMatrix + e] += factor(f, k) * du;
         }
+    for (int o = 0; o < kChannels; ++o)
+        for (int i = 0; i < kChannels; ++i)
+            for (int k = 0; k < 9; ++k)
+                dw[(o * kChannels + i) * 9 + k] = float(taps[k * kMatrix + i * kChannels + o]);
 }
 
 // V of one row of tiles of image x; pixels outside the image only reach outputs that are never stored, and read as 0.

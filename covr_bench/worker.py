@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import traceback
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 FINISHED, FAILED, INTERRUPTED = 0, 1, 75
@@ -29,25 +29,30 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the launcher decides
     _end_with_parent()
     keep_heap()
-    try:
-        return _run(job, lambda: stopping)
-    except Exception as error:  # the process ends here, and says why
-        from covr_bench.errors import UserError
-        from results.store import StoreError
 
-        known = isinstance(error, UserError | StoreError)
-        _say({"error": str(error) if known else traceback.format_exc()})
+    def say(message: dict[str, Any]) -> None:
+        nonlocal stopping
+        try:
+            print(json.dumps(message), flush=True)
+        except BrokenPipeError:  # the launcher is gone
+            stopping = True
+
+    try:
+        return _run(job, lambda: stopping, say)
+    except Exception as error:  # the process ends here, and says why
+        say({"error": _reason(error)})
         return FAILED
 
 
-def _run(job: dict[str, Any], stop: Any) -> int:
+def _run(job: dict[str, Any], stop: Callable[[], bool], say: Callable[[dict[str, Any]], None]) -> int:
     import torch
 
     from covr_bench import registry
     from covr_bench.checkpoint import Checkpoints
     from covr_bench.config import RunConfig, derive_seed
-    from covr_bench.train import Diverged, Interrupted, Run
+    from covr_bench.train import Interrupted, Run
     from results import provenance
+    from results.layout import ROWS_FILE
     from results.store import RunWriter, run_folder
 
     config = RunConfig.from_dict(job["config"])
@@ -60,6 +65,7 @@ def _run(job: dict[str, Any], stop: Any) -> int:
     checkpoints = Checkpoints(run_folder(config.out, config.run_id) / "checkpoint")
     with RunWriter(config.out, config.run_id, action_repeat=config.action_repeat, labels=labels) as writer:
         seeds |= {"run": config.seed}
+        seeds["train_episode_0"] = derive_seed(config.seed, "train_episode")
         seeds |= {f"eval_episode_{i}": derive_seed(config.seed, "eval_episode", i) for i in range(config.eval_episodes)}
         provenance.begin(
             config.out,
@@ -70,6 +76,8 @@ def _run(job: dict[str, Any], stop: Any) -> int:
             wall_s=writer.wall_s,
             extra=job["facts"],
         )
+        if not checkpoints.exists() and (writer.folder / ROWS_FILE).stat().st_size > 0:
+            writer.resume(0)  # rows of a session that ended before its first checkpoint
         status = "failed"
         try:
             run = Run(
@@ -80,7 +88,7 @@ def _run(job: dict[str, Any], stop: Any) -> int:
                 writer,
                 checkpoints,
                 stop=stop,
-                report=_say,
+                report=say,
             )
             run.train()
             writer.end()
@@ -89,12 +97,8 @@ def _run(job: dict[str, Any], stop: Any) -> int:
         except Interrupted:
             status = "interrupted"
             return INTERRUPTED
-        except Diverged as error:
-            writer.error(str(error))
-            _say({"error": str(error)})
-            return FAILED
-        except Exception:
-            writer.error(traceback.format_exc())
+        except Exception as error:
+            writer.error(_reason(error))
             raise
         finally:
             provenance.finish(config.out, config.run_id, status, wall_s=writer.wall_s)
@@ -102,8 +106,14 @@ def _run(job: dict[str, Any], stop: Any) -> int:
             eval_env.close()
 
 
-def _say(message: dict[str, Any]) -> None:
-    print(json.dumps(message), flush=True)
+def _reason(error: Exception) -> str:
+    """The message of an error meant for the user, the traceback of any other."""
+    from covr_bench.errors import UserError
+    from covr_bench.evaluate import Diverged
+    from results.store import StoreError
+
+    known = isinstance(error, UserError | StoreError | Diverged)
+    return str(error) if known else "".join(traceback.format_exception(error))
 
 
 def keep_heap() -> None:
@@ -129,5 +139,4 @@ def _end_with_parent() -> None:
 
 if __name__ == "__main__":
     code = main()
-    sys.stdout.flush()
     os._exit(code)  # GL drivers have been seen to crash in their exit handlers, after all is written

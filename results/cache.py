@@ -135,7 +135,7 @@ def _read_cache(folder: Path) -> tuple[pa.Table, pa.Table]:
     except (OSError, ValueError, pa.ArrowException) as error:
         _log.info("the cache in %s is rebuilt: %s", folder, error)
         return COLUMNS.empty_table(), _MANIFEST.empty_table()
-    return rows, manifest
+    return rows.cast(COLUMNS), manifest  # Parquet names the inside of a list its own way
 
 
 def _write_cache(folder: Path, rows: pa.Table, manifest: pa.Table) -> None:

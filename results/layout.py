@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SCHEMA = 1  # of a line of rows.jsonl and of provenance.json
 ROWS_FILE = "rows.jsonl"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from results.layout import ROWS_FILE, SCHEMA, RunId, StoreError, run_folder
 from results.writer import label_text
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+    from pathlib import Path
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 COLUMNS = pa.schema(

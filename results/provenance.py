@@ -9,13 +9,15 @@ import platform
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from results.layout import PROVENANCE_FILE, SCHEMA, RunId, StoreError, run_folder, scan
 from results.writer import writer_pid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 STATUSES = ("running", "finished", "failed", "interrupted")
 PACKAGES = (
@@ -37,10 +39,11 @@ def begin(
 ) -> dict[str, Any]:
     """Open a session of a run: status `running`, one more entry in `sessions`. Returns the record written.
 
-    config: as resolved, JSON values. seeds: the run's seed and all that derive from it. command: what the user typed. wall_s: seconds spent on
-    the run before this session (`RunWriter.wall_s` once open), which closes the books of a session that was killed.
-    extra: facts only the caller can know (`gl_vendor`, `gl_renderer`), added to the environment. A resumed run keeps its first configuration; a
-    session whose configuration differs lists the changed keys under `config_changes`. Raises StoreError.
+    config: as resolved, JSON values. seeds: the run's seed and all that derive from it. command: what the user typed.
+    wall_s: seconds spent on the run before this session (`RunWriter.wall_s` once open), which closes the books of a
+    session that was killed. extra: facts only the caller can know (`gl_vendor`, `gl_renderer`), added to the
+    environment. A resumed run keeps its first configuration; a session whose configuration differs lists the changed
+    keys under `config_changes`. Raises StoreError.
     """
     path = run_folder(out, run_id) / PROVENANCE_FILE
     record: dict[str, Any] = read(path) if path.exists() else {"config": dict(config), "sessions": [], "wall_s": 0.0}

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from results.layout import RunId, StoreError, run_folder
 from results.writer import KINDS, RunWriter, writer_pid
 
 if TYPE_CHECKING:
+    import os
+
     import pandas as pd
 
 __all__ = ["KINDS", "RunId", "RunWriter", "StoreError", "read", "read_run", "run_folder", "writer_pid"]

@@ -7,9 +7,6 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +14,10 @@ import numpy as np
 from results.layout import LOCK_FILE, ROWS_FILE, SCHEMA, RunId, StoreError, run_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
     from typing_extensions import Self
 
 KINDS = ("eval", "episode", "train", "throughput", "error", "resume", "end")
@@ -141,7 +142,7 @@ class RunWriter:
             try:
                 row = json.loads(line)
                 wall_s, env_steps, agent_steps = float(row["wall_s"]), int(row["env_steps"]), int(row["agent_steps"])
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
                 continue  # half-written: the row before it counts; reading the store warns of it
             self._earlier_wall_s, self._env_steps, self._agent_steps = wall_s, env_steps, agent_steps
             return

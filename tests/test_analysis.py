@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import math
 import statistics
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +20,11 @@ from analysis.plots import learning_curves
 from analysis.scores import curves, final_scores
 from analysis.tables import CSV_COLUMNS, tables, to_csv, to_markdown, to_terminal
 from results.store import RunWriter, read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
 
 TASKS = ("walker_walk", "cheetah_run")
 
@@ -44,8 +49,11 @@ def test_final_score_is_the_last_evaluation_within_the_budget(tmp_path: Path) ->
     write_run(tmp_path, "dmc6@paper/walker_walk/sac/3", [6.0], status="none")
     columns = ["seed", "env_steps", "score", "evaluations", "status"]
     last = final_scores(read(tmp_path))[columns].to_numpy().tolist()
-    assert last[0] == [0, 200, 3.0, 3, "finished"] and last[1] == [1, 100, 5.0, 2, "failed"]
-    assert last[2][:2] == [2, 0] and math.isnan(last[2][2]) and last[2][3:] == [0, "failed"]
+    assert last[0] == [0, 200, 3.0, 3, "finished"]
+    assert last[1] == [1, 100, 5.0, 2, "failed"]
+    assert last[2][:2] == [2, 0]
+    assert math.isnan(last[2][2])
+    assert last[2][3:] == [0, "failed"]
     assert last[3] == [3, 0, 6.0, 1, "unfinished"]
     assert final_scores(read(tmp_path), env_steps=150)["score"].tolist()[:2] == [2.0, 5.0]
 
@@ -72,17 +80,19 @@ def test_curves_are_over_seeds_only(tmp_path: Path) -> None:
         ("dmc6@paper/walker_walk/sac/3", {"action_repeat": 4}),
         ("dmc6@paper/walker_walk/sac/4", {"rendering": "fast"}),
     ):
-        write_run(tmp_path, run_id, [1000.0], **options)  # type: ignore[arg-type]
+        write_run(tmp_path, run_id, [1000.0], **options)
     frame = curves(read(tmp_path))
     assert len(frame) == 2 + 6
     strangers = frame[frame["mean"] == 1000.0]
-    assert strangers["n"].tolist() == [1] * 6 and strangers["std"].isna().all()
+    assert strangers["n"].tolist() == [1] * 6
+    assert strangers["std"].isna().all()
     start, later = frame[frame["n"] > 1].to_dict("records")
     assert (start["n"], start["mean"], start["std"], start["min"], start["max"]) == (3, 3.0, 2.0, 1.0, 5.0)
-    assert later["n"] == 2 and all(math.isnan(later[name]) for name in ("mean", "std", "min", "max"))
+    assert later["n"] == 2
+    assert all(math.isnan(later[name]) for name in ("mean", "std", "min", "max"))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=6))
 def test_cell_is_mean_and_sample_deviation(tmp_path_factory: pytest.TempPathFactory, scores: list[float]) -> None:
     out = tmp_path_factory.mktemp("out")
@@ -90,12 +100,14 @@ def test_cell_is_mean_and_sample_deviation(tmp_path_factory: pytest.TempPathFact
         write_run(out, f"dmc6@paper/walker_walk/sac/{seed}", [0.0, score])
     made = tables(read(out))
     (cell,) = made[0].cells.values()
-    assert cell.n == len(scores) and cell.env_steps == 100
+    assert cell.n == len(scores)
+    assert cell.env_steps == 100
     assert cell.mean == pytest.approx(statistics.fmean(scores), abs=1e-6)
     if len(scores) > 1:
         assert cell.std == pytest.approx(statistics.stdev(scores), rel=1e-6, abs=1e-4)
-    row = pd.read_csv(io.StringIO(to_csv(made))).iloc[0]
-    assert row["mean"] == cell.mean and row["n"] == cell.n and (len(scores) == 1) == math.isnan(row["std"])
+    (row,) = csv.DictReader(io.StringIO(to_csv(made)))
+    assert (float(row["mean"]), int(row["n"])) == (cell.mean, cell.n)  # in full precision
+    assert row["std"] == ("" if len(scores) == 1 else repr(cell.std))
 
 
 def test_one_table_per_protocol(tmp_path: Path) -> None:
@@ -114,7 +126,8 @@ def test_task_at_two_action_repeats_is_two_columns(tmp_path: Path) -> None:
     write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [1.0])
     write_run(tmp_path, "dmc6@paper/walker_walk/drq/0", [3.0], action_repeat=4)
     (table,) = tables(read(tmp_path))
-    assert table.columns == (("walker_walk", 2), ("walker_walk", 4)) and not table.means
+    assert table.columns == (("walker_walk", 2), ("walker_walk", 4))
+    assert not table.means
     assert "walker_walk (action repeat 4)" in to_markdown([table])
 
 
@@ -139,15 +152,19 @@ def test_table_says_what_is_missing_and_averages_only_whole_rows(tmp_path: Path)
     ):
         assert note in notes
     text = to_markdown([table])
-    assert "| sac | 50.0 ± 70.7† | 50.0 ± 70.7† | 50.0† |" in text and "| drq | 8.5 ± 0.7† | – | – |" in text
-    assert "| nan | nan† | nan† | – |" in text and "over 2 seeds" in text and "not all comparable" in text
+    assert "| sac | 50.0 ± 70.7† | 50.0 ± 70.7† | 50.0† |" in text
+    assert "| drq | 8.5 ± 0.7† | - | - |" in text
+    assert "| nan | nan† | nan† | - |" in text
+    assert "over 2 seeds" in text
+    assert "not all comparable" in text
 
 
 def test_expected_task_that_nobody_ran_is_a_column(tmp_path: Path) -> None:
     write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [1.0])
     (table,) = tables(read(tmp_path), tasks={"dmc6": TASKS})
     assert "| agent | walker_walk | cheetah_run |" in to_markdown([table])
-    assert table.notes == ("sac: no score on cheetah_run",) and not table.means
+    assert table.notes == ("sac: no score on cheetah_run",)
+    assert not table.means
 
 
 def test_renderers_turn_and_escape(tmp_path: Path) -> None:
@@ -157,13 +174,15 @@ def test_renderers_turn_and_escape(tmp_path: Path) -> None:
     assert "| task | sac-a\\|[red]b |" in to_markdown(made, rows="tasks")
     stream = io.StringIO()
     Console(file=stream, width=100).print(to_terminal(made, rows="tasks"))
-    assert "sac-a|[red]b" in stream.getvalue() and "mean over tasks" in stream.getvalue()
+    assert "sac-a|[red]b" in stream.getvalue()
+    assert "mean over tasks" in stream.getvalue()
     with pytest.raises(ValueError, match="valid: agents, tasks"):
         to_markdown(made, rows="columns")
 
 
 def test_no_runs_make_no_tables(tmp_path: Path) -> None:
-    assert tables(read(tmp_path)) == [] and len(curves(read(tmp_path))) == 0
+    assert tables(read(tmp_path)) == []
+    assert len(curves(read(tmp_path))) == 0
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
@@ -178,7 +197,8 @@ def test_figure_has_a_panel_per_task(tmp_path: Path, suffix: str, magic: bytes, 
     if suffix == "svg":
         text = data.decode()
         assert all(text.count(f"<!-- task{task} -->") == 1 for task in range(count))
-        assert text.count("<!-- agent7 -->") == 1 and "<!-- dmc6@paper (rendering=fast) -->" in text
+        assert text.count("<!-- agent7 -->") == 1
+        assert "<!-- dmc6@paper (rendering=fast) -->" in text
 
 
 def test_no_two_of_forty_agents_look_alike(tmp_path: Path) -> None:
@@ -195,7 +215,7 @@ def test_figure_draws_the_mean_only_where_all_seeds_are(tmp_path: Path) -> None:
     write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [0.0, 10.0, 20.0])
     write_run(tmp_path, "dmc6@paper/walker_walk/sac/1", [0.0, 30.0])
 
-    def spy(self: Axes, x: pd.Series, y: pd.Series, **style: object) -> object:
+    def spy(self: Axes, x: pd.Series, y: pd.Series, **style: Any) -> object:
         drawn.append((list(x), list(y)))
         return original(self, x, y, **style)
 

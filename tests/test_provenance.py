@@ -8,15 +8,18 @@ import platform
 import socket
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from results import provenance
 from results.store import RunWriter, StoreError, run_folder
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 RUN = "dmc6@paper/cartpole_swingup/drqv2/0"
+SESSION: dict[str, Any] = {"seeds": {"run": 0, "env": 17}, "command": "covr-bench run"}
 CONFIG: dict[str, Any] = {"lr": 1e-4, "hidden": (256, 256)}
 
 
@@ -32,12 +35,17 @@ def test_collect_is_json_and_names_no_host(monkeypatch: pytest.MonkeyPatch) -> N
     facts = provenance.collect()
     assert json.loads(json.dumps(facts)) == facts
     assert "secret" not in json.dumps(facts)
-    assert facts["mujoco_gl"] == "egl" and facts["ram_bytes"] > 2**28 and facts["cpu_cores"] == os.cpu_count()
+    assert facts["mujoco_gl"] == "egl"
+    assert facts["ram_bytes"] > 2**28
+    assert facts["cpu_cores"] == os.cpu_count()
     assert facts["packages"]["numpy"] == __import__("numpy").__version__
 
 
 def test_collect_imports_no_heavy_package() -> None:
-    code = "import sys; from results import provenance; provenance.collect(); print('torch' in sys.modules, 'mujoco' in sys.modules)"
+    code = (
+        "import sys; from results import provenance; provenance.collect()\n"
+        "print('torch' in sys.modules, 'mujoco' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == [
         "False", "False",
     ]  # fmt: skip
@@ -64,14 +72,18 @@ def test_checkout_gives_commit_and_whether_it_was_changed(tmp_path: Path, monkey
 
 
 def test_sessions_of_a_resumed_run(tmp_path: Path) -> None:
-    provenance.begin(tmp_path, RUN, config=CONFIG, seeds={"run": 0, "env": 17}, extra={"gl_renderer": "llvmpipe"})
+    provenance.begin(tmp_path, RUN, config=CONFIG, **SESSION, extra={"gl_renderer": "llvmpipe"})
     provenance.finish(tmp_path, RUN, "interrupted", wall_s=10.0)
-    provenance.begin(tmp_path, RUN, config=CONFIG, seeds={"run": 0, "env": 17}, wall_s=10.0)  # and killed at 25 s
-    provenance.begin(tmp_path, RUN, config=CONFIG | {"lr": 3e-4}, seeds={"run": 0, "env": 17}, wall_s=25.0)
+    provenance.begin(tmp_path, RUN, config=CONFIG, **SESSION, wall_s=10.0)  # and killed at 25 s
+    provenance.begin(tmp_path, RUN, config=CONFIG | {"lr": 3e-4}, **SESSION, wall_s=25.0)
     provenance.finish(tmp_path, RUN, "finished", wall_s=40.5)
     record = provenance.read(record_path(tmp_path))
-    assert record["run_id"] == RUN and record["status"] == "finished" and record["wall_s"] == 40.5
-    assert record["seeds"] == {"run": 0, "env": 17} and record["config"] == {"lr": 1e-4, "hidden": [256, 256]}
+    assert record["run_id"] == RUN
+    assert record["status"] == "finished"
+    assert record["wall_s"] == 40.5
+    assert record["seeds"] == {"run": 0, "env": 17}
+    assert record["config"] == {"lr": 1e-4, "hidden": [256, 256]}
+    assert {session["command"] for session in record["sessions"]} == {"covr-bench run"}
     assert [session["wall_s"] for session in record["sessions"]] == [10.0, 15.0, 15.5]
     assert [session["ended"] is None for session in record["sessions"]] == [False, True, False]
     assert [session.get("config_changes") for session in record["sessions"]] == [None, None, {"lr": [1e-4, 3e-4]}]
@@ -110,7 +122,7 @@ def test_record_that_cannot_be_used_is_named(tmp_path: Path, text: str, message:
 def test_statuses_tell_running_from_dead(tmp_path: Path) -> None:
     runs = {name: f"dmc6@paper/cartpole/{name}/0" for name in ("finished", "alive", "killed", "failed", "damaged")}
     for run_id in runs.values():
-        provenance.begin(tmp_path, run_id, config=CONFIG, seeds={"run": 0})
+        provenance.begin(tmp_path, run_id, config=CONFIG, **SESSION)
     provenance.finish(tmp_path, runs["finished"], "finished", wall_s=1.0)
     provenance.finish(tmp_path, runs["failed"], "failed", wall_s=1.0)
     record_path(tmp_path, runs["damaged"]).write_text("{")

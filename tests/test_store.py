@@ -11,16 +11,18 @@ import subprocess
 import sys
 import time
 import warnings
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import results.cache
+from results.parse import parse_run
 from results.store import RunId, RunWriter, StoreError, read, read_run, run_folder, writer_pid
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RUN = "dmc6@paper/cartpole_swingup/drqv2/0"
 
@@ -107,7 +109,8 @@ def test_rows_read_back_as_written(
         for step, (number, episodes, text) in enumerate(rows):
             writer.write("eval", 8 * step, step, {"return": episodes, "loss": number}, text=text)
     for frame in (read(out), read(out), read_run(out, RUN)):  # parsed, cached, direct
-        assert set(frame["labels"]) == {"a=x,b=2"} and set(frame["action_repeat"]) == {8}
+        assert set(frame["labels"]) == {"a=x,b=2"}
+        assert set(frame["action_repeat"]) == {8}
         for step, (number, episodes, text) in enumerate(rows):
             at = frame[frame["env_steps"] == 8 * step].set_index("metric")
             assert at.loc["loss", "value"] == pytest.approx(number, rel=0, abs=0, nan_ok=True)
@@ -166,7 +169,8 @@ def test_processes_appending_to_one_file_lose_nothing(tmp_path: Path) -> None:
         outcome(process)
     expected = {f"{name} {i} {'x' * (i % 300)}" for name in "ab" for i in range(2000)}
     lines = (tmp_path / "rows").read_text().splitlines()
-    assert len(lines) == 4000 and set(lines) == expected
+    assert len(lines) == 4000
+    assert set(lines) == expected
 
 
 def test_processes_writing_different_runs_lose_nothing(tmp_path: Path) -> None:
@@ -200,7 +204,8 @@ def test_killed_writer_loses_no_row_it_had_written(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the kill may have torn a line
         losses = read_run(tmp_path, RUN).query("metric == 'loss'")["env_steps"].tolist()
-    assert losses[: acknowledged + 1] == list(range(acknowledged + 1)) and losses[-1] == 10**9
+    assert losses[: acknowledged + 1] == list(range(acknowledged + 1))
+    assert losses[-1] == 10**9
 
 
 def test_half_written_line_is_kept_apart_and_reported(tmp_path: Path) -> None:
@@ -245,9 +250,10 @@ def test_full_disk_says_so_and_the_run_goes_on(tmp_path: Path, monkeypatch: pyte
 
     with RunWriter(tmp_path, RUN, action_repeat=1) as writer:
         writer.write("eval", 0, 0, {"return": 1.0})
-        with monkeypatch.context() as patch, pytest.raises(StoreError, match=r"No space left.*are kept.*run the same"):
+        with monkeypatch.context() as patch:
             patch.setattr(os, "write", full)
-            writer.write("eval", 1, 1, {"return": 2.0})
+            with pytest.raises(StoreError, match=r"No space left.*are kept.*run the same"):
+                writer.write("eval", 1, 1, {"return": 2.0})
         writer.write("eval", 1, 1, {"return": 3.0})
     with pytest.warns(UserWarning, match="line 2"):
         assert read(tmp_path)["value"].tolist() == [1.0, 3.0]
@@ -285,7 +291,8 @@ def test_resume_voids_what_the_lost_session_wrote_beyond_it(tmp_path: Path) -> N
     assert frame["env_steps"].tolist() == [0, 8000, 8000, 16000, 16000]
     assert frame["agent_steps"].tolist()[2] == 1000
     everything = read(tmp_path, compact=False)
-    assert len(everything) == 8 and "killed" in everything["text"].tolist()
+    assert len(everything) == 8
+    assert "killed" in everything["text"].tolist()
 
 
 @settings(max_examples=100, deadline=None)
@@ -360,13 +367,12 @@ def test_only_changed_runs_are_read_again(tmp_path: Path, monkeypatch: pytest.Mo
         write_run(tmp_path, run_id)
     read(tmp_path)
     parsed = []
-    original = results.cache.parse_run
 
     def spy(out: Any, run_id: RunId) -> Any:
         parsed.append(str(run_id))
-        return original(out, run_id)
+        return parse_run(out, run_id)
 
-    monkeypatch.setattr(results.cache, "parse_run", spy)
+    monkeypatch.setattr("results.cache.parse_run", spy)
     read(tmp_path)
     assert parsed == []
     with RunWriter(tmp_path, runs[1], action_repeat=8) as writer:

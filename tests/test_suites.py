@@ -31,10 +31,11 @@ each_suite = pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.na
 
 def rollout(env: gymnasium.Env[Any, Any], seed: int | None, steps: int) -> list[Any]:
     """Observations and rewards of one episode's first steps under fixed actions."""
+    shape = env.action_space.shape or ()
     rng = np.random.default_rng(7)
     seen: list[Any] = [env.reset(seed=seed)[0]]
     for _ in range(steps):
-        action = rng.uniform(-1, 1, env.action_space.shape).astype(np.float32)
+        action = rng.uniform(-1, 1, shape).astype(np.float32)
         obs, reward, terminated, truncated, _ = env.step(action)
         seen += [obs, reward]
         if terminated or truncated:
@@ -77,7 +78,7 @@ def test_published_protocols() -> None:
 @pytest.mark.filterwarnings("ignore:.*different from the unwrapped version.*")
 @pytest.mark.filterwarnings("ignore:.*Not able to test alternative render modes.*")
 def test_gymnasium_contract(task: Task) -> None:
-    env = task.make(0)
+    env: Any = task.make(0)
     check_env(env)
     env.close()
 
@@ -131,7 +132,7 @@ def test_unseeded_resets_continue_one_stream(task: Task) -> None:
 
 @each_dmc_task
 def test_frames_are_dm_controls(task: Task) -> None:
-    env = task.make(0, frame_stack=1)
+    env: Any = task.make(0, frame_stack=1)
     physics = env.unwrapped.physics
     rng = np.random.default_rng(0)
     for episode in range(2):
@@ -146,7 +147,7 @@ def test_frames_are_dm_controls(task: Task) -> None:
 
 @each_dmc_task
 def test_frames_of_random_states_are_dm_controls(task: Task) -> None:
-    env = task.make(0, image_size=100, frame_stack=1)
+    env: Any = task.make(0, image_size=100, frame_stack=1)
     env.reset()
     physics = env.unwrapped.physics
     rng = np.random.default_rng(1)
@@ -163,7 +164,7 @@ def test_dynamics_are_dm_controls(task: Task) -> None:
 
     domain, name = task.make.args[:2]  # type: ignore[attr-defined]
     plain = suite.load(domain, name, task_kwargs={"random": 9})
-    env = dmc.DMControl(domain, name, seed=0)
+    env: Any = dmc.DMControl(domain, name, seed=0)
     env.reset(seed=9)
     plain.reset()
     rng = np.random.default_rng(2)
@@ -178,7 +179,7 @@ def test_dynamics_are_dm_controls(task: Task) -> None:
 @each_dmc_task
 def test_episode_is_truncated_after_1000_control_steps(task: Task) -> None:
     domain, name = task.make.args[:2]  # type: ignore[attr-defined]
-    env = ActionRepeat(dmc.DMControl(domain, name, seed=0), 3)  # 3 does not divide 1000
+    env: Any = ActionRepeat(dmc.DMControl(domain, name, seed=0), 3)  # 3 does not divide 1000
     env.reset()
     action = np.zeros(env.action_space.shape, np.float32)
     ends, consumed = [], []
@@ -192,7 +193,7 @@ def test_episode_is_truncated_after_1000_control_steps(task: Task) -> None:
 
 
 def test_zero_discount_is_a_termination(monkeypatch: pytest.MonkeyPatch) -> None:
-    env = dmc.DMControl("pendulum", "swingup", seed=0)
+    env: Any = dmc.DMControl("pendulum", "swingup", seed=0)
     env.reset()
     monkeypatch.setattr(env._env.task, "get_termination", lambda physics: 0.0)
     assert env.step(np.zeros(1, np.float32))[2:4] == (True, False)
@@ -201,7 +202,8 @@ def test_zero_discount_is_a_termination(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_fast_frames_are_labelled_and_nearly_the_same() -> None:
     task = DMC6.task("walker_walk")
-    exact, fast = task.make(0), task.make(0, render="fast")
+    exact: Any = task.make(0)
+    fast: Any = task.make(0, render="fast")
     assert fast.unwrapped.labels == {"render": "fast"}
     left, right = exact.reset(seed=1)[0].astype(int), fast.reset(seed=1)[0].astype(int)
     assert 0 < np.abs(left - right).mean() < 1
@@ -224,7 +226,7 @@ def test_only_the_mass_warning_is_silenced(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_a_closed_environment_frees_its_contexts() -> None:
-    env = DMC6.tasks[0].make(0, image_size=32)
+    env: Any = DMC6.tasks[0].make(0, image_size=32)
     env.reset()
     cameras = list(env.unwrapped._cameras.values())
     env.close()
@@ -236,7 +238,7 @@ def test_a_closed_environment_frees_its_contexts() -> None:
 
 
 def play(task: Task, action: float, seed: int) -> tuple[list[float], bool, bool, int]:
-    env = task.make(0)
+    env: Any = task.make(0)
     env.reset(seed=seed)
     rewards, steps, terminated, truncated = [], 0, False, False
     while not (terminated or truncated):
@@ -256,7 +258,7 @@ def test_catch_truncates_and_the_other_task_terminates_on_a_miss() -> None:
 
 
 def test_following_the_ball_scores_more_than_standing_still() -> None:
-    env = catch.SUITE.tasks[0].make(0)
+    env: Any = catch.SUITE.tasks[0].make(0)
     returns = {"follow": 0.0, "still": 0.0}
     for policy in returns:
         env.reset(seed=3)

@@ -54,8 +54,8 @@ def _run(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, grad: torch.
 def _assert_same_mathematics(batch: int, height: int, width: int, seed: int = 0) -> None:
     x, weight, bias, grad = _case(batch, height, width, seed)
     y, *gradients = _run(x, weight, bias, grad)
-    inputs = [t.double().requires_grad_() for t in (x, weight, bias)]
-    before_relu = F.conv2d(*inputs)
+    inputs = x64, weight64, bias64 = tuple(t.double().requires_grad_() for t in (x, weight, bias))
+    before_relu = F.conv2d(x64, weight64, bias64)
     scale = before_relu.detach().abs().max()
     assert (y - before_relu.detach().relu()).abs().max() < 5e-6 * scale
     clear = before_relu.abs() > 1e-4 * scale
@@ -104,11 +104,12 @@ def test_is_bitwise_reproducible(threads: int) -> None:
 @pytest.mark.parametrize("wanted", range(1, 8))
 def test_gradient_only_where_wanted(wanted: int) -> None:
     *case, grad = _case(2, 11, 14)
-    expected = _run(*case, grad)[1:]
+    _, *expected = _run(case[0], case[1], case[2], grad)
     inputs = [t.detach().clone().requires_grad_(bool(wanted >> i & 1)) for i, t in enumerate(case)]
-    winograd.conv3x3_relu(*inputs).backward(grad)
+    torch.autograd.backward(winograd.conv3x3_relu(*inputs), grad)
     for tensor, reference in zip(inputs, expected, strict=True):
-        assert tensor.grad is None if not tensor.requires_grad else torch.equal(tensor.grad, reference)
+        assert (tensor.grad is not None) == tensor.requires_grad
+        assert tensor.grad is None or torch.equal(tensor.grad, reference)
 
 
 @needs_kernel
@@ -174,6 +175,13 @@ def fresh_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pyt
     winograd.build.cache_clear()
     yield monkeypatch
     winograd.build.cache_clear()
+
+
+@needs_kernel
+@pytest.mark.parametrize(("height", "width"), [(41, 39), (3, 8), (30, 100)])
+def test_avx2_code_on_a_cpu_with_avx512(fresh_build: pytest.MonkeyPatch, height: int, width: int) -> None:
+    fresh_build.setattr(winograd, "FLAGS", (*winograd.FLAGS, "-mno-avx512f"))
+    _assert_same_mathematics(3, height, width)
 
 
 def _assert_unavailable(message: str) -> None:

@@ -1,0 +1,35 @@
+# make run   environment, then the tour: dmc6 on the smoke budget, ending in a table and a plot
+# make test  environment, then everything tox checks
+# make env   .venv with .venv/bin/covr-bench; seconds when nothing changed
+# PYTHON=... picks the interpreter (3.10 or newer); the first suitable one on the PATH otherwise.
+
+VENV := .venv
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.10; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: run test env lock clean
+
+run: env
+	$(VENV)/bin/covr-bench run --suite dmc6 --budget smoke
+
+test: env
+	$(VENV)/bin/tox
+
+env: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "covr-bench needs Python 3.10 to 3.13 on the PATH (or make PYTHON=/path/to/python)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "this Python cannot make environments; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	@touch $@
+
+# Pins every dependency for every supported Python. torch is held back: newer builds are not everywhere.
+lock:
+	printf 'torch==2.13.0\n' > .torch-pin
+	uv pip compile --universal --python-version 3.10 --all-extras --upgrade -c .torch-pin \
+		--no-header --no-annotate -o constraints.txt pyproject.toml
+	rm .torch-pin
+
+clean:
+	rm -rf $(VENV) .tox .mypy_cache .ruff_cache .pytest_cache

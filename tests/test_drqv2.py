@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from reference_drqv2 import ReferenceDrQV2, bilinear_shift, exact_shift
+
+from baselines.drqv2 import AGENT, Config, DrQV2, noisy
+from covr_bench.api import Context
+from covr_bench.replay import Batch, Replay
+
+CONTEXT = Context((9, 84, 84), 2, 2, 100_000, "cpu", 0)
+B = 12
+
+
+class OneBatch:
+    """A replay that always returns the same transitions."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    def can_sample(self, nstep: int) -> bool:
+        return True
+
+    def sample(self, n: int, nstep: int, discount: float) -> Batch:
+        return self.batch
+
+
+def agent(**settings: Any) -> DrQV2:
+    torch.manual_seed(0)
+    return DrQV2(Config(**({"seed_steps": 0, "update_every": 1} | settings)), CONTEXT)
+
+
+def batch(seed: int) -> Batch:
+    rng = np.random.default_rng(seed)
+    # Smooth pictures: bilinear sampling of white noise would show its rounding more than real frames do.
+    obs = [rng.integers(0, 256, (B, 9, 12, 12)).repeat(7, 2).repeat(7, 3).astype(np.uint8) for _ in range(2)]
+    action = rng.uniform(-1, 1, (B, 2)).astype(np.float32)
+    reward = rng.uniform(0, 3, (B, 1)).astype(np.float32)
+    discount = np.where(rng.random((B, 1)) < 0.2, 0, 0.97).astype(np.float32)
+    return Batch(*(torch.from_numpy(x) for x in (obs[0], action, reward, discount, obs[1])))
+
+
+def draws(seed: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """The random numbers of one update, in the order the agent draws them."""
+    torch.manual_seed(seed)
+    shifts = [torch.randint(0, 9, (B, 2)).flip(1) for _ in range(2)]  # the agent's are (y, x)
+    return shifts, [torch.randn(B, 2) for _ in range(2)]
+
+
+def official_weights(ours: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Our trunk reads features as (row, column, filter), the official one as (filter, row, column)."""
+    weights = dict(ours)
+    trunk = weights["trunk.0.weight"]
+    weights["trunk.0.weight"] = trunk.reshape(-1, 35, 35, 32).permute(0, 3, 1, 2).reshape(len(trunk), -1)
+    return weights
+
+
+def copy_into(reference: ReferenceDrQV2, ours: DrQV2) -> None:
+    convs = {name.split(".", 1)[1]: w for name, w in ours.encoder.state_dict().items()}
+    reference.encoder.load_state_dict({f"{2 * int(k[0])}{k[1:]}": w.clone() for k, w in convs.items()})
+    reference.actor.load_state_dict(official_weights(ours.actor.state_dict()))
+    reference.critic.load_state_dict(official_weights(ours.critic.state_dict()))
+    reference.target.load_state_dict(official_weights(ours.critic_target.state_dict()))
+
+
+def test_updates_equal_the_official_arithmetic() -> None:
+    ours, reference = agent(), ReferenceDrQV2(action_dim=2)
+    copy_into(reference, ours)
+    for i in range(3):
+        step = 40_000 * (i + 1)
+        shifts, noises = draws(i)
+        stddev = 1.0 + (0.1 - 1.0) * step / 200_000
+        losses = reference.update(batch(i), shifts, noises, stddev, shift=exact_shift)
+        torch.manual_seed(i)
+        metrics = ours.update(OneBatch(batch(i)), step)  # type: ignore[arg-type]
+        assert float(metrics["critic_loss"]) == pytest.approx(losses[0], rel=2e-5)
+        assert float(metrics["actor_loss"]) == pytest.approx(losses[1], rel=2e-5, abs=1e-6)
+    pairs = [
+        (reference.actor.state_dict(), official_weights(ours.actor.state_dict())),
+        (reference.critic.state_dict(), official_weights(ours.critic.state_dict())),
+        (reference.target.state_dict(), official_weights(ours.critic_target.state_dict())),
+    ]
+    pairs.append((dict(enumerate(reference.encoder.parameters())), dict(enumerate(ours.encoder.parameters()))))
+    for theirs, mine in pairs:
+        for name in theirs:
+            difference = (theirs[name] - mine[name]).abs()
+            # Adam turns a gradient that is zero up to rounding into a step of either sign: at most 2 lr each.
+            assert difference.max() < 7e-4
+            assert (difference > 3e-6).float().mean() < 2e-3, name
+
+
+def test_weights_really_moved() -> None:
+    """Guards the test above: without the update its tolerances would not hold."""
+    ours = agent()
+    before = {name: w.clone() for name, w in ours.critic.state_dict().items()}
+    ours.update(OneBatch(batch(0)), 0)  # type: ignore[arg-type]
+    moved = (before["q1.0.weight"] - ours.critic.state_dict()["q1.0.weight"]).abs()
+    assert (moved > 5e-5).float().mean() > 0.5
+
+
+def test_bilinear_shift_is_the_integer_shift() -> None:
+    images = batch(3).obs.float()
+    shift = torch.randint(0, 9, (B, 2))
+    torch.testing.assert_close(bilinear_shift(images, shift), exact_shift(images, shift), atol=0.02, rtol=0)
+
+
+def test_acting() -> None:
+    ours = agent(seed_steps=1000)
+    obs = batch(0).obs[0].numpy()
+    random_state = torch.get_rng_state()
+    first, second = (ours.act(obs, 50_000, explore=False) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert torch.equal(random_state, torch.get_rng_state())
+    assert first.dtype == np.float32
+    assert first.shape == (2,)
+    early = np.array([ours.act(obs, 999, explore=True) for _ in range(200)])
+    assert np.abs(early.mean(0)).max() < 0.2
+    assert early.std(0) == pytest.approx([3**-0.5] * 2, rel=0.15)  # uniform on [-1, 1]
+    late = np.array([ours.act(obs, 10_000_000, explore=True) for _ in range(200)])
+    assert late.std(0) == pytest.approx([0.1, 0.1], rel=0.25)
+
+
+def test_acting_noise_is_not_clipped_but_held_in_range() -> None:
+    torch.manual_seed(0)
+    mean = torch.zeros(10_000, 1)
+    assert noisy(mean, 1.0).abs().max() > 0.9
+    assert noisy(mean, 1.0).abs().max() < 1
+    assert noisy(mean, 1.0, clip=0.3).abs().max() <= 0.3 + 1e-6
+
+
+def test_gradient_passes_the_action_bound() -> None:
+    mean = torch.full((1, 1), 0.99, requires_grad=True)
+    torch.manual_seed(0)
+    (noisy(mean, 10.0) * 3).sum().backward()
+    assert mean.grad is not None
+    assert mean.grad.item() == 3
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ("cartpole_swingup", (3, 256, 200_000)),
+        ("reacher_easy", (3, 256, 1_000_000)),
+        ("cheetah_run", (3, 256, 1_000_000)),
+        ("walker_walk", (1, 512, 200_000)),
+        ("finger_spin", (3, 256, 200_000)),
+        ("ball_in_cup_catch", (3, 256, 200_000)),
+        ("walker_run", (1, 512, 1_000_000)),
+    ],
+)
+def test_official_settings_per_task(task: str, expected: tuple[int, int, int]) -> None:
+    config = Config(**AGENT.task_defaults.get(task, {}))
+    assert (config.nstep, config.batch_size, config.stddev_steps) == expected
+
+
+def test_learns_every_second_call_once_seeded() -> None:
+    ours = agent(update_every=2, seed_steps=100)
+    replay: Any = OneBatch(batch(0))
+    assert not ours.update(replay, 98)
+    learned = [bool(ours.update(replay, 100 + i)) for i in range(4)]
+    assert learned == [True, False, True, False]
+
+
+def test_state_round_trip_continues_bitwise() -> None:
+    first = agent()
+    first.update(OneBatch(batch(0)), 0)  # type: ignore[arg-type]
+    second = agent()
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    results = []
+    for one in (first, second):
+        torch.manual_seed(5)
+        one.update(OneBatch(batch(1)), 100)  # type: ignore[arg-type]
+        results.append(one.state_dict())
+    for name in ("encoder", "actor", "critic", "critic_target"):
+        for key, value in results[0][name].items():
+            assert torch.equal(value, results[1][name][key])
+
+
+def test_learns_to_value_a_constant_reward() -> None:
+    """The critic's value of a one-step problem (terminal, reward 1) reaches 1."""
+    ours = agent(lr=1e-3)
+    constant = batch(0)._replace(reward=torch.ones(B, 1), discount=torch.zeros(B, 1))
+    for _ in range(40):
+        metrics = ours.update(OneBatch(constant), 10_000_000)  # type: ignore[arg-type]
+    assert float(metrics["q"]) == pytest.approx(1.0, abs=0.1)
+
+
+def test_update_without_enough_data_does_nothing() -> None:
+    replay = Replay(16, (9, 84, 84), 2, seed=0)
+    replay.start(np.zeros((9, 84, 84), np.uint8))
+    assert agent().update(replay, 100_000) == {}
