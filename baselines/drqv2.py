@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from covr_bench.api import AgentSpec, Context, Metrics
+from covr_bench.api import AgentSpec, Context, Fraction, Metrics
 from covr_bench.augment import random_shift, scaled
 from covr_bench.nets import PixelEncoder, adam, linear_schedule, mlp, orthogonal_init, soft_update
 
@@ -34,15 +34,15 @@ class Config:
     lr: PositiveFloat = 1e-4  # encoder, actor and critic
     feature_dim: PositiveInt = 50
     hidden_dim: PositiveInt = 1024
-    critic_target_tau: float = Field(0.01, gt=0, le=1)
-    discount: float = Field(0.99, ge=0, le=1)  # per agent step
+    critic_target_tau: Fraction = 0.01
+    discount: Fraction = 0.99  # per agent step
     nstep: PositiveInt = 3
-    shift_pad: int = Field(4, ge=0)  # pixels
-    stddev_start: float = Field(1.0, ge=0)
-    stddev_end: float = Field(0.1, ge=0)
+    shift_pad: NonNegativeInt = 4  # pixels
+    stddev_start: NonNegativeFloat = 1.0
+    stddev_end: NonNegativeFloat = 0.1
     stddev_steps: PositiveInt = 200_000  # env steps; officially 100k agent steps ("easy")
-    stddev_clip: float = Field(0.3, ge=0)  # in updates; acting is not clipped
-    seed_steps: int = Field(4_000, ge=0)  # env steps of uniform actions before the first update
+    stddev_clip: NonNegativeFloat = 0.3  # in updates; acting is not clipped
+    seed_steps: NonNegativeInt = 4_000  # env steps of uniform actions before the first update
     update_every: PositiveInt = 2  # agent steps per update: a replay ratio, not a length of time
     replay_capacity: PositiveInt = 1_000_000  # frames
     conv_kernel: Literal["torch", "winograd"] = "torch"
@@ -143,7 +143,7 @@ class DrQV2:
         q1, q2 = self.critic(features, action)
         loss = F.mse_loss(q1, target) + F.mse_loss(q2, target)
         self.critic_opt.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.critic_opt.step()
         return {"critic_loss": loss.detach(), "q": q1.detach().mean(), "target_q": target.mean()}
 
@@ -151,7 +151,8 @@ class DrQV2:
         action = noisy(self.actor(features), self.stddev(step), self.config.stddev_clip)
         loss = -torch.min(*self.critic(features, action)).mean()
         self.actor_opt.zero_grad(set_to_none=True)
-        loss.backward(inputs=list(self.actor.parameters()))  # the critic's own gradients are not computed
+        # The critic's own gradients are not computed.
+        loss.backward(inputs=list(self.actor.parameters()))
         self.actor_opt.step()
         return {"actor_loss": loss.detach()}
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 _HOME = Path(__file__).resolve().parent.parent
 for _name in ("suites", "baselines", "covr", "results", "analysis"):
     _spec = importlib.util.find_spec(_name)
-    if _spec is None or _spec.origin is None or Path(_spec.origin).resolve().parent.parent != _HOME:
-        _where = "missing" if _spec is None else f"found at {_spec.origin or list(_spec.submodule_search_locations or ())}"
-        raise ImportError(f"covr-bench's package {_name!r} should be in {_HOME} but is {_where}; rename or remove that.")
+    _found = _spec and (_spec.origin or list(_spec.submodule_search_locations or ()))
+    if not isinstance(_found, str) or Path(_found).resolve().parent.parent != _HOME:
+        raise ImportError(
+            f"covr-bench's package {_name!r} should be in {_HOME}, found: {_found}; rename or remove that."
+        )
 
 if TYPE_CHECKING:
     from covr_bench.api import Agent, AgentSpec, Context, Metrics

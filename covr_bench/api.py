@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+from pydantic import Field
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
     import torch
 
     from covr_bench.replay import Replay
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+"""The type of a setting between 0 and 1: a discount, a rate of averaging."""
 
 Metrics = Mapping[str, "torch.Tensor"]
 """Named scalars of one update, as detached 0-d tensors, so that reading them is the loop's choice."""

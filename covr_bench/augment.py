@@ -49,9 +49,12 @@ def scaled(obs: torch.Tensor, table: npt.NDArray[np.float32] = CENTRED) -> torch
     return shifted(obs, torch.zeros((len(obs), 2), dtype=torch.int64, device=obs.device), table)
 
 
-@numba.njit(cache=True, boundscheck=False)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, boundscheck=False)
 def _shift_numba(
-    obs: npt.NDArray[np.uint8], shift: npt.NDArray[np.int64], table: npt.NDArray[np.float32], out: npt.NDArray[np.float32]
+    obs: npt.NDArray[np.uint8],
+    shift: npt.NDArray[np.int64],
+    table: npt.NDArray[np.float32],
+    out: npt.NDArray[np.float32],
 ) -> None:
     batch, channels, height, width = obs.shape
     for b in range(batch):

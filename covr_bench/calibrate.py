@@ -12,19 +12,21 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from covr_bench.config import RunConfig
 from covr_bench.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     import gymnasium
 
     from covr_bench.api import Agent
     from covr_bench.replay import Replay
+    from suites.base import Task
 
 START_S = 6.0  # a worker's imports and its two environments
 
@@ -58,7 +60,7 @@ def costs(configs: Sequence[RunConfig], cache: Path, facts: dict[str, Any]) -> l
 
     facts: what identifies the machine and the software.
     """
-    known: dict[str, Any] = json.loads(cache.read_text()) if cache.exists() else {}
+    known = _remembered(cache)
     keys = [_key(config, facts) for config in configs]
     missing = {key: config for key, config in zip(keys, configs, strict=True) if key not in known}
     if missing:
@@ -66,11 +68,22 @@ def costs(configs: Sequence[RunConfig], cache: Path, facts: dict[str, Any]) -> l
         try:
             cache.parent.mkdir(parents=True, exist_ok=True)
             part = cache.with_suffix(f".{os.getpid()}")
-            part.write_text(json.dumps(known))
+            part.write_text(json.dumps({key: asdict(cost) for key, cost in known.items()}))
             os.replace(part, cache)
         except OSError as error:
-            raise UserError(f"cannot write to {cache.parent}: {error.strerror}. Give another --out.") from error
-    return [Cost(**known[key]) for key in keys]
+            raise UserError(
+                f"cannot write to {cache.parent}: {error.strerror}. Free some space, make the folder writable, or "
+                "give another --out."
+            ) from error
+    return [known[key] for key in keys]
+
+
+def _remembered(cache: Path) -> dict[str, Cost]:
+    """What `cache` holds; nothing if it is absent or damaged, since all of it can be measured again."""
+    try:
+        return {key: Cost(**cost) for key, cost in json.loads(cache.read_text()).items()}
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 def _key(config: RunConfig, facts: dict[str, Any]) -> str:
@@ -80,7 +93,7 @@ def _key(config: RunConfig, facts: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _measure(configs: Sequence[RunConfig]) -> list[dict[str, float]]:
+def _measure(configs: Sequence[RunConfig]) -> list[Cost]:
     result = subprocess.run(
         [sys.executable, "-m", "covr_bench.calibrate"],
         input=json.dumps([config.as_dict() for config in configs]),
@@ -93,18 +106,14 @@ def _measure(configs: Sequence[RunConfig]) -> list[dict[str, float]]:
         raise UserError(lines[-1]["error"])
     if result.returncode or len(lines) != len(configs):
         raise UserError(f"a trial of the first steps failed:\n{result.stderr.strip() or result.stdout.strip()}")
-    return lines
+    return [Cost(**line) for line in lines]
 
 
-def main() -> None:
-    from covr_bench.worker import keep_heap
-
-    keep_heap()
+def main(channel: TextIO) -> None:
     import torch
 
     from covr_bench import registry
     from covr_bench.api import Context
-    from covr_bench.replay import Replay
 
     learners: dict[str, tuple[float, float, float]] = {}
     envs: dict[str, tuple[float, float, Replay, Any]] = {}
@@ -113,7 +122,7 @@ def main() -> None:
         torch.set_num_threads(config.threads)
         task = json.dumps([config.suite, config.task, config.env])
         if task not in envs:
-            envs[task] = _try_env(registry.suite(config.suite).task(config.task).make(0, **config.env))
+            envs[task] = _try_env(_make_env(registry.suite(config.suite).task(config.task), config))
         env_s, frame_bytes, replay, obs = envs[task]
         learner = json.dumps([config.agent, config.agent_config])
         if learner not in learners:
@@ -123,7 +132,14 @@ def main() -> None:
             agent = spec.make(spec.Config(**config.agent_config), context)
             learners[learner] = _try_agent(agent, replay, obs, config.env_steps)
         act_s, update_s, agent_bytes = learners[learner]
-        print(json.dumps(asdict(Cost(env_s, act_s, update_s, frame_bytes, agent_bytes))), flush=True)
+        print(json.dumps(asdict(Cost(env_s, act_s, update_s, frame_bytes, agent_bytes))), file=channel, flush=True)
+
+
+def _make_env(task: Task, config: RunConfig) -> gymnasium.Env[Any, Any]:
+    try:
+        return task.make(0, **config.env)
+    except ValueError as error:
+        raise UserError(f"task {task.name} does not take the settings {config.env}: {error}") from error
 
 
 def _try_env(env: gymnasium.Env[Any, Any], steps: int = 12) -> tuple[float, float, Replay, Any]:
@@ -170,10 +186,12 @@ def _until_update(agent: Agent, replay: Replay, step: int, patience: int = 64) -
 
 
 if __name__ == "__main__":
-    from covr_bench.errors import UserError as _UserError
+    from covr_bench.worker import keep_heap, message_channel
 
+    keep_heap()
+    messages = message_channel()
     try:
-        main()
-    except _UserError as error:
-        print(json.dumps({"error": str(error)}), flush=True)
+        main(messages)
+    except UserError as error:
+        print(json.dumps({"error": str(error)}), file=messages, flush=True)
         sys.exit(1)

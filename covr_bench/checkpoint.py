@@ -1,8 +1,9 @@
 """Checkpoints: safetensors for tensors, plain JSON for the rest, compressed arrays for the replay. Never pickle.
 
 `<run>/checkpoint/<env_steps>/{state.json, tensors.safetensors}` is complete or absent (renamed into place), and only
-the newest is kept; that of a finished run is called `<env_steps>-final` and has no replay. `<run>/checkpoint/replay/<first>-<end>.npz` hold the replay's slots; each checkpoint writes only
-those filled since the one before, and drops files that have left the ring, so disk use is bounded by the replay.
+the newest is kept; that of a finished run is called `<env_steps>-final` and has no replay.
+`<run>/checkpoint/replay/<first>-<end>.npz` hold the replay's slots; each checkpoint writes only those filled since the
+one before, and drops files that have left the ring, so disk use is bounded by the replay.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import os
 import shutil
 import zipfile
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,8 @@ from safetensors.torch import load, save
 from covr_bench.errors import UserError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from covr_bench.replay import Replay
 
 FORMAT = 1
@@ -121,7 +123,8 @@ class Checkpoints:
             name = f"{start:012d}-{replay.head:012d}.npz"
             part = folder / f".{name}.part"
             with part.open("wb") as file:
-                np.savez_compressed(file, **replay.slots(start, replay.head))
+                arrays: dict[str, Any] = replay.slots(start, replay.head)
+                np.savez_compressed(file, **arrays)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, folder / name)

@@ -24,15 +24,24 @@ Out = Annotated[Path, typer.Option("--out", help="Folder of the results.")]
 @app.command()
 def run(
     suite: Annotated[str, typer.Option(help="Suite name or a .py file that defines SUITE.")],
-    agent: Annotated[list[str] | None, typer.Option(help="Agent name or .py file; repeatable. [the suite's line-up]")] = None,
+    agent: Annotated[
+        list[str] | None, typer.Option(help="Agent name or .py file; repeatable. [the suite's line-up]")
+    ] = None,
     task: Annotated[list[str] | None, typer.Option(help="Task of the suite; repeatable. [all]")] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, such as 0,1,2 or 0-4. [the budget's]")] = "",
     budget: Annotated[str, typer.Option(help="smoke, short, paper, another of the suite's, or a .py file.")] = "paper",
     env_steps: Annotated[int | None, typer.Option(min=1, help="Length, instead of the budget's.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time. [one per core that memory allows]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time. [one per core that memory allows]")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
     out: Out = Path("results"),
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Agent or env setting; repeatable.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Setting of the agents (lr=1e-3, drqv2.lr=1e-3) or the task (env.KEY)."
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a plan of more than a day.")] = False,
 ) -> None:
@@ -68,9 +77,8 @@ def list_(what: Annotated[Listing | None, typer.Argument(help="[all four]")] = N
     """What can be run: suites, agents, budgets, tasks."""
     from covr_bench.listing import tables
 
-    for name, table in tables():
-        if what is None or name == what.value:
-            _console().print(table)
+    for table in tables(what.value if what else None):
+        _console().print(table)
 
 
 @app.command()
@@ -88,7 +96,7 @@ def table(
     format_: Annotated[str, typer.Option("--format", help="terminal, md or csv.")] = "terminal",
 ) -> None:
     """Final returns of the stored runs, mean and deviation over seeds."""
-    from covr_bench.commands import print_table
+    from covr_bench.reading import print_table
 
     print_table(out, suite, format_, _console())
 
@@ -100,7 +108,7 @@ def plot(
     file: Annotated[Path, typer.Option("-o", "--output", help="PNG, PDF or SVG by its ending.")] = Path("curves.png"),
 ) -> None:
     """Learning curves of the stored runs."""
-    from covr_bench.commands import plot_curves
+    from covr_bench.reading import plot_curves
 
     for path in plot_curves(out, suite, file):
         _console().print(f"{path}", highlight=False)
@@ -109,7 +117,7 @@ def plot(
 @app.command()
 def show(run: Annotated[str, typer.Argument(help="A run id, as printed by run.")], out: Out = Path("results")) -> None:
     """One run: its configuration, provenance and curve."""
-    from covr_bench.commands import show_run
+    from covr_bench.reading import show_run
 
     show_run(out, run, _console())
 

@@ -1,4 +1,4 @@
-"""What the verbs `run`, `table`, `plot` and `show` do: rooms joined together, nothing of their own."""
+"""What `covr-bench run` does: rooms joined together, nothing of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,11 @@ from covr_bench import registry
 from covr_bench.config import RunConfig, parse_overrides
 from covr_bench.errors import UserError
 from covr_bench.plan import Planned, configure, plan
+from covr_bench.reading import report, say
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from collections.abc import Mapping, Sequence
+
     from rich.console import Console
 
     from suites.base import Budget, Suite
@@ -69,17 +70,21 @@ def run_suite(options: RunOptions, console: Console) -> int:
     seconds = _show_plan(planned, todo, workers, suite, budget, facts, console)
     if options.dry_run:
         return 0
-    if seconds > DAY_S and not options.yes and sys.stdin.isatty():
-        if console.input(f"This will take about {seconds / DAY_S:.1f} days. Start? [y/N] ").strip().lower() != "y":
-            return 0
-    failed = _launch(todo, workers, facts, console) if todo else []
-    _report(options.out, suite.name, budget.name, [config.run_id for config in configs], console)
-    if failed:
-        console.print(f"[bold]{len(failed)} of {len(configs)} runs failed:[/bold]")
-        for job in failed:
-            console.print(f"  {job.config.run_id}: {job.error.strip().splitlines()[-1]}", highlight=False, markup=False)
-        console.print("The same command tries them again.")
-    return 1 if failed else 0
+    if seconds > DAY_S and not options.yes and sys.stdin.isatty() and not _confirmed(seconds, console):
+        return 0
+    unfinished = _launch(todo, workers, facts, console) if todo else []
+    report(configs, suite, budget, console)
+    if unfinished:
+        console.print(f"[bold]{len(unfinished)} of {len(configs)} runs did not finish:[/bold]")
+        for job in unfinished:
+            say(console, f"  {job.config.run_id} {job.state}: {job.error.strip().splitlines()[-1]}")
+        say(console, "The same command tries them again; `covr-bench show RUN` tells more.")
+    return 1 if unfinished else 0
+
+
+def _confirmed(seconds: float, console: Console) -> bool:
+    question = f"This will take about {seconds / DAY_S:.1f} days. Start? (y/N) "
+    return console.input(question, markup=False).strip().lower() in ("y", "yes")
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -146,7 +151,7 @@ def _rendering(suite: Suite, console: Console) -> dict[str, Any]:
     except GLError as error:
         raise UserError(str(error)) from error
     os.environ["MUJOCO_GL"] = backend.name
-    console.print(f"rendering: {backend.name} ({backend.renderer})", highlight=False)
+    say(console, f"rendering: {backend.name} ({backend.renderer})")
     return {"gl_backend": backend.name, "gl_vendor": backend.vendor, "gl_renderer": backend.renderer}
 
 
@@ -162,11 +167,10 @@ def _show_plan(
     """Print what will run and what it costs; returns the estimated seconds."""
     states = [item.state for item in planned]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    console.print(
-        f"plan: {len(planned)} runs of {budget.env_steps:,} env steps ({suite.name}@{budget.name}): {counts}",
-        highlight=False,
-    )
+    runs = f"{len(planned)} run{'s' if len(planned) > 1 else ''} of {budget.env_steps:,} env steps"
+    say(console, f"plan: {runs} ({suite.name}@{budget.name}): {counts}")
     if not todo:
+        say(console, f"nothing to do: every run is in {planned[0].config.out}")
         return 0.0
     from covr_bench.calibrate import costs
 
@@ -179,14 +183,11 @@ def _show_plan(
     running = sorted((cost.running_bytes(config) for cost, config in zip(each, todo, strict=True)), reverse=True)
     disk = sum(running[:workers]) + sum(cost.agent_bytes for cost in each)
     free = shutil.disk_usage(_existing(Path(todo[0].out))).free
-    console.print(
-        f"estimate: {_span(seconds)} with {workers} at a time ({todo[0].threads} torch thread"
-        f"{'s' if todo[0].threads > 1 else ''} each, {todo[0].device}), up to {disk / 1e9:.1f} GB of disk "
-        f"({free / 1e9:.0f} GB free)",
-        highlight=False,
-    )
+    threads = f"{todo[0].threads} torch thread{'s' if todo[0].threads > 1 else ''}"
+    say(console, f"time: about {_span(seconds)}, {workers} at a time, {threads} each on {todo[0].device}")
+    say(console, f"disk: up to {disk / 1e9:.1f} GB while they run, {free / 1e9:.0f} GB free")
     if disk > free:
-        console.print("[bold]not enough disk for that: free some, or give another --out[/bold]")
+        console.print("[bold]that is not enough disk: free some, or give another --out[/bold]", soft_wrap=True)
     return seconds
 
 
@@ -202,123 +203,17 @@ def _existing(path: Path) -> Path:
 
 def _span(seconds: float) -> str:
     minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h" if minutes < 2880 else f"{seconds / DAY_S:.1f} days"
+    if minutes < 100:
+        return f"{max(minutes, 1):.0f} min"
+    return f"{minutes / 60:.1f} h" if minutes < 2880 else f"{seconds / DAY_S:.1f} days"
 
 
 def _launch(todo: Sequence[RunConfig], workers: int, facts: dict[str, Any], console: Console) -> list[Any]:
-    """Run everything; returns the jobs that failed."""
+    """Run everything; returns the jobs that did not finish."""
     from covr_bench.launch.local import launch
     from covr_bench.progress import Progress
 
     command = shlex.join(["covr-bench", *sys.argv[1:]])
     with Progress(console) as progress:
         jobs = launch(todo, workers, command, facts, progress.watch)
-    return [job for job in jobs if job.state == "failed"]
-
-
-def _frame(out: str | Path, suite: str) -> pd.DataFrame:
-    from results.store import read
-
-    frame = read(out)
-    frame = frame[frame["suite"] == suite] if suite else frame
-    if frame.empty:
-        raise UserError(f"no rows{f' of suite {suite!r}' if suite else ''} in {out}; `covr-bench run` makes some")
-    return frame
-
-
-def _task_names() -> dict[str, list[str]]:
-    return {name: [task.name for task in suite.tasks] for name, suite in registry.suites().items()}
-
-
-def _report(out: str, suite: str, budget: str, run_ids: Sequence[str], console: Console) -> None:
-    """The table and the curves of the runs a command named, on screen and as files."""
-    from analysis.plots import learning_curves
-    from analysis.scores import PROTOCOL, returns
-    from analysis.tables import tables, to_csv, to_markdown, to_terminal
-    from results.store import read
-
-    frame = read(out) if (Path(out) / "runs").exists() else None
-    if frame is None or returns(frame := frame[frame["run_id"].isin(run_ids)]).empty:
-        console.print("no evaluation yet")
-        return
-    made = tables(frame, tasks=_task_names())
-    console.print(to_terminal(made, rows="tasks"))
-    base = Path(out) / "reports" / f"{suite}@{budget}"
-    base.parent.mkdir(exist_ok=True)
-    files = {base.with_name(f"{base.name}.md"): to_markdown(made), base.with_name(f"{base.name}.csv"): to_csv(made)}
-    for path, text in files.items():
-        path.write_text(text)
-    for labels, rows in frame.groupby(PROTOCOL[-1], observed=True):
-        picture = base.with_name(f"{base.name}{f'.{labels}' if labels else ''}.png")
-        for remark in learning_curves(rows, picture, tasks=_task_names().get(suite)):
-            console.print(remark, highlight=False)
-        files[picture] = ""
-    for path in files:
-        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
-
-
-def print_table(out: Path, suite: str, format_: str, console: Console) -> None:
-    """`covr-bench table`. Raises UserError for an unknown format or when there is nothing."""
-    from analysis.tables import tables, to_csv, to_markdown, to_terminal
-
-    if format_ not in ("terminal", "md", "csv"):
-        raise UserError(f"unknown format {format_!r}. Valid: terminal, md, csv.")
-    made = tables(_frame(out, suite), tasks=_task_names())
-    if format_ == "terminal":
-        console.print(to_terminal(made, rows="tasks"))
-    else:
-        sys.stdout.write(to_markdown(made) if format_ == "md" else to_csv(made))
-
-
-def plot_curves(out: Path, suite: str, file: Path) -> list[Path]:
-    """`covr-bench plot`: one file per suite, budget and set of labels; returns their paths. Raises UserError."""
-    from analysis.plots import learning_curves
-    from analysis.scores import PROTOCOL, protocol_name, returns
-
-    if file.suffix not in (".png", ".pdf", ".svg"):
-        raise UserError(f"cannot draw to {str(file)!r}. Valid endings: .png, .pdf, .svg.")
-    rows = returns(_frame(out, suite))
-    if rows.empty:
-        raise UserError(f"no evaluation in {out} yet")
-    groups = [(tuple(map(str, key)), part) for key, part in rows.groupby(PROTOCOL, observed=True)]
-    paths = []
-    for key, part in groups:
-        name = protocol_name(*key).replace(" ", "")
-        path = file if len(groups) == 1 else file.with_name(f"{file.stem}-{name}{file.suffix}")
-        for remark in learning_curves(part, path, tasks=_task_names().get(key[0])):
-            print(remark, file=sys.stderr)
-        paths.append(path)
-    return paths
-
-
-def show_run(out: Path, run: str, console: Console) -> None:
-    """`covr-bench show`: settings, provenance and the curve drawn in the terminal. Raises UserError."""
-    from rich.pretty import Pretty
-    from rich.table import Table
-    from rich.text import Text
-
-    from analysis.scores import returns
-    from results import provenance
-    from results.store import RunId, read_run, run_folder
-
-    try:
-        run_id = RunId.parse(run.removeprefix(f"{out}/").removeprefix("runs/").strip("/"))
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    if not (run_folder(out, run_id) / provenance.PROVENANCE_FILE).exists():
-        from covr_bench.errors import unknown
-
-        raise unknown(f"run in {out}", run, provenance.statuses(out))
-    record = provenance.read(run_folder(out, run_id) / provenance.PROVENANCE_FILE)
-    grid = Table.grid(padding=(0, 2))
-    for name in ("run_id", "status", "wall_s", "config", "seeds", "environment", "sessions"):
-        grid.add_row(name, Pretty(record[name], expand_all=name in ("config", "environment")))
-    console.print(grid)
-    rows = returns(read_run(out, run_id))
-    top = max(1e-9, *(abs(value) for value in rows["value"] if value == value)) if len(rows) else 1.0
-    console.print("\nreturn by environment steps")
-    for step, value in zip(rows["env_steps"], rows["value"], strict=True):
-        bar = "█" * round(40 * max(value, 0) / top) if value == value else ""
-        console.print(Text(f"{step:>10,} {value:>9.1f} {bar}"))
-    for text in read_run(out, run_id).query("kind == 'error'")["text"]:
-        console.print(Text(f"\nerror: {text}"))
+    return [job for job in jobs if job.state != "finished"]

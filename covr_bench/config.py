@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from covr_bench.errors import UserError, unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from covr_bench.api import AgentSpec
     from suites.base import Budget, Task
 

@@ -2,53 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from typing import TYPE_CHECKING
 
+from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from covr_bench import registry
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-def tables() -> Iterator[tuple[str, Table]]:
-    """The name and table of each listing; each is made when it is asked for."""
-    for make in (_suites, _agents, _budgets, _tasks):
-        yield make.__name__.strip("_"), make()
+
+def tables(what: str | None = None) -> Iterator[Table]:
+    """The listing of `suites`, `agents`, `budgets` or `tasks`, each made when it is asked for; of all four for None."""
+    makers = {"suites": _suites, "agents": _agents, "budgets": _budgets, "tasks": _tasks}
+    for name, make in makers.items():
+        if what in (None, name):
+            yield make()
 
 
 def _suites() -> Table:
-    table = _table("suites", "suite", "version", "tasks", "agents by default", "")
+    table = _table("Suites", "suite", "version", "tasks", "default agents", "")
     for suite in registry.suites().values():
-        table.add_row(suite.name, str(suite.version), str(len(suite.tasks)), ", ".join(suite.agents), suite.doc)
+        _add(table, suite.name, suite.version, len(suite.tasks), ", ".join(suite.agents), suite.doc)
     return table
 
 
 def _agents() -> Table:
-    table = _table("agents", "agent", "kind", "needs a VLM", "paper", "checked against")
+    table = _table("Agents", "agent", "kind", "needs a VLM", "paper", "checked against")
     for name in registry.agent_names():
         spec = registry.agent(name)
-        table.add_row(name, spec.kind, "yes" if spec.needs_vlm else "no", spec.paper or "-", spec.checked or "-")
+        _add(table, name, spec.kind, "yes" if spec.needs_vlm else "no", spec.paper or "-", spec.checked or "-")
     return table
 
 
 def _budgets() -> Table:
-    table = _table("budgets", "suite", "budget", "env steps", "evaluated every", "episodes", "seeds", "")
+    """Suites with the same budget share a line."""
+    table = _table("Budgets, in env steps", "budget", "suites", "length", "evaluation", "seeds", "")
+    users = defaultdict(list)
     for suite in registry.suites().values():
         for budget in registry.budgets(suite).values():
-            lengths = (f"{budget.env_steps:,}", f"{budget.eval_every:,}", str(budget.eval_episodes))
-            table.add_row(suite.name, budget.name, *lengths, ",".join(map(str, budget.seeds)), budget.doc)
+            evaluation = f"{budget.eval_episodes} episodes every {budget.eval_every:,}"
+            if budget.eval_episodes == 1:
+                evaluation = f"1 episode every {budget.eval_every:,}"
+            seeds = ", ".join(map(str, budget.seeds))
+            users[budget.name, f"{budget.env_steps:,}", evaluation, seeds, budget.doc].append(suite.name)
+    for (name, *rest), names in users.items():
+        _add(table, name, ", ".join(names), *rest)
     return table
 
 
 def _tasks() -> Table:
-    table = _table("tasks", "suite", "task", "action repeat", "instruction")
+    """Suites with the same task share a line."""
+    table = _table("Tasks", "task", "suites (action repeat)", "instruction")
+    users = defaultdict(list)
     for suite in registry.suites().values():
         for task in suite.tasks:
-            table.add_row(suite.name, task.name, str(task.action_repeat), task.instruction)
+            users[task.name, task.instruction].append(f"{suite.name} ({task.action_repeat})")
+    for (name, instruction), names in users.items():
+        _add(table, name, ", ".join(names), instruction)
     return table
 
 
+def _add(table: Table, *cells: object) -> None:
+    table.add_row(*(Text(str(cell)) for cell in cells))
+
+
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column)
     return table

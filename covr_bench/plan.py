@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +9,12 @@ from covr_bench.checkpoint import Checkpoints
 from covr_bench.config import MACHINE_FIELDS, RunConfig, check_overrides, resolve_agent, resolve_env, variant_name
 from covr_bench.errors import UserError, unknown
 from results import provenance
+from results.layout import PROVENANCE_FILE
 from results.store import RunId, run_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from covr_bench.api import AgentSpec
     from suites.base import Budget, Suite, Task
 
@@ -104,9 +106,9 @@ def _run_id(suite: Suite, budget: Budget, task: Task, spec: AgentSpec, variant: 
 
 def _state(config: RunConfig) -> str:
     folder = run_folder(config.out, config.run_id)
-    if not (folder / provenance.PROVENANCE_FILE).exists():
+    if not (folder / PROVENANCE_FILE).exists():
         return "to do"
-    record = provenance.read(folder / provenance.PROVENANCE_FILE)
+    record = provenance.read(folder / PROVENANCE_FILE)
     if differing := _differences(record["config"], config.as_dict()):
         raise UserError(
             f"run {config.run_id} exists in {config.out} with other settings:\n  "

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.console import Console
+
     from covr_bench.launch.local import Job
 
 LINES_EVERY_S = 30.0
@@ -51,19 +53,17 @@ class Progress:
 
     def _tell_changes(self, jobs: list[Job]) -> None:
         for job in jobs:
-            state = f"{job.state}, again" if job.retried and job.state == "running" else job.state
-            if state == self.told.get(job.config.run_id) or state == "waiting":
+            state = "started again, its process was killed" if job.retried and job.state == "running" else job.state
+            if state == self.told.get(job.config.run_id) or state in ("waiting", "running"):
                 continue
             self.told[job.config.run_id] = state
-            if state == "running":
-                continue
-            extra = f" after {_duration(time.monotonic() - job.started)}"
-            if job.state == "finished":
-                extra += f", return {job.progress.get('last_return', math.nan):.1f}"
-            if job.state == "failed":
-                extra = f": {job.error.strip().splitlines()[-1]}" if job.error.strip() else ""
-            if job.state == "running":
-                extra = " from its checkpoint: its process was killed"
+            extra = ""
+            if state == "finished":
+                extra = f" after {_duration(time.monotonic() - job.started)}, return {_shown(job)}"
+            elif state == "stopping":
+                extra = ": writing a checkpoint"
+            elif state in ("failed", "interrupted"):
+                extra = f": {job.error.strip().splitlines()[-1]}"
             self.console.print(f"{job.config.run_id} {state}{extra}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -83,17 +83,22 @@ def _cells(job: Job) -> tuple[str, ...]:
     progress, total = job.progress, job.config.env_steps
     if not progress:
         return (job.config.run_id, "starting")
-    done, speed, last = progress["env_steps"], progress["env_steps_per_s"], progress["last_return"]
+    done, speed = progress["env_steps"], progress["env_steps_per_s"]
     left = _duration((total - done) / speed) if speed > 0 else "?"
     phase = " (evaluating)" if progress["phase"] == "evaluate" else ""
-    shown = "-" if last is None or math.isnan(last) else f"{last:.1f}"
     return (
         job.config.run_id,
         f"{done:,}/{total:,} env steps{phase}",
         f"{speed:.1f}/s",
-        f"return {shown}",
+        f"return {_shown(job)}",
         f"{left} left",
     )
+
+
+def _shown(job: Job) -> str:
+    """The newest return."""
+    last = job.progress.get("last_return", math.nan)
+    return "-" if math.isnan(last) else f"{last:.1f}"
 
 
 def _duration(seconds: float) -> str:

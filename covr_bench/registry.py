@@ -13,15 +13,16 @@ import importlib.util
 import pkgutil
 import re
 import sys
-from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from covr_bench.errors import UserError, unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import ModuleType
+
     from covr_bench.api import AgentSpec
     from suites.base import Budget, Suite
 
@@ -37,7 +38,7 @@ def agent(ref: str) -> AgentSpec:
     """The agent of that name, or the one in that file. Raises UserError."""
     if _is_path(ref):
         spec: AgentSpec = _from_file(ref, "AGENT")
-        return _unclaimed("agent", spec, agent_names(), ref)
+        return _unclaimed("agent", spec, agent_names(), ref)  # type: ignore[no-any-return]
     if ref not in (known := agent_names()):
         raise unknown("agent", ref, known)
     if ref in _our_agents():
@@ -69,7 +70,7 @@ def suite(ref: str) -> Suite:
 
 def budgets(suite: Suite) -> dict[str, Budget]:
     """The budgets a suite can run on: its own and those that installed packages add to every suite."""
-    installed = _installed("budgets", {name: f"suite {suite.name}" for name in suite.budgets})
+    installed = _installed("budgets", dict.fromkeys(suite.budgets, f"suite {suite.name}"))
     return dict(suite.budgets) | {name: _load(point) for name, point in installed.items()}
 
 
@@ -153,7 +154,8 @@ def _from_file(ref: str, constant: str) -> Any:
         raise UserError(f"no file {str(path)!r}")
     name = f"covr_bench_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up by name
     try:

@@ -110,8 +110,8 @@ class Replay:
         return 0 if self.head < self.capacity else self.head - self.capacity + self.stack
 
     def _whole(self, start: npt.NDArray[np.int64], nstep: int) -> npt.NDArray[np.bool_]:
-        first = self.first
-        return first[(start + nstep) % self.capacity] == first[start % self.capacity]
+        begin, end = self.first[start % self.capacity], self.first[(start + nstep) % self.capacity]
+        return np.equal(begin, end)
 
     def _draw(self, n: int, nstep: int) -> npt.NDArray[np.int64]:
         if not self.can_sample(nstep):

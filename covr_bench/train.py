@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from covr_bench.api import Agent, Context
-from covr_bench.checkpoint import Checkpoints
 from covr_bench.config import RunConfig, derive_seed
 from covr_bench.errors import UserError
 from covr_bench.evaluate import Diverged, evaluate, finite
@@ -22,6 +21,7 @@ from covr_bench.replay import Replay
 if TYPE_CHECKING:
     import gymnasium
 
+    from covr_bench.checkpoint import Checkpoints
     from results.store import RunWriter
 
 CHECKPOINT_EVERY_S = 300.0
@@ -80,6 +80,9 @@ class Run:
         self.last_return = float("nan")
         self.losses: dict[str, torch.Tensor] = {}
         self.seconds: dict[str, float] = defaultdict(float)
+        self._started = self._checkpointed = time.monotonic()
+        self._reported = 0.0
+        self._first_step = 0
 
     def train(self) -> None:
         """To the end of the budget. Raises Interrupted, Diverged."""
@@ -107,6 +110,7 @@ class Run:
             if terminated or truncated:
                 self._end_episode()
         self.checkpoints.save_final(self.env_steps, self.state())
+        self._report("done")
 
     def state(self) -> dict[str, Any]:
         return {
@@ -278,8 +282,9 @@ def _seed_everything(seed: int) -> None:
 
 
 def _random_state() -> dict[str, Any]:
-    name, keys, *rest = np.random.get_state()
-    state = {"torch": torch.get_rng_state(), "numpy": [name, keys.tolist(), *rest], "python": random.getstate()}
+    state: dict[str, Any] = {"torch": torch.get_rng_state(), "python": random.getstate()}
+    name, keys, *rest = np.random.get_state(legacy=True)
+    state["numpy"] = [name, np.asarray(keys).tolist(), *rest]
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state

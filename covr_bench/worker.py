@@ -11,13 +11,16 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FINISHED, FAILED, INTERRUPTED = 0, 1, 75
 
 
 def main() -> int:
+    channel = message_channel()
     job = json.load(sys.stdin)
     stopping = False
 
@@ -33,7 +36,7 @@ def main() -> int:
     def say(message: dict[str, Any]) -> None:
         nonlocal stopping
         try:
-            print(json.dumps(message), flush=True)
+            print(json.dumps(message), file=channel, flush=True)
         except BrokenPipeError:  # the launcher is gone
             stopping = True
 
@@ -114,6 +117,13 @@ def _reason(error: Exception) -> str:
 
     known = isinstance(error, UserError | StoreError | Diverged)
     return str(error) if known else "".join(traceback.format_exception(error))
+
+
+def message_channel() -> TextIO:
+    """Standard output for messages alone: what libraries print there goes to standard error from now on."""
+    channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return channel
 
 
 def keep_heap() -> None:

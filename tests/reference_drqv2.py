@@ -7,6 +7,7 @@ Written from the paper (arXiv 2107.09645, section 3 and appendix) and the offici
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ def exact_shift(images: torch.Tensor, shift: torch.Tensor, pad: int = 4) -> torc
 
 def linear_layers(*sizes: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+    for a, b in pairwise(sizes):
         layers += [nn.Linear(a, b), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

@@ -19,9 +19,7 @@ def slow_shift(obs: np.ndarray, shift: np.ndarray, pad: int) -> np.ndarray:
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    st.integers(1, 4), st.integers(1, 4), st.integers(1, 12), st.integers(1, 12), st.integers(0, 6), st.randoms()
-)
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 12), st.integers(1, 12), st.integers(0, 6), st.randoms())
 def test_shift_is_pad_and_crop(batch: int, frames: int, height: int, width: int, pad: int, random) -> None:
     rng = np.random.default_rng(random.getrandbits(32))
     obs = rng.integers(0, 256, (batch, 3 * frames, height, width), dtype=np.uint8)

@@ -12,8 +12,10 @@ SHAPE = (9, 2, 2)
 
 def frame(number: int) -> np.ndarray:
     """A frame whose first bytes spell its number."""
-    return np.full((3, 2, 2), (number % 256), np.uint8) + np.arange(3, dtype=np.uint8)[:, None, None] * 0 + (
-        np.array([0, number // 256, 0], np.uint8)[:, None, None]
+    return (
+        np.full((3, 2, 2), (number % 256), np.uint8)
+        + np.arange(3, dtype=np.uint8)[:, None, None] * 0
+        + (np.array([0, number // 256, 0], np.uint8)[:, None, None])
     )
 
 
@@ -65,9 +67,7 @@ class Recorder:
     st.integers(1, 4),
     st.integers(12, 60),
 )
-def test_samples_are_transitions_as_they_were_seen(
-    episodes: list[tuple[int, bool]], nstep: int, capacity: int
-) -> None:
+def test_samples_are_transitions_as_they_were_seen(episodes: list[tuple[int, bool]], nstep: int, capacity: int) -> None:
     replay = Replay(capacity, SHAPE, 1, seed=0)
     recorder = Recorder(replay)
     for length, terminated in episodes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -10,13 +11,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
-from covr_bench.config import RunConfig
 from covr_bench.worker import FINISHED, INTERRUPTED
-from results.store import StoreError, run_folder
+from results.store import run_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from covr_bench.config import RunConfig
+
+    Messages = queue.Queue[tuple["Job", dict[str, Any]]]
 
 STOP_PATIENCE_S = 120.0  # a checkpoint of a large replay, a slow disk
 
@@ -25,7 +32,8 @@ STOP_PATIENCE_S = 120.0  # a checkpoint of a large replay, a slow disk
 class Job:
     """One run and what is known of it while it runs.
 
-    state: `waiting`, `running`, `finished`, `interrupted` or `failed`. progress: the worker's newest message.
+    state: `waiting`, `running`, `stopping`, `finished`, `interrupted` or `failed`. progress: the worker's newest
+    message.
     """
 
     config: RunConfig
@@ -34,8 +42,13 @@ class Job:
     error: str = ""
     progress: dict[str, Any] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
-    log: IO[str] | None = None
+    listener: threading.Thread | None = None
     started: float = 0.0
+
+    @property
+    def log(self) -> Path:
+        """What the worker and its libraries print."""
+        return run_folder(self.config.out, self.config.run_id) / "worker.log"
 
 
 def launch(
@@ -52,7 +65,7 @@ def launch(
     they have checkpointed and is raised again; a second one kills them.
     """
     jobs = [Job(config) for config in configs]
-    messages: queue.Queue[tuple[Job, dict[str, Any]]] = queue.Queue()
+    messages: Messages = queue.Queue()
     try:
         while any(job.state in ("waiting", "running") for job in jobs):
             free = workers - sum(job.state == "running" for job in jobs)
@@ -61,52 +74,52 @@ def launch(
             _collect(messages, timeout=0.2)
             for job in jobs:
                 if job.process and job.process.poll() is not None:
-                    _collect(messages, timeout=0)
-                    _settle(job)
+                    _settle(job, messages)
             watch(jobs)
     except BaseException:
-        _stop_all(jobs, messages)
-        watch(jobs)
+        _stop_all(jobs, messages, watch)
         raise
     return jobs
 
 
-def _start(job: Job, context: dict[str, Any], messages: queue.Queue[tuple[Job, dict[str, Any]]]) -> None:
-    folder = run_folder(job.config.out, job.config.run_id)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        job.log = (folder / "worker.log").open("a")
-    except OSError as error:
-        raise StoreError(f"cannot write to {folder}: {error.strerror}. Choose another folder with --out.") from error
+def _start(job: Job, context: dict[str, Any], messages: Messages) -> None:
     threads = str(job.config.threads)
     # llvmpipe's own threads would compete with the runs beside this one.
     env = os.environ | {"OMP_NUM_THREADS": threads, "LP_NUM_THREADS": str(job.config.threads - 1)}
-    job.process = subprocess.Popen(
-        [sys.executable, "-m", "covr_bench.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=job.log,
-        text=True,
-        env=env,
-        start_new_session=True,  # Ctrl-C is ours to pass on
-    )
-    assert job.process.stdin and job.process.stdout
     try:
-        json.dump({"config": job.config.as_dict(), **context}, job.process.stdin)
-        job.process.stdin.close()
-    except BrokenPipeError:
-        pass  # it died at once; its exit status tells
-    job.state, job.started = "running", time.monotonic()
-    threading.Thread(target=_listen, args=(job, job.process.stdout, messages), daemon=True).start()
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        with job.log.open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "covr_bench.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=env,
+                start_new_session=True,  # Ctrl-C is ours to pass on
+            )
+    except OSError as error:
+        job.state = "failed"
+        job.error = f"cannot start it in {job.log.parent}: {error.strerror}. Mend that folder, or give another --out."
+        return
+    assert process.stdin
+    # One that died at once is no error here: its exit status tells.
+    with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
+        json.dump({"config": job.config.as_dict(), **context}, stdin)
+    job.process, job.state, job.started = process, "running", time.monotonic()
+    job.listener = threading.Thread(target=_listen, args=(job, process, messages), daemon=True)
+    job.listener.start()
 
 
-def _listen(job: Job, stream: IO[str], messages: queue.Queue[tuple[Job, dict[str, Any]]]) -> None:
-    for line in stream:
-        if line.startswith("{"):
-            messages.put((job, json.loads(line)))
+def _listen(job: Job, process: subprocess.Popen[str], messages: Messages) -> None:
+    assert process.stdout
+    with process.stdout as stream:
+        for line in stream:
+            if line.endswith("\n"):  # a killed worker's last line may be cut short
+                messages.put((job, json.loads(line)))
 
 
-def _collect(messages: queue.Queue[tuple[Job, dict[str, Any]]], timeout: float) -> None:
+def _collect(messages: Messages, timeout: float) -> None:
     try:
         while True:
             job, message = messages.get(timeout=timeout) if timeout else messages.get_nowait()
@@ -119,41 +132,50 @@ def _collect(messages: queue.Queue[tuple[Job, dict[str, Any]]], timeout: float) 
         return
 
 
-def _settle(job: Job) -> None:
+def _settle(job: Job, messages: Messages) -> None:
     """The job's process has ended: what became of the run?"""
-    assert job.process is not None
-    code = job.process.returncode
-    job.process = None
-    if job.log:
-        job.log.close()
+    code = _last_words(job, messages)
     if code == FINISHED:
         job.state = "finished"
     elif code == INTERRUPTED:
-        job.state = "interrupted"
+        job.state, job.error = "interrupted", "its process was asked to stop"
     elif code < 0 and not job.retried:
         job.state, job.retried = "waiting", True
     else:
         job.state = "failed"
-        where = run_folder(job.config.out, job.config.run_id) / "worker.log"
         killed = f"killed by {signal.Signals(-code).name}, twice (out of memory?)" if code < 0 else ""
-        job.error = killed or job.error or f"ended with status {code}; see {where}"
+        job.error = killed or job.error or f"ended with status {code}; see {job.log}"
 
 
-def _stop_all(jobs: list[Job], messages: queue.Queue[tuple[Job, dict[str, Any]]]) -> None:
+def _last_words(job: Job, messages: Messages) -> int:
+    """The exit status of a job's ended process, all its messages read."""
+    assert job.process
+    assert job.listener
+    code = job.process.wait()
+    job.listener.join(timeout=5)
+    _collect(messages, timeout=0)
+    job.process = job.listener = None
+    return code
+
+
+def _stop_all(jobs: list[Job], messages: Messages, watch: Callable[[list[Job]], None]) -> None:
     running = [job for job in jobs if job.process]
     for job in running:
-        assert job.process is not None
+        assert job.process
         job.process.terminate()
+        job.state = "stopping"
+    watch(jobs)
     deadline = time.monotonic() + STOP_PATIENCE_S
-    for job in running:
-        assert job.process is not None
-        try:
+    with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+        for job in running:
+            assert job.process
             job.process.wait(max(deadline - time.monotonic(), 0))
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            job.process.kill()
-            job.process.wait()
-        _collect(messages, timeout=0)
-        if job.process.returncode == -signal.SIGKILL:
-            job.process, job.state, job.error = None, "failed", "did not stop in time and was killed"
+    for job in running:
+        assert job.process
+        job.process.kill()  # does nothing to one that has ended
+        if job.process.wait() < 0:
+            _last_words(job, messages)
+            job.state, job.error = "interrupted", "it did not stop in time and was killed; its last checkpoint stays"
         else:
-            _settle(job)
+            _settle(job, messages)
+    watch(jobs)
