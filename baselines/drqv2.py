@@ -23,7 +23,7 @@ from covr_bench.nets import PixelEncoder, adam, linear_schedule, mlp, orthogonal
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from covr_bench.replay import Replay
+    from covr_bench.replay import Batch, Replay
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -120,32 +120,28 @@ class DrQV2:
         if step < config.seed_steps or self.agent_steps % config.update_every or not replay.can_sample(config.nstep):
             return {}
         batch = replay.sample(config.batch_size, config.nstep, config.discount)
+        target_q = self.target_q(batch, step)
         features = self.encoder(random_shift(batch.obs, config.shift_pad))
-        with torch.no_grad():
-            next_features = self.encoder(random_shift(batch.next_obs, config.shift_pad))
-        metrics = self.update_critic(features, batch.action, batch.reward, batch.discount, next_features, step)
+        metrics = self.update_critic(features, batch.action, target_q)
         metrics |= self.update_actor(features.detach(), step)
         soft_update(self.critic_target, self.critic, config.critic_target_tau)
         return metrics
 
+    @torch.no_grad()
+    def target_q(self, batch: Batch, step: int) -> torch.Tensor:
+        features = self.encoder(random_shift(batch.next_obs, self.config.shift_pad))
+        action = noisy(self.actor(features), self.stddev(step), self.config.stddev_clip)
+        return batch.reward + batch.discount * torch.min(*self.critic_target(features, action))
+
     def update_critic(
-        self,
-        features: torch.Tensor,
-        action: torch.Tensor,
-        reward: torch.Tensor,
-        discount: torch.Tensor,
-        next_features: torch.Tensor,
-        step: int,
+        self, features: torch.Tensor, action: torch.Tensor, target_q: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        with torch.no_grad():
-            next_action = noisy(self.actor(next_features), self.stddev(step), self.config.stddev_clip)
-            target = reward + discount * torch.min(*self.critic_target(next_features, next_action))
         q1, q2 = self.critic(features, action)
-        loss = F.mse_loss(q1, target) + F.mse_loss(q2, target)
+        loss = F.mse_loss(q1, target_q) + F.mse_loss(q2, target_q)
         self.critic_opt.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.critic_opt.step()
-        return {"critic_loss": loss.detach(), "q": q1.detach().mean(), "target_q": target.mean()}
+        return {"critic_loss": loss.detach(), "q": q1.detach().mean(), "target_q": target_q.mean()}
 
     def update_actor(self, features: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
         action = noisy(self.actor(features), self.stddev(step), self.config.stddev_clip)

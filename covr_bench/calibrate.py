@@ -79,10 +79,10 @@ def costs(configs: Sequence[RunConfig], cache: Path, facts: dict[str, Any]) -> l
 
 
 def _remembered(cache: Path) -> dict[str, Cost]:
-    """What `cache` holds; nothing if it is absent or damaged, since all of it can be measured again."""
+    """What `cache` holds; nothing if it is absent or unreadable, since all of it can be measured again."""
     try:
         return {key: Cost(**cost) for key, cost in json.loads(cache.read_text()).items()}
-    except (FileNotFoundError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -62,7 +62,11 @@ def run(
         dry_run=dry_run,
         yes=yes,
     )
-    raise typer.Exit(run_suite(options, _console()))
+    try:
+        code = run_suite(options, _console())
+    except KeyboardInterrupt:  # typer would end here without a word
+        _fail("stopped; the same command goes on from here", 130)
+    raise typer.Exit(code)
 
 
 class Listing(str, Enum):
@@ -136,8 +140,6 @@ def main() -> None:
         app()
     except UserError as error:
         _fail(str(error), 2)
-    except KeyboardInterrupt:
-        _fail("stopped; the same command goes on from here", 130)
     except Exception as error:
         from results.layout import StoreError
 
@@ -146,7 +148,7 @@ def main() -> None:
         _fail(str(error), 2)
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     print(f"covr-bench: {message}", file=sys.stderr)
     sys.exit(code)
 

@@ -1,4 +1,4 @@
-"""What shows stored runs: `covr-bench table`, `plot` and `show`, and the report at the end of `run`. Imports no torch."""
+"""What shows stored runs: `covr-bench table`, `plot`, `show`, and the report at the end of `run`. Imports no torch."""
 
 from __future__ import annotations
 

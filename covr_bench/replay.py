@@ -17,6 +17,7 @@ class Batch(NamedTuple):
     obs, next_obs: uint8 `(n, C, H, W)`, newest frame last. action: float32 `(n, A)`.
     reward: float32 `(n, 1)`, the discounted sum over the n-step window.
     discount: float32 `(n, 1)`, what the value of next_obs is multiplied by: 0 after a true termination.
+    index: int64 `(n,)` on the CPU, number of the slot that obs ends with (see `Replay.head`).
     """
 
     obs: torch.Tensor
@@ -24,6 +25,7 @@ class Batch(NamedTuple):
     reward: torch.Tensor
     discount: torch.Tensor
     next_obs: torch.Tensor
+    index: torch.Tensor
 
 
 class Replay:
@@ -103,7 +105,7 @@ class Replay:
             torch.from_numpy(factor[:, None]),
             self._stacks(start + nstep),
         )
-        return Batch(*(tensor.to(self.device, non_blocking=True) for tensor in tensors))
+        return Batch(*(tensor.to(self.device, non_blocking=True) for tensor in tensors), torch.from_numpy(start))
 
     def _oldest(self) -> int:
         """The oldest slot number whose stack is whole; the slot the next push overwrites counts as gone."""

@@ -123,6 +123,7 @@ class Run:
             "actions": self.actions,
             "episode_return": self.episode_return,
             "episode_length": self.episode_length,
+            "losses": self.losses,
             "last_return": None if np.isnan(self.last_return) else self.last_return,
             "random": _random_state(),
         }
@@ -224,6 +225,7 @@ class Run:
             ) from error
         for name in ("env_steps", "agent_steps", "updates", "episode", "next_eval"):
             setattr(self, name, state[name])
+        self.losses = state.get("losses", {})
         self.last_return = float("nan") if state["last_return"] is None else state["last_return"]
         self.writer.resume(self.env_steps)
         obs = self._begin_episode()

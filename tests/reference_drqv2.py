@@ -80,7 +80,7 @@ class ReferenceDrQV2:
 
     def update(self, batch, shifts, noises, stddev: float, clip: float = 0.3, tau: float = 0.01, shift=bilinear_shift):
         """One step; shifts: two `(B, 2)` in 0..8 (x, y); noises: two standard normal `(B, A)`. Returns both losses."""
-        obs, action, reward, discount, next_obs = batch
+        obs, action, reward, discount, next_obs = batch[:5]
         features = self.encode(shift(obs.float(), shifts[0]))
         with torch.no_grad():
             next_features = self.encode(shift(next_obs.float(), shifts[1]))

@@ -41,14 +41,16 @@ def batch(seed: int) -> Batch:
     action = rng.uniform(-1, 1, (B, 2)).astype(np.float32)
     reward = rng.uniform(0, 3, (B, 1)).astype(np.float32)
     discount = np.where(rng.random((B, 1)) < 0.2, 0, 0.97).astype(np.float32)
-    return Batch(*(torch.from_numpy(x) for x in (obs[0], action, reward, discount, obs[1])))
+    return Batch(*(torch.from_numpy(x) for x in (obs[0], action, reward, discount, obs[1])), torch.arange(B))
 
 
 def draws(seed: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """The random numbers of one update, in the order the agent draws them."""
     torch.manual_seed(seed)
-    shifts = [torch.randint(0, 9, (B, 2)).flip(1) for _ in range(2)]  # the agent's are (y, x)
-    return shifts, [torch.randn(B, 2) for _ in range(2)]
+    next_shift = torch.randint(0, 9, (B, 2)).flip(1)  # the agent's are (y, x)
+    next_noise = torch.randn(B, 2)
+    shift = torch.randint(0, 9, (B, 2)).flip(1)
+    return [shift, next_shift], [next_noise, torch.randn(B, 2)]
 
 
 def official_weights(ours: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

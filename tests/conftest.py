@@ -1,0 +1,64 @@
+"""One thread, the checkout on the path of every process, and the ways the tests run covr-bench."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+os.environ["OMP_NUM_THREADS"] = "1"
+SMALL_DRQV2 = (  # learns from its first steps, and wraps its replay within a hundred
+    "drqv2.batch_size=4", "drqv2.hidden_dim=16", "drqv2.feature_dim=8", "drqv2.seed_steps=20",
+    "drqv2.replay_capacity=32",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """`covr-bench ARGS` inside this process: quick, for everything that starts no run."""
+    from covr_bench.cli import main
+
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def call(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["covr-bench", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return Result(int(ended.value.code or 0), printed.out, printed.err)
+
+    return call
+
+
+@pytest.fixture
+def start() -> Any:
+    """`covr-bench ARGS` as a process of its own, from any folder; whatever still runs at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def call(*arguments: object, path: tuple[Path, ...] = (), **options: Any) -> subprocess.Popen[str]:
+        env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (*path, HERE.parent))), "COLUMNS": "80"}
+        command = [sys.executable, "-m", "covr_bench.cli", *map(str, arguments)]
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, env=env, **pipes, **options))
+        return started[-1]
+
+    yield call
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()

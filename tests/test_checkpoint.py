@@ -1,0 +1,182 @@
+"""Checkpoints: what is saved comes back, damage is named, a failed write leaves the one before."""
+
+from __future__ import annotations
+
+import json
+import resource
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from covr_bench.checkpoint import Checkpoints, load_agent
+from covr_bench.errors import UserError
+from covr_bench.replay import Replay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SHAPE = (9, 4, 4)
+
+leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+dicts = lambda inner: st.dictionaries(st.text(), inner, max_size=3) | st.dictionaries(st.integers(), inner, max_size=3)  # noqa: E731
+states = st.dictionaries(
+    st.text(), st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | dicts(inner), max_leaves=8), max_size=4
+)
+
+
+def fill(replay: Replay, steps: int, seed: int = 0) -> None:
+    """Episodes of seven steps."""
+    rng = np.random.default_rng(seed)
+    for step in range(steps):
+        obs = rng.integers(0, 255, SHAPE).astype(np.uint8)
+        if step % 7 == 0:
+            replay.start(obs)
+        else:
+            replay.add(rng.uniform(-1, 1, 2).astype(np.float32), float(step), step % 14 == 6, obs)
+
+
+def new_replay(capacity: int = 20) -> Replay:
+    return Replay(capacity, SHAPE, 2, seed=5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(state=states)
+def test_any_state_comes_back(state: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Checkpoints(Path(folder)).save(4, state, new_replay())
+        assert Checkpoints(Path(folder)).load(new_replay()) == state
+
+
+def test_tensors_come_back_with_type_and_shape(tmp_path: Path) -> None:
+    shared = torch.arange(6.0).reshape(2, 3)
+    state = {"a": [shared, shared[:, 1]], "t": (1, "x"), "n": {0: torch.tensor(3, dtype=torch.int64)}}
+    Checkpoints(tmp_path).save(4, {"agent": state}, new_replay())
+    loaded = load_agent(tmp_path)
+    assert loaded is not None
+    assert torch.equal(loaded["a"][0], shared)
+    assert torch.equal(loaded["a"][1], torch.tensor([1.0, 4.0]))
+    assert loaded["t"] == (1, "x")
+    assert loaded["n"][0].dtype == torch.int64
+
+
+def test_what_json_cannot_hold_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="/agent/net is a set"):
+        Checkpoints(tmp_path).save(4, {"agent": {"net": {1}}}, new_replay())
+
+
+@settings(max_examples=30, deadline=None)
+@given(parts=st.lists(st.integers(1, 30), min_size=1, max_size=5), capacity=st.integers(8, 40))
+def test_a_replay_saved_in_parts_comes_back_whole(parts: list[int], capacity: int) -> None:
+    """Also when the ring has wrapped once or several times between two checkpoints."""
+    with tempfile.TemporaryDirectory() as folder:
+        replay = new_replay(capacity)
+        for number, steps in enumerate(parts):
+            fill(replay, steps, seed=number)
+            replay.rng.random()
+            Checkpoints(Path(folder)).save(number, {}, replay)
+        again = new_replay(capacity)
+        Checkpoints(Path(folder)).load(again)
+        assert again.head == replay.head
+        assert again.rng.random() == replay.rng.random()
+        held = range(max(0, replay.head - capacity), replay.head)
+        for name, array in replay.slots(held.start, held.stop).items():
+            stored = again.slots(held.start, held.stop)[name]
+            assert np.array_equal(array[:-1], stored[:-1]), name
+            if name in ("frames", "first"):
+                assert np.array_equal(array[-1], stored[-1]), name
+        files = list((Path(folder) / "replay").iterdir())
+        assert len(files) <= len(parts)
+        assert all(int(file.stem.split("-")[1]) > held.start for file in files)
+
+
+def test_a_checkpoint_writes_only_what_is_new(tmp_path: Path) -> None:
+    replay = new_replay(1000)
+    fill(replay, 300)
+    Checkpoints(tmp_path).save(1, {}, replay)
+    fill(replay, 10)
+    Checkpoints(tmp_path).save(2, {}, replay)
+    assert sorted(file.stem for file in (tmp_path / "replay").iterdir()) == [
+        "000000000000-000000000300",
+        "000000000299-000000000310",
+    ]
+
+
+def test_only_the_newest_is_kept_and_a_final_one_has_no_replay(tmp_path: Path) -> None:
+    replay = new_replay()
+    fill(replay, 10)
+    checkpoints = Checkpoints(tmp_path)
+    assert not checkpoints.exists()
+    checkpoints.save(1, {"n": 1}, replay)
+    checkpoints.save(2, {"n": 2}, replay)
+    checkpoints.save_final(2, {"n": 3})
+    assert [path.name for path in tmp_path.glob("0*")] == ["000000000002-final"]
+    assert not list((tmp_path / "replay").iterdir())
+    assert checkpoints.load(new_replay()) == {"n": 3}
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[250] ^= 0xFF
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("file", ["tensors.safetensors", "state.json", "replay"])
+@pytest.mark.parametrize("damage", [truncate, flip, Path.unlink, lambda path: path.write_text("[1]")])
+def test_damage_is_an_error_that_says_where_and_how_to_go_on(
+    file: str, damage: Callable[[Path], object], tmp_path: Path
+) -> None:
+    replay = new_replay()
+    fill(replay, 15)
+    Checkpoints(tmp_path).save(3, {"weights": torch.ones(100)}, replay)
+    newest = tmp_path / f"{3:012d}"
+    damage(next((tmp_path / "replay").iterdir()) if file == "replay" else newest / file)
+    with pytest.raises(UserError, match=r"cannot be read.*delete the folder") as error:
+        Checkpoints(tmp_path).load(new_replay())
+    assert str(newest) in str(error.value)
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    Checkpoints(tmp_path).save(3, {}, new_replay())
+    state = tmp_path / f"{3:012d}" / "state.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"format": 99}))
+    with pytest.raises(UserError, match="format 99"):
+        Checkpoints(tmp_path).load(new_replay())
+
+
+@contextmanager
+def full_disk(free: int) -> Iterator[None]:
+    """Files may grow to `free` bytes: the system refuses more, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("free", [0, 3000])
+def test_a_full_disk_keeps_the_checkpoint_before(free: int, tmp_path: Path) -> None:
+    replay = new_replay()
+    fill(replay, 10)
+    Checkpoints(tmp_path).save(1, {"n": torch.zeros(2000)}, replay)
+    fill(replay, 5)
+    with full_disk(free), pytest.raises(UserError, match="cannot write a checkpoint.*free some space"):
+        Checkpoints(tmp_path).save(2, {"n": torch.ones(2000)}, replay)
+    again = new_replay()
+    state = Checkpoints(tmp_path).load(again)
+    assert state is not None
+    assert torch.equal(state["n"], torch.zeros(2000))
+    assert again.head == 10
+    Checkpoints(tmp_path).save(2, {"n": torch.ones(2000)}, replay)
+    assert [path.name for path in tmp_path.glob("0*")] == [f"{2:012d}"]

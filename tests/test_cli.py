@@ -1,0 +1,274 @@
+"""The command line: what it prints, what it refuses, and what it does not import."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from covr_bench import registry
+from covr_bench.calibrate import Cost
+from covr_bench.plan import configure
+from results import provenance
+from results.store import RunWriter, run_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SUITE = registry.suite("catch")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Results of `catch@smoke` by `random`: both tasks, two seeds; one of them failed."""
+    configs = configure(
+        SUITE, "catch", {"random": registry.agent("random")}, SUITE.budgets["smoke"], seeds=[0, 1], out=str(tmp_path)
+    )
+    for number, config in enumerate(configs):
+        with RunWriter(tmp_path, config.run_id, action_repeat=2) as writer:
+            provenance.begin(
+                tmp_path, config.run_id, config=config.as_dict(), seeds={"run": config.seed}, command="cmd"
+            )
+            for step in (0, 200, 400):
+                writer.write("eval", step, step // 2, {"return": [10.0 * number + step / 100]})
+            if number == 3:
+                writer.error("q is nan at 400 env steps")
+            else:
+                writer.end()
+            provenance.finish(tmp_path, config.run_id, "failed" if number == 3 else "finished", wall_s=7.0)
+    return tmp_path
+
+
+@pytest.fixture
+def measured_cost(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Known costs in place of a trial of the first steps."""
+    cost = {"env_s": 1e-3, "act_s": 1e-3, "update_s": 0.0, "frame_bytes": 1e3, "agent_bytes": 1e6}
+    monkeypatch.setattr("covr_bench.calibrate._measure", lambda configs: [Cost(**cost) for _ in configs])
+    return cost
+
+
+HEAVY = ("torch", "pandas", "mujoco", "dm_control", "matplotlib", "transformers", "pyarrow", "gymnasium", "numpy")
+
+
+def imported_by(*arguments: object) -> set[str]:
+    """Those heavy packages that `covr-bench ARGS` imports."""
+    code = f"""
+import sys
+from covr_bench.cli import main
+sys.argv = {["covr-bench", *map(str, arguments)]!r}
+try:
+    main()
+except SystemExit as ended:
+    print(ended.code, *[name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    status, *names = done.stdout.splitlines()[-1].split()
+    assert status == "0", done.stderr
+    return set(names)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    assert imported_by("--help") == set()
+    assert imported_by("run", "--help") == set()
+
+
+def test_reading_results_needs_neither_torch_nor_a_simulator(out: Path) -> None:
+    simulators = {"torch", "mujoco", "dm_control", "transformers"}
+    assert not imported_by("table", "--out", out) & simulators
+    assert not imported_by("show", "catch@smoke/catch/random/0", "--out", out) & simulators
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--suite", "cach"], "unknown suite 'cach'. Did you mean 'catch'"),
+        (["--suite", "catch", "--agent", "drqv"], "unknown agent 'drqv'. Did you mean 'drqv2'"),
+        (["--suite", "catch", "--task", "catchh"], "unknown task of suite catch 'catchh'. Did you mean 'catch'"),
+        (["--suite", "catch", "--budget", "smok"], "unknown budget of suite catch 'smok'. Did you mean 'smoke'"),
+        (["--suite", "catch", "--set", "batchsize=3"], "unknown setting 'batchsize'. Did you mean"),
+        (["--suite", "catch", "--set", "batch_size=x"], "batch_size = 'x': Input should be a valid integer"),
+        (["--suite", "catch", "--set", "env.image_size=x"], "env.image_size = 'x': Input should be a valid integer"),
+        (["--suite", "catch", "--seeds", "one"], "--seeds takes numbers and ranges"),
+        (["--suite", "catch", "--device", "gpu"], "unknown device 'gpu'. Valid: auto, cpu, cuda"),
+        (["--suite", "absent.py"], "no file"),
+    ],
+)
+def test_bad_input_is_named_with_what_is_valid(cli: Callable[..., Any], arguments: list[str], complaint: str) -> None:
+    result = cli("run", *arguments)
+    assert result.code == 2
+    assert complaint in result.err
+    assert "Traceback" not in result.err
+
+
+def test_bad_options_are_refused(cli: Callable[..., Any]) -> None:
+    assert cli("run").code == 2
+    assert cli("run", "--suite", "catch", "--workers", "0").code == 2
+    assert cli("run", "--suite", "catch", "--env-steps", "0").code == 2
+
+
+def test_only_the_suite_is_needed(cli: Callable[..., Any], measured_cost: Any, tmp_path: Path) -> None:
+    result = cli("run", "--suite", "catch", "--dry-run", "--out", tmp_path)
+    assert result.code == 0
+    assert "plan: 12 runs of 20,000 env steps (catch@paper): 12 to do" in result.out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_plan_says_what_it_costs(cli: Callable[..., Any], measured_cost: Any, tmp_path: Path) -> None:
+    """Of the two runs at once catch_or_end is the longer: it repeats no action, so that each step costs 2 ms."""
+    result = cli(
+        "run", "--suite", "catch", "--agent", "random", "--seeds", "0", "--workers", "2", "--out", tmp_path, "--dry-run"
+    )
+    evaluated = 11 * 10 * SUITE.task("catch_or_end").max_episode_steps
+    seconds = 6 + (20_000 + evaluated) * 2e-3
+    assert f"time: about {seconds / 60:.0f} min, 2 at a time, 1 torch thread each on cpu" in result.out
+    assert "disk: up to 0.0 GB while they run" in result.out
+    assert max(map(len, result.out.splitlines())) <= 80
+
+
+def test_trials_are_remembered(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = []
+
+    def measure(configs: list[Any]) -> list[Cost]:
+        trials.append(len(configs))
+        return [Cost(1e-3, 1e-3, 0.0, 1e3, 1e6) for _ in configs]
+
+    monkeypatch.setattr("covr_bench.calibrate._measure", measure)
+    command = ("run", "--suite", "catch", "--agent", "random", "--out", tmp_path, "--dry-run")
+    cli(*command)
+    cli(*command)
+    assert trials == [2]
+    (tmp_path / "cache" / "calibration.json").write_text("{ damaged")
+    assert cli(*command).code == 0
+    assert trials == [2, 2]
+
+
+def test_a_plan_of_days_asks_once_at_a_terminal(
+    cli: Callable[..., Any], measured_cost: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured_cost["update_s"] = 100.0
+    launched: list[int] = []
+    monkeypatch.setattr("covr_bench.commands._launch", lambda todo, *rest: launched.append(len(todo)) or [])
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    asked: list[str] = []
+    command = ("run", "--suite", "catch", "--agent", "random", "--out", tmp_path, "--workers", "1")
+    for answer, flags in (("n", ()), ("", ()), ("y", ()), ("", ("--yes",))):
+        monkeypatch.setattr("builtins.input", lambda *prompt, answer=answer: asked.append(answer) or answer)
+        assert cli(*command, *flags).code == 0
+    assert asked == ["n", "", "y"]
+    assert launched == [6, 6]
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    cli(*command)
+    assert asked == ["n", "", "y"]
+    assert launched == [6, 6, 6]
+
+
+def test_an_out_that_cannot_be_written_is_named(cli: Callable[..., Any], measured_cost: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = cli("run", "--suite", "catch", "--agent", "random", "--out", tmp_path / "file" / "results")
+    assert result.code == 2
+    assert f"cannot write to {tmp_path / 'file' / 'results'}" in result.err
+    assert "--out" in result.err
+
+
+def test_when_all_is_done_nothing_starts(cli: Callable[..., Any], out: Path) -> None:
+    result = cli("run", "--suite", "catch", "--agent", "random", "--budget", "smoke", "--out", out)
+    assert result.code == 0
+    assert "1 to do" not in result.out
+    assert "plan: 2 runs of 400 env steps (catch@smoke): 2 done" in result.out
+    assert f"nothing to do: every run is in {out}" in result.out
+    assert re.search(r"│ catch +│ +4.0 │", result.out)
+    assert (out / "reports" / "catch@smoke.png").stat().st_size > 0
+
+
+def test_other_settings_under_the_same_name_are_refused(cli: Callable[..., Any], out: Path) -> None:
+    path = run_folder(out, "catch@smoke/catch/random/0") / "provenance.json"
+    record = json.loads(path.read_text())
+    record["config"]["env_steps"] = 300
+    path.write_text(json.dumps(record))
+    result = cli("run", "--suite", "catch", "--agent", "random", "--budget", "smoke", "--out", out)
+    assert result.code == 2
+    assert "env_steps: 300 there, 400 here" in result.err
+
+
+def test_table_in_three_formats(cli: Callable[..., Any], out: Path) -> None:
+    assert "catch_or_end" in cli("table", "--out", out).out
+    assert cli("table", "--out", out, "--format", "md").out.count("|") > 8
+    assert "catch_or_end" in cli("table", "--out", out, "--format", "csv").out
+    bad = cli("table", "--out", out, "--format", "xml")
+    assert bad.code == 2
+    assert "Valid: terminal, md, csv" in bad.err
+
+
+def test_a_damaged_row_costs_only_itself(cli: Callable[..., Any], out: Path) -> None:
+    rows = run_folder(out, "catch@smoke/catch/random/1") / "rows.jsonl"
+    rows.write_bytes(rows.read_bytes() + b'{"schema": 1, "kind": "ev')
+    with pytest.warns(UserWarning, match="skipped 1 unreadable line"):
+        result = cli("table", "--out", out)
+    assert result.code == 0
+    assert "catch" in result.out
+
+
+def test_no_results_is_said(cli: Callable[..., Any], tmp_path: Path) -> None:
+    for verb in ("table", "plot"):
+        result = cli(verb, "--out", tmp_path / "none")
+        assert result.code == 2
+        assert "there is no results folder" in result.err
+    result = cli("show", "catch@smoke/catch/random/0", "--out", tmp_path)
+    assert result.code == 2
+    assert "unknown run" in result.err
+
+
+def test_plot_draws_what_is_stored(cli: Callable[..., Any], out: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "curves.svg"
+    assert cli("plot", "--out", out, "-o", picture).out.strip() == str(picture)
+    assert picture.read_text().startswith("<?xml")
+    assert "Valid endings" in cli("plot", "--out", out, "-o", "curves.gif").err
+    absent = cli("plot", "--out", out, "-o", tmp_path / "absent" / "curves.png")
+    assert absent.code == 2
+    assert "cannot write" in absent.err
+
+
+def test_show_tells_all_of_a_run(cli: Callable[..., Any], out: Path) -> None:
+    shown = cli("show", "catch@smoke/catch/random/0", "--out", out)
+    assert shown.code == 0
+    for text in ("finished after 7 s", "env_steps=400", "run=0", "torch 2", "400       4.0 ████"):
+        assert text in shown.out
+    assert "error:" not in shown.out
+    failed = cli("show", f"{out}/runs/catch@smoke/catch_or_end/random/1", "--out", out)
+    assert "error: q is nan at 400 env steps" in failed.out
+    wrong = cli("show", "catch@smoke/catch/random/7", "--out", out)
+    assert wrong.code == 2
+    assert "Did you mean 'catch@smoke/catch/random/" in wrong.err
+    assert cli("show", "nonsense", "--out", out).code == 2
+
+
+def test_list_names_everything(cli: Callable[..., Any]) -> None:
+    listed = cli("list").out
+    for name in (*registry.suites(), *registry.agent_names(), "smoke", "cartpole_swingup", "20,000", "0, 1, 2"):
+        assert name in listed
+    assert max(map(len, listed.splitlines())) <= 80
+    assert "cartpole_swingup" not in cli("list", "agents").out
+
+
+def test_doctor_examines_this_machine(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    result = cli("doctor")
+    for name in ("python", "torch", "rendering", "cpu", "memory", "disk", "gpu"):
+        assert name in result.out
+    assert result.code == int("FAIL" in result.out)
+
+
+def test_doctor_names_what_is_missing(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("covr_bench.doctor.REQUIRED", ("numpy", "absent_package"))
+    monkeypatch.setattr("covr_bench.doctor._rendering", list)
+    result = cli("doctor")
+    assert result.code == 1
+    assert "FAIL" in result.out
+    assert "pip install 'absent_package'" in result.out
+    assert np.__version__ in result.out

@@ -1,0 +1,126 @@
+"""Settings: typed, checked, named; seeds: derived, never shared."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from covr_bench import registry
+from covr_bench.config import (
+    RunConfig,
+    check_overrides,
+    derive_seed,
+    parse_overrides,
+    resolve_agent,
+    resolve_env,
+    variant_name,
+)
+from covr_bench.errors import UserError
+from results.store import RunId
+
+DRQV2, RANDOM = registry.agent("drqv2"), registry.agent("random")
+DMC6 = registry.suite("dmc6")
+CARTPOLE, WALKER = DMC6.task("cartpole_swingup"), DMC6.task("walker_walk")
+PAPER, SMOKE = DMC6.budgets["paper"], DMC6.budgets["smoke"]
+
+
+def test_defaults_then_task_then_budget_then_user() -> None:
+    assert resolve_agent(DRQV2, CARTPOLE, PAPER, {})["batch_size"] == 256
+    assert resolve_agent(DRQV2, WALKER, PAPER, {})["batch_size"] == 512
+    assert resolve_agent(DRQV2, WALKER, SMOKE, {})["batch_size"] == SMOKE.overrides["batch_size"]
+    assert resolve_agent(DRQV2, WALKER, SMOKE, {"batch_size": "7"})["batch_size"] == 7
+    assert resolve_agent(DRQV2, WALKER, SMOKE, {"drqv2.batch_size": "8", "batch_size": "7"})["batch_size"] == 8
+
+
+def test_settings_survive_json() -> None:
+    settings = resolve_agent(DRQV2, CARTPOLE, PAPER, {"lr": "1e-3", "conv_kernel": "winograd"})
+    assert settings["lr"] == 1e-3
+    assert settings["conv_kernel"] == "winograd"
+    assert DRQV2.Config(**json.loads(json.dumps(settings))) == DRQV2.Config(lr=1e-3, conv_kernel="winograd")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "complaint"),
+    [
+        ("lr", "fast", "lr = 'fast': .*valid number"),
+        ("lr", "-1", "lr = '-1': .*greater than 0"),
+        ("batch_size", "1.5", "batch_size = '1.5': .*valid integer"),
+        ("conv_kernel", "fft", "conv_kernel = 'fft': .*'torch' or 'winograd'"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_is_valid(key: str, value: str, complaint: str) -> None:
+    with pytest.raises(UserError, match=f"bad setting of drqv2: {complaint}"):
+        resolve_agent(DRQV2, CARTPOLE, PAPER, {key: value})
+
+
+@pytest.mark.parametrize("key", ["batchsize", "drqv2.batchsize", "env.image_siz", "random.batch_size", "lr2"])
+def test_an_unknown_key_names_the_nearest(key: str) -> None:
+    with pytest.raises(UserError, match=f"unknown setting '{key}'.*Did you mean"):
+        check_overrides([DRQV2, RANDOM], DMC6.tasks, {key: "1"})
+
+
+@pytest.mark.parametrize("text", ["lr", "=1", ""])
+def test_an_override_is_key_equals_value(text: str) -> None:
+    with pytest.raises(UserError, match="key=value"):
+        parse_overrides([text])
+
+
+def test_overrides_are_given_once() -> None:
+    assert parse_overrides(["lr=1e-3", " env.render = fast=er"]) == {"lr": "1e-3", "env.render": "fast=er"}
+    with pytest.raises(UserError, match="'lr' twice"):
+        parse_overrides(["lr=1", "lr=2"])
+
+
+def test_task_settings_have_the_type_of_their_default() -> None:
+    assert resolve_env(CARTPOLE, {"env.image_size": "64", "env.render": "fast", "lr": "1"}) == {
+        "image_size": 64,
+        "render": "fast",
+    }
+    with pytest.raises(UserError, match="env.image_size = 'big': .*valid integer"):
+        resolve_env(CARTPOLE, {"env.image_size": "big"})
+    with pytest.raises(UserError, match="unknown setting of task catch 'env.render'.*env.frame_stack"):
+        resolve_env(registry.suite("catch").task("catch"), {"env.render": "fast"})
+
+
+def test_a_variant_is_named_after_what_sets_it_apart() -> None:
+    overrides = {"nstep": "1", "drqv2.lr": "1e-3", "env.render": "fast"}
+    assert variant_name(overrides, DRQV2) == "env.render=fast,lr=1e-3,nstep=1"
+    assert variant_name(overrides, RANDOM) == "env.render=fast"
+    assert (
+        variant_name({"lr": "1", "drqv2.lr": "2"}, DRQV2) == variant_name({"drqv2.lr": "2", "lr": "1"}, DRQV2) == "lr=2"
+    )
+    assert variant_name({}, DRQV2) == ""
+
+
+@given(values=st.dictionaries(st.sampled_from(["lr", "nstep", "discount", "env.render"]), st.text()))
+def test_every_variant_fits_a_run_id(values: dict[str, str]) -> None:
+    run_id = RunId("dmc6", "paper", "cartpole_swingup", "drqv2", variant_name(values, DRQV2), 0)
+    assert RunId.parse(str(run_id)) == run_id
+
+
+@given(st.integers(0, 10_000), st.integers(0, 10_000))
+def test_seeds_of_different_purposes_and_runs_differ(seed: int, other: int) -> None:
+    purposes = [
+        ("agent", 0),
+        ("replay", 0),
+        ("train_env", 0),
+        ("train_episode", 0),
+        ("train_episode", 1),
+        ("eval_episode", 0),
+    ]
+    seeds = {derive_seed(run, name, index) for run in {seed, other} for name, index in purposes}
+    assert len(seeds) == len(purposes) * len({seed, other})
+    assert all(0 <= value < 2**31 for value in seeds)
+
+
+def test_seeds_are_the_same_for_ever() -> None:
+    assert derive_seed(0, "agent") == 1942722308
+    assert derive_seed(0, "eval_episode", 0) == 127564008
+
+
+def test_a_run_survives_json() -> None:
+    config = RunConfig("s@b/t/a/0", "s", 1, "t", "a", 0, 100, 50, 2, 4, {"lr": 0.1}, {"image_size": 64})
+    assert RunConfig.from_dict(json.loads(json.dumps(config.as_dict()))) == config

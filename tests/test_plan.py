@@ -1,0 +1,98 @@
+"""The plan: every run once, in a useful order, less what is done; never mixed with another's rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from covr_bench import registry
+from covr_bench.checkpoint import Checkpoints
+from covr_bench.commands import parse_seeds
+from covr_bench.errors import UserError
+from covr_bench.plan import configure, plan
+from covr_bench.replay import Replay
+from results import provenance
+from results.store import run_folder
+from suites.base import Budget
+
+SUITE = registry.suite("catch")
+AGENTS = {name: registry.agent(name) for name in ("random", "drqv2")}
+
+
+def configs(out: Path, **changes: Any) -> Any:
+    options: dict[str, Any] = {"out": str(out), "overrides": {"batch_size": "8"}} | changes
+    return configure(SUITE, "catch", AGENTS, options.pop("budget", SUITE.budgets["paper"]), **options)
+
+
+def test_agents_times_tasks_times_seeds_each_once_seeds_outermost(tmp_path: Path) -> None:
+    runs = configs(tmp_path)
+    assert len({run.run_id for run in runs}) == len(runs) == 2 * 2 * 3
+    assert [run.seed for run in runs] == sorted(run.seed for run in runs)
+    assert runs[1].run_id == "catch@paper/catch/drqv2-batch_size=8/0"
+    assert {item.state for item in plan(runs)} == {"to do"}
+
+
+def test_tasks_and_seeds_can_be_chosen(tmp_path: Path) -> None:
+    runs = configs(tmp_path, tasks=["catch_or_end"], seeds=[7])
+    assert [run.run_id for run in runs] == [
+        "catch@paper/catch_or_end/random/7",
+        "catch@paper/catch_or_end/drqv2-batch_size=8/7",
+    ]
+    assert runs[0].action_repeat == 1
+    with pytest.raises(UserError, match="unknown task of suite catch 'cach'. Did you mean 'catch'"):
+        configs(tmp_path, tasks=["cach"])
+
+
+def test_what_is_stored_decides_what_is_left(tmp_path: Path) -> None:
+    runs = configs(tmp_path, seeds=[0])
+    for run, status in zip(runs, ("finished", "failed", "interrupted", "running"), strict=True):
+        provenance.begin(tmp_path, run.run_id, config=run.as_dict(), seeds={}, command="")
+        if status != "running":
+            provenance.finish(tmp_path, run.run_id, status, wall_s=1.0)
+    Checkpoints(run_folder(tmp_path, runs[2].run_id) / "checkpoint").save(1, {}, Replay(4, (3, 2, 2), 1, seed=0))
+    assert [item.state for item in plan(runs)] == ["done", "failed before", "to continue", "to do"]
+
+
+def test_a_stored_run_with_other_settings_is_refused_with_the_difference(tmp_path: Path) -> None:
+    (old,) = configs(tmp_path, tasks=["catch"], seeds=[0])[1:]
+    provenance.begin(tmp_path, old.run_id, config=old.as_dict(), seeds={}, command="")
+    budget = Budget("paper", 30_000, 2_000, 10, (0,), {"lr": 0.5})
+    with pytest.raises(UserError) as error:
+        plan(configs(tmp_path, tasks=["catch"], seeds=[0], budget=budget))
+    assert "env_steps: 20000 there, 30000 here" in str(error.value)
+    assert "agent_config.lr: 0.0001 there, 0.5 here" in str(error.value)
+    assert "batch_size" not in str(error.value).split("settings:")[1].split("Its rows")[0]
+    assert str(run_folder(tmp_path, old.run_id)) in str(error.value)
+
+
+def test_another_machine_may_go_on(tmp_path: Path) -> None:
+    (old,) = configs(tmp_path, tasks=["catch"], seeds=[0])[1:]
+    provenance.begin(
+        tmp_path, old.run_id, config=old.as_dict() | {"device": "cuda", "threads": 8}, seeds={}, command=""
+    )
+    assert plan([old])[0].state == "to do"
+
+
+def test_names_that_cannot_be_a_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="budget 'a/b' cannot be part of a run id"):
+        configs(tmp_path, budget=Budget("a/b", 10, 10, 1))
+
+
+def test_two_agents_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="random and mine.py are both called 'random'"):
+        configure(SUITE, "catch", {"random": AGENTS["random"], "mine.py": AGENTS["random"]}, SUITE.budgets["smoke"])
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("", []), ("3", [3]), ("0,1,2", [0, 1, 2]), ("0-2", [0, 1, 2]), ("7,0-1", [7, 0, 1])]
+)
+def test_seeds_are_numbers_and_ranges(text: str, seeds: list[int]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["a", "1,,a", "-1", "1-", "2-1", "0,0-1", ","])
+def test_other_seeds_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="--seeds"):
+        parse_seeds(text)
