@@ -131,7 +131,8 @@ class DrQV2:
     def target_q(self, batch: Batch, step: int) -> torch.Tensor:
         features = self.encoder(random_shift(batch.next_obs, self.config.shift_pad))
         action = noisy(self.actor(features), self.stddev(step), self.config.stddev_clip)
-        return batch.reward + batch.discount * torch.min(*self.critic_target(features, action))
+        next_q: torch.Tensor = torch.min(*self.critic_target(features, action))
+        return batch.reward + batch.discount * next_q
 
     def update_critic(
         self, features: torch.Tensor, action: torch.Tensor, target_q: torch.Tensor

@@ -17,7 +17,7 @@ class Batch(NamedTuple):
     obs, next_obs: uint8 `(n, C, H, W)`, newest frame last. action: float32 `(n, A)`.
     reward: float32 `(n, 1)`, the discounted sum over the n-step window.
     discount: float32 `(n, 1)`, what the value of next_obs is multiplied by: 0 after a true termination.
-    index: int64 `(n,)` on the CPU, number of the slot that obs ends with (see `Replay.head`).
+    slot: int64 `(n,)` on the CPU, number of the slot that obs ends with (see `Replay.head`).
     """
 
     obs: torch.Tensor
@@ -25,7 +25,7 @@ class Batch(NamedTuple):
     reward: torch.Tensor
     discount: torch.Tensor
     next_obs: torch.Tensor
-    index: torch.Tensor
+    slot: torch.Tensor
 
 
 class Replay:
@@ -98,14 +98,18 @@ class Replay:
             slot = (start + i) % self.capacity
             reward += factor * self.reward[slot]
             factor *= self.discount[slot] * np.float32(discount)
-        tensors = (
-            self._stacks(start),
-            torch.from_numpy(self.action[start % self.capacity]),
-            torch.from_numpy(reward[:, None]),
-            torch.from_numpy(factor[:, None]),
-            self._stacks(start + nstep),
+
+        def move(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.to(self.device, non_blocking=True)
+
+        return Batch(
+            obs=move(self._stacks(start)),
+            action=move(torch.from_numpy(self.action[start % self.capacity])),
+            reward=move(torch.from_numpy(reward[:, None])),
+            discount=move(torch.from_numpy(factor[:, None])),
+            next_obs=move(self._stacks(start + nstep)),
+            slot=torch.from_numpy(start),
         )
-        return Batch(*(tensor.to(self.device, non_blocking=True) for tensor in tensors), torch.from_numpy(start))
 
     def _oldest(self) -> int:
         """The oldest slot number whose stack is whole; the slot the next push overwrites counts as gone."""

@@ -84,7 +84,7 @@ def test_samples_are_transitions_as_they_were_seen(episodes: list[tuple[int, boo
         np.testing.assert_array_equal(batch.next_obs[i], next_obs)
         assert float(batch.reward[i]) == pytest.approx(reward, rel=1e-6)
         assert float(batch.discount[i]) == pytest.approx(factor, rel=1e-6)
-        np.testing.assert_array_equal(replay.frames[batch.index[i] % capacity], obs[-3:])
+        np.testing.assert_array_equal(replay.frames[batch.slot[i] % capacity], obs[-3:])
 
 
 def test_sampling_is_uniform_over_windows() -> None:
