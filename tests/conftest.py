@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
+from covr_bench.worker import keep_heap
+
 HERE = Path(__file__).resolve().parent
 os.environ["OMP_NUM_THREADS"] = "1"
+keep_heap()
 SMALL_DRQV2 = (  # learns from its first steps, and wraps its replay within a hundred
     "drqv2.batch_size=4", "drqv2.hidden_dim=16", "drqv2.feature_dim=8", "drqv2.seed_steps=20",
     "drqv2.replay_capacity=32",

@@ -67,7 +67,7 @@ def test_tensors_come_back_with_type_and_shape(tmp_path: Path) -> None:
 
 
 def test_what_json_cannot_hold_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="/agent/net is a set"):
+    with pytest.raises(TypeError, match=r"/agent/net is a set"):
         Checkpoints(tmp_path).save(4, {"agent": {"net": {1}}}, new_replay())
 
 
@@ -150,7 +150,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     Checkpoints(tmp_path).save(3, {}, new_replay())
     state = tmp_path / f"{3:012d}" / "state.json"
     state.write_text(json.dumps(json.loads(state.read_text()) | {"format": 99}))
-    with pytest.raises(UserError, match="format 99"):
+    with pytest.raises(UserError, match=r"format 99"):
         Checkpoints(tmp_path).load(new_replay())
 
 
@@ -171,7 +171,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(free: int, tmp_path: Path) -> N
     fill(replay, 10)
     Checkpoints(tmp_path).save(1, {"n": torch.zeros(2000)}, replay)
     fill(replay, 5)
-    with full_disk(free), pytest.raises(UserError, match="cannot write a checkpoint.*free some space"):
+    with full_disk(free), pytest.raises(UserError, match=r"cannot write a checkpoint.*free some space"):
         Checkpoints(tmp_path).save(2, {"n": torch.ones(2000)}, replay)
     again = new_replay()
     state = Checkpoints(tmp_path).load(again)

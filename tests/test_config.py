@@ -52,25 +52,25 @@ def test_settings_survive_json() -> None:
     ],
 )
 def test_a_bad_value_is_named_with_what_is_valid(key: str, value: str, complaint: str) -> None:
-    with pytest.raises(UserError, match=f"bad setting of drqv2: {complaint}"):
+    with pytest.raises(UserError, match=rf"bad setting of drqv2: {complaint}"):
         resolve_agent(DRQV2, CARTPOLE, PAPER, {key: value})
 
 
 @pytest.mark.parametrize("key", ["batchsize", "drqv2.batchsize", "env.image_siz", "random.batch_size", "lr2"])
 def test_an_unknown_key_names_the_nearest(key: str) -> None:
-    with pytest.raises(UserError, match=f"unknown setting '{key}'.*Did you mean"):
+    with pytest.raises(UserError, match=rf"unknown setting '{key}'.*Did you mean"):
         check_overrides([DRQV2, RANDOM], DMC6.tasks, {key: "1"})
 
 
 @pytest.mark.parametrize("text", ["lr", "=1", ""])
 def test_an_override_is_key_equals_value(text: str) -> None:
-    with pytest.raises(UserError, match="key=value"):
+    with pytest.raises(UserError, match=r"key=value"):
         parse_overrides([text])
 
 
 def test_overrides_are_given_once() -> None:
     assert parse_overrides(["lr=1e-3", " env.render = fast=er"]) == {"lr": "1e-3", "env.render": "fast=er"}
-    with pytest.raises(UserError, match="'lr' twice"):
+    with pytest.raises(UserError, match=r"'lr' twice"):
         parse_overrides(["lr=1", "lr=2"])
 
 
@@ -79,9 +79,9 @@ def test_task_settings_have_the_type_of_their_default() -> None:
         "image_size": 64,
         "render": "fast",
     }
-    with pytest.raises(UserError, match="env.image_size = 'big': .*valid integer"):
+    with pytest.raises(UserError, match=r"env.image_size = 'big': .*valid integer"):
         resolve_env(CARTPOLE, {"env.image_size": "big"})
-    with pytest.raises(UserError, match="unknown setting of task catch 'env.render'.*env.frame_stack"):
+    with pytest.raises(UserError, match=r"unknown setting of task catch 'env.render'.*env.frame_stack"):
         resolve_env(registry.suite("catch").task("catch"), {"env.render": "fast"})
 
 

@@ -41,7 +41,7 @@ def test_tasks_and_seeds_can_be_chosen(tmp_path: Path) -> None:
         "catch@paper/catch_or_end/drqv2-batch_size=8/7",
     ]
     assert runs[0].action_repeat == 1
-    with pytest.raises(UserError, match="unknown task of suite catch 'cach'. Did you mean 'catch'"):
+    with pytest.raises(UserError, match=r"unknown task of suite catch 'cach'. Did you mean 'catch'"):
         configs(tmp_path, tasks=["cach"])
 
 
@@ -76,12 +76,12 @@ def test_another_machine_may_go_on(tmp_path: Path) -> None:
 
 
 def test_names_that_cannot_be_a_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="budget 'a/b' cannot be part of a run id"):
+    with pytest.raises(UserError, match=r"budget 'a/b' cannot be part of a run id"):
         configs(tmp_path, budget=Budget("a/b", 10, 10, 1))
 
 
 def test_two_agents_of_one_name_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="random and mine.py are both called 'random'"):
+    with pytest.raises(UserError, match=r"random and mine.py are both called 'random'"):
         configure(SUITE, "catch", {"random": AGENTS["random"], "mine.py": AGENTS["random"]}, SUITE.budgets["smoke"])
 
 
@@ -94,5 +94,5 @@ def test_seeds_are_numbers_and_ranges(text: str, seeds: list[int]) -> None:
 
 @pytest.mark.parametrize("text", ["a", "1,,a", "-1", "1-", "2-1", "0,0-1", ","])
 def test_other_seeds_are_refused(text: str) -> None:
-    with pytest.raises(UserError, match="--seeds"):
+    with pytest.raises(UserError, match=r"--seeds"):
         parse_seeds(text)

@@ -41,12 +41,12 @@ def test_a_name_is_a_file_name() -> None:
 @pytest.mark.parametrize("look_up", [registry.agent, registry.suite])
 def test_an_unknown_name_gets_the_nearest(look_up: object) -> None:
     near = "drqv" if look_up is registry.agent else "dmc"
-    with pytest.raises(UserError, match=f"unknown .* '{near}'. Did you mean .*Valid: "):
+    with pytest.raises(UserError, match=rf"unknown .* '{near}'. Did you mean .*Valid: "):
         look_up(near)  # type: ignore[operator]
 
 
 def test_an_unknown_budget_names_those_of_the_suite() -> None:
-    with pytest.raises(UserError, match="unknown budget of suite catch 'smok'. Did you mean 'smoke'"):
+    with pytest.raises(UserError, match=r"unknown budget of suite catch 'smok'. Did you mean 'smoke'"):
         registry.budget(registry.suite("catch"), "smok")
 
 
@@ -71,7 +71,7 @@ def test_a_broken_file_is_named(text: str, complaint: str, tmp_path: Path) -> No
     with pytest.raises(UserError, match=complaint) as error:
         registry.agent(str(path))
     assert str(path) in str(error.value)
-    with pytest.raises(UserError, match="no file"):
+    with pytest.raises(UserError, match=r"no file"):
         registry.agent(str(tmp_path / "absent.py"))
 
 
@@ -91,7 +91,7 @@ def test_a_file_may_not_take_a_known_name(what: str, text: str, tmp_path: Path) 
         "suite": registry.suite,
         "budget": lambda ref: registry.budget(registry.suite("catch"), ref),
     }
-    with pytest.raises(UserError, match=f"{path} calls its {what} .* there is another {what} of that name"):
+    with pytest.raises(UserError, match=rf"{path} calls its {what} .* there is another {what} of that name"):
         look_up[what](str(path))
 
 
@@ -115,25 +115,25 @@ def test_an_installed_package_may_not_take_our_names(
     group: str, name: str, call: object, ours: str, site: Path
 ) -> None:
     install(site, group, name, "other:THING")
-    with pytest.raises(UserError, match=f"two {group} are called '{name}': {ours} and other:THING of other"):
+    with pytest.raises(UserError, match=rf"two {group} are called '{name}': {ours} and other:THING of other"):
         call()  # type: ignore[operator]
 
 
 def test_two_packages_may_not_share_a_name(site: Path) -> None:
     install(site, "agents", "theirs", "a:AGENT", package="first")
     install(site, "agents", "theirs", "b:AGENT", package="second")
-    with pytest.raises(UserError, match="two agents are called 'theirs': .* of .* and .* of .*"):
+    with pytest.raises(UserError, match=r"two agents are called 'theirs': .* of .* and .* of .*"):
         registry.agent("theirs")
 
 
 def test_an_entry_point_is_named_as_what_it_loads(site: Path) -> None:
     (site / "liar.py").write_text(AGENT_FILE.format(name="drqv2"))
     install(site, "agents", "honest", "liar:AGENT")
-    with pytest.raises(UserError, match="liar:AGENT of other is named 'drqv2'; both names must be equal"):
+    with pytest.raises(UserError, match=r"liar:AGENT of other is named 'drqv2'; both names must be equal"):
         registry.agent("honest")
 
 
 def test_a_package_that_cannot_be_loaded_is_named(site: Path) -> None:
     install(site, "agents", "theirs", "absent_module:AGENT")
-    with pytest.raises(UserError, match="absent_module:AGENT of other cannot be loaded"):
+    with pytest.raises(UserError, match=r"absent_module:AGENT of other cannot be loaded"):
         registry.agent("theirs")
