@@ -106,7 +106,7 @@ def _budget(suite: Suite, options: RunOptions) -> Budget:
     if options.env_steps is None:
         return budget
     every = min(budget.eval_every, options.env_steps)
-    return replace(budget, name=str(options.env_steps), env_steps=options.env_steps, eval_every=every)
+    return replace(budget, name=f"{budget.name}-{options.env_steps}", env_steps=options.env_steps, eval_every=every)
 
 
 def _absolute(ref: str) -> str:

@@ -52,6 +52,9 @@ def configure(
     for seed in seeds or budget.seeds:
         for task in chosen:
             for ref, spec in agents.items():
+                settings = resolve_agent(spec, task, budget, overrides)
+                # An agent that crops says with its own image_size how large the frames are drawn.
+                drawn = {"image_size": settings["image_size"]} if "image_size" in settings else {}
                 configs.append(
                     RunConfig(
                         run_id=_run_id(suite, budget, task, spec, variant_name(overrides, spec), seed),
@@ -64,8 +67,8 @@ def configure(
                         eval_every=budget.eval_every,
                         eval_episodes=budget.eval_episodes,
                         action_repeat=task.action_repeat,
-                        agent_config=resolve_agent(spec, task, budget, overrides),
-                        env=resolve_env(task, overrides),
+                        agent_config=settings,
+                        env=drawn | resolve_env(task, overrides),
                         device=device,
                         out=out,
                     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from covr_bench import registry
+from covr_bench.api import AgentSpec
 from covr_bench.checkpoint import Checkpoints
 from covr_bench.commands import parse_seeds
 from covr_bench.errors import UserError
@@ -15,7 +17,7 @@ from covr_bench.plan import configure, plan
 from covr_bench.replay import Replay
 from results import provenance
 from results.store import run_folder
-from suites.base import Budget
+from suites.base import Budget, Suite
 
 SUITE = registry.suite("catch")
 AGENTS = {name: registry.agent(name) for name in ("random", "drqv2")}
@@ -96,3 +98,26 @@ def test_seeds_are_numbers_and_ranges(text: str, seeds: list[int]) -> None:
 def test_other_seeds_are_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"--seeds"):
         parse_seeds(text)
+
+
+@pytest.mark.parametrize("suite", registry.suites().values(), ids=lambda suite: suite.name)
+def test_every_budget_is_long_enough_to_learn(suite: Suite) -> None:
+    """Once `smoke` ended before the agent's first update."""
+    for budget in suite.budgets.values():
+        for config in configure(suite, suite.name, {"drqv2": registry.agent("drqv2")}, budget):
+            assert config.agent_config["seed_steps"] <= budget.env_steps / 2, config.run_id
+
+
+@dataclass(frozen=True)
+class Large:
+    image_size: int = 100
+
+
+def test_an_agent_chooses_the_size_of_its_frames() -> None:
+    suite = registry.suite("catch")
+
+    spec = AgentSpec("large", Large, lambda config, context: None, "control")  # type: ignore[arg-type,return-value]
+    budget = suite.budgets["smoke"]
+    assert {config.env["image_size"] for config in configure(suite, "catch", {"large": spec}, budget)} == {100}
+    larger = configure(suite, "catch", {"large": spec}, budget, overrides={"env.image_size": "120"})
+    assert {config.env["image_size"] for config in larger} == {120}

@@ -91,10 +91,10 @@ def test_one_bad_run_does_not_stop_the_others(start: Any, agents: Callable[..., 
     process = start("run", *command, *of(refs), cwd=tmp_path, **full)
     out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1, err
-    assert "plan: 6 runs of 100 env steps (catch@100): 6 to do" in out
+    assert "plan: 6 runs of 100 env steps (catch@smoke-100): 6 to do" in out
     results = tmp_path / "results"
     names = ("dies_once", "dies_twice", "has_nan", "crashes", "drqv2-batch_size=4", "random")
-    ids = {name: f"catch@100/catch/{name}/0" for name in names}
+    ids = {name: f"catch@smoke-100/catch/{name}/0" for name in names}
     assert {name: provenance.statuses(results)[run_id]["status"] for name, run_id in ids.items()} == {
         "dies_once": "finished",
         "dies_twice": "interrupted",
