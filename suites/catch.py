@@ -121,11 +121,22 @@ SUITE = Suite(
     # 0: no closeness at all; 60: two catches (20) and perfect closeness on each of the 40 control steps.
     tasks=(
         Task("catch", partial(make, 2, False), 2, (0.0, 60.0), INSTRUCTION, EPISODE_STEPS),
-        Task("catch_or_end", partial(make, 1, True), 1, (0.0, 60.0), f"{INSTRUCTION} A missed ball ends the game.", EPISODE_STEPS),
+        Task(
+            "catch_or_end",
+            partial(make, 1, True),
+            1,
+            (0.0, 60.0),
+            f"{INSTRUCTION} A missed ball ends the game.",
+            EPISODE_STEPS,
+        ),
     ),
     budgets={
-        "smoke": Budget("smoke", 400, 200, 1, (0,), {"batch_size": 32, "seed_steps": 100}, "Does it run? Ten episodes."),
-        "short": Budget("short", 4_000, 1_000, 5, (0,), {"batch_size": 32, "seed_steps": 500}, "Does it learn? A hundred episodes."),
+        "smoke": Budget(
+            "smoke", 400, 200, 1, (0,), {"batch_size": 32, "seed_steps": 100}, "Does it run? Ten episodes."
+        ),
+        "short": Budget(
+            "short", 4_000, 1_000, 5, (0,), {"batch_size": 32, "seed_steps": 500}, "Does it learn? A hundred episodes."
+        ),
         "paper": Budget(
             "paper", 20_000, 2_000, 10, (0, 1, 2), doc="The suite's reference protocol; no paper reports it."
         ),
