@@ -7,7 +7,8 @@ here in environment steps at its action repeat of 2, so that they mean the same 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from pydantic import ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from covr_bench.api import AgentSpec, Context, Fraction, Metrics
+from covr_bench.api import AgentSpec, Context, Fraction, Guidance, Metrics
 from covr_bench.augment import random_shift, scaled
 from covr_bench.nets import PixelEncoder, adam, linear_schedule, mlp, orthogonal_init, soft_update
 
@@ -45,7 +46,6 @@ class Config:
     seed_steps: NonNegativeInt = 4_000  # env steps of uniform actions before the first update
     update_every: PositiveInt = 2  # agent steps per update: a replay ratio, not a length of time
     replay_capacity: PositiveInt = 1_000_000  # frames
-    conv_kernel: Literal["torch", "winograd"] = "torch"
 
 
 class Actor(nn.Module):
@@ -87,7 +87,7 @@ class DrQV2:
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config
         self.device = torch.device(context.device)
-        self.encoder = PixelEncoder(context.obs_shape, config.conv_kernel).to(self.device)
+        self.encoder = PixelEncoder(context.obs_shape).to(self.device)
         orthogonal_init(self.encoder)
         sizes = (self.encoder.out_dim, context.action_dim, config)
         self.actor = Actor(*sizes).to(self.device)
@@ -97,6 +97,7 @@ class DrQV2:
         # The official code's separate optimisers of encoder and critic share one rate: one Adam does the same.
         self.critic_opt = adam([*self.encoder.parameters(), *self.critic.parameters()], config.lr)
         self.actor_opt = adam(self.actor.parameters(), config.lr)
+        self.action_dim = context.action_dim
         self.agent_steps = 0
 
     def stddev(self, step: int) -> float:
@@ -114,7 +115,7 @@ class DrQV2:
             action = noisy(mean, self.stddev(step))
         return action[0].cpu().numpy()  # type: ignore[no-any-return]
 
-    def update(self, replay: Replay, step: int) -> Metrics:
+    def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
         config = self.config
         self.agent_steps += 1
         if step < config.seed_steps or self.agent_steps % config.update_every or not replay.can_sample(config.nstep):
@@ -123,7 +124,7 @@ class DrQV2:
         target_q = self.target_q(batch, step)
         features = self.encoder(random_shift(batch.obs, config.shift_pad))
         metrics = self.update_critic(features, batch.action, target_q)
-        metrics |= self.update_actor(features.detach(), step)
+        metrics |= self.update_actor(features.detach(), step, batch, guidance)
         soft_update(self.critic_target, self.critic, config.critic_target_tau)
         return metrics
 
@@ -144,14 +145,25 @@ class DrQV2:
         self.critic_opt.step()
         return {"critic_loss": loss.detach(), "q": q1.detach().mean(), "target_q": target_q.mean()}
 
-    def update_actor(self, features: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
+    def update_actor(
+        self, features: torch.Tensor, step: int, batch: Batch, guidance: Guidance | None
+    ) -> dict[str, torch.Tensor]:
         action = noisy(self.actor(features), self.stddev(step), self.config.stddev_clip)
         loss = -torch.min(*self.critic(features, action)).mean()
+        if guidance is not None:
+            loss = loss + guidance(batch, action)
         self.actor_opt.zero_grad(set_to_none=True)
         # The critic's own gradients are not computed.
         loss.backward(inputs=list(self.actor.parameters()))
         self.actor_opt.step()
         return {"actor_loss": loss.detach()}
+
+    def entropy(self, step: int) -> float:
+        """Of the Gaussian exploration noise at that step, before it is held inside the action range."""
+        stddev = self.stddev(step)
+        if stddev == 0:
+            return -math.inf
+        return self.action_dim * (math.log(stddev) + 0.5 * math.log(2 * math.pi * math.e))
 
     def parts(self) -> dict[str, Any]:
         names = ("encoder", "actor", "critic", "critic_target", "critic_opt", "actor_opt")

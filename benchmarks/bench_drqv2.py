@@ -47,11 +47,10 @@ def _official_episodes() -> list[dict[str, Any]]:
 def _our_update(conv_kernel: str) -> Callable[[], Any]:
     from baselines.drqv2 import Config, DrQV2
     from covr_bench.api import Context
+    from covr_bench.nets import set_conv_kernel
 
-    agent = DrQV2(
-        Config(seed_steps=0, update_every=1, conv_kernel=conv_kernel),  # type: ignore[arg-type]
-        Context((9, 84, 84), 1, 8, 100_000, "cpu", 0),
-    )
+    set_conv_kernel(conv_kernel)
+    agent = DrQV2(Config(seed_steps=0, update_every=1), Context((9, 84, 84), 1, 8, 100_000, "cpu", 0))
     replay = _our_replay()
     return lambda: agent.update(replay, 50_000)
 

@@ -89,7 +89,7 @@ def _remembered(cache: Path) -> dict[str, Cost]:
 def _key(config: RunConfig, facts: dict[str, Any]) -> str:
     """Runs with equal keys cost the same per step."""
     what = [config.suite, config.suite_version, config.task, config.agent, config.agent_config, config.env]
-    text = json.dumps([*what, config.device, config.threads, facts], sort_keys=True)
+    text = json.dumps([*what, config.device, config.threads, config.conv_kernel, facts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -114,12 +114,14 @@ def main(channel: TextIO) -> None:
 
     from covr_bench import registry
     from covr_bench.api import Context
+    from covr_bench.nets import set_conv_kernel
 
     learners: dict[str, tuple[float, float, float]] = {}
     envs: dict[str, tuple[float, float, Replay, Any]] = {}
     for record in json.load(sys.stdin):
         config = RunConfig.from_dict(record)
         torch.set_num_threads(config.threads)
+        set_conv_kernel(config.conv_kernel)
         task = json.dumps([config.suite, config.task, config.env])
         if task not in envs:
             envs[task] = _try_env(_make_env(registry.suite(config.suite).task(config.task), config))

@@ -21,6 +21,11 @@ app = typer.Typer(
 Out = Annotated[Path, typer.Option("--out", help="Folder of the results.")]
 
 
+class ConvKernel(str, Enum):
+    torch = "torch"
+    winograd = "winograd"
+
+
 @app.command()
 def run(
     suite: Annotated[str, typer.Option(help="Suite name or a .py file that defines SUITE.")],
@@ -35,6 +40,7 @@ def run(
         int | None, typer.Option(min=1, help="Runs at a time. [one per core that memory allows]")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
+    conv_kernel: Annotated[ConvKernel, typer.Option(help="Compiled CPU kernel for convolutions.")] = ConvKernel.torch,
     out: Out = Path("results"),
     set_: Annotated[
         list[str] | None,
@@ -57,6 +63,7 @@ def run(
         env_steps=env_steps,
         workers=workers,
         device=device,
+        conv_kernel=conv_kernel.value,
         out=str(out),
         overrides=tuple(set_ or ()),
         dry_run=dry_run,

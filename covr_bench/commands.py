@@ -39,6 +39,7 @@ class RunOptions:
     env_steps: int | None = None
     workers: int | None = None
     device: str = "auto"
+    conv_kernel: str = "torch"
     out: str = "results"
     overrides: tuple[str, ...] = ()
     dry_run: bool = False
@@ -62,11 +63,12 @@ def run_suite(options: RunOptions, console: Console) -> int:
         out=options.out,
     )
     planned = plan(configs)
+    _check_kernel(options.conv_kernel)
     todo = [item.config for item in planned if item.state != "done"]
     facts = _rendering(suite, console) if todo else {}
     workers = min(options.workers or _default_workers(), max(len(todo), 1))
     threads = 1 if workers > 1 else _cores()
-    todo = [replace(config, threads=threads) for config in todo]
+    todo = [replace(config, threads=threads, conv_kernel=options.conv_kernel) for config in todo]
     seconds = _show_plan(planned, todo, workers, suite, budget, facts, console)
     if options.dry_run:
         return 0
@@ -126,6 +128,14 @@ def _device(name: str) -> str:
     if kind == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device {name!r} needs an NVIDIA GPU and a CUDA build of torch; this torch sees none")
     return name
+
+
+def _check_kernel(name: str) -> None:
+    """Compile the kernel once, before any worker needs it. Raises UserError."""
+    if name == "winograd":
+        from covr_bench.winograd import build
+
+        build()
 
 
 def _cores() -> int:

@@ -23,6 +23,7 @@ class RunConfig:
 
     agent_config: every setting of the agent, resolved. env: options given to the task's `make`.
     threads: torch threads; part of the run because sums in another order round differently.
+    conv_kernel: `torch` or `winograd`, see `nets.set_conv_kernel`.
     """
 
     run_id: str
@@ -39,6 +40,7 @@ class RunConfig:
     env: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
     threads: int = 1
+    conv_kernel: str = "torch"
     out: str = "results"
 
     def as_dict(self) -> dict[str, Any]:
@@ -46,10 +48,10 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> RunConfig:
-        return cls(**{name: record[name] for name in (item.name for item in fields(cls))})
+        return cls(**{item.name: record[item.name] for item in fields(cls) if item.name in record})
 
 
-MACHINE_FIELDS = ("device", "threads", "out")
+MACHINE_FIELDS = ("device", "threads", "conv_kernel", "out")
 """What may differ when a stored run is continued: where it runs, not what it computes."""
 
 

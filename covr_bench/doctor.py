@@ -105,5 +105,5 @@ def _optional() -> list[Check]:
         present = find_spec(module) is not None
         checks.append(("ok", module, "present") if present else ("-", module, f"absent. {hint}"))
     compiler = next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), None)
-    hint = f"present ({compiler})" if compiler else "absent. For conv_kernel=winograd: apt-get install g++"
+    hint = f"present ({compiler})" if compiler else "absent. For --conv-kernel winograd: apt-get install g++"
     return [*checks, ("ok" if compiler else "-", "C++ compiler", hint)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,9 @@ class PixelEncoder(nn.Module):
     Takes float32 `(B, C, H, W)` in channels-last memory, returns `(B, out_dim)`; 84x84 gives 39200. Features are
     flattened in (row, column, filter) order, a view in that memory layout; official code flattens (filter, row,
     column), so a linear layer that follows has its columns permuted against it.
-
-    conv_kernel: `torch`, or `winograd` for the compiled CPU kernel (same mathematics, not bit-equal).
     """
 
-    def __init__(self, obs_shape: tuple[int, int, int], conv_kernel: str = "torch") -> None:
+    def __init__(self, obs_shape: tuple[int, int, int]) -> None:
         super().__init__()
         channels, height, width = obs_shape
         strides = (2, 1, 1, 1)
@@ -31,19 +30,36 @@ class PixelEncoder(nn.Module):
         for stride in strides:
             height, width = (height - 3) // stride + 1, (width - 3) // stride + 1
         self.out_dim = 32 * height * width
-        self.conv_kernel = conv_kernel
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for i, conv in enumerate(self.convs):
-            x = conv_relu(x, conv, self.conv_kernel if i else "torch")
+        for conv in self.convs:
+            x = conv_relu(x, conv)
         return x.permute(0, 2, 3, 1).reshape(len(x), -1)
 
 
-def conv_relu(x: torch.Tensor, conv: Any, kernel: str) -> torch.Tensor:
+_conv_kernel = "torch"
+
+
+def set_conv_kernel(name: str) -> None:
+    """What this process convolves 32 filters to 32 with on a CPU: `torch`, or `winograd` for the compiled kernel.
+
+    The same mathematics, not bit-equal. Raises ValueError for another name, UserError if it cannot be compiled here.
+    """
+    global _conv_kernel
+    if name == "winograd":
+        from covr_bench import winograd
+
+        winograd.build()
+    elif name != "torch":
+        raise ValueError(f"unknown convolution kernel {name!r}; valid: torch, winograd")
+    _conv_kernel = name
+
+
+def conv_relu(x: torch.Tensor, conv: Any) -> torch.Tensor:
     """relu(conv(x)); on a CPU in one pass over memory."""
     if x.device.type != "cpu":
         return F.relu(conv(x), inplace=True)
-    if kernel == "winograd":
+    if _conv_kernel == "winograd" and conv.weight.shape[:2] == (32, 32) and conv.stride == (1, 1):
         from covr_bench.winograd import conv3x3_relu
 
         return conv3x3_relu(x, conv.weight, conv.bias)
@@ -87,15 +103,79 @@ def orthogonal_init(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
 
 
+def delta_orthogonal_init(module: nn.Module) -> None:
+    """As `orthogonal_init`, but a convolution starts as an orthogonal matrix at its centre tap, zero elsewhere.
+
+    Xiao et al. 2018 (arXiv 1806.05393); the SAC-AE family's initialisation.
+    """
+    orthogonal_init(module)
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            middle = part.weight.shape[-1] // 2
+            nn.init.zeros_(part.weight)
+            nn.init.orthogonal_(part.weight.data[:, :, middle, middle], 2**0.5)
+
+
+class SquashedGaussianActor(nn.Module):
+    """The SAC-AE family's policy: a Gaussian squashed by tanh (Haarnoja et al. 2018, arXiv 1812.05905, appendix C).
+
+    Its own linear layer and LayerNorm read the encoder's features, which come without gradient.
+    """
+
+    LOG_STD = (-10.0, 2.0)
+
+    def __init__(self, repr_dim: int, action_dim: int, feature_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.head = nn.Sequential(nn.Linear(repr_dim, feature_dim), nn.LayerNorm(feature_dim))
+        self.policy = mlp(feature_dim, hidden_dim, hidden_dim, 2 * action_dim)
+        orthogonal_init(self)
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and logarithm of the standard deviation before squashing, each `(B, A)`."""
+        mean, log_std = self.policy(self.head(features)).chunk(2, dim=-1)
+        low, high = self.LOG_STD
+        return mean, low + 0.5 * (high - low) * (torch.tanh(log_std) + 1)
+
+    def sample(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A reparameterised action `(B, A)` in [-1, 1] and its log density `(B, 1)` in nats."""
+        mean, log_std = self(features)
+        noise = torch.randn_like(mean)
+        action = torch.tanh(mean + noise * log_std.exp())
+        log_density = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
+        squashing = torch.log(F.relu(1 - action.square()) + 1e-6)
+        return action, (log_density - squashing).sum(dim=-1, keepdim=True)
+
+
+class TwinCritic(nn.Module):
+    """Two Q functions on one linear layer with LayerNorm that reads the encoder's features (the SAC-AE family)."""
+
+    def __init__(self, repr_dim: int, action_dim: int, feature_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.head = nn.Sequential(nn.Linear(repr_dim, feature_dim), nn.LayerNorm(feature_dim))
+        self.q1 = mlp(feature_dim + action_dim, hidden_dim, hidden_dim, 1)
+        self.q2 = mlp(feature_dim + action_dim, hidden_dim, hidden_dim, 1)
+        orthogonal_init(self)
+
+    def forward(self, features: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both Q values, each `(B, 1)`."""
+        h = torch.cat([self.head(features), action], dim=-1)
+        return self.q1(h), self.q2(h)
+
+
 @torch.no_grad()
 def soft_update(target: nn.Module, online: nn.Module, tau: float) -> None:
     """target <- (1 - tau) * target + tau * online, parameter by parameter."""
     torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), tau)
 
 
-def adam(parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float] = (0.9, 0.999)) -> torch.optim.Adam:
-    """torch's Adam, its update fused into one pass."""
-    return torch.optim.Adam(parameters, lr=lr, betas=betas, fused=True)
+def adam(
+    parameters: Iterable[nn.Parameter],
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    weight_decay: float = 0.0,
+) -> torch.optim.Adam:
+    """torch's Adam, its update fused into one pass; weight_decay is L2, added to the gradient."""
+    return torch.optim.Adam(parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
 
 
 def linear_schedule(step: int, start: float, end: float, duration: int) -> float:

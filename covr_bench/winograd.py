@@ -26,7 +26,7 @@ from covr_bench.errors import UserError
 CHANNELS = 32
 SOURCE = Path(__file__).with_name("winograd.cpp")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
-TURN_OFF = "Or go on without the kernel: conv_kernel=torch."
+TURN_OFF = "Or go on without the kernel: --conv-kernel torch."
 
 
 class KernelUnavailable(UserError, RuntimeError):

@@ -53,6 +53,7 @@ def _run(job: dict[str, Any], stop: Callable[[], bool], say: Callable[[dict[str,
     from covr_bench import registry
     from covr_bench.checkpoint import Checkpoints
     from covr_bench.config import RunConfig, derive_seed
+    from covr_bench.nets import set_conv_kernel
     from covr_bench.train import Interrupted, Run
     from results import provenance
     from results.layout import ROWS_FILE
@@ -60,6 +61,7 @@ def _run(job: dict[str, Any], stop: Callable[[], bool], say: Callable[[dict[str,
 
     config = RunConfig.from_dict(job["config"])
     torch.set_num_threads(config.threads)
+    set_conv_kernel(config.conv_kernel)
     task = registry.suite(config.suite).task(config.task)
     spec = registry.agent(config.agent)
     seeds = {name: derive_seed(config.seed, name) for name in ("agent", "replay", "train_env", "eval_env")}

@@ -272,3 +272,15 @@ def test_doctor_names_what_is_missing(cli: Callable[..., Any], monkeypatch: pyte
     assert "FAIL" in result.out
     assert "pip install 'absent_package'" in result.out
     assert np.__version__ in result.out
+
+
+def test_a_kernel_that_cannot_be_compiled_is_refused_before_anything_runs(
+    cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from covr_bench import winograd
+
+    monkeypatch.setattr(winograd, "build", lambda: (_ for _ in ()).throw(winograd.KernelUnavailable("no compiler")))
+    result = cli("run", "--suite", "catch", "--conv-kernel", "winograd", "--out", str(tmp_path))
+    assert result.code == 2
+    assert "no compiler" in result.err
+    assert cli("run", "--suite", "catch", "--conv-kernel", "fft").code == 2

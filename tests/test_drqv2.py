@@ -195,3 +195,23 @@ def test_update_without_enough_data_does_nothing() -> None:
     replay = Replay(16, (9, 84, 84), 2, seed=0)
     replay.start(np.zeros((9, 84, 84), np.uint8))
     assert agent().update(replay, 100_000) == {}
+
+
+def test_the_compiled_kernel_learns_the_same() -> None:
+    from covr_bench import nets, winograd
+
+    if not winograd.available():
+        pytest.skip("no C++ compiler, or a CPU without AVX2")
+    losses = []
+    for kernel in ("torch", "winograd"):
+        nets.set_conv_kernel(kernel)
+        try:
+            torch.manual_seed(1)
+            ours = agent()
+            torch.manual_seed(2)
+            losses.append(float(ours.update(OneBatch(batch(0)), 0)["critic_loss"]))  # type: ignore[arg-type]
+        finally:
+            nets.set_conv_kernel("torch")
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    with pytest.raises(ValueError, match="fft"):
+        nets.set_conv_kernel("fft")

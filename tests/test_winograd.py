@@ -187,7 +187,7 @@ def test_avx2_code_on_a_cpu_with_avx512(fresh_build: pytest.MonkeyPatch, height:
 def _assert_unavailable(message: str) -> None:
     with pytest.raises(RuntimeError, match=message) as caught:
         winograd.build()
-    assert "conv_kernel=torch" in str(caught.value)
+    assert "--conv-kernel torch" in str(caught.value)
     assert not winograd.available()
 
 
