@@ -13,13 +13,19 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
-    from covr_bench.replay import Replay
+    from covr_bench.replay import Batch, Replay
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 """The type of a setting between 0 and 1: a discount, a rate of averaging."""
 
 Metrics = Mapping[str, "torch.Tensor"]
 """Named scalars of one update, as detached 0-d tensors, so that reading them is the loop's choice."""
+
+Guidance = Callable[["Batch", "torch.Tensor"], "torch.Tensor"]
+"""An extra actor loss: of the batch and the policy's own action for `batch.obs`, float32 `(B, A)` with its gradient.
+
+Returns a scalar that is added to the actor loss; its gradient reaches what the actor's own loss reaches, no more.
+"""
 
 
 class Agent(Protocol):
@@ -28,7 +34,7 @@ class Agent(Protocol):
     def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
         """The action, float32 `(action_dim,)` in [-1, 1], for one observation, uint8 `(C, H, W)`.
 
-        explore: act as in training; otherwise the deterministic policy, drawing no random numbers.
+        explore: act as in training; otherwise the policy that is evaluated, deterministic where the method has one.
         """
         ...
 
@@ -42,6 +48,21 @@ class Agent(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`: training goes on as if it had never stopped."""
+        ...
+
+
+class GuidedAgent(Agent, Protocol):
+    """An agent whose actor can be pulled towards another's advice, and that says how undecided its policy is."""
+
+    def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
+        """As `Agent.update`; `guidance`, if given, is added to the actor loss whenever the actor is updated."""
+        ...
+
+    def entropy(self, step: int) -> float:
+        """Differential entropy of the training policy in nats, summed over action components; may be negative.
+
+        NaN if it is estimated from batches and there was none yet.
+        """
         ...
 
 

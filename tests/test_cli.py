@@ -275,7 +275,7 @@ def test_doctor_names_what_is_missing(cli: Callable[..., Any], monkeypatch: pyte
 
 
 def test_a_kernel_that_cannot_be_compiled_is_refused_before_anything_runs(
-    cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from covr_bench import winograd
 
