@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ CHECKPOINT_EVERY_S = 300.0
 CHECK_EVERY = 50  # updates between looks at the losses: reading them stops a GPU
 LOSS_LIMIT = 1e8
 REPORT_EVERY_S = 1.0
+REPORTED_SPEED_OVER = 180  # reports: the warm-up, which does not learn, would otherwise promise too much for long
 
 
 class Interrupted(Exception):
@@ -83,6 +84,7 @@ class Run:
         self._started = self._checkpointed = time.monotonic()
         self._reported = 0.0
         self._first_step = 0
+        self._lately: deque[tuple[float, int]] = deque(maxlen=REPORTED_SPEED_OVER)
 
     def train(self) -> None:
         """To the end of the budget. Raises Interrupted, Diverged."""
@@ -246,10 +248,13 @@ class Run:
         self._started = self._checkpointed = time.monotonic()
         self._reported = 0.0
         self._first_step = self.env_steps
+        self._lately.clear()
 
     def _report(self, phase: str) -> None:
         self._reported = time.monotonic()
-        speed = (self.env_steps - self._first_step) / max(self._reported - self._started, 1e-9)
+        self._lately.append((self._reported, self.env_steps))
+        since, steps = self._lately[0]
+        speed = (self.env_steps - steps) / max(self._reported - since, 1e-9)
         self.report(
             {"phase": phase, "env_steps": self.env_steps, "env_steps_per_s": speed, "last_return": self.last_return}
         )

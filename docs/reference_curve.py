@@ -1,0 +1,66 @@
+"""Draws docs/reference_curve.png: our DrQ-v2 on cartpole_swingup beside what is published.
+
+python docs/reference_curve.py [STORE], by default results/reference.
+"""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.scores import returns
+from results.store import read
+
+ROOT = Path(__file__).resolve().parent.parent
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.55"
+
+
+def main(store: str) -> None:
+    ours = returns(read(store))
+    ours = ours[(ours["task"] == "cartpole_swingup") & (ours["agent"] == "drqv2")]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    planet(left, ours[ours["suite"] == "dmc6"])
+    official(right, ours[ours["suite"] == "dmc6-ar2"])
+    for axis in (left, right):
+        axis.set(xlabel="environment steps", ylabel="return", ylim=(0, 900))
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="y", linewidth=0.4, alpha=0.5)
+        axis.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k")
+        axis.legend(frameon=False, loc="upper left", fontsize=8)
+    figure.savefig(ROOT / "docs" / "reference_curve.png", dpi=160)
+
+
+def planet(axis, rows) -> None:
+    """dmc6: our curve; others' means and deviations at 100k."""
+    for seed, run in rows.groupby("seed"):
+        axis.plot(
+            run["env_steps"], run["value"], color=BLUE, marker="o", markersize=4, label=f"drqv2, ours, seed {seed}"
+        )
+    published = pd.read_csv(ROOT / "results" / "published" / "dmc6_100k.csv")
+    published = published[published["task"] == "cartpole_swingup"]
+    for (agent, mean, std), shift, mark in zip(
+        published[["agent", "mean", "std"]].itertuples(index=False), (1500, 4000), "sD", strict=True
+    ):
+        label = {"drq": "DrQ", "curl": "CURL"}[agent] + ", published, mean ± std"
+        axis.errorbar(100_000 + shift, mean, std, color=GREY, marker=mark, capsize=3, linestyle="none", label=label)
+    axis.set_title("dmc6: cartpole_swingup, action repeat 8", fontsize=10)
+
+
+def official(axis, rows) -> None:
+    """dmc6-ar2: our start beside each official seed's."""
+    curves = pd.read_csv(ROOT / "results" / "published" / "drqv2_official_curves.csv")
+    curves = curves[(curves["task"] == "cartpole_swingup") & (curves["env_steps"] <= 40_000)]
+    for seed, run in curves.groupby("seed"):
+        label = "DrQ-v2, official, 10 seeds" if seed == curves["seed"].min() else None
+        axis.plot(run["env_steps"], run["return"], color=GREY, linewidth=0.8, linestyle="--", label=label)
+    for seed, run in rows.groupby("seed"):
+        axis.plot(
+            run["env_steps"], run["value"], color=ORANGE, marker="o", markersize=4, label=f"drqv2, ours, seed {seed}"
+        )
+    axis.set_title("dmc6-ar2: cartpole_swingup, action repeat 2", fontsize=10)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else str(ROOT / "results" / "reference"))
