@@ -6,12 +6,13 @@ convolutions, bilinear shifts, whole stacks in the replay, glibc's default alloc
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from paired import Contestant, compare
+from paired import Contestant, ask, compare, hear, tell
 
 BATCH, EPISODES, LENGTH = 256, 8, 125
 
@@ -118,3 +119,24 @@ def test_update_winograd(benchmark: Any) -> None:
 def test_batch_from_replay_to_network_input(benchmark: Any) -> None:
     ours = Contestant("bench_drqv2:our_batch", keep_heap=True)
     compare(benchmark, ours, Contestant("bench_drqv2:official_batch", keep_heap=False), rounds=15)
+
+
+def test_two_workers_against_one(benchmark: Any) -> None:
+    """Updates a second of two single-threaded processes side by side, over one alone on the same machine."""
+    first, second = (Contestant("bench_drqv2:our_update", keep_heap=True).start() for _ in range(2))
+    try:
+        ask(first), ask(second)  # warm up
+        ratios = []
+        for _ in range(5):
+            alone = ask(first)["wall"]
+            for process in (first, second):
+                tell(process)
+            together = max(hear(process)["wall"] for process in (first, second))
+            ratios.append(2 * alone / together)
+        benchmark.extra_info["ratio"] = statistics.median(ratios)
+        benchmark.pedantic(lambda: ask(first), rounds=3)
+    finally:
+        for process in (first, second):
+            process.kill()
+            process.wait()
+    print(f"\ntwo workers: {statistics.median(ratios):.2f}x the throughput of one")

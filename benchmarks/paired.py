@@ -35,9 +35,18 @@ class Contestant:
 
 def ask(process: subprocess.Popen[str]) -> dict[str, float]:
     """One timed call: `wall` and `cpu` seconds."""
-    assert process.stdin and process.stdout
+    tell(process)
+    return hear(process)
+
+
+def tell(process: subprocess.Popen[str]) -> None:
+    assert process.stdin
     process.stdin.write("go\n")
     process.stdin.flush()
+
+
+def hear(process: subprocess.Popen[str]) -> dict[str, float]:
+    assert process.stdout
     return json.loads(process.stdout.readline())  # type: ignore[no-any-return]
 
 
