@@ -44,7 +44,7 @@ class Config:
     stddev_steps: PositiveInt = 200_000  # env steps; officially 100k agent steps ("easy")
     stddev_clip: NonNegativeFloat = 0.3  # in updates; acting is not clipped
     seed_steps: NonNegativeInt = 4_000  # env steps of uniform actions before the first update
-    update_every: PositiveInt = 2  # agent steps per update: a replay ratio, not a length of time
+    update_every: PositiveInt = 4  # env steps per update; officially 2 agent steps
     replay_capacity: PositiveInt = 1_000_000  # frames
 
 
@@ -98,7 +98,7 @@ class DrQV2:
         self.critic_opt = adam([*self.encoder.parameters(), *self.critic.parameters()], config.lr)
         self.actor_opt = adam(self.actor.parameters(), config.lr)
         self.action_dim = context.action_dim
-        self.agent_steps = 0
+        self.action_repeat = context.action_repeat
 
     def stddev(self, step: int) -> float:
         config = self.config
@@ -117,9 +117,15 @@ class DrQV2:
 
     def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
         config = self.config
-        self.agent_steps += 1
-        if step < config.seed_steps or self.agent_steps % config.update_every or not replay.can_sample(config.nstep):
+        if step < config.seed_steps or not replay.can_sample(config.nstep):
             return {}
+        metrics: Metrics = {}
+        for _ in range(step // config.update_every - (step - self.action_repeat) // config.update_every):
+            metrics = self.learn(replay, step, guidance)
+        return metrics
+
+    def learn(self, replay: Replay, step: int, guidance: Guidance | None) -> Metrics:
+        config = self.config
         batch = replay.sample(config.batch_size, config.nstep, config.discount)
         target_q = self.target_q(batch, step)
         features = self.encoder(random_shift(batch.obs, config.shift_pad))
@@ -170,10 +176,9 @@ class DrQV2:
         return {name: getattr(self, name) for name in names}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"agent_steps": self.agent_steps} | {name: part.state_dict() for name, part in self.parts().items()}
+        return {name: part.state_dict() for name, part in self.parts().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.agent_steps = state["agent_steps"]
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
 

@@ -51,7 +51,7 @@ def _our_update(conv_kernel: str) -> Callable[[], Any]:
     from covr_bench.nets import set_conv_kernel
 
     set_conv_kernel(conv_kernel)
-    agent = DrQV2(Config(seed_steps=0, update_every=1), Context((9, 84, 84), 1, 8, 100_000, "cpu", 0))
+    agent = DrQV2(Config(seed_steps=0, update_every=8), Context((9, 84, 84), 1, 8, 100_000, "cpu", 0))
     replay = _our_replay()
     return lambda: agent.update(replay, 50_000)
 

@@ -34,18 +34,27 @@ def _prior(decode: str) -> tuple[Any, Any, Any]:
     return vlm, task_prompt(INSTRUCTION, 2), frames
 
 
+def _plain(vlm: Any) -> Any:
+    """The same weights in a model that only transformers has touched."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    model = AutoModelForImageTextToText.from_pretrained(vlm.checkpoint.name, dtype=torch.float32)
+    return model.requires_grad_(False).eval()
+
+
 def _naive(batch: int) -> Callable[[], Any]:
     """All queries through transformers' processor and `generate`, `batch` at a time."""
     from covr.vlm.decoding import generate
 
     vlm, prompt, frames = _prior("generate")
-    part = vlm.checkpoint
+    part, model = vlm.checkpoint, _plain(vlm)
     layout = vlm.reader(frames, prompt).layout
 
     def ask() -> None:
         for i in range(0, QUERIES, batch):
             pixels = part.image_processor(images=list(frames[i : i + batch]), return_tensors="pt")["pixel_values"]
-            generate(part.model, part.tokenizer, layout, pixels, batch, ANSWER_TOKENS)
+            generate(model, part.tokenizer, layout, pixels, batch, ANSWER_TOKENS)
 
     return ask
 
@@ -91,8 +100,11 @@ def plain_step() -> Callable[[], Any]:
     import torch
     import torch.nn.functional as F
 
+    from covr.vlm.finetune import attach
+
     vlm, reader, samples, labels, weights = _step()
-    model = vlm.checkpoint.model
+    model = _plain(vlm)
+    attach(model, vlm.settings, 0)
     ids = torch.cat([reader.layout.ids.expand(QUERIES, -1), labels], 1)
     pixel_values, grid = vlm.pixels(samples.images)
     types = (ids == model.config.image_token_id).int()

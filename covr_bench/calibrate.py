@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -19,12 +20,12 @@ from covr_bench.config import RunConfig
 from covr_bench.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import gymnasium
 
-    from covr_bench.api import Agent
+    from covr_bench.api import Agent, Context
     from covr_bench.replay import Replay
     from suites.base import Task
 
@@ -126,13 +127,13 @@ def main(channel: TextIO) -> None:
         if task not in envs:
             envs[task] = _try_env(_make_env(registry.suite(config.suite).task(config.task), config))
         env_s, frame_bytes, replay, obs = envs[task]
-        learner = json.dumps([config.agent, config.agent_config])
+        learner = json.dumps([config.agent, config.agent_config, config.action_repeat])
         if learner not in learners:
             spec = registry.agent(config.agent)
             _, action_dim = replay.action.shape
             context = Context(obs.shape, action_dim, config.action_repeat, config.env_steps, config.device, 0)
             agent = spec.make(spec.Config(**config.agent_config), context)
-            learners[learner] = _try_agent(agent, replay, obs, config.env_steps)
+            learners[learner] = _try_agent(agent, replay, obs, context)
         act_s, update_s, agent_bytes = learners[learner]
         print(json.dumps(asdict(Cost(env_s, act_s, update_s, frame_bytes, agent_bytes))), file=channel, flush=True)
 
@@ -165,26 +166,27 @@ def _try_env(env: gymnasium.Env[Any, Any], steps: int = 12) -> tuple[float, floa
     return sorted(seconds)[steps // 2], len(zlib.compress(obs[-3:].tobytes())), replay, obs
 
 
-def _try_agent(agent: Agent, replay: Replay, obs: Any, step: int) -> tuple[float, float, float]:
+def _try_agent(agent: Agent, replay: Replay, obs: Any, context: Context) -> tuple[float, float, float]:
     """Seconds to act and to learn per agent step, and the bytes of its state."""
     from covr_bench.checkpoint import state_bytes
 
     acts = []
     for _ in range(5):
         start = time.perf_counter()
-        agent.act(obs, step, explore=True)
+        agent.act(obs, context.total_env_steps, explore=True)
         acts.append(time.perf_counter() - start)
     update_s = 0.0
-    if _until_update(agent, replay, step):  # the first one warms up and is not counted
+    steps = itertools.count(context.total_env_steps, context.action_repeat)
+    if _until_update(agent, replay, steps):  # the first one warms up and is not counted
         start = time.perf_counter()
-        calls = sum(_until_update(agent, replay, step) for _ in range(2))
+        calls = sum(_until_update(agent, replay, steps) for _ in range(2))
         update_s = (time.perf_counter() - start) / calls
     return sorted(acts)[2], update_s, state_bytes(agent.state_dict())
 
 
-def _until_update(agent: Agent, replay: Replay, step: int, patience: int = 64) -> int:
+def _until_update(agent: Agent, replay: Replay, steps: Iterator[int], patience: int = 64) -> int:
     """Calls of `update` until one learned; 0 if none did."""
-    return next((call for call in range(1, patience + 1) if agent.update(replay, step)), 0)
+    return next((call for call in range(1, patience + 1) if agent.update(replay, next(steps))), 0)
 
 
 if __name__ == "__main__":

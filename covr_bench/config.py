@@ -89,7 +89,9 @@ def resolve_agent(spec: AgentSpec, task: Task, budget: Budget, overrides: Mappin
             {**spec.task_defaults.get(task.name, {}), **budgeted, **_overrides_of(spec, overrides)}
         )
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()]
+        # A default that follows from a bad setting is no second error.
+        errors = [e for e in error.errors() if e["type"] != "default_factory_not_called"]
+        lines = [f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in errors]
         raise UserError(f"bad setting of {spec.name}: " + "; ".join(lines)) from error
     return adapter.dump_python(config, mode="json")  # type: ignore[no-any-return]
 

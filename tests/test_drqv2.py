@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class OneBatch:
 
 def agent(**settings: Any) -> DrQV2:
     torch.manual_seed(0)
-    return DrQV2(Config(**({"seed_steps": 0, "update_every": 1} | settings)), CONTEXT)
+    return DrQV2(Config(**({"seed_steps": 0, "update_every": 2} | settings)), CONTEXT)
 
 
 def batch(seed: int) -> Batch:
@@ -159,12 +160,16 @@ def test_official_settings_per_task(task: str, expected: tuple[int, int, int]) -
     assert (config.nstep, config.batch_size, config.stddev_steps) == expected
 
 
-def test_learns_every_second_call_once_seeded() -> None:
-    ours = agent(update_every=2, seed_steps=100)
-    replay: Any = OneBatch(batch(0))
-    assert not ours.update(replay, 98)
-    learned = [bool(ours.update(replay, 100 + i)) for i in range(4)]
-    assert learned == [True, False, True, False]
+@pytest.mark.parametrize(("action_repeat", "updates"), [(1, 25), (2, 25), (4, 25), (8, 25)])
+def test_updates_are_counted_in_env_steps(action_repeat: int, updates: int) -> None:
+    """Officially one update every 2 agent steps at action repeat 2: one every 4 env steps, whatever the repeat."""
+    ours = DrQV2(Config(seed_steps=100), replace(CONTEXT, action_repeat=action_repeat))
+    learned: list[int] = []
+    ours.learn = lambda replay, step, guidance: learned.append(step) or {"q": torch.zeros(())}  # type: ignore[method-assign,assignment,func-returns-value]
+    for step in range(0, 200, action_repeat):
+        assert bool(ours.update(OneBatch(batch(0)), step)) == bool(learned and learned[-1] == step)  # type: ignore[arg-type]
+    assert learned[0] >= 100
+    assert abs(len(learned) - updates) <= 1
 
 
 def test_state_round_trip_continues_bitwise() -> None:

@@ -33,8 +33,8 @@ Status = Literal[
 STATUSES: tuple[Status, ...] = get_args(Status)
 ANSWER_FORMAT = "Action: [+0.00, -0.00]"
 
-_NUMBER = r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]{1,4})?|nan|inf(?:inity)?)"
-_ANSWER = re.compile(rf"Action: \[({_NUMBER}(?:, {_NUMBER})*)\]", re.ASCII | re.IGNORECASE)
+_NUMBER = r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]{1,4})?|(?i:nan|inf(?:inity)?))"
+_ANSWER = re.compile(rf"Action: \[({_NUMBER}(?:, {_NUMBER})*)\]", re.ASCII)
 
 
 class Parsed(NamedTuple):
@@ -51,7 +51,7 @@ def parse(text: str, action_dim: int, *, finished: bool = True) -> Parsed:
     finished: whether the model ended its answer itself; if not, an answer that does not parse is `truncated`.
     """
     match = _ANSWER.fullmatch(text.strip(" \r\n\t"))
-    if match is None or not text.lstrip(" \r\n\t").startswith("Action"):
+    if match is None:
         if not finished:
             return Parsed(None, "truncated")
         return Parsed(None, "no_match" if "Action:" in text else "no_action_word")

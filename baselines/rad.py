@@ -1,0 +1,120 @@
+"""RAD: SAC that sees randomly cropped or randomly translated images when it learns.
+
+Laskin, Lee, Stooke, Pinto, Abbeel, Srinivas: Reinforcement Learning with Augmented Data, 2020 (arXiv 2004.14990).
+Geometry and settings are those of the official code (MishaLaskin/rad, commit 18d079e):
+
+crop: renders 100x100, learns on random 84x84 windows, other ones for s than for s'; acts on the central window.
+translate: renders 108x108, learns on the central 100x100 pasted at a random place of a black 108x108 image, the same
+    place for s and s'. It collects on the whole rendered image, and is evaluated on the pasted one with the place in
+    the middle. (The paper's table says 100x100 rendered.)
+
+All frames of a stack share one place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from pydantic import ConfigDict, Field, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from baselines.sac import Settings, SoftActorCritic
+from covr_bench.api import AgentSpec, Context, Guidance, Metrics
+from covr_bench.augment import UNIT, cropped, random_corner, scaled, translated
+from covr_bench.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from covr_bench.replay import Batch, Replay
+
+
+def _sized(crop: int, translate: int) -> Any:
+    """A size in pixels whose default goes with the augmentation."""
+    return Field(default_factory=lambda settings: crop if settings.get("augmentation") == "crop" else translate)
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Config(Settings):
+    """SAC's settings and the augmentation's: train.py and data_augs.py of the official code."""
+
+    augmentation: Literal["crop", "translate"] = "translate"
+    image_size: PositiveInt = _sized(crop=100, translate=108)  # pixels, rendered
+    window: PositiveInt = _sized(crop=84, translate=100)  # pixels, the square that is cut out or moved
+
+
+class RAD:
+    def __init__(self, config: Config, context: Context) -> None:
+        channels, *size = context.obs_shape
+        if config.window > min(size):
+            height, width = size
+            raise UserError(
+                f"rad's window={config.window} does not fit images of {height}x{width} pixels; set image_size to at "
+                f"least {config.window}"
+            )
+        self.config = config
+        self.crops = config.augmentation == "crop"
+        seen = (channels, config.window, config.window) if self.crops else context.obs_shape
+        self.sac = SoftActorCritic(config, seen, context)
+        self.agent_steps = 0
+
+    def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
+        if explore and self.agent_steps < self.config.random_agent_steps:
+            return self.sac.random_action()
+        image = torch.from_numpy(obs)[None].to(self.sac.device)
+        if self.crops:
+            return self.sac.act(cropped(image, self.config.window, table=UNIT), explore)
+        return self.sac.act(
+            scaled(image, UNIT) if explore else translated(image, self.config.window, table=UNIT), explore
+        )
+
+    def augmented(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images of s and s' as the networks see them."""
+        window = self.config.window
+        corner = random_corner(batch.obs, window)
+        if self.crops:
+            next_corner = random_corner(batch.next_obs, window)
+            return cropped(batch.obs, window, corner, UNIT), cropped(batch.next_obs, window, next_corner, UNIT)
+        return translated(batch.obs, window, corner, UNIT), translated(batch.next_obs, window, corner, UNIT)
+
+    def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
+        config, sac = self.config, self.sac
+        agent_step, self.agent_steps = self.agent_steps, self.agent_steps + 1
+        if agent_step < config.random_agent_steps or not replay.can_sample():
+            return {}
+        batch = replay.sample(config.batch_size, 1, config.discount)
+        images, next_images = self.augmented(batch)
+        sac.update_critic(batch, images, sac.target_q(batch, next_images))
+        if agent_step % config.actor_every == 0:
+            sac.update_actor_and_alpha(batch, images, guidance)
+        if agent_step % config.target_every == 0:
+            sac.update_targets()
+        return dict(sac.metrics)
+
+    def entropy(self, step: int) -> float:
+        """`-mean log pi` over the batch of the newest actor update."""
+        return self.sac.entropy()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"agent_steps": self.agent_steps, "sac": self.sac.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.agent_steps = state["agent_steps"]
+        self.sac.load_state_dict(state["sac"])
+
+
+AGENT = AgentSpec(
+    name="rad",
+    Config=Config,
+    make=RAD,
+    kind="visual-rl",
+    paper="Laskin et al. 2020, arXiv 2004.14990",
+    task_defaults={
+        # The paper's choice by task, which the code does not hold: crop here, translation on the other five.
+        "walker_walk": {"augmentation": "crop"},
+        # scripts/cheetah_test.sh; its 10,000 random agent steps belong to its longer run and are not taken over.
+        "cheetah_run": {"lr": 2e-4, "feature_dim": 64},
+    },
+)

@@ -1,0 +1,224 @@
+"""Three ways to read an action out of the model.
+
+generate  free text by transformers' own `generate`: the paper's way, and the reference for the others.
+forced    the answer's template is given and only its digits are free: greedy, one pass per free position.
+expect    the exact mean and variance of each number under the constrained model: one pass per number, over the tree of
+          all its digits. A later number is conditioned on the greedy digits of those before it.
+
+`forced` and `expect` compute the prompt up to the image once and keep its keys and values; the cache must be dropped
+when the language model changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from covr.vlm.tree import Tree, only_zero, tree_values
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
+
+    from covr.vlm.template import Layout, Template
+
+KeysValues = list[tuple[torch.Tensor, torch.Tensor]]
+"""Of every layer: keys and values, `(B, heads, length, width)`."""
+
+
+class Decoded(NamedTuple):
+    """choices: int64 `(B, A, 4)`, index into `CHOICES` of each free position, by greedy choice.
+
+    valid_mass: float32 `(B,)`, mean probability of the allowed tokens over the free positions.
+    mean, variance: float32 `(B, A)`, only of `expect`.
+    """
+
+    choices: torch.Tensor
+    valid_mass: torch.Tensor
+    mean: torch.Tensor | None = None
+    variance: torch.Tensor | None = None
+
+
+@dataclass
+class Reader:
+    """Asks one prompt of one model about images of one size. prefix: cached keys and values, computed on first use."""
+
+    model: Any
+    layout: Layout
+    template: Template
+    prefix: KeysValues | None = None
+
+    def prefix_pass(self) -> KeysValues:
+        """The prompt up to its image, at batch 1; gradients flow unless they are switched off."""
+        start = self.layout.image[0]
+        cache = new_cache([])
+        embeds = self.embed(self.layout.ids[None, :start])
+        self.run(embeds, self.layout.positions[:, None, :start], cache)
+        return keys_values(cache)
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.model.get_input_embeddings()(ids.to(self.model.device))  # type: ignore[no-any-return]
+
+    def run(
+        self, embeds: torch.Tensor, positions: torch.Tensor, cache: DynamicCache, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Hidden states `(B, q, width)` of q further tokens; the cache grows by them.
+
+        positions: `(3, 1, q)`. mask: bool `(q, length of the cache + q)`; causal if None. Positions and masks
+        are always given: the model would otherwise keep state of its own between calls.
+        """
+        q, past = embeds.shape[1], cache.get_seq_length()
+        if mask is None and q > 1:
+            mask = torch.ones(q, past + q, dtype=torch.bool).tril(past)
+        if mask is not None:
+            mask = mask.to(embeds.device)[None, None]  # the same for every sample
+        out = self.model.model.language_model(
+            inputs_embeds=embeds,
+            position_ids=positions.to(embeds.device),
+            attention_mask={"full_attention": mask},
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return out.last_hidden_state  # type: ignore[no-any-return]
+
+    def start(self, image_embeds: torch.Tensor, first: list[int]) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
+        """Inputs and positions of image, suffix and the answer's first tokens, and a cache that holds the prefix."""
+        if self.prefix is None:
+            self.prefix = self.prefix_pass()
+        return self.inputs(image_embeds, torch.tensor([first]), self.prefix)
+
+    def inputs(
+        self, image_embeds: torch.Tensor, answer: torch.Tensor, prefix: KeysValues
+    ) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
+        """What follows the prefix, for image_embeds `(B, n, width)` and answer tokens `(1 or B, t)`."""
+        batch, (start, end) = len(image_embeds), self.layout.image
+        suffix = self.embed(self.layout.ids[None, end:]).expand(batch, -1, -1)
+        embeds = torch.cat([image_embeds, suffix, self.embed(answer).expand(batch, -1, -1)], 1)
+        positions = torch.cat([self.layout.positions[:, start:], self.answer_positions(0, answer.shape[1])], 1)
+        expanded = [(k.expand(batch, -1, -1, -1), v.expand(batch, -1, -1, -1)) for k, v in prefix]
+        return embeds, positions[:, None], new_cache(expanded)
+
+    def answer_positions(self, start: int, end: int) -> torch.Tensor:
+        """Positions of answer tokens start..end-1, int64 `(3, end - start)`."""
+        return (self.layout.next_position + torch.arange(start, end)).expand(3, -1)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.model.lm_head(hidden).float()  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def forced(self, image_embeds: torch.Tensor) -> Decoded:
+        """Greedy digits for image_embeds `(B, n, width)`."""
+        template, batch = self.template, len(image_embeds)
+        slots = [slot for number in template.numbers for slot in number]
+        embeds, positions, cache = self.start(image_embeds, template.between(0, slots[0].position))
+        choices: list[torch.Tensor] = []
+        masses: list[torch.Tensor] = []
+        for i, slot in enumerate(slots):
+            logits = self.logits(self.run(embeds, positions, cache)[:, -1])
+            allowed = logits[:, list(slot.choices)]
+            if i % 4 >= 2:
+                allowed = only_zero(allowed, choices[i - i % 4 + 1])
+            choices.append(allowed.argmax(-1))
+            masses.append((allowed.logsumexp(-1) - logits.logsumexp(-1)).exp())
+            if i + 1 == len(slots):
+                break
+            end = slots[i + 1].position
+            fixed = torch.tensor([template.between(slot.position + 1, end)], dtype=torch.int64).expand(batch, -1)
+            token = torch.tensor(slot.choices)[choices[-1].cpu()]
+            embeds = self.embed(torch.cat([token[:, None], fixed], 1))
+            positions = self.answer_positions(slot.position, end)[:, None]
+        return Decoded(torch.stack(choices, 1).view(batch, -1, 4), torch.stack(masses, 1).mean(1))
+
+    @torch.no_grad()
+    def expect(self, image_embeds: torch.Tensor) -> Decoded:
+        """Mean and variance of each number for image_embeds `(B, n, width)`, and the greedy digits."""
+        template, batch = self.template, len(image_embeds)
+        embeds, positions, cache = self.start(image_embeds, template.between(0, template.numbers[0][0].position))
+        choices, masses, means, variances = [], [], [], []
+        for d, number in enumerate(template.numbers):
+            tree = Tree.of(number, template.ids)
+            past, lead = cache.get_seq_length(), embeds.shape[1]
+            nodes = self.embed(torch.tensor([tree.tokens])).expand(batch, -1, -1)
+            node_positions = (self.layout.next_position + torch.tensor(tree.depths)).expand(3, 1, -1)
+            hidden = self.run(
+                torch.cat([embeds, nodes], 1), torch.cat([positions, node_positions], 2), cache, tree.mask(past, lead)
+            )
+            joint, greedy, mass = tree.distribution(self.logits, hidden[:, lead - 1 :], number)
+            value = tree_values().to(joint.device)
+            mean = (joint * value).sum((1, 2, 3, 4))
+            means.append(mean)
+            variances.append((joint * (value - mean.view(-1, 1, 1, 1, 1)) ** 2).sum((1, 2, 3, 4)))
+            choices.append(greedy)
+            masses.append(mass)
+            if d + 1 == len(template.numbers):
+                break
+            cache = kept_path(cache, past + lead, tree.path(greedy))
+            last, end = number[3], template.numbers[d + 1][0].position
+            fixed = torch.tensor([template.between(last.position + 1, end)], dtype=torch.int64).expand(batch, -1)
+            embeds = self.embed(torch.cat([torch.tensor(last.choices)[greedy[:, 3].cpu()][:, None], fixed], 1))
+            positions = self.answer_positions(last.position, end)[:, None]
+        return Decoded(
+            torch.stack(choices, 1), torch.cat(masses, 1).mean(1), torch.stack(means, 1), torch.stack(variances, 1)
+        )
+
+
+def new_cache(layers: KeysValues) -> DynamicCache:
+    from transformers import DynamicCache
+
+    return DynamicCache(ddp_cache_data=layers)
+
+
+def keys_values(cache: DynamicCache) -> KeysValues:
+    return [(layer.keys, layer.values) for layer in cache.layers]  # type: ignore[union-attr, misc]
+
+
+def kept_path(cache: DynamicCache, length: int, nodes: torch.Tensor) -> DynamicCache:
+    """The cache with its first `length` entries and, of the tree after them, each sample's own nodes `(B, depth)`."""
+
+    def kept(x: torch.Tensor) -> torch.Tensor:
+        at = (length + nodes.to(x.device))[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])
+        return torch.cat([x[:, :, :length], x.gather(2, at)], 2)
+
+    return new_cache([(kept(k), kept(v)) for k, v in keys_values(cache)])
+
+
+@torch.no_grad()
+def generate(
+    model: Any, tokenizer: Any, layout: Layout, pixel_values: torch.Tensor, batch: int, max_new_tokens: int
+) -> tuple[list[str], list[bool]]:
+    """Free greedy text of each image, and whether the model ended it itself."""
+    from transformers import GenerationConfig
+
+    stop = stop_ids(model, tokenizer)
+    ids = layout.ids.expand(batch, -1).to(model.device)
+    out = model.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        mm_token_type_ids=(ids == model.config.image_token_id).int(),
+        pixel_values=pixel_values,
+        image_grid_thw=layout.grid.expand(batch, -1).to(model.device),
+        generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
+            do_sample=False,
+            num_beams=1,
+            repetition_penalty=1.0,  # checkpoints bring their own, which would bend the digits
+            max_new_tokens=max_new_tokens,
+            eos_token_id=stop,
+            pad_token_id=stop[-1],
+        ),
+    )
+    model.model.rope_deltas = None  # state that would reach into the next call
+    texts, finished = [], []
+    for row in out[:, ids.shape[1] :].tolist():
+        end = next((i for i, token in enumerate(row) if token in stop), None)
+        finished.append(end is not None)
+        texts.append(tokenizer.decode(row[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    return texts, finished
+
+
+def stop_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Tokens that end an answer: the checkpoint's own, the chat's end of turn, the end of text."""
+    declared = model.generation_config.eos_token_id
+    named = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+    stop = [declared] if isinstance(declared, int) else list(declared or [])
+    return list(dict.fromkeys([*named, *stop]))

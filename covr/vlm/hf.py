@@ -1,0 +1,307 @@
+"""A vision-language model in this process: loaded by transformers, tuned by peft.
+
+`HFPrior("tiny")` is the project's stand-in; `HFPrior("Qwen/Qwen2.5-VL-3B-Instruct")` or a local folder is a real one,
+on the same path.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from covr.vlm import decoding, finetune, grammar, tiny
+from covr.vlm.base import DecodeMode, Proposals, check_images, proposals_from_texts
+from covr.vlm.template import Layout, Template, text_of
+from covr.vlm.tree import values_of
+from covr_bench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from covr.vlm.base import FinetuneReport, Samples
+    from covr.vlm.finetune import FinetuneSettings
+    from covr.vlm.prompts import Prompt
+
+FAMILIES = ("qwen2_5_vl", "qwen2_vl")  # whose positions, image tokens and language model are as `template` expects
+ROUNDS = "covr_rounds.json"  # beside an adapter: how many rounds made it
+
+
+@dataclass
+class Checkpoint:
+    """model: an image-text-to-text model of transformers. stand_in: it is the project's own, not a real one."""
+
+    name: str
+    model: Any
+    tokenizer: Any
+    image_processor: Any
+    stand_in: bool
+
+
+def load(name: str, device: str = "cpu", dtype: str = "auto") -> Checkpoint:
+    """Load `tiny`, a local folder or a hub id.
+
+    dtype: `float32`, `bfloat16` or `auto`: bfloat16 on a GPU, float32 on a CPU, where bfloat16 is far slower.
+    Raises UserError where there are no weights, naming where they were looked for, and for an architecture other than
+    Qwen2-VL's and Qwen2.5-VL's.
+    """
+    from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+    from transformers.utils import logging
+
+    dtypes = {"auto": torch.float32 if device == "cpu" else torch.bfloat16}
+    dtypes |= {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if dtype not in dtypes:
+        raise unknown("dtype of the VLM", dtype, dtypes)
+    source = _source(name)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        config = AutoConfig.from_pretrained(source)
+        if config.model_type not in FAMILIES:
+            raise UserError(f"{name} is a {config.model_type!r} model; this loader knows {', '.join(FAMILIES)}")
+        # AutoProcessor would need torchvision; its parts do not.
+        image_processor = AutoImageProcessor.from_pretrained(source, backend="pil")  # type: ignore[no-untyped-call]
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtypes[dtype])
+    except (OSError, ValueError) as error:
+        raise UserError(f"{_missing(name)} ({str(error).splitlines()[0]})") from error
+    model.requires_grad_(False)
+    model.train(False)
+    model.to(device)
+    cut_by_matmul(model.model.visual)
+    stand_in = (Path(source) / tiny.MARKER).is_file()
+    return Checkpoint(name, model, tokenizer, image_processor, stand_in)
+
+
+def _source(name: str) -> str:
+    if name == "tiny":
+        if not tiny.SHIPPED.is_dir():
+            raise UserError(
+                f"the tiny VLM's weights are not in {tiny.SHIPPED}; make them with examples/pretrain_tiny_vlm.py, or "
+                "give a folder or a hub id"
+            )
+        return str(tiny.SHIPPED)
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").is_file():
+            raise UserError(f"no config.json in the folder {Path(name).resolve()}; it holds no model. {_WAYS_OUT}")
+        return str(Path(name))
+    return name
+
+
+_WAYS_OUT = "Use --vlm tiny, or download a model (hf download Qwen/Qwen2.5-VL-3B-Instruct) and give its folder."
+
+
+def _missing(name: str) -> str:
+    from huggingface_hub import constants
+
+    looked = f"the folder {Path(name).resolve()}" if Path(name).is_dir() else f"the cache {constants.HF_HUB_CACHE}"
+    return f"cannot load the VLM {name!r}: looked in {looked}. {_WAYS_OUT}"
+
+
+class HFPrior:
+    """A VisionLanguagePrior on the model in this process; one owner per model, since transformers keeps state in it.
+
+    decode: how an answer is read, see `decoding`. batch_size: images per pass.
+    """
+
+    def __init__(
+        self,
+        name: str = "tiny",
+        *,
+        decode: DecodeMode = "forced",
+        device: str = "cpu",
+        dtype: str = "auto",
+        batch_size: int = 64,
+        settings: FinetuneSettings | None = None,
+        seed: int = 0,
+    ) -> None:
+        if decode not in get_args(DecodeMode):
+            raise unknown("decode mode of the VLM", decode, get_args(DecodeMode))
+        self.checkpoint = load(name, device, dtype)
+        self.decode: DecodeMode = decode
+        self.batch_size = batch_size
+        self.settings = settings or finetune.FinetuneSettings()
+        self.seed = seed
+        self.rounds = 0
+        self.adapter: Any = None  # peft's wrapper, from the first round on
+        self._base_weights: dict[str, torch.Tensor] = {}  # of the layers the adapter is merged into
+        self._readers: dict[tuple[Prompt, tuple[int, ...]], decoding.Reader] = {}
+
+    def propose(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
+        started = time.perf_counter()
+        images = check_images(images)
+        chunks = [images[i : i + self.batch_size] for i in range(0, len(images), self.batch_size)]
+        answer = self._generate if self.decode == "generate" else self._constrained
+        parts = [answer(chunk, prompt) for chunk in chunks]
+        joined = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("actions", "valid", "variance", "valid_mass")
+            if getattr(parts[0], name) is not None
+        }
+        texts = tuple(text for part in parts for text in part.texts)
+        statuses = tuple(status for part in parts for status in part.statuses)
+        return Proposals(texts=texts, statuses=statuses, seconds=time.perf_counter() - started, **joined)
+
+    def _generate(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
+        pixel_values, grid = self.pixels(images)
+        layout = self._layout(prompt, grid)
+        limit = 16 + 8 * prompt.action_dim  # a canonical answer takes 6 per number and 3
+        self.merge()
+        texts, finished = decoding.generate(
+            self.checkpoint.model, self.checkpoint.tokenizer, layout, pixel_values, len(images), limit
+        )
+        parsed = [grammar.parse(t, prompt.action_dim, finished=f) for t, f in zip(texts, finished, strict=True)]
+        return proposals_from_texts(
+            texts, [p.status for p in parsed], [p.action for p in parsed], prompt.action_dim, 0.0
+        )
+
+    def _constrained(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
+        self.merge()
+        embeds, reader = self.image_embeds(images), self.reader(images, prompt)
+        decoded = reader.forced(embeds) if self.decode == "forced" else reader.expect(embeds)
+        actions = values_of(decoded.choices) if decoded.mean is None else decoded.mean.cpu()
+        return Proposals(
+            actions=actions.numpy().astype(np.float32),
+            valid=np.ones(len(images), np.bool_),
+            texts=tuple(text_of(row) for row in decoded.choices.cpu().numpy()),
+            statuses=tuple("ok" for _ in images),
+            seconds=0.0,
+            variance=None if decoded.variance is None else decoded.variance.cpu().numpy(),
+            valid_mass=decoded.valid_mass.cpu().numpy(),
+        )
+
+    def reader(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> decoding.Reader:
+        """The reader of a prompt at these images' size, its prompt prefix cached until the next round."""
+        key = prompt, images.shape[1:]
+        if key not in self._readers:
+            _, grid = self.pixels(images[:1])
+            template = Template.of(self.checkpoint.tokenizer, prompt.action_dim)
+            self._readers[key] = decoding.Reader(self.checkpoint.model, self._layout(prompt, grid), template)
+        return self._readers[key]
+
+    def _layout(self, prompt: Prompt, grid: torch.Tensor) -> Layout:
+        return Layout.of(self.checkpoint.model, self.checkpoint.tokenizer, prompt, grid[:1])
+
+    def pixels(self, images: npt.NDArray[np.uint8]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Patches `(B * patches, values)` and their grid, int64 `(B, 3)`, as the model's vision part takes them."""
+        values, grid = patches(images, self.checkpoint.image_processor)
+        return values.to(self.checkpoint.model.device), grid.to(self.checkpoint.model.device)
+
+    @torch.no_grad()
+    def image_embeds(self, images: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """What the language model sees of each image, `(B, tokens, width)`; fine-tuning leaves it as it is."""
+        pixel_values, grid = self.pixels(images)
+        return torch.stack(list(self.checkpoint.model.model.get_image_features(pixel_values, grid).pooler_output))
+
+    def finetune(self, samples: Samples, prompt: Prompt) -> FinetuneReport:
+        if not len(samples):
+            raise UserError("fine-tuning got no samples; a round with an empty selection is not due")
+        self.unmerge()
+        if self.adapter is None:
+            self.adapter = finetune.attach(self.checkpoint.model, self.settings, self.seed)
+        report = finetune.tune(self, samples, prompt, replace(self.settings, seed=self.seed + self.rounds))
+        self.rounds += 1
+        self.forget()
+        return report
+
+    def forget(self) -> None:
+        """Drop what was computed with the language model's former weights."""
+        for reader in self._readers.values():
+            reader.prefix = None
+
+    def merge(self) -> None:
+        """Add the adapter to the weights for as long as questions are asked: its own passes are saved."""
+        if self.adapter is not None and not self._base_weights:
+            self._base_weights = finetune.merge(self.checkpoint.model)
+            self.forget()
+
+    def unmerge(self) -> None:
+        """Put the very weights back that `merge` changed."""
+        if self._base_weights:
+            finetune.unmerge(self.checkpoint.model, self._base_weights)
+            self._base_weights = {}
+            self.forget()
+
+    def save_adapter(self, folder: Path) -> None:
+        """A standard peft folder (adapter_config.json, adapter_model.safetensors), and the number of rounds beside it,
+        so that the rounds after a restart are those of a run that never stopped. Raises UserError before a round."""
+        if self.adapter is None:
+            raise UserError("there is no adapter to save before the first fine-tuning round")
+        self.unmerge()
+        self.adapter.save_pretrained(str(folder))
+        (Path(folder) / ROUNDS).write_text(json.dumps({"rounds": self.rounds}))
+
+    def load_adapter(self, folder: Path) -> None:
+        self.unmerge()
+        if self.adapter is not None:
+            self.checkpoint.model = self.adapter.unload()
+        self.adapter = finetune.load_adapter(self.checkpoint.model, Path(folder))
+        self._readers.clear()
+        rounds = Path(folder) / ROUNDS
+        self.rounds = json.loads(rounds.read_text())["rounds"] if rounds.is_file() else 0
+
+    def describe(self) -> dict[str, Any]:
+        model = self.checkpoint.model
+        adapter = self.adapter.peft_config["default"] if self.adapter is not None else None
+        return {
+            "name": self.checkpoint.name,
+            "decode": self.decode,
+            "parameters": sum(p.numel() for n, p in model.named_parameters() if "lora_" not in n),
+            "stand_in": self.checkpoint.stand_in,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": str(model.device),
+            "lora_rank": adapter.r if adapter else None,
+            "lora_alpha": adapter.lora_alpha if adapter else None,
+            "rounds": self.rounds,
+        }
+
+
+def cut_by_matmul(visual: Any) -> None:
+    """Embed patches by one matrix product: the same sums as the model's 3-D convolution, whose stride is its kernel,
+    at a third of the time on a CPU."""
+    projection = visual.patch_embed.proj
+
+    def forward(hidden_states: torch.Tensor) -> torch.Tensor:
+        weight = projection.weight.flatten(1)
+        return F.linear(hidden_states.view(-1, weight.shape[1]).to(weight.dtype), weight, projection.bias)
+
+    visual.patch_embed.forward = forward
+
+
+def patches(images: npt.NDArray[np.uint8], processor: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images as the processor cuts them: float32 `(B * patches, values)`, grid int64 `(B, 3)`.
+
+    Two frames `(B, 2, H, W, 3)` fill the two time slots of each patch, which for one frame hold it twice.
+    """
+    frames = images if images.ndim == 5 else images[:, None]
+    factor = processor.patch_size * processor.merge_size
+    height, width = frames.shape[2:4]
+    low, high = processor.size["shortest_edge"], processor.size["longest_edge"]
+    if height % factor or width % factor or not low <= height * width <= high or processor.temporal_patch_size != 2:
+        return _resized_patches(frames, processor)
+    mean = np.asarray(processor.image_mean, np.float32) * 255
+    std = np.asarray(processor.image_std, np.float32) * 255
+    pixels = np.broadcast_to((frames - mean) / std, (len(frames), 2, height, width, 3))
+    size, merge = processor.patch_size, processor.merge_size
+    rows, columns = height // size, width // size
+    cut = pixels.reshape(len(frames), 2, rows // merge, merge, size, columns // merge, merge, size, 3)
+    # image, block row and column, row and column in the block | channel, time, row and column in the patch
+    cut = cut.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7)
+    values = np.ascontiguousarray(cut).reshape(len(frames) * rows * columns, -1)
+    return torch.from_numpy(values), torch.tensor([[1, rows, columns]]).repeat(len(frames), 1)
+
+
+def _resized_patches(frames: npt.NDArray[np.uint8], processor: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """By the checkpoint's own processor, which also resizes."""
+    times = [processor(images=list(frames[:, t]), return_tensors="pt") for t in range(frames.shape[1])]
+    values = times[0]["pixel_values"]
+    if len(times) == 2:
+        side = processor.patch_size**2
+        views = [t["pixel_values"].view(len(values), 3, processor.temporal_patch_size, side) for t in times]
+        values = torch.stack([views[0][:, :, 0], views[1][:, :, 1]], 2).reshape(len(values), -1)
+    return values, times[0]["image_grid_thw"]

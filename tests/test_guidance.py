@@ -1,0 +1,89 @@
+"""What COVR asks of the agents it can wrap: an extra actor loss, and the policy's entropy."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_sac import SMALL, A, B, OneBatch, assert_same_state, batch, context
+
+from baselines import deepmdp, drqv2, rad, sac
+from covr_bench.api import GuidedAgent
+from covr_bench.replay import Batch
+
+torch.set_num_threads(1)
+DRQV2 = {"hidden_dim": 64, "lr": 1e-3, "seed_steps": 0, "update_every": 4, "stddev_start": 0.2}
+MAKERS: dict[str, tuple[Any, dict[str, Any], int]] = {
+    "sac": (sac, SMALL, 84),
+    "rad-crop": (rad, SMALL | {"augmentation": "crop"}, 100),
+    "rad-translate": (rad, SMALL, 108),
+    "deepmdp": (deepmdp, SMALL | {"initial_updates": 1}, 84),
+    "drqv2": (drqv2, DRQV2, 84),
+}
+
+
+def agent(name: str) -> tuple[GuidedAgent, Batch]:
+    """The agent and transitions of the size it renders."""
+    module, settings, side = MAKERS[name]
+    torch.manual_seed(0)
+    return module.AGENT.make(module.Config(**settings), context(side)), batch(0, side)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_guidance_of_zero_changes_nothing(name: str) -> None:
+    states = []
+    for guidance in (None, lambda given, action: 0.0 * action.sum()):
+        ours, transitions = agent(name)
+        torch.manual_seed(1)
+        ours.update(OneBatch(transitions), 0, guidance)  # type: ignore[arg-type]
+        states.append(ours.state_dict())
+    assert_same_state(*states)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_guidance_pulls_the_action_and_nothing_else(name: str) -> None:
+    advice = torch.full((B, A), 0.7)
+    seen = []
+
+    def guidance(given: Batch, action: torch.Tensor) -> torch.Tensor:
+        assert given is transitions
+        assert action.shape == (B, A)
+        assert action.requires_grad
+        seen.append(action.detach())
+        return 1000 * (advice - action).square().sum(-1).mean()
+
+    ours, transitions = agent(name)
+    free, _ = agent(name)
+    obs = transitions.obs[0].numpy()
+    before = np.abs(ours.act(obs, 0, explore=False) - 0.7).max()
+    for one, guided in ((ours, guidance), (free, None)):
+        torch.manual_seed(1)
+        one.update(OneBatch(transitions), 0, guided)  # type: ignore[arg-type]
+    states = [one.state_dict().get("sac", one.state_dict()) for one in (ours, free)]
+    assert_same_state(*([state[part] for part in ("encoder", "critic")] for state in states))
+    for _ in range(24):
+        ours.update(OneBatch(transitions), 0, guidance)  # type: ignore[arg-type]
+    assert len(seen) == (25 if name == "drqv2" else 13)  # only when the actor learns
+    assert np.abs(ours.act(obs, 0, explore=False) - 0.7).max() < min(0.2, 0.4 * before)
+
+
+@pytest.mark.parametrize("name", ["sac", "rad-crop", "deepmdp"])
+def test_entropy_of_a_soft_policy_is_that_of_the_newest_actor_batch(name: str) -> None:
+    ours, transitions = agent(name)
+    assert math.isnan(ours.entropy(0))
+    metrics = [ours.update(OneBatch(transitions), 0) for _ in range(2)]  # type: ignore[arg-type]
+    assert ours.entropy(0) == float(metrics[0]["entropy"]) == float(metrics[1]["entropy"])
+    alpha_loss, alpha = float(metrics[0]["alpha_loss"]), float(metrics[0]["alpha"])
+    assert alpha_loss == pytest.approx(alpha * (ours.entropy(0) + A), rel=1e-5)
+
+
+def test_entropy_of_drqv2_is_that_of_its_noise() -> None:
+    module = drqv2
+    ours = module.DrQV2(module.Config(hidden_dim=8, stddev_end=0.0, stddev_steps=100), context())
+    for step, stddev in ((0, 1.0), (50, 0.5)):
+        expected = torch.distributions.Normal(torch.zeros(A), stddev).entropy().sum()
+        assert ours.entropy(step) == pytest.approx(expected.item())
+    assert ours.entropy(100) == -math.inf
