@@ -1,4 +1,4 @@
-"""One thread, the checkout on the path of every process, and the ways the tests run covr-bench."""
+"""One thread, and the ways the tests run covr-bench, as it is installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import pytest
 
 from covr_bench.worker import keep_heap
 
-HERE = Path(__file__).resolve().parent
 os.environ["OMP_NUM_THREADS"] = "1"
 keep_heap()
 SMALL_DRQV2 = (  # learns from its first steps, and wraps its replay within a hundred
@@ -54,7 +53,8 @@ def start() -> Any:
     started: list[subprocess.Popen[str]] = []
 
     def call(*arguments: object, path: tuple[Path, ...] = (), **options: Any) -> subprocess.Popen[str]:
-        env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (*path, HERE.parent))), "COLUMNS": "80"}
+        found = [*map(str, path), *filter(None, [os.environ.get("PYTHONPATH")])]
+        env = os.environ | {"PYTHONPATH": os.pathsep.join(found), "COLUMNS": "80"}
         command = [sys.executable, "-m", "covr_bench.cli", *map(str, arguments)]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         started.append(subprocess.Popen(command, env=env, **pipes, **options))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import HERE, SMALL_DRQV2
+from conftest import SMALL_DRQV2
 from test_train import go, measured, trained
 
 from covr_bench import registry
@@ -211,7 +211,9 @@ def test_files_by_relative_path_beside_an_installed_package(
     """A user's suite, budget and agent from the folder they stand in; a package's from where pip put it."""
     site = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps"]
-    subprocess.run([*pip, "--no-build-isolation", "--target", site, HERE / "plugin_example"], check=True)
+    subprocess.run(
+        [*pip, "--no-build-isolation", "--target", site, Path(__file__).parent / "plugin_example"], check=True
+    )
     brief = "from covr_bench import Budget\nBUDGET = Budget('brief', 41, 30, 1, (5,))\n"
     (tmp_path / "my_budget.py").write_text(brief)
     (tmp_path / "my_suite.py").write_text(

@@ -11,7 +11,8 @@ import torch
 from vlm_models import bars, noise, prior, prompt, random_folder
 
 from covr.vlm import hf, pretrain, tiny
-from covr.vlm.hf import HFPrior, patches
+from covr.vlm.hf import HFPrior
+from covr.vlm.images import patches
 from covr.vlm.template import Layout, Template
 from covr_bench.errors import UserError
 

@@ -27,7 +27,8 @@ import torch.nn.functional as F
 
 from covr.vlm import tiny
 from covr.vlm.finetune import answer_logits, weighted_loss
-from covr.vlm.hf import HFPrior, patches
+from covr.vlm.hf import HFPrior
+from covr.vlm.images import patches
 from covr.vlm.prompts import Prompt, task_prompt
 from covr.vlm.tree import values_of
 from covr_bench.errors import UserError
