@@ -81,8 +81,7 @@ def resolve_agent(spec: AgentSpec, task: Task, budget: Budget, overrides: Mappin
     """The agent's settings: published defaults, then the task's, the budget's, the user's. Raises UserError."""
     from pydantic import TypeAdapter, ValidationError
 
-    names = _names(spec)
-    budgeted = {key: value for key, value in budget.overrides.items() if key in names}
+    budgeted = _overrides_of(spec, budget.overrides)
     adapter = TypeAdapter(spec.Config)
     try:
         config = adapter.validate_python(
@@ -139,7 +138,7 @@ def _names(spec: AgentSpec) -> set[str]:
     return {item.name for item in fields(spec.Config)}
 
 
-def _overrides_of(spec: AgentSpec, overrides: Mapping[str, str]) -> dict[str, str]:
+def _overrides_of(spec: AgentSpec, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Those of an agent: a plain `key` is for every agent that has it, `agent.key` for that one and goes before it."""
     names = _names(spec)
     shared = {key: value for key, value in overrides.items() if key in names}

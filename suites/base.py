@@ -50,8 +50,8 @@ class Task:
 class Budget:
     """How long each run is and how it is evaluated. All lengths are environment steps (action repeat counted).
 
-    overrides: agent settings this budget changes (a tour cannot afford the published batch size); applied to agents
-    that have a setting of that name, recorded with the run, and themselves overridden by `--set`.
+    overrides: agent settings this budget changes (a tour cannot afford the published batch size): `key` for every
+    agent that has it, `agent.key` for one; recorded with the run, and themselves overridden by `--set`.
     """
 
     name: str

@@ -114,6 +114,8 @@ def make(
     return FrameStack(Pixels(env, image_size, image_size), frame_stack)
 
 
+SMOKE = {"batch_size": 32, "seed_steps": 100, "random_agent_steps": 50, "initial_updates": 10}
+SHORT = {"batch_size": 32, "seed_steps": 500, "random_agent_steps": 250, "initial_updates": 10}
 INSTRUCTION = "A red ball falls; slide the green paddle at the bottom left or right so that it is under the ball."
 SUITE = Suite(
     name="catch",
@@ -131,12 +133,8 @@ SUITE = Suite(
         ),
     ),
     budgets={
-        "smoke": Budget(
-            "smoke", 400, 200, 1, (0,), {"batch_size": 32, "seed_steps": 100}, "Does it run? Ten episodes."
-        ),
-        "short": Budget(
-            "short", 4_000, 1_000, 5, (0,), {"batch_size": 32, "seed_steps": 500}, "Does it learn? A hundred episodes."
-        ),
+        "smoke": Budget("smoke", 400, 200, 1, (0,), SMOKE, "Does it run? Ten episodes."),
+        "short": Budget("short", 4_000, 1_000, 5, (0,), SHORT, "Does it learn? A hundred episodes."),
         "paper": Budget(
             "paper", 20_000, 2_000, 10, (0, 1, 2), doc="The suite's reference protocol; no paper reports it."
         ),

@@ -103,9 +103,12 @@ def test_other_seeds_are_refused(text: str) -> None:
 @pytest.mark.parametrize("suite", registry.suites().values(), ids=lambda suite: suite.name)
 def test_every_budget_is_long_enough_to_learn(suite: Suite) -> None:
     """Once `smoke` ended before the agent's first update."""
+    agents = {name: registry.agent(name) for name in ("drqv2", "sac", "rad", "deepmdp")}
     for budget in suite.budgets.values():
-        for config in configure(suite, suite.name, {"drqv2": registry.agent("drqv2")}, budget):
-            assert config.agent_config["seed_steps"] <= budget.env_steps / 2, config.run_id
+        for config in configure(suite, suite.name, agents, budget):
+            warm_up = config.agent_config.get("seed_steps", 0)
+            warm_up += config.agent_config.get("random_agent_steps", 0) * config.action_repeat
+            assert warm_up <= budget.env_steps / 2, config.run_id
 
 
 @dataclass(frozen=True)
