@@ -13,6 +13,7 @@ from analysis.scores import returns
 from results.store import read
 
 ROOT = Path(__file__).resolve().parent.parent
+NOTE = {"one_update_per_16_env_steps": ", a quarter of the\nofficial updates (see README)"}
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.55"
 
 
@@ -36,7 +37,12 @@ def planet(axis, rows) -> None:
     """dmc6: our curve; others' means and deviations at 100k."""
     for seed, run in rows.groupby("seed"):
         axis.plot(
-            run["env_steps"], run["value"], color=BLUE, marker="o", markersize=4, label=f"drqv2, ours, seed {seed}"
+            run["env_steps"],
+            run["value"],
+            color=BLUE,
+            marker="o",
+            markersize=4,
+            label=f"drqv2, ours, seed {seed}{NOTE.get(run['variant'].iloc[0], '')}",
         )
     published = pd.read_csv(ROOT / "results" / "published" / "dmc6_100k.csv")
     published = published[published["task"] == "cartpole_swingup"]
@@ -57,7 +63,12 @@ def official(axis, rows) -> None:
         axis.plot(run["env_steps"], run["return"], color=GREY, linewidth=0.8, linestyle="--", label=label)
     for seed, run in rows.groupby("seed"):
         axis.plot(
-            run["env_steps"], run["value"], color=ORANGE, marker="o", markersize=4, label=f"drqv2, ours, seed {seed}"
+            run["env_steps"],
+            run["value"],
+            color=ORANGE,
+            marker="o",
+            markersize=4,
+            label=f"drqv2, ours, seed {seed}{NOTE.get(run['variant'].iloc[0], '')}",
         )
     axis.set_title("dmc6-ar2: cartpole_swingup, action repeat 2", fontsize=10)
 
