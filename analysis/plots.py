@@ -119,6 +119,8 @@ def _dress(axis: Axes, *, first: bool, last: bool) -> None:
     low, high = axis.get_ylim()
     if low < 0 <= axis.dataLim.y0 or 0 <= low < 0.5 * high:
         axis.set_ylim(bottom=0)
+    if axis.dataLim.y0 == axis.dataLim.y1 == 0:
+        axis.set_ylim(0, 1)  # nothing but zeros: not a scale of their rounding
     axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.spines[["top", "right"]].set_visible(False)

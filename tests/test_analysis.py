@@ -244,3 +244,18 @@ def test_tables_need_neither_torch_nor_a_simulator_nor_matplotlib() -> None:
     code = "import sys, analysis.tables, results.store; results.store.read; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "gymnasium", "mujoco", "dm_control", "matplotlib", "scipy"} & set(loaded)
+
+
+def test_a_task_of_zeros_does_not_get_a_scale_of_rounding() -> None:
+    """Its axis once ran to 0.05."""
+    from matplotlib.figure import Figure
+
+    from analysis.plots import _dress
+
+    axis = Figure().subplots()
+    axis.plot([0, 1000], [0.0, 0.0])
+    _dress(axis, first=True, last=True)
+    assert axis.get_ylim() == (0.0, 1.0)
+    axis.plot([0, 1000], [0.0, 300.0])
+    _dress(axis, first=True, last=True)
+    assert axis.get_ylim()[0] == 0.0
