@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,6 +48,11 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
+def _heed_interrupts() -> None:
+    """A shell's background jobs, and all they start, ignore SIGINT; a person's terminal does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start() -> Any:
     """`covr-bench ARGS` as a process of its own, from any folder; whatever still runs at the end is killed."""
@@ -57,7 +63,7 @@ def start() -> Any:
         env = os.environ | {"PYTHONPATH": os.pathsep.join(found), "COLUMNS": "80"}
         command = [sys.executable, "-m", "covr_bench.cli", *map(str, arguments)]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, env=env, **pipes, **options))
+        started.append(subprocess.Popen(command, env=env, preexec_fn=_heed_interrupts, **pipes, **options))
         return started[-1]
 
     yield call
