@@ -63,7 +63,8 @@ def start() -> Any:
         env = os.environ | {"PYTHONPATH": os.pathsep.join(found), "COLUMNS": "80"}
         command = [sys.executable, "-m", "covr_bench.cli", *map(str, arguments)]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, env=env, preexec_fn=_heed_interrupts, **pipes, **options))
+        options = {"preexec_fn": _heed_interrupts} | options
+        started.append(subprocess.Popen(command, env=env, **pipes, **options))
         return started[-1]
 
     yield call
