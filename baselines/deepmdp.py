@@ -4,11 +4,13 @@ Gelada et al. 2019 (arXiv 1906.02736), in the form control papers compare with: 
 arXiv 2006.10742), code facebookresearch/deep_bisim4control, commit 5967b6d, agent `deepmdp` with the deterministic
 transition model and no decoder (`identity`; the pixel decoder fits one CARLA camera layout only). Compared with the
 2019 paper it is plain regression: no Wasserstein distance, no Lipschitz penalty.
+
+`LatentModelAgent` is the model and its loss; ResAct has them too.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -16,27 +18,30 @@ from pydantic import ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from baselines.sac import Settings, SoftActorCritic
-from covr_bench.api import AgentSpec, Context, Guidance, Metrics
+from baselines.sac import Settings, SoftActorCritic, SoftActorCriticAgent
+from covr_bench.api import AgentSpec, Context, Guidance
 from covr_bench.augment import UNIT, scaled
 from covr_bench.nets import adam
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from covr_bench.replay import Batch, Replay
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Config(Settings):
+class ModelSettings(Settings):
     """SAC's settings and the model's: train.py and run_*.sh of the official code, whose SAC values are RAD's."""
 
-    image_size: PositiveInt = 84  # pixels, rendered
     model_dim: PositiveInt = 512  # transition_model.py
     encoder_lr: PositiveFloat = 1e-3  # the model loss's own Adam on the critic's encoder
     model_lr: PositiveFloat = 1e-3  # transition and reward head
     model_weight_decay: NonNegativeFloat = 1e-7
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Config(ModelSettings):
+    """DeepMDP's settings."""
+
+    image_size: PositiveInt = 84  # pixels, rendered
     initial_updates: PositiveInt = 1_000  # updates back to back at the first one, one for each random agent step
     replay_capacity: PositiveInt = 1_000_000  # frames
 
@@ -45,43 +50,22 @@ def model_head(size_in: int, width: int, size_out: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(size_in, width), nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, size_out))
 
 
-class DeepMDP:
-    def __init__(self, config: Config, context: Context) -> None:
-        self.config = config
-        self.sac = SoftActorCritic(config, context.obs_shape, context)
-        size_in = config.feature_dim + context.action_dim
-        self.transition = model_head(size_in, config.model_dim, config.feature_dim).to(self.sac.device)
-        self.reward = model_head(size_in, config.model_dim, 1).to(self.sac.device)
+class LatentModelAgent(SoftActorCriticAgent):
+    """An agent whose critic's encoder also learns to predict the next latent state and the reward."""
+
+    PARTS: ClassVar[tuple[str, ...]] = ("sac", "transition", "reward", "model_opt", "encoder_opt")
+
+    def __init__(self, config: ModelSettings, sac: SoftActorCritic, initial_updates: int = 1) -> None:
+        super().__init__(config, sac, initial_updates)
+        size_in = config.feature_dim + sac.action_dim
+        self.transition = model_head(size_in, config.model_dim, config.feature_dim).to(sac.device)
+        self.reward = model_head(size_in, config.model_dim, 1).to(sac.device)
         self.model_opt = adam(
             [*self.transition.parameters(), *self.reward.parameters()],
             config.model_lr,
             weight_decay=config.model_weight_decay,
         )
-        encoder = [*self.sac.encoder.parameters(), *self.sac.critic.head.parameters()]
-        self.encoder_opt = adam(encoder, config.encoder_lr)  # a second Adam beside the critic's
-        self.agent_steps = 0
-
-    def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
-        if explore and self.agent_steps < self.config.random_agent_steps:
-            return self.sac.random_action()
-        return self.sac.act(scaled(torch.from_numpy(obs)[None].to(self.sac.device), UNIT), explore)
-
-    def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
-        config, sac = self.config, self.sac
-        agent_step, self.agent_steps = self.agent_steps, self.agent_steps + 1
-        if agent_step < config.random_agent_steps or not replay.can_sample():
-            return {}
-        updates = config.initial_updates if agent_step == config.random_agent_steps else 1
-        for _ in range(updates):
-            batch = replay.sample(config.batch_size, 1, config.discount)
-            images, next_images = scaled(batch.obs, UNIT), scaled(batch.next_obs, UNIT)
-            sac.update_critic(batch, images, sac.target_q(batch, next_images))
-            self.update_model(batch, images, next_images)
-            if agent_step % config.actor_every == 0:
-                sac.update_actor_and_alpha(batch, images, guidance)
-            if agent_step % config.target_every == 0:
-                sac.update_targets()
-        return dict(sac.metrics)
+        self.encoder_opt = adam(sac.encoder_parameters(), config.encoder_lr)  # a second Adam beside the critic's
 
     def update_model(self, batch: Batch, images: torch.Tensor, next_images: torch.Tensor) -> None:
         """One step of transition, reward and encoder on `|f(z, a) - z'|^2 / 2 + (r(z, a) - r)^2`, means over numbers.
@@ -102,21 +86,20 @@ class DeepMDP:
         self.model_opt.step()
         sac.metrics |= {"transition_loss": transition_loss.detach(), "reward_loss": reward_loss.detach()}
 
-    def entropy(self, step: int) -> float:
-        """`-mean log pi` over the batch of the newest actor update."""
-        return self.sac.entropy()
 
-    def parts(self) -> dict[str, Any]:
-        names = ("sac", "transition", "reward", "model_opt", "encoder_opt")
-        return {name: getattr(self, name) for name in names}
+class DeepMDP(LatentModelAgent):
+    config: Config
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"agent_steps": self.agent_steps} | {name: part.state_dict() for name, part in self.parts().items()}
+    def __init__(self, config: Config, context: Context) -> None:
+        super().__init__(config, SoftActorCritic(config, context.obs_shape, context), config.initial_updates)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.agent_steps = state["agent_steps"]
-        for name, part in self.parts().items():
-            part.load_state_dict(state[name])
+    def learn(self, replay: Replay, agent_step: int, guidance: Guidance | None) -> None:
+        config, sac = self.config, self.sac
+        batch = replay.sample(config.batch_size, 1, config.discount)
+        images, next_images = scaled(batch.obs, UNIT), scaled(batch.next_obs, UNIT)
+        sac.update_critic(batch, images, sac.target_q(batch, next_images))
+        self.update_model(batch, images, next_images)
+        sac.update_policy_and_targets(agent_step, batch, images, guidance)
 
 
 AGENT = AgentSpec(
@@ -125,4 +108,5 @@ AGENT = AgentSpec(
     make=DeepMDP,
     kind="visual-rl",
     paper="Gelada et al. 2019, arXiv 1906.02736; control: Zhang et al. 2021, arXiv 2006.10742",
+    checked="the official arithmetic",
 )

@@ -171,6 +171,11 @@ class DrQV2:
             return -math.inf
         return self.action_dim * (math.log(stddev) + 0.5 * math.log(2 * math.pi * math.e))
 
+    @torch.no_grad()
+    def q_value(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        q: torch.Tensor = torch.min(*self.critic(self.encoder(scaled(obs.to(self.device))), action.to(self.device)))
+        return q[:, 0].cpu()
+
     def parts(self) -> dict[str, Any]:
         names = ("encoder", "actor", "critic", "critic_target", "critic_opt", "actor_opt")
         return {name: getattr(self, name) for name in names}

@@ -19,15 +19,11 @@ import torch
 from pydantic import ConfigDict, Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from baselines.sac import Settings, SoftActorCritic
-from covr_bench.api import AgentSpec, Context, Guidance, Metrics
-from covr_bench.augment import UNIT, cropped, random_corner, scaled, translated
-from covr_bench.errors import UserError
+from baselines.sac import Settings, SoftActorCritic, SoftActorCriticAgent
+from covr_bench.api import AgentSpec, Context, Guidance
+from covr_bench.augment import UNIT, check_window, cropped, random_corner, scaled, translated
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from covr_bench.replay import Batch, Replay
 
 
@@ -45,30 +41,19 @@ class Config(Settings):
     window: PositiveInt = _sized(crop=84, translate=100)  # pixels, the square that is cut out or moved
 
 
-class RAD:
-    def __init__(self, config: Config, context: Context) -> None:
-        channels, *size = context.obs_shape
-        if config.window > min(size):
-            height, width = size
-            raise UserError(
-                f"rad's window={config.window} does not fit images of {height}x{width} pixels; set image_size to at "
-                f"least {config.window}"
-            )
-        self.config = config
-        self.crops = config.augmentation == "crop"
-        seen = (channels, config.window, config.window) if self.crops else context.obs_shape
-        self.sac = SoftActorCritic(config, seen, context)
-        self.agent_steps = 0
+class RAD(SoftActorCriticAgent):
+    config: Config
 
-    def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
-        if explore and self.agent_steps < self.config.random_agent_steps:
-            return self.sac.random_action()
-        image = torch.from_numpy(obs)[None].to(self.sac.device)
-        if self.crops:
-            return self.sac.act(cropped(image, self.config.window, table=UNIT), explore)
-        return self.sac.act(
-            scaled(image, UNIT) if explore else translated(image, self.config.window, table=UNIT), explore
-        )
+    def __init__(self, config: Config, context: Context) -> None:
+        check_window("rad", config.window, context.obs_shape)
+        self.crops = config.augmentation == "crop"
+        seen = (context.obs_shape[0], config.window, config.window) if self.crops else context.obs_shape
+        super().__init__(config, SoftActorCritic(config, seen, context))
+
+    def shown(self, obs: torch.Tensor, explore: bool) -> torch.Tensor:
+        if explore and not self.crops:
+            return scaled(obs, UNIT)
+        return (cropped if self.crops else translated)(obs, self.config.window, table=UNIT)
 
     def augmented(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Images of s and s' as the networks see them."""
@@ -79,30 +64,12 @@ class RAD:
             return cropped(batch.obs, window, corner, UNIT), cropped(batch.next_obs, window, next_corner, UNIT)
         return translated(batch.obs, window, corner, UNIT), translated(batch.next_obs, window, corner, UNIT)
 
-    def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
+    def learn(self, replay: Replay, agent_step: int, guidance: Guidance | None) -> None:
         config, sac = self.config, self.sac
-        agent_step, self.agent_steps = self.agent_steps, self.agent_steps + 1
-        if agent_step < config.random_agent_steps or not replay.can_sample():
-            return {}
         batch = replay.sample(config.batch_size, 1, config.discount)
         images, next_images = self.augmented(batch)
         sac.update_critic(batch, images, sac.target_q(batch, next_images))
-        if agent_step % config.actor_every == 0:
-            sac.update_actor_and_alpha(batch, images, guidance)
-        if agent_step % config.target_every == 0:
-            sac.update_targets()
-        return dict(sac.metrics)
-
-    def entropy(self, step: int) -> float:
-        """`-mean log pi` over the batch of the newest actor update."""
-        return self.sac.entropy()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"agent_steps": self.agent_steps, "sac": self.sac.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.agent_steps = state["agent_steps"]
-        self.sac.load_state_dict(state["sac"])
+        sac.update_policy_and_targets(agent_step, batch, images, guidance)
 
 
 AGENT = AgentSpec(
@@ -111,6 +78,7 @@ AGENT = AgentSpec(
     make=RAD,
     kind="visual-rl",
     paper="Laskin et al. 2020, arXiv 2004.14990",
+    checked="the official arithmetic",
     task_defaults={
         # The paper's choice by task, which the code does not hold: crop here, translation on the other five.
         "walker_walk": {"augmentation": "crop"},

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Direction = Literal["eq5", "prose"]
 """`eq5`: a higher policy entropy raises the threshold, as printed. `prose`: it lowers it, as the text says."""
 
+Compare = Literal["z", "raw"]
+"""What must exceed the threshold: the z-scored return, or the return itself, as the text says word for word."""
+
 
 def zscores(returns: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Returns `(N,)` less their mean, over their standard deviation (population), float64 `(N,)`.
@@ -59,18 +62,23 @@ def threshold(z_returns: npt.ArrayLike, entropy: float, direction: Direction = "
     return float(median + _sigmoid(entropy if direction == "eq5" else -entropy) * (high - low))
 
 
-def select(returns: npt.ArrayLike, entropy: float, direction: Direction = "eq5") -> npt.NDArray[np.bool_]:
+def select(
+    returns: npt.ArrayLike, entropy: float, direction: Direction = "eq5", compare: Compare = "z"
+) -> npt.NDArray[np.bool_]:
     """Which samples to keep, bool `(N,)`: those whose z-scored return exceeds the threshold.
 
     "Exceeds" is strict, so equal returns, a single sample and an empty buffer keep nothing. A return that is NaN or
-    infinite is never kept and does not move the threshold. Raises ValueError as `threshold` does.
+    infinite is never kept and does not move the threshold. Raises ValueError as `threshold` does, and for an unknown
+    `compare`.
     """
+    if compare not in get_args(Compare):
+        raise ValueError(f"EDDF compares {compare!r}; choose one of {get_args(Compare)}")
     z = zscores(returns)
     if not np.isfinite(z).any():
         threshold((0.0,), entropy, direction)  # the arguments are checked all the same
         return np.zeros(z.shape, np.bool_)
     tau = threshold(z, entropy, direction)
-    return np.greater(z, tau)  # NaN compares false
+    return np.greater(z if compare == "z" else np.where(np.isnan(z), np.nan, returns), tau)  # NaN compares false
 
 
 def _column(values: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from pydantic import Field
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import numpy.typing as npt
     import torch
@@ -65,6 +67,45 @@ class GuidedAgent(Agent, Protocol):
         """
         ...
 
+    def q_value(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """The critics' lower estimate, float32 `(B,)`, of uint8 `(B, C, H, W)` and float32 `(B, A)`; no gradient."""
+        ...
+
+
+Render = Callable[[int, int], "npt.NDArray[np.uint8]"]
+"""`(height, width)` to the environment's present frame, uint8 `(height, width, 3)`."""
+
+
+class Policy(Protocol):
+    """What acts in an environment: an agent, or something of an agent's own that it wants to see tried."""
+
+    def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]: ...
+
+
+class Services(Protocol):
+    """What a run in training offers its agent."""
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder, for files the agent wants to keep."""
+        ...
+
+    def render(self, height: int, width: int) -> npt.NDArray[np.uint8]:
+        """The frame the newest observation ends with, drawn at another size, uint8 `(height, width, 3)`."""
+        ...
+
+    def play(self, policy: Callable[[Render], Policy], episodes: int) -> dict[str, list[float]]:
+        """Per episode `return` and `length` of a policy, made anew for each, from the starts of the evaluations."""
+        ...
+
+    def record(self, step: int, values: Mapping[str, float | list[float]]) -> None:
+        """Store rows of kind `vlm`."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Tell the user, once per text."""
+        ...
+
 
 @dataclass(frozen=True)
 class Context:
@@ -72,6 +113,8 @@ class Context:
 
     obs_shape: `(3 * frame_stack, height, width)`. action_dim: number of action components.
     total_env_steps: the length of the run, for schedules that end with it.
+    instruction: the task in a sentence. services: of the run it trains in; None where a trained agent only acts.
+    make_agent: builds another agent for the same context, by name and settings; of an agent that wraps one.
     """
 
     obs_shape: tuple[int, int, int]
@@ -80,6 +123,9 @@ class Context:
     total_env_steps: int
     device: str
     seed: int
+    instruction: str = ""
+    services: Services | None = None
+    make_agent: Callable[[str, Mapping[str, Any], Context], Agent] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +137,8 @@ class AgentSpec:
     kind: `control`, `visual-rl` or `vlm`.
     paper: where the method is published.
     task_defaults: published exceptions by task name; between the defaults and the user's own settings.
+    wraps: the setting that names another agent, the base; that agent's settings are resolved as if it ran by itself
+        and handed over as the setting `base_settings`.
     checked: what the agent's numbers were compared with, empty if nothing yet.
     """
 
@@ -102,3 +150,4 @@ class AgentSpec:
     needs_vlm: bool = False
     task_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     checked: str = ""
+    wraps: str = ""

@@ -14,16 +14,19 @@ import sys
 import time
 import zlib
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
 
 from covr_bench.config import RunConfig
 from covr_bench.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     import gymnasium
+    import numpy.typing as npt
 
     from covr_bench.api import Agent, Context
     from covr_bench.replay import Replay
@@ -114,7 +117,6 @@ def main(channel: TextIO) -> None:
     import torch
 
     from covr_bench import registry
-    from covr_bench.api import Context
     from covr_bench.nets import set_conv_kernel
 
     learners: dict[str, tuple[float, float, float]] = {}
@@ -129,13 +131,42 @@ def main(channel: TextIO) -> None:
         env_s, frame_bytes, replay, obs = envs[task]
         learner = json.dumps([config.agent, config.agent_config, config.action_repeat])
         if learner not in learners:
-            spec = registry.agent(config.agent)
-            _, action_dim = replay.action.shape
-            context = Context(obs.shape, action_dim, config.action_repeat, config.env_steps, config.device, 0)
-            agent = spec.make(spec.Config(**config.agent_config), context)
+            context = _context(config, registry.suite(config.suite).task(config.task), replay, obs)
+            agent = registry.make_agent(config.agent, config.agent_config, context)
             learners[learner] = _try_agent(agent, replay, obs, context)
         act_s, update_s, agent_bytes = learners[learner]
         print(json.dumps(asdict(Cost(env_s, act_s, update_s, frame_bytes, agent_bytes))), file=channel, flush=True)
+
+
+def _context(config: RunConfig, task: Task, replay: Replay, obs: Any) -> Context:
+    from covr_bench.api import Context
+
+    return Context(
+        obs_shape=obs.shape,
+        action_dim=replay.action.shape[1],
+        action_repeat=config.action_repeat,
+        total_env_steps=config.env_steps,
+        device=config.device,
+        seed=0,
+        instruction=task.instruction,
+        services=_Trial(),
+    )
+
+
+class _Trial:
+    """What a run offers its agent, where there is no run: nothing is drawn, played or kept."""
+
+    folder = Path(os.devnull)
+
+    def render(self, height: int, width: int) -> npt.NDArray[np.uint8]:
+        return np.zeros((height, width, 3), np.uint8)
+
+    def play(self, policy: Any, episodes: int) -> dict[str, list[float]]:
+        return {}
+
+    def record(self, step: int, values: Any) -> None: ...
+
+    def warn(self, text: str) -> None: ...
 
 
 def _make_env(task: Task, config: RunConfig) -> gymnasium.Env[Any, Any]:

@@ -8,6 +8,7 @@ import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from covr_bench import registry
 from covr_bench.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -78,15 +79,30 @@ def parse_overrides(items: Sequence[str]) -> dict[str, str]:
 
 
 def resolve_agent(spec: AgentSpec, task: Task, budget: Budget, overrides: Mapping[str, str]) -> dict[str, Any]:
-    """The agent's settings: published defaults, then the task's, the budget's, the user's. Raises UserError."""
+    """The agent's settings: published defaults, then the task's, the budget's, the user's. Raises UserError.
+
+    The base of an agent that wraps one is set as if it ran by itself, so that the two can be compared.
+    """
+    settings = _resolve(spec, task, _overrides_of(spec, budget.overrides), _overrides_of(spec, overrides))
+    if spec.wraps:
+        base = registry.agent(settings[spec.wraps])
+        settings["base_settings"] = _resolve(
+            base, task, _base_overrides(spec, base, budget.overrides), _base_overrides(spec, base, overrides)
+        )
+    return settings
+
+
+def setting(agent_config: Mapping[str, Any], name: str, default: Any = None) -> Any:
+    """A setting of an agent, or of the base it wraps."""
+    return agent_config.get(name, agent_config.get("base_settings", {}).get(name, default))
+
+
+def _resolve(spec: AgentSpec, task: Task, budgeted: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     from pydantic import TypeAdapter, ValidationError
 
-    budgeted = _overrides_of(spec, budget.overrides)
     adapter = TypeAdapter(spec.Config)
     try:
-        config = adapter.validate_python(
-            {**spec.task_defaults.get(task.name, {}), **budgeted, **_overrides_of(spec, overrides)}
-        )
+        config = adapter.validate_python({**spec.task_defaults.get(task.name, {}), **budgeted, **overrides})
     except ValidationError as error:
         # A default that follows from a bad setting is no second error.
         errors = [e for e in error.errors() if e["type"] != "default_factory_not_called"]
@@ -118,7 +134,12 @@ def check_overrides(specs: Sequence[AgentSpec], tasks: Sequence[Task], overrides
     """Every key belongs to some agent or to the environment. Raises UserError naming the nearest valid ones."""
     valid = {f"env.{option}" for task in tasks for option in _env_options(task)}
     for spec in specs:
-        valid |= _names(spec) | {f"{spec.name}.{name}" for name in _names(spec)}
+        names = _names(spec)
+        if spec.wraps:
+            base = _base_of(spec, overrides)
+            valid |= {f"{base.name}.{name}" for name in _names(base)}
+            names |= _names(base)
+        valid |= names | {f"{spec.name}.{name}" for name in names}
     for key in overrides:
         if key not in valid:
             raise unknown("setting", key, valid)
@@ -126,8 +147,9 @@ def check_overrides(specs: Sequence[AgentSpec], tasks: Sequence[Task], overrides
 
 def variant_name(overrides: Mapping[str, str], spec: AgentSpec) -> str:
     """What sets a run with these overrides apart from the agent as published, fit for a folder's name."""
-    env = {key: value for key, value in overrides.items() if key.startswith("env.")}
-    mine = _overrides_of(spec, overrides) | env
+    mine = {key: value for key, value in overrides.items() if key.startswith("env.")} | _overrides_of(spec, overrides)
+    if spec.wraps:
+        mine |= _base_overrides(spec, _base_of(spec, overrides), overrides)
     text = ",".join(f"{key}={value}" for key, value in sorted(mine.items()))
     if not text or (len(text) <= 60 and re.fullmatch(r"[\w.,=+-]+", text)):
         return text
@@ -135,15 +157,31 @@ def variant_name(overrides: Mapping[str, str], spec: AgentSpec) -> str:
 
 
 def _names(spec: AgentSpec) -> set[str]:
-    return {item.name for item in fields(spec.Config)}
+    return {item.name for item in fields(spec.Config)} - {"base_settings"}
 
 
 def _overrides_of(spec: AgentSpec, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Those of an agent: a plain `key` is for every agent that has it, `agent.key` for that one and goes before it."""
     names = _names(spec)
     shared = {key: value for key, value in overrides.items() if key in names}
+    own = _prefixed(spec, overrides)
+    return shared | {key: value for key, value in own.items() if key in names or not spec.wraps}
+
+
+def _base_overrides(spec: AgentSpec, base: AgentSpec, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of an agent's base: its own, then `agent.key` of keys that are the base's and not the agent's."""
+    theirs = {key: value for key, value in _prefixed(spec, overrides).items() if key not in _names(spec)}
+    return _overrides_of(base, overrides) | theirs
+
+
+def _prefixed(spec: AgentSpec, overrides: Mapping[str, Any]) -> dict[str, Any]:
     prefix = f"{spec.name}."
-    return shared | {key.removeprefix(prefix): value for key, value in overrides.items() if key.startswith(prefix)}
+    return {key.removeprefix(prefix): value for key, value in overrides.items() if key.startswith(prefix)}
+
+
+def _base_of(spec: AgentSpec, overrides: Mapping[str, str]) -> AgentSpec:
+    default = next(item.default for item in fields(spec.Config) if item.name == spec.wraps)
+    return registry.agent(_overrides_of(spec, overrides).get(spec.wraps, default))
 
 
 def _env_options(task: Task) -> dict[str, Any]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import gymnasium
     import numpy.typing as npt
 
-    from covr_bench.api import Agent
+    from covr_bench.api import Policy
 
 
 class Diverged(Exception):
@@ -20,7 +20,11 @@ class Diverged(Exception):
 
 
 def evaluate(
-    agent: Agent, env: gymnasium.Env[Any, Any], seeds: Sequence[int], step: int, tick: Callable[[], None] = lambda: None
+    agent: Policy,
+    env: gymnasium.Env[Any, Any],
+    seeds: Sequence[int],
+    step: int,
+    tick: Callable[[], None] = lambda: None,
 ) -> dict[str, list[float]]:
     """One episode from each reset seed; per episode its `return` (undiscounted) and `length` in environment steps.
 

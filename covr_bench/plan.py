@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from covr_bench.checkpoint import Checkpoints
-from covr_bench.config import MACHINE_FIELDS, RunConfig, check_overrides, resolve_agent, resolve_env, variant_name
+from covr_bench.config import (
+    MACHINE_FIELDS,
+    RunConfig,
+    check_overrides,
+    resolve_agent,
+    resolve_env,
+    setting,
+    variant_name,
+)
 from covr_bench.errors import UserError, unknown
 from results import provenance
 from results.layout import PROVENANCE_FILE
@@ -54,7 +62,8 @@ def configure(
             for ref, spec in agents.items():
                 settings = resolve_agent(spec, task, budget, overrides)
                 # An agent that crops says with its own image_size how large the frames are drawn.
-                drawn = {"image_size": settings["image_size"]} if "image_size" in settings else {}
+                size = setting(settings, "image_size")
+                drawn = {"image_size": size} if size else {}
                 configs.append(
                     RunConfig(
                         run_id=_run_id(suite, budget, task, spec, variant_name(overrides, spec), seed),
@@ -136,7 +145,7 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, dict):
-            flat |= {f"{key}.{name}": item for name, item in value.items()}
+            flat |= {f"{key}.{name}": item for name, item in _flat(value).items()}
         else:
             flat[key] = value
     return flat

@@ -27,6 +27,7 @@ class Progress:
         self.console = console
         self.live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
         self.told: dict[str, str] = {}
+        self.warned: dict[str, int] = {}  # warnings told
         self.printed = time.monotonic()
 
     def __enter__(self) -> Progress:
@@ -53,6 +54,9 @@ class Progress:
 
     def _tell_changes(self, jobs: list[Job]) -> None:
         for job in jobs:
+            for text in job.warnings[self.warned.get(job.config.run_id, 0) :]:
+                self.console.print(f"{job.config.run_id}: {text}", highlight=False, markup=False, soft_wrap=True)
+            self.warned[job.config.run_id] = len(job.warnings)
             state = "started again, its process was killed" if job.retried and job.state == "running" else job.state
             if state == self.told.get(job.config.run_id) or state in ("waiting", "running"):
                 continue

@@ -13,6 +13,7 @@ import importlib.util
 import pkgutil
 import re
 import sys
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import ModuleType
 
-    from covr_bench.api import AgentSpec
+    from covr_bench.api import Agent, AgentSpec, Context
     from suites.base import Budget, Suite
 
 
 def agent_names() -> list[str]:
     """Every agent known here, ours first, without importing any. Raises UserError if two share a name."""
     ours = _our_agents()
-    installed = _installed("agents", {name: f"baselines/{name}.py" for name in ours})
+    installed = _installed("agents", {name: f"{module.replace('.', '/')}.py" for name, module in ours.items()})
     return [*ours, *sorted(installed)]
 
 
@@ -41,9 +42,15 @@ def agent(ref: str) -> AgentSpec:
         return _unclaimed("agent", spec, agent_names(), ref)  # type: ignore[no-any-return]
     if ref not in (known := agent_names()):
         raise unknown("agent", ref, known)
-    if ref in _our_agents():
-        return importlib.import_module(f"baselines.{ref}").AGENT  # type: ignore[no-any-return]
+    if module := _our_agents().get(ref):
+        return importlib.import_module(module).AGENT  # type: ignore[no-any-return]
     return _load(_installed("agents", {})[ref])  # type: ignore[no-any-return]
+
+
+def make_agent(ref: str, settings: Mapping[str, Any], context: Context) -> Agent:
+    """An agent with these settings; one that wraps another gets its base made the same way."""
+    spec = agent(ref)
+    return spec.make(spec.Config(**settings), replace(context, make_agent=make_agent))
 
 
 def suites() -> dict[str, Suite]:
@@ -84,10 +91,12 @@ def budget(suite: Suite, ref: str) -> Budget:
     return known[ref]
 
 
-def _our_agents() -> list[str]:
+def _our_agents() -> dict[str, str]:
+    """Modules of our agents by name."""
     import baselines
+    import covr
 
-    return _modules(baselines, "AGENT")
+    return {name: f"{package.__name__}.{name}" for package in (baselines, covr) for name in _modules(package, "AGENT")}
 
 
 def _modules(package: ModuleType, constant: str) -> list[str]:

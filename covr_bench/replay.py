@@ -83,17 +83,21 @@ class Replay:
     def can_sample(self, nstep: int = 1) -> bool:
         """Whether one whole n-step window is stored."""
         end = self.head - 1 - nstep
-        newest = np.arange(max(self._oldest(), end - 2 * nstep), end + 1)
+        newest = np.arange(max(self.oldest(), end - 2 * nstep), end + 1)
         return bool(self._whole(newest, nstep).any())
 
-    def sample(self, n: int, nstep: int = 1, discount: float = 0.99) -> Batch:
+    def sample(self, n: int, nstep: int = 1, discount: float = 0.99, newest: int | None = None) -> Batch:
         """n transitions, uniform over all stored n-step windows, with replacement. Raises ValueError if there is none.
 
         discount: per agent step; a reward i steps ahead is weighted by discount**i.
+        newest: how many of the newest slots that a window can begin with are drawn from; None for all.
         """
-        start = self._draw(n, nstep)
-        reward = np.zeros(n, np.float32)
-        factor = np.ones(n, np.float32)
+        return self.at(self._draw(n, nstep, newest), nstep, discount)
+
+    def at(self, start: npt.NDArray[np.int64], nstep: int = 1, discount: float = 0.99) -> Batch:
+        """The transitions that begin with these slots, each of which is one of `starts(nstep)`."""
+        reward = np.zeros(len(start), np.float32)
+        factor = np.ones(len(start), np.float32)
         for i in range(nstep):
             slot = (start + i) % self.capacity
             reward += factor * self.reward[slot]
@@ -103,15 +107,15 @@ class Replay:
             return tensor.to(self.device, non_blocking=True)
 
         return Batch(
-            obs=move(self._stacks(start)),
+            obs=move(self.obs(start)),
             action=move(torch.from_numpy(self.action[start % self.capacity])),
             reward=move(torch.from_numpy(reward[:, None])),
             discount=move(torch.from_numpy(factor[:, None])),
-            next_obs=move(self._stacks(start + nstep)),
+            next_obs=move(self.obs(start + nstep)),
             slot=torch.from_numpy(start),
         )
 
-    def _oldest(self) -> int:
+    def oldest(self) -> int:
         """The oldest slot number whose stack is whole; the slot the next push overwrites counts as gone."""
         return 0 if self.head < self.capacity else self.head - self.capacity + self.stack
 
@@ -119,20 +123,47 @@ class Replay:
         begin, end = self.first[start % self.capacity], self.first[(start + nstep) % self.capacity]
         return np.equal(begin, end)
 
-    def _draw(self, n: int, nstep: int) -> npt.NDArray[np.int64]:
-        if not self.can_sample(nstep):
+    def starts(self, nstep: int = 1) -> npt.NDArray[np.int64]:
+        """Every slot that a whole n-step window begins with, oldest first."""
+        slots = np.arange(self.oldest(), self.head - nstep)
+        return slots[self._whole(slots, nstep)]
+
+    def _draw(self, n: int, nstep: int, newest: int | None) -> npt.NDArray[np.int64]:
+        low, high = self.oldest(), self.head - nstep
+        if newest is not None:
+            low = max(low, high - newest)
+        if not (self.can_sample(nstep) if newest is None else self._whole(np.arange(low, high), nstep).any()):
             raise ValueError(f"no {nstep}-step window stored yet: {len(self)} frames")
-        low, high = self._oldest(), self.head - nstep
         start = self.rng.integers(low, high, n)
         while (crossing := ~self._whole(start, nstep)).any():
             start[crossing] = self.rng.integers(low, high, int(crossing.sum()))
         return start
 
-    def _stacks(self, newest: npt.NDArray[np.int64]) -> torch.Tensor:
+    def obs(self, newest: npt.NDArray[np.int64]) -> torch.Tensor:
+        """Observations that end with these slots, uint8 `(n, C, H, W)` on the CPU."""
         back = np.arange(1 - self.stack, 1)
         slots = np.maximum(newest[:, None] + back, self.first[newest % self.capacity, None])  # (n, stack)
         stacks = self.frames[slots % self.capacity]  # (n, stack, 3, H, W)
         return torch.from_numpy(stacks.reshape(len(newest), -1, *stacks.shape[-2:]))
+
+    def before(self, slot: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The step before each slot's in its episode, zeros before the first: observation and action taken on it.
+
+        slot: `Batch.slot`. Returns uint8 `(n, C, H, W)` and float32 `(n, A)` on the agent's device.
+        """
+        newest = slot.numpy()
+        begins = self.first[newest % self.capacity] == newest
+        earlier = np.where(begins, newest, newest - 1)
+        obs, action = self.obs(earlier), torch.from_numpy(self.action[earlier % self.capacity])
+        for zeroed in (obs, action):
+            zeroed[torch.from_numpy(begins)] = 0
+        return obs.to(self.device), action.to(self.device)
+
+    def progress(self) -> tuple[int, int]:
+        """Steps of the running episode, and of the one before, which are 0 where none is stored."""
+        begin = int(self.first[(self.head - 1) % self.capacity])
+        before = int(self.first[(begin - 1) % self.capacity]) if begin > self.oldest() else begin - 1
+        return self.head - 1 - begin, begin - 1 - before
 
     def slots(self, start: int, end: int) -> dict[str, npt.NDArray[Any]]:
         """Copies of slots number start..end-1, for a checkpoint."""

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import random
 import time
+import warnings
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from covr_bench.api import Agent, Context
-from covr_bench.config import RunConfig, derive_seed
+from covr_bench.api import Agent, Context, Policy, Render
+from covr_bench.config import RunConfig, derive_seed, setting
 from covr_bench.errors import UserError
 from covr_bench.evaluate import Diverged, evaluate, finite
 from covr_bench.replay import Replay
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import gymnasium
+    import numpy.typing as npt
 
     from covr_bench.checkpoint import Checkpoints
     from results.store import RunWriter
@@ -52,11 +56,14 @@ class Run:
         writer: RunWriter,
         checkpoints: Checkpoints,
         *,
+        instruction: str = "",
         stop: Callable[[], bool] = lambda: False,
         report: Report = lambda progress: None,
+        warn: Callable[[str], None] = warnings.warn,
     ) -> None:
         self.config, self.writer, self.checkpoints = config, writer, checkpoints
-        self.stop, self.report = stop, report
+        self.stop, self.report, self._warn = stop, report, warn
+        self._warned: set[str] = set()
         self.env, self.eval_env = env, eval_env
         _seed_everything(derive_seed(config.seed, "agent"))
         self.eval_seeds = [derive_seed(config.seed, "eval_episode", i) for i in range(config.eval_episodes)]
@@ -69,6 +76,8 @@ class Run:
             total_env_steps=config.env_steps,
             device=config.device,
             seed=derive_seed(config.seed, "agent"),
+            instruction=instruction,
+            services=self,
         )
         self.agent = make_agent(context)
         self.replay = Replay(
@@ -130,6 +139,34 @@ class Run:
             "random": _random_state(),
         }
 
+    @property
+    def folder(self) -> Path:
+        return self.writer.folder
+
+    def render(self, height: int, width: int) -> npt.NDArray[np.uint8]:
+        frame: npt.NDArray[np.uint8] = self.env.unwrapped.render_image(height, width)  # type: ignore[attr-defined]
+        return frame
+
+    def play(self, policy: Callable[[Render], Policy], episodes: int) -> dict[str, list[float]]:
+        draw: Render = self.eval_env.unwrapped.render_image  # type: ignore[attr-defined]
+        played = [
+            evaluate(policy(draw), self.eval_env, [seed], self.env_steps, self._tick)
+            for seed in self.eval_seeds[:episodes]
+        ]
+        return {name: [episode[name][0] for episode in played] for name in ("return", "length")} if played else {}
+
+    def record(self, step: int, values: Mapping[str, float | list[float]]) -> None:
+        self.writer.write("vlm", step, self.agent_steps, values)
+
+    def warn(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            self._warn(text)
+
+    def _tick(self) -> None:
+        if time.monotonic() - self._reported > REPORT_EVERY_S:
+            self._report("evaluate")
+
     def _on_time(self) -> None:
         """Whatever is due before the next step."""
         if self.stop():
@@ -187,8 +224,7 @@ class Run:
         def tick() -> None:
             if self.stop():
                 raise _StopEvaluation
-            if time.monotonic() - self._reported > REPORT_EVERY_S:
-                self._report("evaluate")
+            self._tick()
 
         try:
             with self._timed("evaluate"):
@@ -277,7 +313,7 @@ def replay_slots(config: RunConfig) -> int:
 
     An agent without a `replay_capacity` does not learn from replay and gets a handful.
     """
-    wanted = config.agent_config.get("replay_capacity", 8)
+    wanted = setting(config.agent_config, "replay_capacity", 8)
     agent_steps = config.env_steps // config.action_repeat
     return int(min(wanted, agent_steps + agent_steps // 8 + 64))
 

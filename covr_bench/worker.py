@@ -1,6 +1,7 @@
 """The process of one run: `python -m covr_bench.worker`, the job as JSON on standard input.
 
-Prints one JSON object a line: progress, or `{"error": text}` before it fails. SIGTERM asks it to checkpoint and stop.
+Prints one JSON object a line: progress, `{"warning": text}`, or `{"error": text}` before it fails. SIGTERM asks it to
+checkpoint and stop.
 """
 
 from __future__ import annotations
@@ -63,10 +64,13 @@ def _run(job: dict[str, Any], stop: Callable[[], bool], say: Callable[[dict[str,
     torch.set_num_threads(config.threads)
     set_conv_kernel(config.conv_kernel)
     task = registry.suite(config.suite).task(config.task)
-    spec = registry.agent(config.agent)
     seeds = {name: derive_seed(config.seed, name) for name in ("agent", "replay", "train_env", "eval_env")}
     env, eval_env = (task.make(seeds[name], **config.env) for name in ("train_env", "eval_env"))
-    labels = getattr(env.unwrapped, "labels", {})
+    labels = dict(getattr(env.unwrapped, "labels", {}))
+    if "vlm" in config.agent_config:
+        from covr.vlm.open import label
+
+        labels["vlm"] = label(config.agent_config["vlm"])
     checkpoints = Checkpoints(run_folder(config.out, config.run_id) / "checkpoint")
     with RunWriter(config.out, config.run_id, action_repeat=config.action_repeat, labels=labels) as writer:
         seeds |= {"run": config.seed}
@@ -89,12 +93,16 @@ def _run(job: dict[str, Any], stop: Callable[[], bool], say: Callable[[dict[str,
                 config,
                 env,
                 eval_env,
-                lambda context: spec.make(spec.Config(**config.agent_config), context),
+                lambda context: registry.make_agent(config.agent, config.agent_config, context),
                 writer,
                 checkpoints,
+                instruction=task.instruction,
                 stop=stop,
                 report=say,
+                warn=lambda text: say({"warning": text}),
             )
+            if hasattr(run.agent, "describe"):
+                provenance.describe(config.out, config.run_id, run.agent.describe())
             run.train()
             writer.end()
             status = "finished"

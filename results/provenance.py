@@ -62,6 +62,12 @@ def begin(
     return record
 
 
+def describe(out: str | os.PathLike[str], run_id: RunId | str, facts: Mapping[str, Any]) -> None:
+    """Add what only the running agent knows of itself (its model, how it asks), JSON values. Raises StoreError."""
+    path = run_folder(out, run_id) / PROVENANCE_FILE
+    write(path, read(path) | {"agent": dict(facts)})
+
+
 def finish(out: str | os.PathLike[str], run_id: RunId | str, status: str, *, wall_s: float) -> None:
     """Close the open session with `finished`, `failed` or `interrupted`.
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-KINDS = ("eval", "episode", "train", "throughput", "error", "resume", "end")
-_DURABLE = frozenset({"eval", "error", "end"})  # on the disk before write() returns
+KINDS = ("eval", "episode", "train", "throughput", "vlm", "error", "resume", "end")
+_DURABLE = frozenset({"eval", "vlm", "error", "end"})  # on the disk before write() returns
 _LOCK_TRIES, _LOCK_WAIT_S = 5, 0.1  # outlasts a reader that is just asking whether the run is alive
 
 

@@ -114,8 +114,15 @@ def make(
     return FrameStack(Pixels(env, image_size, image_size), frame_stack)
 
 
-SMOKE = {"batch_size": 32, "seed_steps": 100, "random_agent_steps": 50, "initial_updates": 10}
-SHORT = {"batch_size": 32, "seed_steps": 500, "random_agent_steps": 250, "initial_updates": 10}
+SMOKE: dict[str, Any] = {"batch_size": 32, "seed_steps": 100, "random_agent_steps": 50, "initial_updates": 10}
+SMOKE |= {"covr.psi0": 100, "covr.guidance_after": 2, "covr.vlm_episodes": 1}
+SHORT: dict[str, Any] = {
+    "batch_size": 32,
+    "seed_steps": 500,
+    "random_agent_steps": 250,
+    "initial_updates": 10,
+    "covr.psi0": 200,
+}
 INSTRUCTION = "A red ball falls; slide the green paddle at the bottom left or right so that it is under the ball."
 SUITE = Suite(
     name="catch",

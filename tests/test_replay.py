@@ -135,8 +135,87 @@ def test_slots_round_trip(lengths: list[int], capacity: int) -> None:
     copy.put(oldest, replay.slots(oldest, middle))
     copy.put(middle, replay.slots(middle, replay.head))
     copy.head = replay.head
-    for start in range(replay._oldest(), replay.head):
-        np.testing.assert_array_equal(replay._stacks(np.array([start])), copy._stacks(np.array([start])))
+    for start in range(replay.oldest(), replay.head):
+        np.testing.assert_array_equal(replay.obs(np.array([start])), copy.obs(np.array([start])))
+
+
+EPISODES = st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=12)
+
+
+def filled(episodes: list[tuple[int, bool]], capacity: int) -> tuple[Replay, Recorder]:
+    replay = Replay(capacity, SHAPE, 1, seed=0)
+    recorder = Recorder(replay)
+    for length, terminated in episodes:
+        recorder.episode(length, terminated)
+    return replay, recorder
+
+
+@settings(max_examples=40, deadline=None)
+@given(EPISODES, st.integers(1, 4), st.integers(12, 60))
+def test_starts_are_the_windows_that_are_drawn(episodes: list[tuple[int, bool]], nstep: int, capacity: int) -> None:
+    replay, _ = filled(episodes, capacity)
+    starts = replay.starts(nstep)
+    assert len(starts) or not replay.can_sample(nstep)
+    assert (np.diff(starts) > 0).all()
+    if replay.can_sample(nstep):
+        assert set(replay.sample(500, nstep).slot.tolist()) <= set(starts.tolist())
+        for first, again in zip(replay.at(starts, nstep, 0.9), replay.at(starts, nstep, 0.9), strict=True):
+            assert first.equal(again)
+
+
+@settings(max_examples=40, deadline=None)
+@given(EPISODES, st.integers(1, 3), st.integers(1, 30), st.integers(12, 60))
+def test_newest_windows_are_every_one_of_the_newest(
+    episodes: list[tuple[int, bool]], nstep: int, newest: int, capacity: int
+) -> None:
+    replay, _ = filled(episodes, capacity)
+    starts = replay.starts(nstep)
+    recent = starts[starts >= replay.head - nstep - newest]
+    if not len(recent):
+        with pytest.raises(ValueError, match="window"):
+            replay.sample(4, nstep, newest=newest)
+        return
+    drawn = replay.sample(600, nstep, newest=newest).slot.tolist()
+    assert set(drawn) == set(recent.tolist())
+
+
+def test_more_newest_than_stored_is_plain_sampling() -> None:
+    replays = [filled([(9, True), (7, False)], 40)[0] for _ in range(2)]
+    assert replays[0].sample(50).slot.equal(replays[1].sample(50, newest=1000).slot)
+
+
+@settings(max_examples=40, deadline=None)
+@given(EPISODES, st.integers(12, 60))
+def test_step_before_is_as_it_was_seen(episodes: list[tuple[int, bool]], capacity: int) -> None:
+    replay, recorder = filled(episodes, capacity)
+    before = {}
+    for episode in recorder.episodes:
+        pairs = [
+            (0 * episode["obs"][0], 0 * episode["action"][0]),
+            *zip(episode["obs"], episode["action"], strict=False),
+        ]
+        for action, pair in zip(episode["action"], pairs, strict=False):
+            before[action.tobytes()] = pair
+    if not replay.can_sample():
+        return
+    batch = replay.sample(64)
+    obs, action = replay.before(batch.slot)
+    for i in range(64):
+        expected_obs, expected_action = before[batch.action[i].numpy().tobytes()]
+        np.testing.assert_array_equal(obs[i], expected_obs)
+        np.testing.assert_array_equal(action[i], expected_action)
+
+
+@settings(max_examples=40, deadline=None)
+@given(EPISODES, st.integers(12, 60))
+def test_progress_is_the_length_of_the_last_two_episodes(episodes: list[tuple[int, bool]], capacity: int) -> None:
+    replay, _ = filled(episodes, capacity)
+    lengths = [0, *(length for length, _ in episodes)]
+    done, before = replay.progress()
+    assert done == lengths[-1]
+    assert before in (lengths[-2], 0)
+    if sum(lengths[-2:]) + 6 < capacity:
+        assert before == lengths[-2]
 
 
 def test_greyscale_is_refused() -> None:

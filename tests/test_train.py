@@ -75,15 +75,17 @@ def configured(
     return config
 
 
-def go(config: RunConfig, spec: AgentSpec, stop: Callable[[], bool] = lambda: False) -> Run:
+def go(config: RunConfig, spec: AgentSpec, stop: Callable[[], bool] = lambda: False, **options: Any) -> Run:
     """A session of a run, as the worker makes it. Raises what the loop raises."""
+
+    def make(context: Context) -> Any:
+        return spec.make(spec.Config(**config.agent_config), replace(context, make_agent=registry.make_agent))
+
     task = SUITE.task(config.task)
-    envs = [task.make(derive_seed(config.seed, name)) for name in ("train_env", "eval_env")]
+    envs = [task.make(derive_seed(config.seed, name), **config.env) for name in ("train_env", "eval_env")]
     checkpoints = Checkpoints(run_folder(config.out, config.run_id) / "checkpoint")
     with RunWriter(config.out, config.run_id, action_repeat=config.action_repeat) as writer:
-        run = Run(
-            config, *envs, lambda c: spec.make(spec.Config(**config.agent_config), c), writer, checkpoints, stop=stop
-        )
+        run = Run(config, *envs, make, writer, checkpoints, instruction=task.instruction, stop=stop, **options)
         run.train()
     return run
 

@@ -33,13 +33,14 @@ class Job:
     """One run and what is known of it while it runs.
 
     state: `waiting`, `running`, `stopping`, `finished`, `interrupted` or `failed`. progress: the worker's newest
-    message.
+    message. warnings: what it told the user.
     """
 
     config: RunConfig
     state: str = "waiting"
     retried: bool = False
     error: str = ""
+    warnings: list[str] = field(default_factory=list)
     progress: dict[str, Any] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
     listener: threading.Thread | None = None
@@ -126,6 +127,8 @@ def _collect(messages: Messages, timeout: float) -> None:
             timeout = 0
             if "error" in message:
                 job.error = message["error"]
+            elif "warning" in message:
+                job.warnings.append(message["warning"])
             else:
                 job.progress = message
     except queue.Empty:

@@ -1,0 +1,349 @@
+"""COVR: a VLM guides the RL agent, and the agent's best experience tunes the VLM.
+
+"COVR: Collaborative Optimization of VLMs and RL Agent for Visual-Based Control", AAAI 2026 (arXiv 2601.06122). No code
+was released; docs/covr.md lists where the paper is silent and what is done about it, switch by switch.
+
+    every `query_every` steps    a_v = VLM(o_t), kept beside the transition
+    every actor update           loss += lambda * |a_v - a_r|^2                      (Eq. 4), after the cold start
+    every psi steps              D_f -> EDDF -> RALW -> LoRA fine-tuning of the VLM  (Eq. 5, Eq. 6), psi grows (APFT)
+
+Only the base agent acts, in training and at test time: a trained COVR needs no VLM.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import numpy as np
+import torch
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from covr import eddf, ralw, schedule
+from covr.alone import VLMPolicy
+from covr.frames import Frames
+from covr.priors import HEALTH_OVER, Priors
+from covr.selection import Rule, choose, returns_to_go, transitions
+from covr.vlm.base import DecodeMode, Samples, VisionLanguagePrior
+from covr.vlm.open import SERVER, open_prior
+from covr.vlm.prompts import task_prompt
+from covr_bench.api import AgentSpec, Context, Fraction, Guidance, Metrics
+from covr_bench.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from covr.vlm.base import FinetuneReport
+    from covr_bench.api import GuidedAgent, Render, Services
+    from covr_bench.replay import Batch, Replay
+
+KEPT_ADAPTERS = 2  # of the newest rounds: a checkpoint may be one round behind
+Q_BATCH = 256
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Config:
+    """Settings of the paper for DMControl; steps are environment steps. Where the paper is silent: docs/covr.md."""
+
+    base: str = "rad"  # the agent that acts: rad, sac, deepmdp, drqv2, or any other with an actor loss
+    base_settings: dict[str, Any] = Field(default_factory=dict)
+
+    vlm: str = "tiny"  # or a folder, a hub id, openai:URL, scripted
+    tuner: str = ""  # for openai:URL, a local copy of its model: tuned here, its adapters loaded by the server
+    vlm_device: str = ""  # the agent's own if empty
+    vlm_image_size: PositiveInt = 84  # pixels; larger than the agent's frames: drawn for the VLM
+    vlm_frames: Annotated[int, Field(ge=1, le=2)] = 1
+    decode: DecodeMode | Literal["auto"] = "auto"  # forced; of a server, generate
+    query_every: PositiveInt = 10
+    query_batch: PositiveInt = 32  # questions asked at once
+    queries: Literal["auto", "batched", "async"] = "auto"  # auto: async for a VLM with a device or server of its own
+    between_queries: Literal["mask", "hold"] = "mask"
+    old_priors: Literal["keep", "relabel"] = "keep"
+
+    guidance_weight: NonNegativeFloat = 1.0  # lambda; 2 for CARLA
+    guidance_after: NonNegativeInt = 4  # rounds of fine-tuning, the cold start; 2 for CARLA
+
+    psi0: PositiveInt = 5_000
+    growth: schedule.Growth = "linear"
+    clock: Literal["env", "agent"] = "env"  # the steps that psi and query_every count
+    episodes: Literal["finished", "cut"] = "finished"  # cut: the running episode enters D_f, as if it ended now
+    score: Literal["return", "reward", "q"] = "return"
+    return_discount: Fraction = 0.99  # gamma of g_t, per agent step
+    rule: Rule = "eddf"
+    top_share: Fraction = 0.8  # of the rule `top`
+    direction: eddf.Direction = "eq5"
+    compare: eddf.Compare = "z"
+    weights: Literal["ralw", "uniform", "random"] = "ralw"
+
+    lora_rank: PositiveInt = 128
+    lora_alpha: PositiveFloat = 16.0  # 256 for CARLA
+    finetune_lr: PositiveFloat = 1e-3
+    finetune_epochs: PositiveInt = 2
+    finetune_batch_size: PositiveInt = 32
+    micro_batch: PositiveInt = 32  # samples of a batch computed at once
+    label_smoothing: Fraction = 0.1
+
+    vlm_episodes: NonNegativeInt = 3  # played by the VLM alone before the first round and after each
+
+
+class COVR:
+    def __init__(self, config: Config, context: Context) -> None:
+        self.config, self.context = config, context
+        self.base = _base(config, context)
+        self.prompt = task_prompt(context.instruction, context.action_dim)
+        self.vlm = _vlm(config, context) if context.services else None
+        self.services = cast("Services", context.services)  # used in training only
+        self.rounds = 0
+        self.scored = False  # the VLM by itself, before the first round
+        self.collected_from = 0  # slot that D_f begins with
+        self.tried_until = 0  # slot up to which D_f was looked through
+        self.metrics: dict[str, torch.Tensor] = {}
+        self.state: dict[str, Any] | None = None  # to be loaded when the replay's size is known
+        self.priors: Priors | None = None
+
+    def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
+        return self.base.act(obs, step, explore)
+
+    def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
+        vlm, priors = self._in_training(replay)
+        if not self.scored:
+            self.scored = True
+            self.record(step, self.play_alone())
+        clock, ticks = (step, self.context.action_repeat) if self.config.clock == "env" else self._agent_clock(step)
+        asked = clock // self.config.query_every > (clock - ticks) // self.config.query_every
+        self.frames.see(replay, asked)
+        priors.see(replay, asked)
+        if vlm.tunable and clock >= schedule.next_step(self.rounds, self.config.psi0, self.config.growth):
+            self.finetune(replay, step)
+        if priors.unhealthy():
+            self.services.warn(
+                f"fewer than half of the VLM's latest {HEALTH_OVER} answers state an action (`answers_*` in the rows "
+                "say why not); these are masked, and training goes on as its base agent does"
+            )
+        metrics = self.base.update(replay, step, self.guide if self.guided(clock) else None)
+        return dict(metrics) | self.metrics if metrics else {}
+
+    def guided(self, clock: int) -> bool:
+        """Whether the cold start is over: after so many rounds, or, for a VLM that cannot be tuned, at their time."""
+        after = self.config.guidance_after
+        if after == 0 or cast("VisionLanguagePrior", self.vlm).tunable:
+            return self.rounds >= after
+        return clock >= schedule.next_step(after - 1, self.config.psi0, self.config.growth)
+
+    def guide(self, batch: Batch, action: torch.Tensor) -> torch.Tensor:
+        """lambda * |a_v - a_r|^2 (Eq. 4), the mean over those samples of the batch that have an a_v."""
+        assert self.priors
+        prior, known = (tensor.to(action.device) for tensor in self.priors.of(batch.slot))
+        distance = (action - prior).square().sum(dim=1)
+        loss = self.config.guidance_weight * (known * distance).sum() / known.sum().clamp(min=1)
+        self.metrics = {"guidance_loss": loss.detach(), "guided_share": known.mean()}
+        return loss
+
+    def finetune(self, replay: Replay, step: int) -> None:
+        """One round, if D_f holds anything to learn from; else it stays due."""
+        assert self.vlm
+        assert self.priors
+        newest = replay.head - 1
+        end = newest if self.config.episodes == "cut" else int(replay.first[newest % replay.capacity])
+        entropy = self.base.entropy(step)
+        if math.isnan(entropy) or end <= self.tried_until:
+            return
+        self.tried_until = end
+        collected = transitions(replay, self.collected_from, end)
+        scores = self.scores(replay, collected)
+        rng = np.random.default_rng((self.context.seed, self.rounds))
+        keep = choose(
+            scores,
+            entropy,
+            rng,
+            rule=self.config.rule,
+            direction=self.config.direction,
+            compare=self.config.compare,
+            top_share=self.config.top_share,
+        )
+        kept, kept_scores = collected[keep], scores[keep]
+        has_image = np.isin(kept, self.frames.known(kept))
+        kept, kept_scores = kept[has_image], kept_scores[has_image]
+        if not len(kept):
+            return
+        samples = Samples(
+            self.frames.of(replay, kept), replay.action[kept % replay.capacity], self.weights(kept_scores, rng)
+        )
+        self.priors.settle()
+        report = self.vlm.finetune(samples, self.prompt)
+        self.rounds += 1
+        self.collected_from = end
+        self.frames.drop(end)
+        if self.config.old_priors == "relabel":
+            self.priors.ask_again(replay)
+        self.save_adapter()
+        self.record(step, self.play_alone() | _reported(report, len(collected), entropy))
+
+    def scores(self, replay: Replay, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """What EDDF and RALW rank the samples of D_f by, float64 `(N,)`."""
+        if self.config.score == "return":
+            return returns_to_go(replay, slots, self.config.return_discount)
+        if self.config.score == "reward":
+            return replay.reward[slots % replay.capacity].astype(np.float64)
+        parts = [slots[i : i + Q_BATCH] for i in range(0, len(slots), Q_BATCH)]
+        values = [self.base.q_value(replay.obs(p), torch.from_numpy(replay.action[p % replay.capacity])) for p in parts]
+        return torch.cat(values).double().numpy() if values else np.zeros(0)
+
+    def weights(self, scores: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+        if self.config.weights == "ralw":
+            return ralw.weights(scores)
+        drawn = rng.uniform(size=len(scores)) if self.config.weights == "random" else np.ones(len(scores))
+        return drawn.astype(np.float32)
+
+    def play_alone(self) -> dict[str, Any]:
+        """Returns of the VLM acting by itself."""
+        config, started = self.config, time.perf_counter()
+        assert self.vlm
+
+        def policy(render: Render) -> VLMPolicy:
+            assert self.vlm
+            return VLMPolicy(
+                self.vlm,
+                self.prompt,
+                render,
+                every=config.query_every,
+                action_repeat=self.context.action_repeat,
+                frames=config.vlm_frames,
+                size=config.vlm_image_size,
+            )
+
+        played = self.services.play(policy, config.vlm_episodes)
+        return played | {"play_seconds": time.perf_counter() - started}
+
+    def record(self, step: int, values: dict[str, Any]) -> None:
+        """Rows of kind `vlm`: the round's own values, and what became of the questions so far."""
+        assert self.priors
+        asked = sum(self.priors.statuses.values())
+        answers = {f"answers_{status}": float(n) for status, n in sorted(self.priors.statuses.items())}
+        share = {"valid_share": self.priors.statuses["ok"] / asked} if asked else {}
+        totals = {"round": float(self.rounds), "queries": float(asked), "query_seconds": self.priors.seconds}
+        self.services.record(step, totals | share | answers | values)
+
+    def save_adapter(self) -> None:
+        assert self.vlm
+        folder = self.services.folder / "adapters"
+        self.vlm.save_adapter(folder / f"round-{self.rounds}")
+        shutil.rmtree(folder / f"round-{self.rounds - KEPT_ADAPTERS}", ignore_errors=True)
+
+    def describe(self) -> dict[str, Any]:
+        """Provenance: the VLM, and how it is asked."""
+        assert self.vlm
+        asks = "async" if self._asks_in_background() else "batched"
+        return {"vlm": dict(self.vlm.describe()), "queries": asks, "base": self.config.base}
+
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = {"base": self.base.state_dict(), "rounds": self.rounds, "scored": self.scored}
+        state |= {"collected_from": self.collected_from, "tried_until": self.tried_until, "metrics": self.metrics}
+        if self.priors:
+            return state | {"priors": self.priors.state_dict(), "frames": self.frames.state_dict()}
+        return state | {name: self.state[name] for name in ("priors", "frames")} if self.state else state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.base.load_state_dict(state["base"])
+        self.rounds, self.scored = state["rounds"], state["scored"]
+        self.collected_from, self.tried_until = state["collected_from"], state["tried_until"]
+        self.metrics = {name: value.to(self.context.device) for name, value in state["metrics"].items()}
+        self.state = state if "priors" in state else None
+        if self.vlm and self.rounds:
+            self.vlm.load_adapter(self.services.folder / "adapters" / f"round-{self.rounds}")
+
+    def _in_training(self, replay: Replay) -> tuple[VisionLanguagePrior, Priors]:
+        """The VLM and its answers, which need to know the replay."""
+        assert self.vlm, "only a run that trains can update"
+        if self.priors is None:
+            config = self.config
+            self.frames = Frames(
+                config.vlm_frames, config.vlm_image_size, self.context.obs_shape[-1], self.services.render
+            )
+            self.priors = Priors(
+                self.vlm,
+                self.prompt,
+                lambda slots: self.frames.of(replay, slots),
+                replay.capacity,
+                batch=config.query_batch,
+                hold=config.between_queries == "hold",
+                background=self._asks_in_background(),
+            )
+            if self.state:
+                self.priors.load_state_dict(self.state["priors"])
+                self.frames.load_state_dict(self.state["frames"])
+                self.state = None
+        return self.vlm, self.priors
+
+    def _agent_clock(self, step: int) -> tuple[int, int]:
+        return step // self.context.action_repeat, 1
+
+    def _asks_in_background(self) -> bool:
+        config = self.config
+        own_device = config.vlm_device not in ("", self.context.device)
+        return config.queries == "async" or (config.queries == "auto" and (own_device or config.vlm.startswith(SERVER)))
+
+
+def _base(config: Config, context: Context) -> GuidedAgent:
+    assert context.make_agent, "COVR wraps an agent and is built by the registry"
+    base = context.make_agent(config.base, config.base_settings, context)
+    if not all(hasattr(base, name) for name in ("entropy", "q_value")):
+        raise UserError(f"covr cannot wrap {config.base!r}: it has no actor loss to guide; try rad, sac or drqv2")
+    return cast("GuidedAgent", base)
+
+
+def _vlm(config: Config, context: Context) -> VisionLanguagePrior:
+    from covr.vlm.finetune import FinetuneSettings
+
+    if config.old_priors == "relabel" and config.vlm_image_size > context.obs_shape[-1]:
+        raise UserError("old_priors=relabel needs the frames again: vlm_image_size must not exceed the agent's frames")
+    settings = FinetuneSettings(
+        rank=config.lora_rank,
+        alpha=config.lora_alpha,
+        lr=config.finetune_lr,
+        epochs=config.finetune_epochs,
+        batch_size=config.finetune_batch_size,
+        micro_batch=config.micro_batch,
+        label_smoothing=config.label_smoothing,
+    )
+    device = config.vlm_device or context.device
+    assert context.services
+    return open_prior(
+        config.vlm,
+        decode=None if config.decode == "auto" else config.decode,
+        device=device,
+        settings=settings,
+        seed=context.seed,
+        tuner=config.tuner,
+        adapter_folder=context.services.folder / "adapters" / "served",
+    )
+
+
+def _reported(report: FinetuneReport, collected: int, entropy: float) -> dict[str, float]:
+    return {
+        "heldout_error": report.heldout_error,
+        "error_before": report.error_before,
+        "loss": report.loss,
+        "samples": float(report.samples),
+        "collected": float(collected),
+        "entropy": entropy,
+        "finetune_seconds": report.seconds,
+        "batch_halved": float(report.batch_halved),
+    }
+
+
+_CARLA = {"guidance_weight": 2.0, "guidance_after": 2, "lora_alpha": 256.0}
+
+AGENT = AgentSpec(
+    name="covr",
+    Config=Config,
+    make=COVR,
+    kind="vlm",
+    paper="Xia et al. 2026, arXiv 2601.06122",
+    needs_vlm=True,
+    wraps="base",
+    task_defaults={"hw": _CARLA, "gp": _CARLA, "a": _CARLA},
+)

@@ -1,0 +1,141 @@
+"""a_v, the action the VLM proposes, for every slot of the replay whose observation it was asked about.
+
+Answers are not needed before their transitions are sampled, so questions are collected and asked in batches; in the
+mode `async` another thread asks them, for a VLM on a device or server of its own. Answers say nothing when they state
+no action: those are masked and counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from covr.vlm.base import Proposals, VisionLanguagePrior
+    from covr.vlm.prompts import Prompt
+    from covr_bench.replay import Replay
+
+    Slots = npt.NDArray[np.int64]
+    Images = npt.NDArray[np.uint8]
+
+HEALTH_OVER = 200  # answers
+HEALTHY = 0.5  # share of them that state an action
+
+
+class Priors:
+    """Answers by slot number; one is forgotten when the replay's ring overwrites its slot.
+
+    images: of slots, what the VLM is shown. batch: questions asked at once. hold: a slot between two questions of one
+    episode has the answer of the first; otherwise it has none.
+    """
+
+    def __init__(
+        self,
+        vlm: VisionLanguagePrior,
+        prompt: Prompt,
+        images: Callable[[Slots], Images],
+        capacity: int,
+        *,
+        batch: int,
+        hold: bool,
+        background: bool,
+    ) -> None:
+        self.vlm, self.prompt, self.images = vlm, prompt, images
+        self.capacity, self.batch, self.hold = capacity, batch, hold
+        self.actions = np.zeros((capacity, prompt.action_dim), np.float32)
+        self.valid = np.zeros(capacity, np.bool_)
+        self.answered = np.full(capacity, -1, np.int64)  # number of the slot that the answer here is for
+        self.source = np.full(capacity, -1, np.int64)  # number of the slot whose answer counts here; -1: none
+        self.last = -1  # newest slot asked about
+        self.waiting: list[int] = []
+        self.stale: deque[int] = deque()  # slots to ask about again
+        self.statuses: Counter[str] = Counter()
+        self.recent: deque[bool] = deque(maxlen=HEALTH_OVER)
+        self.seconds = 0.0
+        self.thread = ThreadPoolExecutor(1) if background else None
+        self.running: list[tuple[Slots, Future[Proposals]]] = []
+
+    def see(self, replay: Replay, ask: bool) -> None:
+        """Take note of the replay's newest slot; ask about it, or not."""
+        slot = replay.head - 1
+        if ask:
+            self.waiting.append(slot)
+            self.last = slot
+        held = self.hold and self.last >= int(replay.first[slot % self.capacity])
+        self.source[slot % self.capacity] = self.last if ask or held else -1
+        if len(self.waiting) >= self.batch:
+            self._ask(np.array(self.waiting))
+            self.waiting = []
+        if self.stale:
+            again = [self.stale.popleft() for _ in range(min(self.batch, len(self.stale)))]
+            self._ask(np.array([s for s in again if s >= replay.oldest()], np.int64))
+        self._collect(wait=False)
+
+    def of(self, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """a_v float32 `(B, A)` and whether there is one, float32 `(B,)` of 0 and 1, for slot numbers int64 `(B,)`."""
+        source = self.source[slots.numpy() % self.capacity]
+        at = source % self.capacity
+        known = (source >= 0) & (self.answered[at] == source) & self.valid[at]
+        return torch.from_numpy(self.actions[at]), torch.from_numpy(known.astype(np.float32))
+
+    def ask_again(self, replay: Replay) -> None:
+        """Have every answer in the replay replaced, a batch with each slot that follows, oldest first."""
+        answered = np.sort(self.answered[self.answered >= replay.oldest()])
+        self.stale = deque(answered.tolist())
+
+    def settle(self) -> None:
+        """Wait for questions another thread is asking."""
+        self._collect(wait=True)
+
+    def valid_share(self) -> float:
+        """Share of the latest answers that state an action; NaN before the first."""
+        return sum(self.recent) / len(self.recent) if self.recent else float("nan")
+
+    def unhealthy(self) -> bool:
+        return len(self.recent) == HEALTH_OVER and self.valid_share() < HEALTHY
+
+    def _ask(self, slots: Slots) -> None:
+        if not len(slots):
+            return
+        images = self.images(slots)
+        if self.thread:
+            self.running.append((slots, self.thread.submit(self.vlm.propose, images, self.prompt)))
+        else:
+            self._keep(slots, self.vlm.propose(images, self.prompt))
+
+    def _collect(self, wait: bool) -> None:
+        while self.running and (wait or self.running[0][1].done()):
+            slots, answer = self.running.pop(0)
+            self._keep(slots, answer.result())
+
+    def _keep(self, slots: Slots, proposals: Proposals) -> None:
+        at = slots % self.capacity
+        self.actions[at] = proposals.actions
+        self.valid[at] = proposals.valid
+        self.answered[at] = slots
+        self.statuses.update(proposals.statuses)
+        self.recent.extend(proposals.valid.tolist())
+        self.seconds += proposals.seconds
+
+    _ARRAYS = ("actions", "valid", "answered", "source")
+
+    def state_dict(self) -> dict[str, Any]:
+        self.settle()
+        arrays = {name: torch.from_numpy(getattr(self, name).copy()) for name in self._ARRAYS}
+        lists = {"waiting": list(self.waiting), "stale": list(self.stale), "recent": list(self.recent)}
+        return arrays | lists | {"last": self.last, "statuses": dict(self.statuses), "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in self._ARRAYS:
+            getattr(self, name)[:] = state[name].numpy()
+        self.waiting, self.last, self.seconds = list(state["waiting"]), state["last"], state["seconds"]
+        self.stale, self.statuses = deque(state["stale"]), Counter(state["statuses"])
+        self.recent = deque(state["recent"], maxlen=HEALTH_OVER)

@@ -1,0 +1,69 @@
+"""D_f, the fine-tuning buffer: which transitions it holds, and which of them a round learns from.
+
+D_f is a range of replay slots, so its frames are stored once. Its samples are `(o_i, a_i, g_i)` with
+`g_t = sum_{k>=t} gamma^{k-t} r_k` to the end of the episode.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from covr import eddf
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from covr_bench.replay import Replay
+
+Rule = Literal["eddf", "top", "random"]
+"""`eddf`: the paper's filter. `top`: a fixed share of the highest scores. `random`: as many as EDDF, at random."""
+
+
+def transitions(replay: Replay, start: int, end: int) -> npt.NDArray[np.int64]:
+    """Slot numbers in start..end-1 that are followed by a slot of the same episode, int64 `(N,)`."""
+    slots = np.arange(max(start, replay.oldest()), end)
+    episode = replay.first[slots % replay.capacity]
+    after = replay.first[(slots + 1) % replay.capacity]
+    followed: npt.NDArray[np.bool_] = (episode == after) & (slots + 1 < replay.head)
+    return np.asarray(slots[followed], np.int64)
+
+
+def returns_to_go(replay: Replay, slots: npt.NDArray[np.int64], gamma: float) -> npt.NDArray[np.float64]:
+    """g of each slot in increasing order, float64 `(N,)`: to the end of its episode, or to its last slot among these
+    where the episode still runs. Nothing is bootstrapped at a time limit. gamma: per agent step."""
+    result = np.zeros(len(slots))
+    rewards = replay.reward[slots % replay.capacity]
+    episode = replay.first[slots % replay.capacity]
+    running = 0.0
+    for i in range(len(slots) - 1, -1, -1):
+        same = i + 1 < len(slots) and episode[i] == episode[i + 1]
+        running = float(rewards[i]) + (gamma * running if same else 0.0)
+        result[i] = running
+    return result
+
+
+def choose(
+    scores: npt.NDArray[np.float64],
+    entropy: float,
+    rng: np.random.Generator,
+    *,
+    rule: Rule = "eddf",
+    direction: eddf.Direction = "eq5",
+    compare: eddf.Compare = "z",
+    top_share: float = 0.8,
+) -> npt.NDArray[np.bool_]:
+    """Which samples a round learns from, bool `(N,)`.
+
+    scores: float64 `(N,)`, the return, or what takes its place in an ablation. top_share: of the rule `top`.
+    """
+    if rule == "top":
+        finite = np.isfinite(scores)
+        return finite & (scores >= np.quantile(scores[finite], 1 - top_share)) if finite.any() else finite
+    kept = eddf.select(scores, entropy, direction, compare)
+    if rule == "random":
+        drawn = np.zeros(len(scores), np.bool_)
+        drawn[rng.choice(len(scores), int(kept.sum()), replace=False)] = True
+        return drawn
+    return kept

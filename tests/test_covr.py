@@ -1,0 +1,404 @@
+"""The COVR agent: when it asks, tunes and guides; that its base is untouched otherwise; that it resumes exactly."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from test_train import go, measured
+from vlm_models import random_folder
+
+from covr import covr as method
+from covr.priors import HEALTH_OVER, Priors
+from covr.selection import choose, returns_to_go, transitions
+from covr.vlm.prompts import task_prompt
+from covr.vlm.scripted import ScriptedPrior, silent
+from covr_bench import registry
+from covr_bench.api import Context
+from covr_bench.errors import UserError
+from covr_bench.plan import configure
+from covr_bench.replay import Batch, Replay
+from covr_bench.train import Interrupted
+from results.store import read_run, run_folder
+from suites.base import Budget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from covr_bench.config import RunConfig
+
+torch.set_num_threads(1)
+SUITE = registry.suite("catch")
+SPEC = registry.agent("covr")
+LENGTH = 200  # five episodes
+SMALL = {
+    "base": "sac",
+    "image_size": "32",
+    "batch_size": "8",
+    "hidden_dim": "16",
+    "feature_dim": "8",
+    "random_agent_steps": "10",
+    "vlm": "scripted",
+    "vlm_image_size": "28",
+    "vlm_episodes": "1",
+    "psi0": "50",
+    "guidance_after": "2",
+    "query_every": "4",
+    "query_batch": "4",
+}
+
+
+def configured(out: Path, agent: str = "covr", env_steps: int = LENGTH, **overrides: str) -> RunConfig:
+    spec = registry.agent(agent)
+    settings = SMALL | overrides
+    if "env.image_size" in overrides:  # of an agent that takes frames as they come
+        settings = {key: value for key, value in settings.items() if key not in ("image_size", "random_agent_steps")}
+    if agent != "covr":
+        settings = {
+            key: value for key, value in settings.items() if key in {"image_size", *spec.Config.__annotations__}
+        }
+        settings |= {key: SMALL[key] for key in ("batch_size", "hidden_dim", "feature_dim", "random_agent_steps")}
+    (config,) = configure(
+        SUITE,
+        "catch",
+        {agent: spec},
+        Budget("tried", env_steps, 100, 1),
+        tasks=["catch"],
+        overrides=settings,
+        out=str(out),
+    )
+    return config
+
+
+def rounds(config: RunConfig, metric: str) -> list[float]:
+    rows = read_run(config.out, config.run_id)
+    rows = rows[(rows["kind"] == "vlm") & (rows["metric"] == metric)]
+    return rows.sort_values("env_steps")["value"].tolist()
+
+
+def evaluations(config: RunConfig) -> Any:
+    rows = measured(config)
+    rows = rows[rows["kind"].isin(["eval", "episode"])]
+    return rows[["kind", "env_steps", "metric", "value"]].reset_index(drop=True)
+
+
+def test_base_settings_are_those_of_the_base_by_itself(tmp_path: Path) -> None:
+    covr = configured(tmp_path)
+    sac = configured(tmp_path, "sac")
+    assert covr.agent_config["base_settings"] == sac.agent_config
+    assert covr.env == sac.env == {"image_size": 32}
+
+
+def test_a_base_setting_can_be_given_for_the_base_inside_alone() -> None:
+    (config,) = configure(
+        SUITE,
+        "catch",
+        {"covr": SPEC},
+        SUITE.budgets["smoke"],
+        tasks=["catch"],
+        overrides={"covr.lr": "0.5", "rad.lr": "0.1"},
+    )
+    assert config.agent_config["base_settings"]["lr"] == 0.5
+    with pytest.raises(UserError, match=r"drqv2\.lr"):
+        configure(SUITE, "catch", {"covr": SPEC}, SUITE.budgets["smoke"], overrides={"drqv2.lr": "1"})
+
+
+def test_without_guidance_the_base_learns_as_if_alone(tmp_path: Path) -> None:
+    covr, sac = configured(tmp_path, guidance_after="99"), configured(tmp_path, "sac")
+    go(covr, SPEC)
+    go(sac, registry.agent("sac"))
+    assert evaluations(covr).equals(evaluations(sac))
+    assert len(rounds(covr, "round")) == 3
+
+
+def test_guidance_changes_what_is_learnt_only_after_the_cold_start(tmp_path: Path) -> None:
+    free = configured(tmp_path, guidance_after="99")
+    guided = configured(tmp_path, guidance_weight="100.0")
+    go(free, SPEC)
+    go(guided, SPEC)
+    before, after = evaluations(free), evaluations(guided)
+    second_round = rounds(guided, "round").index(2.0)
+    at = (
+        read_run(guided.out, guided.run_id).query("kind == 'vlm' and metric == 'round'")["env_steps"].iloc[second_round]
+    )
+    early = before["env_steps"] <= at
+    assert before[early].equals(after[early])
+    assert not before[~early].equals(after[~early])
+
+
+def test_rounds_come_when_they_are_due_and_an_episode_has_ended(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    go(config, SPEC)
+    rows = read_run(config.out, config.run_id).query("kind == 'vlm' and metric == 'round'")
+    # psi: due at 50 and 150; at 50 the first episode has ended, at 150 the third.
+    assert rows[["env_steps", "value"]].to_numpy().tolist() == [[0, 0], [50, 1], [150, 2]]
+    collected = rounds(config, "collected")
+    assert collected == [20.0, 40.0]  # agent steps: episode 1, episodes 2 and 3
+    assert {str(label) for label in read_run(config.out, config.run_id)["labels"]} <= {"vlm=scripted", ""}
+
+
+def test_the_running_episode_may_count_as_ended(tmp_path: Path) -> None:
+    config = configured(tmp_path, episodes="cut", env_steps=60)
+    go(config, SPEC)
+    assert rounds(config, "collected") == [25.0]  # every agent step before 50
+
+
+def test_one_question_in_query_every_steps(tmp_path: Path) -> None:
+    config = configured(tmp_path, query_every="10", query_batch="1", vlm_episodes="0", psi0="190")
+    go(config, SPEC)
+    assert rounds(config, "queries") == [0.0, 20.0]  # recorded before the first; then those of 0, 10, ..., 190
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [
+        {"direction": "prose"},
+        {"compare": "raw"},
+        {"growth": "printed"},
+        {"clock": "agent"},
+        {"between_queries": "hold"},
+        {"old_priors": "relabel"},
+        {"episodes": "cut"},
+        {"score": "reward"},
+        {"score": "q"},
+        {"rule": "top"},
+        {"rule": "random"},
+        {"weights": "uniform"},
+        {"weights": "random"},
+        {"guidance_weight": "2.0"},
+        {"label_smoothing": "0.0", "vlm": "random"},
+        {"vlm_frames": "2", "vlm": "random", "vlm_image_size": "28"},
+        {"vlm_image_size": "56", "vlm": "random"},
+        {"vlm_image_size": "56", "vlm_frames": "2"},
+        {"queries": "async"},
+        {"decode": "expect", "vlm": "random"},
+        {"decode": "generate", "vlm": "random", "query_every": "20", "vlm_episodes": "0"},
+        {"base": "rad", "window": "28"},
+        {"base": "deepmdp", "initial_updates": "2"},
+        {"base": "drqv2", "seed_steps": "20", "env.image_size": "32"},
+    ],
+    ids=lambda switch: ",".join(f"{k}={v}" for k, v in switch.items()),
+)
+def test_every_switch_runs_and_goes_on_as_if_it_had_not_stopped(tmp_path: Path, switch: dict[str, str]) -> None:
+    chosen = dict(switch)
+    if chosen.get("vlm") == "random":
+        chosen["vlm"] = str(random_folder())
+    whole, halves = configured(tmp_path / "a", **chosen), configured(tmp_path / "b", **chosen)
+    run = go(whole, SPEC)
+    assert rounds(whole, "round")[-1] >= 2 or switch in ({"growth": "printed"}, {"clock": "agent"})
+    for stop_at in (58, 40):
+        with pytest.raises(Interrupted):
+            go(halves, SPEC, after(stop_at))
+    again = go(halves, SPEC)
+    if switch == {"queries": "async"}:
+        return  # answers come when they come
+    assert measured(whole).equals(measured(halves))
+    assert rounds(whole, "heldout_error") == pytest.approx(rounds(halves, "heldout_error"), nan_ok=True)
+    np.testing.assert_array_equal(run.agent.priors.actions, again.agent.priors.actions)  # type: ignore[attr-defined]
+
+
+def after(calls: int) -> Callable[[], bool]:
+    """A stop that comes when the loop has asked for one so many times."""
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > calls
+
+    return stop
+
+
+def test_a_vlm_that_never_states_an_action_leaves_the_base_alone(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(method, "open_prior", lambda *args, **options: ScriptedPrior(silent))
+    config = configured(
+        tmp_path, query_every="1", env_steps=480, guidance_weight="100.0", psi0="450", guidance_after="0"
+    )
+    sac = configured(tmp_path, "sac", env_steps=480)
+    warned: list[str] = []
+    go(config, SPEC, warn=warned.append)
+    go(sac, registry.agent("sac"))
+    assert evaluations(config).equals(evaluations(sac))
+    assert rounds(config, "valid_share")[-1] == 0.0
+    assert rounds(config, "answers_no_action_word")[-1] > HEALTH_OVER
+    assert len(warned) == 1
+    assert "fewer than half" in warned[0]
+
+
+def test_missing_weights_are_said_before_any_step(tmp_path: Path) -> None:
+    config = configured(tmp_path, vlm=str(tmp_path))
+    with pytest.raises(UserError, match=r"config.json.*--vlm tiny"):
+        go(config, SPEC)
+    assert not len(read_run(config.out, config.run_id))
+
+
+def test_an_agent_without_an_actor_loss_cannot_be_the_base() -> None:
+    context = Context((9, 32, 32), 2, 1, 100, "cpu", 0, "a task", make_agent=registry.make_agent)
+    with pytest.raises(UserError, match="random"):
+        method.COVR(method.Config(base="random"), context)
+
+
+def test_a_trained_policy_acts_without_the_vlm(tmp_path: Path) -> None:
+    config = configured(tmp_path, env_steps=120, vlm=str(random_folder()))
+    trained = go(config, SPEC)
+    obs, _ = trained.eval_env.reset(seed=3)
+    expected = trained.agent.act(obs, 120, explore=False)
+    np.save(tmp_path / "obs.npy", obs)
+    program = f"""
+import sys
+import numpy as np
+from covr_bench import registry
+from covr_bench.api import Context
+from covr_bench.checkpoint import load_agent
+from pathlib import Path
+agent = registry.make_agent("covr", {config.agent_config!r}, Context((9, 32, 32), 1, 2, 120, "cpu", 0, "a task"))
+agent.load_state_dict(load_agent(Path({str(run_folder(config.out, config.run_id))!r}) / "checkpoint"))
+print(agent.act(np.load({str(tmp_path / "obs.npy")!r}), 120, explore=False).tolist())
+loaded = [name for name in sys.modules if name.split(".")[0] in ("transformers", "peft") or name == "covr.vlm.hf"]
+print(loaded)
+"""
+    lines = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    assert lines[0] == str(expected.tolist())
+    assert lines[1] == "[]"
+
+
+def test_guidance_is_eq_4_over_the_samples_that_have_a_prior() -> None:
+    context = Context((9, 32, 32), 2, 1, 100, "cpu", 0, "a task", make_agent=registry.make_agent)
+    config = method.Config(base="sac", base_settings={"hidden_dim": 8, "feature_dim": 4}, guidance_weight=3.0)
+    agent = method.COVR(config, context)
+    agent.priors = known = priors(capacity=8)
+    known.answered[[1, 2, 3]], known.source[[1, 2, 3]] = [1, 2, 3], [1, 2, 3]
+    known.valid[[1, 3]] = True
+    known.actions[1], known.actions[3], known.actions[2] = (0.5, -0.5), (1.0, 0.0), (9.0, 9.0)
+    action = torch.tensor([[0.0, 0.0], [0.2, 0.0], [0.3, 0.3], [0.4, 0.4]], requires_grad=True)
+    batch = Batch(*(torch.zeros(1),) * 5, slot=torch.tensor([1, 3, 2, 5]))
+    loss = agent.guide(batch, action)
+    assert float(loss.detach()) == pytest.approx(3.0 * ((0.25 + 0.25) + 0.64) / 2)
+    (gradient,) = torch.autograd.grad(loss, action)
+    assert gradient[2:].abs().sum() == 0
+    assert float(agent.metrics["guided_share"]) == 0.5
+
+
+def priors(capacity: int, *, hold: bool = False, batch: int = 1, vlm: Any = None) -> Priors:
+    images = lambda slots: np.zeros((len(slots), 28, 28, 3), np.uint8)  # noqa: E731
+    return Priors(
+        vlm or ScriptedPrior(),
+        task_prompt("a task", 2),
+        images,
+        capacity,
+        batch=batch,
+        hold=hold,
+        background=False,
+    )
+
+
+def episodes(lengths: list[int], capacity: int = 64) -> Replay:
+    """A replay of episodes with these numbers of steps, rewards 1, 2, 3, ... throughout."""
+    replay = Replay(capacity, (9, 4, 4), 2, seed=0)
+    obs, reward = np.zeros((9, 4, 4), np.uint8), 0.0
+    for length in lengths:
+        replay.start(obs)
+        for _ in range(length):
+            reward += 1
+            replay.add(np.zeros(2, np.float32), reward, False, obs)
+    return replay
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=9), st.floats(0, 1))
+def test_returns_to_go_are_sums_to_the_end_of_each_episode(lengths: list[int], gamma: float) -> None:
+    replay = episodes(lengths, capacity=128)
+    slots = transitions(replay, 0, replay.head)
+    assert len(slots) == sum(lengths)
+    expected, reward = [], 0
+    for length in lengths:
+        rewards = [reward + i + 1 for i in range(length)]
+        reward += length
+        expected += [sum(gamma**k * r for k, r in enumerate(rewards[t:])) for t in range(length)]
+    np.testing.assert_allclose(returns_to_go(replay, slots, gamma), expected, rtol=1e-9)
+
+
+def test_transitions_that_left_the_ring_are_not_in_d_f() -> None:
+    replay = episodes([5] * 8, capacity=16)
+    slots = transitions(replay, 0, replay.head)
+    assert slots.min() >= replay.oldest()
+    assert len(slots) > 5
+
+
+@given(st.lists(st.floats(-1e6, 1e6), max_size=40), st.floats(-20, 20), st.sampled_from(["eddf", "top", "random"]))
+def test_every_rule_keeps_some_of_what_there_is(scores: list[float], entropy: float, rule: Any) -> None:
+    array = np.array(scores, np.float64)
+    kept = choose(array, entropy, np.random.default_rng(0), rule=rule)
+    assert kept.shape == array.shape
+    if rule == "random":
+        assert kept.sum() == choose(array, entropy, np.random.default_rng(0)).sum()
+    if rule == "top" and len(array):
+        assert kept.sum() >= math.floor(0.8 * len(array))
+        assert array[kept].min() >= np.max(array[~kept], initial=-np.inf)
+
+
+def test_an_answer_is_held_to_the_end_of_its_episode_only() -> None:
+    replay = Replay(32, (9, 4, 4), 2, seed=0)
+    obs = np.zeros((9, 4, 4), np.uint8)
+    for hold, expected in ((False, [1, 0, 0, 0, 0, 0]), (True, [1, 1, 1, 0, 0, 0])):
+        known = priors(32, hold=hold)
+        first = replay.head
+        asked = iter([True, False, False, False, False, False])
+        for _ in range(2):
+            replay.start(obs)
+            for _ in range(3):
+                known.see(replay, next(asked))
+                replay.add(np.zeros(2, np.float32), 0.0, False, obs)
+        slots = torch.tensor([first, first + 1, first + 2, first + 4, first + 5, first + 6])
+        assert known.of(slots)[1].tolist() == expected
+
+
+def test_an_answer_is_forgotten_with_its_slot() -> None:
+    replay = Replay(8, (9, 4, 4), 2, seed=0)
+    obs = np.zeros((9, 4, 4), np.uint8)
+    known = priors(8)
+    replay.start(obs)
+    for step in range(12):
+        known.see(replay, ask=step < 2)
+        replay.add(np.zeros(2, np.float32), 0.0, False, obs)
+    assert known.of(torch.tensor([8, 9]))[1].tolist() == [0, 0]  # live in the places of 0 and 1
+
+
+def test_relabelling_replaces_every_answer_a_batch_at_a_time() -> None:
+    vlm = ScriptedPrior()
+    known = priors(32, batch=2, vlm=vlm)
+    replay = Replay(32, (9, 4, 4), 2, seed=0)
+    obs = np.zeros((9, 4, 4), np.uint8)
+    replay.start(obs)
+    for _ in range(6):
+        known.see(replay, ask=True)
+        replay.add(np.zeros(2, np.float32), 0.0, False, obs)
+    slots = torch.arange(6)
+    assert known.of(slots)[0].unique().tolist() == [0.0]
+    vlm.shift = [0.5, 0.5]
+    known.ask_again(replay)
+    changed = []
+    for _ in range(4):
+        known.see(replay, ask=False)
+        replay.add(np.zeros(2, np.float32), 0.0, False, obs)
+        changed.append(int((known.of(slots)[0][:, 0] == 0.5).sum()))
+    assert changed == [2, 4, 6, 6]
+
+
+def test_a_vlm_that_cannot_be_tuned_guides_when_its_round_would_have_been() -> None:
+    context = Context((9, 32, 32), 2, 1, 100, "cpu", 0, "a task", make_agent=registry.make_agent)
+    agent = method.COVR(method.Config(base="sac", psi0=10, guidance_after=2), context)
+    agent.vlm = type("Fixed", (ScriptedPrior,), {"tunable": False})()
+    assert [agent.guided(step) for step in (0, 29, 30, 100)] == [False, False, True, True]
+    agent.config = replace(agent.config, guidance_after=0)
+    assert agent.guided(0)
