@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from covr_bench.api import AgentSpec
     from suites.base import Budget, Suite
 
 DAY_S = 86_400
@@ -39,6 +40,7 @@ class RunOptions:
     env_steps: int | None = None
     workers: int | None = None
     device: str = "auto"
+    vlm: str = ""
     conv_kernel: str = "torch"
     out: str = "results"
     overrides: tuple[str, ...] = ()
@@ -51,6 +53,7 @@ def run_suite(options: RunOptions, console: Console) -> int:
     suite = registry.suite(_absolute(options.suite))
     budget = _budget(suite, options)
     agents = {ref: registry.agent(ref) for ref in map(_absolute, options.agents or suite.agents)}
+    overrides = parse_overrides(options.overrides) | _vlm(options.vlm, agents)
     configs = configure(
         suite,
         _absolute(options.suite),
@@ -58,8 +61,8 @@ def run_suite(options: RunOptions, console: Console) -> int:
         budget,
         tasks=options.tasks,
         seeds=parse_seeds(options.seeds),
-        overrides=parse_overrides(options.overrides),
-        device=_device(options.device),
+        overrides=overrides,
+        device=device(options.device),
         out=options.out,
     )
     planned = plan(configs)
@@ -111,12 +114,22 @@ def _budget(suite: Suite, options: RunOptions) -> Budget:
     return replace(budget, name=f"{budget.name}-{options.env_steps}", env_steps=options.env_steps, eval_every=every)
 
 
+def _vlm(name: str, agents: Mapping[str, AgentSpec]) -> dict[str, str]:
+    """The `--vlm` option as a setting. Raises UserError if none of the agents asks a VLM."""
+    if not name:
+        return {}
+    if not any(spec.needs_vlm for spec in agents.values()):
+        raise UserError(f"--vlm {name}: none of the agents {', '.join(agents)} asks a VLM; add --agent covr")
+    return {"vlm": str(Path(name).resolve()) if Path(name).is_dir() else name}
+
+
 def _absolute(ref: str) -> str:
     """Files by their whole path: workers and later commands may start elsewhere."""
     return str(Path(ref).expanduser().resolve()) if ref.endswith(".py") else ref
 
 
-def _device(name: str) -> str:
+def device(name: str) -> str:
+    """A torch device by name, `auto` for a GPU if there is one. Raises UserError."""
     import torch
 
     if name == "auto":

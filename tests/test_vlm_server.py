@@ -15,10 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from vlm_models import prior, random_folder
 
 from covr.vlm.base import Samples
+from covr.vlm.finetune import FinetuneSettings
+from covr.vlm.open import open_prior
 from covr.vlm.prompts import task_prompt
-from covr.vlm.server import ServerPrior, png
+from covr.vlm.server import ServedPrior, ServerPrior, png
 from covr_bench.errors import UserError
 
 PROMPT = task_prompt("Push the cart.", 2)
@@ -166,13 +169,116 @@ def test_adapters_are_loaded_and_then_used(server: Server, tmp_path: Path) -> No
     vlm = client(server, model="m")
     server.script = [b"Success"]
     vlm.load_adapter(tmp_path)
-    assert server.asked[0] == ("/v1/load_lora_adapter", {"lora_name": "covr", "lora_path": str(tmp_path)})
+    path, body = server.asked[0]
+    assert path == "/v1/load_lora_adapter" and body["lora_path"] == str(tmp_path)
     vlm.propose(IMAGES[:1], PROMPT)
-    assert server.asked[1][1]["model"] == "covr"
-    server.script = [b"Success", 404]
+    assert server.asked[1][1]["model"] == body["lora_name"] == vlm.describe()["model"]
+    server.script = [404]
     with pytest.raises(UserError, match="did not load"):
         vlm.load_adapter(tmp_path)
-    assert server.asked[2][0] == "/v1/unload_lora_adapter"
+    assert vlm.adapter == body["lora_name"], "an adapter that fails to load leaves the former one"
+
+
+def test_no_two_loadings_share_a_name_and_the_former_is_dropped(server: Server, tmp_path: Path) -> None:
+    vlm = client(server, model="m")
+    server.script = [b"Success"] * 2 + [404]
+    vlm.load_adapter(tmp_path)
+    vlm.load_adapter(tmp_path)
+    (_, first), (_, second), (path, dropped) = server.asked
+    assert first["lora_name"] != second["lora_name"]
+    assert path == "/v1/unload_lora_adapter" and dropped == {"lora_name": first["lora_name"]}
+    assert vlm.adapter == second["lora_name"] and "404" in vlm.last_error
+
+
+SAMPLES = Samples(IMAGES, np.full((4, 2), 0.5, np.float32), np.ones(4, np.float32))
+
+
+def tuned(server: Server, folder: Path) -> ServedPrior:
+    """The server's VLM with a random tiny model as the copy that is tuned."""
+    settings = FinetuneSettings(rank=2, epochs=1, heldout=0.0)
+    vlm = open_prior(
+        f"openai:{server.url}#m", tuner=str(random_folder()), adapter_folder=folder, settings=settings, seed=3
+    )
+    assert isinstance(vlm, ServedPrior) and vlm.tunable
+    vlm.server.backoff = 0.001
+    return vlm
+
+
+def test_a_served_vlm_is_tuned_here_and_answers_with_each_rounds_adapter(server: Server, tmp_path: Path) -> None:
+    vlm = tuned(server, tmp_path)
+    assert vlm.propose(IMAGES, PROMPT).valid.all() and not vlm.local.rounds
+    server.asked.clear()
+    for number in (1, 2):
+        server.script = [b"Success"] * number  # the second loading also drops the first adapter
+        report = vlm.finetune(SAMPLES, PROMPT)
+        assert report.samples == 4
+        path, body = server.asked[0]
+        assert path == "/v1/load_lora_adapter" and body["lora_path"] == str(tmp_path / f"round_{number}")
+        assert (tmp_path / f"round_{number}" / "adapter_model.safetensors").is_file()
+        server.asked.clear()
+        vlm.propose(IMAGES[:1], PROMPT)
+        assert server.asked[0][1]["model"] == body["lora_name"]
+        server.asked.clear()
+    facts = vlm.describe()
+    assert facts["rounds"] == 2 and facts["stand_in"] and facts["tuner"] == str(random_folder())
+    assert facts["name"] == f"openai:{server.url}" and facts["decode"] == "generate"
+    assert facts["parameters"] == vlm.local.describe()["parameters"]
+    json.dumps(facts)
+
+
+def test_a_served_vlms_adapter_is_any_peft_folder_and_outlives_the_process(server: Server, tmp_path: Path) -> None:
+    vlm = tuned(server, tmp_path / "shared")
+    server.script = [b"Success"]
+    vlm.finetune(SAMPLES, PROMPT)
+    vlm.save_adapter(tmp_path / "checkpoint")
+    here = prior()
+    here.load_adapter(tmp_path / "checkpoint")
+    expected = vlm.local.propose(IMAGES, PROMPT).valid_mass
+    assert np.array_equal(here.propose(IMAGES, PROMPT).valid_mass, expected)  # type: ignore[arg-type]
+
+    again = tuned(server, tmp_path / "elsewhere")
+    server.asked.clear()
+    server.script = [b"Success"]
+    again.load_adapter(tmp_path / "checkpoint")
+    assert server.asked[0][1]["lora_path"] == str(tmp_path / "elsewhere" / "round_1")
+    assert again.local.rounds == 1 and again.server.adapter
+
+
+def test_a_server_that_is_down_after_a_round_gets_the_adapter_before_it_answers_again(
+    server: Server, tmp_path: Path
+) -> None:
+    vlm = tuned(server, tmp_path)
+    server.script = [503] * 3
+    vlm.finetune(SAMPLES, PROMPT)
+    assert [path for path, _ in server.asked] == ["/v1/load_lora_adapter"] * 3 and "503" in vlm.server.last_error
+    server.script = [503]
+    proposals = vlm.propose(IMAGES, PROMPT)
+    assert proposals.statuses == ("no_answer",) * 4 and not proposals.valid.any()
+    assert len(server.asked) == 4, "a server that is down is tried once, and an old adapter is not asked"
+    server.script = [b"Success"]
+    assert vlm.propose(IMAGES, PROMPT).valid.all()
+    assert {body["model"] for path, body in server.asked if path.endswith("completions")} == {vlm.server.adapter}
+
+
+def test_a_server_that_refuses_the_adapter_says_why(server: Server, tmp_path: Path) -> None:
+    vlm = tuned(server, tmp_path)
+    server.script = [400]
+    with pytest.raises(UserError, match=r"refused the adapter .*round_1: 400"):
+        vlm.finetune(SAMPLES, PROMPT)
+
+
+def test_open_prior_refuses_what_does_not_fit_together(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="decode=generate"):
+        open_prior("openai:http://127.0.0.1:1/v1", decode="forced")
+    with pytest.raises(UserError, match="adapter folder"):
+        open_prior("openai:http://127.0.0.1:1/v1", tuner="tiny")
+    with pytest.raises(UserError, match="tuned itself"):
+        open_prior("scripted", tuner="tiny", adapter_folder=tmp_path)
+    with pytest.raises(UserError, match="http://"):
+        open_prior("openai:")
+    plain = open_prior("openai:http://127.0.0.1:1/v1#a/b")
+    assert not plain.tunable and plain.describe()["model"] == "a/b"
+    assert open_prior("scripted").tunable and open_prior(str(random_folder())).tunable
 
 
 def test_what_a_server_cannot_do_is_refused() -> None:

@@ -89,6 +89,11 @@ class FinetuneReport:
 class VisionLanguagePrior(Protocol):
     """A model that proposes actions for images and can be tuned to propose better ones."""
 
+    @property
+    def tunable(self) -> bool:
+        """Whether `finetune` can be called; a server's model that is tuned elsewhere says False."""
+        ...
+
     def propose(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
         """One answer per image, uint8 `(B, H, W, 3)` or, for two consecutive frames, `(B, 2, H, W, 3)`.
 

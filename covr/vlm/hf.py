@@ -109,6 +109,8 @@ class HFPrior:
     decode: how an answer is read, see `decoding`. batch_size: images per pass.
     """
 
+    tunable = True
+
     def __init__(
         self,
         name: str = "tiny",

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from covr_bench.errors import UserError
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -49,7 +51,13 @@ def patches(images: npt.NDArray[np.uint8], processor: Any) -> tuple[torch.Tensor
 
 def _resized_patches(frames: npt.NDArray[np.uint8], processor: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """By the checkpoint's own processor, which also resizes."""
-    times = [processor(images=list(frames[:, t]), return_tensors="pt") for t in range(frames.shape[1])]
+    try:
+        times = [
+            processor(images=list(frames[:, t]), return_tensors="pt", input_data_format="channels_last")
+            for t in range(frames.shape[1])
+        ]
+    except ValueError as error:  # of its own checks, such as the aspect ratio
+        raise UserError(f"the VLM cannot be shown images of {frames.shape[2:4]} pixels: {error}") from error
     values = times[0]["pixel_values"]
     if len(times) == 2:
         side = processor.patch_size**2

@@ -47,6 +47,8 @@ class ScriptedPrior:
     rule that is off by a constant; answers are held inside [-1, 1]. The rule itself never changes.
     """
 
+    tunable = True
+
     def __init__(self, rule: Rule = brightness, name: str = "scripted") -> None:
         self.rule = rule
         self.name = name

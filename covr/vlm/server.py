@@ -1,7 +1,8 @@
 """A vision-language model behind an OpenAI-compatible server, such as vLLM: `openai:http://host:8000/v1`.
 
-It answers questions. It can be tuned only elsewhere, but takes up a saved adapter where the server offers
-`/load_lora_adapter` (vLLM with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, on a path the server can read).
+It answers questions, and takes up a saved adapter where the server offers `/load_lora_adapter` (vLLM with
+VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, on a path the server can read). It cannot be tuned itself; `ServedPrior` tunes a
+copy of its weights in this process.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import struct
 import time
 import urllib.error
 import urllib.request
+import uuid
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,13 +30,18 @@ from covr_bench.errors import UserError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from covr.vlm.hf import HFPrior
     from covr.vlm.prompts import Prompt
 
-ADAPTER = "covr"  # the name under which the server knows our adapter
+LOAD_TIMEOUT = 120.0  # seconds a server may take to read an adapter
 
 
 class ServerDown(Exception):
     """The server gave no usable reply after every attempt."""
+
+
+class ServerRefused(ServerDown):
+    """The server understood, and will not: another attempt would be refused as well."""
 
 
 class ServerPrior:
@@ -46,6 +53,8 @@ class ServerPrior:
     A question that stays unanswered is masked (status `no_answer`), never an error. Once a whole batch has gone
     unanswered each further question gets a single try, until one is answered: a dead server does not hold up a run.
     """
+
+    tunable = False
 
     def __init__(
         self,
@@ -111,11 +120,14 @@ class ServerPrior:
             self._model = self._request("/models", None)["data"][0]["id"]
         return self._model
 
-    def _post(self, path: str, body: dict[str, Any]) -> Any:
-        return self._request(path, json.dumps(body).encode())
+    def _post(self, path: str, body: dict[str, Any], timeout: float = 0.0) -> Any:
+        return self._request(path, json.dumps(body).encode(), timeout)
 
-    def _request(self, path: str, data: bytes | None) -> Any:
-        """The reply as JSON. Server errors, timeouts and 429 are tried again; what the server refuses is not."""
+    def _request(self, path: str, data: bytes | None, timeout: float = 0.0) -> Any:
+        """The reply as JSON. Server errors, timeouts and 429 are tried again; what the server refuses is not.
+
+        timeout: seconds per try, in place of the usual. Raises ServerDown, and ServerRefused.
+        """
         headers = {"Content-Type": "application/json"}
         if key := os.environ.get("OPENAI_API_KEY"):
             headers["Authorization"] = f"Bearer {key}"
@@ -123,13 +135,13 @@ class ServerPrior:
         attempts = 1 if self.down else self.attempts
         for attempt in range(1, attempts + 1):
             try:
-                with urllib.request.urlopen(request, timeout=self.timeout) as reply:
+                with urllib.request.urlopen(request, timeout=timeout or self.timeout) as reply:
                     text = reply.read().decode()
                 return json.loads(text) if text.strip().startswith(("{", "[")) else text
             except urllib.error.HTTPError as error:
                 problem = f"{error.code} {error.reason}: {error.read(300).decode(errors='replace')}"
                 if error.code < 500 and error.code != 429:
-                    raise ServerDown(problem) from error
+                    raise ServerRefused(problem) from error
             except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: not JSON, not UTF-8
                 problem = f"{type(error).__name__}: {error}"
             if attempt < attempts:
@@ -148,12 +160,26 @@ class ServerPrior:
     def load_adapter(self, folder: Path) -> None:
         """Have the server load a peft folder, on a path it can read. Raises UserError if it does not."""
         try:
-            if self.adapter:
-                self._post("/unload_lora_adapter", {"lora_name": ADAPTER})
-            self._post("/load_lora_adapter", {"lora_name": ADAPTER, "lora_path": str(Path(folder).resolve())})
+            self.take_up(folder)
         except ServerDown as error:
             raise UserError(f"the VLM server did not load the adapter {folder}: {error}") from error
-        self.adapter = ADAPTER
+
+    def take_up(self, folder: Path) -> None:
+        """Ask with that adapter from now on; the former one is dropped afterwards. Raises ServerDown, ServerRefused.
+
+        No two loadings share a name: vLLM keeps the keys and values of prompts by adapter name, and would answer with
+        those of the former weights; and two runs may share a server.
+        """
+        former, name = self.adapter, f"covr-{uuid.uuid4().hex[:12]}"
+        body = {"lora_name": name, "lora_path": str(Path(folder).resolve())}
+        self._request("/models", None)  # a dead server is not given as long as loading may take
+        self._post("/load_lora_adapter", body, LOAD_TIMEOUT)
+        self.adapter = name
+        if former:
+            try:
+                self._post("/unload_lora_adapter", {"lora_name": former})
+            except ServerDown as error:  # costs the server memory, until it needs the room
+                self.last_error = f"unloading {former}: {error}"
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -163,6 +189,66 @@ class ServerPrior:
             "parameters": None,
             "stand_in": False,
         }
+
+
+class ServedPrior:
+    """A VisionLanguagePrior that asks a server and tunes a copy of its weights in this process.
+
+    local: the same model as the server's. folder: adapters go here, a folder for each round, where the server must find
+    them by the same path. An adapter the server cannot take up because it is down goes to it before the next question;
+    until then questions count as unanswered, so that no answer is an older model's.
+    """
+
+    tunable = True
+
+    def __init__(self, server: ServerPrior, local: HFPrior, folder: Path) -> None:
+        self.server, self.local, self.folder = server, local, Path(folder)
+        self.waiting: Path | None = None  # an adapter the server does not have yet
+
+    def propose(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
+        started = time.perf_counter()
+        if self._hand_over():
+            return self.server.propose(images, prompt)
+        number, seconds = len(check_images(images)), time.perf_counter() - started
+        return proposals_from_texts([""] * number, ["no_answer"] * number, [None] * number, prompt.action_dim, seconds)
+
+    def finetune(self, samples: Samples, prompt: Prompt) -> FinetuneReport:
+        """Also raises UserError if the server refuses the adapter."""
+        report = self.local.finetune(samples, prompt)
+        self._publish()
+        return report
+
+    def save_adapter(self, folder: Path) -> None:
+        self.local.save_adapter(folder)
+
+    def load_adapter(self, folder: Path) -> None:
+        self.local.load_adapter(folder)
+        self._publish()
+
+    def _publish(self) -> None:
+        target = self.folder / f"round_{self.local.rounds}"
+        self.local.save_adapter(target)
+        self.waiting = target
+        self._hand_over()
+
+    def _hand_over(self) -> bool:
+        """Whether the server has the newest adapter, after an attempt to give it."""
+        if self.waiting is None:
+            return True
+        try:
+            self.server.take_up(self.waiting)
+        except ServerRefused as error:
+            raise UserError(f"the VLM server refused the adapter {self.waiting}: {error}") from error
+        except ServerDown as error:
+            self.server.down, self.server.last_error = True, str(error)
+            return False
+        self.waiting = None
+        return True
+
+    def describe(self) -> dict[str, Any]:
+        local = self.local.describe()
+        same = {name: local[name] for name in ("parameters", "stand_in")}
+        return {**local, **self.server.describe(), **same, "tuner": local["name"]}
 
 
 def chat(prompt: Prompt, image: npt.NDArray[np.uint8]) -> list[dict[str, Any]]:
