@@ -4,7 +4,8 @@ see     the vision part learns to read off where things are in the image: regres
 answer  the whole model learns to write numbers that depend on what it sees. A question names a rule; rule k answers
         with numbers that are a fixed affine function of the visible state, drawn from the seed (the first rules just
         report the state). The task's own prompt names no rule, and is answered by a random one each time: the model
-        then knows the form and the range of an answer, and has no opinion about actions.
+        then knows the form and the range of an answer, and has no opinion about actions. It begins with one rule of
+        one task: a model that has not yet found out that the image says anything learns nothing from many at once.
 
     python -m covr.vlm.pretrain cartpole.npz reacher.npz --out tiny_weights
 
@@ -17,7 +18,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 HELD_OUT = 0.05
+STILL = 1e-3  # a state that varies less than this (in units of the image's half width) cannot be seen to
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ class Domain:
 
     def standardised(self) -> Domain:
         """States with mean 0 and standard deviation 1/2 each, so that most lie within [-1, 1]; constants left out."""
-        spread = self.states.std(0)
-        kept = spread > 1e-6
+        spread = self.states.std(0, dtype=np.float64)
+        kept = spread > STILL
         if not kept.any():
             raise UserError(f"no state of {self.name} varies: there is nothing to learn to see")
         states = (self.states[:, kept] - self.states[:, kept].mean(0)) / (2 * spread[kept])
@@ -85,10 +87,12 @@ class Recipe:
     see_steps: int = 4_000
     see_batch: int = 64
     see_lr: float = 2e-3
-    answer_steps: int = 3_000
+    answer_first: int = 200  # steps on the first task's first rule alone
+    answer_steps: int = 4_000
     answer_batch: int = 32
     answer_lr: float = 1e-3
-    rules: int = 8
+    rules: int = 2
+    unruled: float = 0.1  # share of the questions that name no rule
     shift: int = 2
     jitter: float = 0.1
 
@@ -154,18 +158,20 @@ def answer(prior: HFPrior, domains: Sequence[Domain], recipe: Recipe, log: Calla
     trained = list(model.parameters())
     optimizer, schedule = _optimizer(trained, recipe.answer_lr, recipe.answer_steps)
     end = prior.checkpoint.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    steady = replace(recipe, shift=0)  # the numbers say where things are: a shifted image would make them wrong
     for step in range(recipe.answer_steps):
-        i = step % len(domains)
+        i = 0 if step < recipe.answer_first else step % len(domains)
         domain, rules = domains[i], maps[i]
         rows = rng.integers(0, _train_size(domain), recipe.answer_batch)
-        asked = int(rng.integers(-1, len(rules)))  # -1: the task's own prompt
+        asked = -1 if rng.uniform() < recipe.unruled else int(rng.integers(len(rules)))  # -1: the task's own prompt
+        asked = 0 if step < recipe.answer_first else asked
         drawn = np.full(len(rows), asked) if asked >= 0 else rng.integers(0, len(rules), len(rows))
         actions = apply_rules(rules, drawn, domain.states[rows])
         reader = prior.reader(domain.frames[:1], rule_prompt(domain, asked))
         reader.prefix = None
         ids = reader.template.answer_ids(actions)
         labels = torch.from_numpy(np.concatenate([ids, np.full((len(ids), 1), end)], 1))
-        embeds = image_embeds(prior, augmented(domain.frames[rows], rng, recipe))
+        embeds = image_embeds(prior, augmented(domain.frames[rows], rng, steady))
         logits = answer_logits(reader, embeds, labels)
         loss = weighted_loss(logits, labels, torch.ones(len(rows)), 0.0, labels.numel())
         _descend(loss, optimizer, schedule, trained)
