@@ -176,7 +176,7 @@ class COVR:
         report = self.vlm.finetune(samples, self.prompt)
         self.rounds += 1
         self.collected_from = end
-        self.frames.drop(end)
+        self.frames.drop(min([end, *self.priors.waiting]))
         if self.config.old_priors == "relabel":
             self.priors.ask_again(replay)
         self.save_adapter()

@@ -177,7 +177,7 @@ def test_one_question_in_query_every_steps(tmp_path: Path) -> None:
         {"guidance_weight": "2.0"},
         {"label_smoothing": "0.0", "vlm": "random"},
         {"vlm_frames": "2", "vlm": "random", "vlm_image_size": "28"},
-        {"vlm_image_size": "56", "vlm": "random"},
+        {"vlm_image_size": "56", "vlm": "random", "query_batch": "7"},
         {"vlm_image_size": "56", "vlm_frames": "2"},
         {"queries": "async"},
         {"decode": "expect", "vlm": "random"},
