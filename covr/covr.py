@@ -82,6 +82,7 @@ class Config:
     lora_alpha: PositiveFloat = 16.0  # 256 for CARLA
     finetune_lr: PositiveFloat = 1e-3
     finetune_epochs: PositiveInt = 2
+    finetune_min_steps: PositiveInt = 100  # epochs are added up to it: early rounds of long repeats have few samples
     finetune_batch_size: PositiveInt = 32
     micro_batch: PositiveInt = 32  # samples of a batch computed at once
     label_smoothing: Fraction = 0.1
@@ -305,6 +306,7 @@ def _vlm(config: Config, context: Context) -> VisionLanguagePrior:
         alpha=config.lora_alpha,
         lr=config.finetune_lr,
         epochs=config.finetune_epochs,
+        min_steps=config.finetune_min_steps,
         batch_size=config.finetune_batch_size,
         micro_batch=config.micro_batch,
         label_smoothing=config.label_smoothing,

@@ -115,7 +115,7 @@ def make(
 
 
 SMOKE: dict[str, Any] = {"batch_size": 32, "seed_steps": 100, "random_agent_steps": 50, "initial_updates": 10}
-SMOKE |= {"covr.psi0": 100, "covr.guidance_after": 2, "covr.vlm_episodes": 1}
+SMOKE |= {"covr.psi0": 100, "covr.guidance_after": 2, "covr.vlm_episodes": 1, "covr.finetune_min_steps": 10}
 SHORT: dict[str, Any] = {
     "batch_size": 32,
     "seed_steps": 500,

@@ -50,6 +50,7 @@ SMALL = {
     "vlm": "scripted",
     "vlm_image_size": "28",
     "vlm_episodes": "1",
+    "finetune_min_steps": "2",
     "psi0": "50",
     "guidance_after": "2",
     "query_every": "4",

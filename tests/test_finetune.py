@@ -130,7 +130,7 @@ def test_a_round_lowers_the_loss_and_repeats_exactly() -> None:
 
     (first, report), (second, again) = run(), run()
     assert report.loss < report.first_loss
-    assert report.samples == 29 and report.steps == 6 * 4 and not report.batch_halved
+    assert report.samples == 26 and report.steps == 6 * 4 and not report.batch_halved
     assert np.isfinite([report.heldout_error, report.error_before]).all()
     assert dataclasses.replace(report, seconds=0) == dataclasses.replace(again, seconds=0)
     images, _ = bars(8)
@@ -138,15 +138,20 @@ def test_a_round_lowers_the_loss_and_repeats_exactly() -> None:
     assert first.describe()["rounds"] == 1
 
 
+def test_epochs_are_added_until_there_are_enough_steps() -> None:
+    vlm = prior(settings=dataclasses.replace(SMALL, epochs=1, batch_size=4, min_steps=5))
+    assert vlm.finetune(samples(10), prompt()).steps == 6  # 8 samples are two steps an epoch
+
+
 def test_heldout_error_of_always_answering_the_mean_is_1(monkeypatch: pytest.MonkeyPatch) -> None:
     vlm, images, actions = prior(), bars(10)[0], np.array([[0.2], [0.4]] * 5, np.float32)
     reader = vlm.reader(images, prompt(1))
     constant = torch.tensor([0, 0, 3, 0]).expand(10, 1, 4)
     monkeypatch.setattr(type(reader), "forced", lambda self, some: type("D", (), {"choices": constant[: len(some)]}))
-    error = finetune._heldout_error(reader, vlm.image_embeds(images), actions, np.array([0.3], np.float32), 4)
+    error = finetune._heldout_error(vlm, reader, vlm.image_embeds(images), actions, np.array([0.3], np.float32))
     assert error == pytest.approx(1)
-    nothing = finetune._heldout_error(reader, torch.zeros(0, 4, 128), actions[:0], np.zeros(1), 4)
-    same = finetune._heldout_error(reader, vlm.image_embeds(images), actions * 0 + 0.3, np.float32([0.3]), 4)
+    nothing = finetune._heldout_error(vlm, reader, torch.zeros(0, 4, 128), actions[:0], np.zeros(1))
+    same = finetune._heldout_error(vlm, reader, vlm.image_embeds(images), actions * 0 + 0.3, np.float32([0.3]))
     assert np.isnan(nothing) and np.isnan(same)
 
 

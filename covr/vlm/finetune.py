@@ -39,18 +39,20 @@ ADAPTED = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up
 class FinetuneSettings:
     """rank, alpha: of LoRA, as the paper for DMControl; a rank above the narrowest adapted matrix is cut to it, alpha
     in proportion. label_smoothing: the paper gives no value. micro_batch: samples per pass; batch_size is reached by
-    accumulating. heldout: share of the samples set aside, at most `max_heldout` of them.
+    accumulating. min_steps: epochs are added until so many steps are made. heldout: share of the samples set aside,
+    at most `max_heldout` of them.
     """
 
     rank: int = 128
     alpha: float = 16.0
     lr: float = 1e-3
     epochs: int = 2
+    min_steps: int = 1
     batch_size: int = 32
     micro_batch: int = 32
     label_smoothing: float = 0.1
     max_grad_norm: float = 1.0
-    heldout: float = 0.1
+    heldout: float = 0.2
     max_heldout: int = 128
     seed: int = 0
 
@@ -181,7 +183,7 @@ def tune(prior: HFPrior, samples: Samples, prompt: Prompt, settings: FinetuneSet
     labels = torch.from_numpy(_labels(prior, reader, samples)).to(embeds.device)
     weights = torch.from_numpy(samples.weights).to(embeds.device)
     centre = samples.actions[train].mean(0)
-    error_before = _heldout_error(reader, embeds[held], samples.actions[held], centre, prior.batch_size)
+    error_before = _heldout_error(prior, reader, embeds[held], samples.actions[held], centre)
 
     model = prior.checkpoint.model
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -196,7 +198,7 @@ def tune(prior: HFPrior, samples: Samples, prompt: Prompt, settings: FinetuneSet
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss)
     reader.prefix = None
-    error = _heldout_error(reader, embeds[held], samples.actions[held], centre, prior.batch_size)
+    error = _heldout_error(prior, reader, embeds[held], samples.actions[held], centre)
     reader.prefix = None
     return FinetuneReport(
         samples=len(train),
@@ -211,8 +213,10 @@ def tune(prior: HFPrior, samples: Samples, prompt: Prompt, settings: FinetuneSet
 
 
 def _batches(rng: np.random.Generator, train: Any, settings: FinetuneSettings) -> list[Any]:
-    batches = []
-    for _ in range(settings.epochs):
+    batches: list[Any] = []
+    epoch = 0
+    while epoch < settings.epochs or len(batches) < settings.min_steps:
+        epoch += 1
         order = rng.permutation(train)
         batches += [order[i : i + settings.batch_size] for i in range(0, len(order), settings.batch_size)]
     return batches
@@ -275,9 +279,17 @@ def _out_of_memory(error: BaseException) -> bool:
     return known or "can't allocate memory" in str(error)  # what torch says on a CPU
 
 
-def _heldout_error(reader: Reader, embeds: torch.Tensor, actions: Any, centre: Any, size: int) -> float:
+def _heldout_error(prior: HFPrior, reader: Reader, embeds: torch.Tensor, actions: Any, centre: Any) -> float:
     """Mean squared error over that of answering `centre`; NaN if there is nothing to compare with."""
     if not len(actions) or not (spread := float(((actions - centre) ** 2).mean())):
         return float("nan")
-    answers = torch.cat([values_of(reader.forced(some).choices) for some in torch.split(embeds, size)]).numpy()
+
+    def answered(some: torch.Tensor) -> torch.Tensor:
+        if prior.decode == "expect":
+            mean = reader.expect(some).mean
+            assert mean is not None
+            return mean.cpu()
+        return values_of(reader.forced(some).choices).cpu()
+
+    answers = torch.cat([answered(some) for some in torch.split(embeds, prior.batch_size)]).numpy()
     return float(((answers - actions) ** 2).mean()) / spread
