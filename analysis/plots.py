@@ -1,39 +1,44 @@
-"""Learning curves as a figure, legible in print and to the colour-blind."""
+"""Learning curves as a figure: a panel per task, and one for all of them."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from analysis import style
 from analysis.scores import PROTOCOL, agent_name, curves, protocol_name, returns
+from analysis.style import PANEL_INCHES
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
+    import numpy.typing as npt
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-# Okabe and Ito (2008), without the yellow that vanishes on white and the black that reads as an axis.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-_DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_PANEL_INCHES = (3.1, 2.4)
-_MARKS_PER_CURVE = 6
+    Efficiency = Mapping[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
+
+_COLUMNS = {1: 1, 2: 2, 4: 2, 7: 4, 8: 4}  # of so many panels; 3 of any other number
 
 
 def learning_curves(
-    frame: pd.DataFrame, path: str | os.PathLike[str], *, tasks: Sequence[str] | None = None
+    frame: pd.DataFrame,
+    path: str | os.PathLike[str],
+    *,
+    tasks: Sequence[str] | None = None,
+    efficiency: Efficiency | None = None,
 ) -> list[str]:
     """Draw one panel per task, a curve per agent, and save it as PNG, PDF or SVG by the suffix of `path`.
 
     Thick: mean over seeds, where every seed has been evaluated. Thin: each seed. tasks: the panels, in order.
+    efficiency: of `analysis.summary.efficiency`, a last panel with the IQM over tasks and its interval.
     Returns remarks the reader of the figure should be told (evaluations that are not numbers cannot be drawn).
-    Raises ValueError when there is nothing to draw, or rows of several suites, budgets or labels.
+    Raises ValueError when there is nothing to draw, or rows of several suites, budgets or settings.
     """
-    from matplotlib.figure import Figure
-
     rows = returns(frame)
     title = _title(rows)
     found = sorted({(str(task), int(n)) for task, n in zip(rows["task"], rows["action_repeat"], strict=True)})
@@ -43,34 +48,56 @@ def learning_curves(
     if not panels:
         raise ValueError(f"no evaluation on {list(tasks or ())}; tasks with evaluations: {[task for task, _ in found]}")
     named = curves(frame)
-    named["name"] = [agent_name(*pair) for pair in zip(named["agent"], named["variant"], strict=True)]
-    styles = _styles(sorted(named["name"].unique()))
+    for part in (named, rows):
+        triples = zip(part["agent"], part["variant"], part["labels"], strict=True)
+        part["name"] = [agent_name(*map(str, triple)) for triple in triples]
+    styles = style.styles(sorted(named["name"].unique()))
+    with style.look():
+        _figure(path, title, panels, rows, named, styles, efficiency or {})
+    return _remarks(rows)
 
-    columns = min(len(panels), 3 if len(panels) != 4 else 2)
-    lines = math.ceil(len(panels) / columns)
-    width = max(columns, 1.6) * _PANEL_INCHES[0]
-    handles = _handles(styles)
-    entry_inches = 1.05 + 0.085 * max(len(str(handle.get_label())) for handle in handles)
-    legend_lines = math.ceil(len(handles) / max(1, int(width / entry_inches)))
-    height = lines * _PANEL_INCHES[1] + 0.4 + 0.22 * legend_lines
+
+def _figure(
+    path: str | os.PathLike[str],
+    title: str,
+    panels: Sequence[tuple[str, int]],
+    rows: pd.DataFrame,
+    named: pd.DataFrame,
+    styles: Mapping[str, style.Style],
+    efficiency: Efficiency,
+) -> None:
+    from matplotlib.figure import Figure
+
+    count = len(panels) + bool(efficiency)
+    columns = _COLUMNS.get(count, 3)
+    lines = math.ceil(count / columns)
+    width = max(columns, 1.6) * PANEL_INCHES[0]
+    entries = _entries(styles, bool(efficiency))
+    legend_lines = style.legend_lines([str(entry.get_label()) for entry in entries], width)
+    height = lines * PANEL_INCHES[1] + 0.4 + 0.22 * legend_lines
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False)
     for index, axis in enumerate(axes.flat):
-        if index >= len(panels):
+        if index >= count:
             axis.remove()
+            continue
+        last = index + columns >= count
+        if index == len(panels):
+            style.title(axis, "all tasks")
+            _draw_efficiency(axis, efficiency, styles, last=last)
             continue
         task, repeat = panels[index]
         twice = sum(name == task for name, _ in panels) > 1
-        axis.set_title(f"{task} (action repeat {repeat})" if twice else task)
+        style.title(axis, f"{task} (action repeat {repeat})" if twice else task)
         _draw(axis, _on(rows, task, repeat), _on(named, task, repeat), styles)
-        _dress(axis, first=index % columns == 0, last=index + columns >= len(panels))
-    figure.suptitle(title)
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=math.ceil(len(handles) / legend_lines), frameon=False,
-        handlelength=3.5,
-    )  # fmt: skip
-    figure.savefig(path, dpi=200)
-    return _remarks(rows)
+        style.steps_axis(axis, label=last)
+        style.returns_axis(axis)
+        style.dress(axis)
+        if index % columns == 0:
+            axis.set_ylabel("return")
+    figure.suptitle(title, parse_math=False)
+    style.legend(figure, entries, width)
+    style.save(figure, path)
 
 
 def _title(rows: pd.DataFrame) -> str:
@@ -81,65 +108,45 @@ def _title(rows: pd.DataFrame) -> str:
     return protocol_name(*protocols[0])
 
 
-def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Colour, dash and marker of each agent: no two agents share all three, and neighbours differ in each."""
-    return {
-        name: {
-            "color": _COLOURS[index % len(_COLOURS)],
-            "linestyle": _DASHES[index % len(_DASHES)],
-            "marker": _MARKERS[index % len(_MARKERS)],
-        }
-        for index, name in enumerate(names)
-    }
-
-
 def _on(rows: pd.DataFrame, task: str, repeat: int) -> pd.DataFrame:
     return rows[(rows["task"] == task) & (rows["action_repeat"] == repeat)]
 
 
-def _draw(axis: Axes, rows: pd.DataFrame, means: pd.DataFrame, styles: Mapping[str, Mapping[str, Any]]) -> None:
-    for (agent, variant), seeds in rows.groupby(["agent", "variant"], observed=True):
-        style = styles[agent_name(agent, variant)]
+def _draw(axis: Axes, rows: pd.DataFrame, means: pd.DataFrame, styles: Mapping[str, style.Style]) -> None:
+    for name, seeds in rows.groupby("name"):
         for _, seed in seeds.groupby("run_id", observed=True):
             seed = seed.sort_values("env_steps")
-            axis.plot(seed["env_steps"], seed["value"], color=style["color"], linewidth=0.5, alpha=0.4)
-    for index, (name, curve) in enumerate(means.groupby("name", observed=True)):
+            axis.plot(seed["env_steps"], seed["value"], color=styles[str(name)]["color"], linewidth=0.5, alpha=0.4)
+    for index, (name, curve) in enumerate(means.groupby("name")):
         curve = curve[curve["n"] == curve["n"].max()]  # a mean over fewer seeds would jump
-        every = max(1, math.ceil(len(curve) / _MARKS_PER_CURVE))
-        axis.plot(
-            curve["env_steps"], curve["mean"], **styles[str(name)], linewidth=1.8, markersize=5,
-            markeredgecolor="white", markeredgewidth=0.5, markevery=(index % every, every), zorder=3,
-        )  # fmt: skip
+        style.curve(axis, curve["env_steps"], curve["mean"], styles[str(name)], index)
 
 
-def _dress(axis: Axes, *, first: bool, last: bool) -> None:
-    from matplotlib.ticker import EngFormatter, MaxNLocator
-
-    axis.set_xlim(left=0)
-    low, high = axis.get_ylim()
-    if low < 0 <= axis.dataLim.y0 or 0 <= low < 0.5 * high:
-        axis.set_ylim(bottom=0)
-    if axis.dataLim.y0 == axis.dataLim.y1 == 0:
-        axis.set_ylim(0, 1)  # nothing but zeros: not a scale of their rounding
-    axis.xaxis.set_major_locator(MaxNLocator(5))
-    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(axis="y", linewidth=0.4, alpha=0.5)
-    if first:
-        axis.set_ylabel("return")
-    if last:
-        axis.set_xlabel("environment steps")
+def _draw_efficiency(axis: Axes, efficiency: Efficiency, styles: Mapping[str, style.Style], *, last: bool) -> None:
+    for index, (name, (steps, (value, low, high))) in enumerate(efficiency.items()):
+        axis.fill_between(steps, low, high, color=styles[name]["color"], alpha=style.BAND_ALPHA, linewidth=0)
+        style.curve(axis, steps, value, styles[name], index)
+    style.steps_axis(axis, label=last)
+    style.returns_axis(axis)
+    style.dress(axis)
+    axis.set_ylabel("IQM of normalised scores")
 
 
-def _handles(styles: Mapping[str, Mapping[str, Any]]) -> list[Line2D]:
+def _entries(styles: Mapping[str, style.Style], with_band: bool) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
-    thick = [Line2D([], [], **style, linewidth=1.8, markersize=5, label=name) for name, style in styles.items()]
-    explained = [("mean over seeds", 1.8), ("one seed", 0.5)]
-    return [*thick, *(Line2D([], [], color="0.4", linewidth=width, label=text) for text, width in explained)]
+    explained = [("mean over seeds", 1.8, 1.0), ("one seed", 0.5, 1.0)]
+    explained += [("95 % interval (all tasks)", 6.0, 2 * style.BAND_ALPHA)] if with_band else []
+    lines = [Line2D([], [], color="0.4", linewidth=w, alpha=alpha, label=text) for text, w, alpha in explained]
+    return [*style.handles(styles), *lines]
 
 
 def _remarks(rows: pd.DataFrame) -> list[str]:
-    bad = rows[~rows["value"].map(math.isfinite)]
+    bad = rows[~np.isfinite(rows["value"])]
     counts = bad.groupby("run_id", observed=True).size()
-    return [f"{run_id}: {n} evaluations are not finite numbers and not drawn" for run_id, n in counts.items()]
+    said = [f"{run_id}: {n} evaluations are not finite numbers and not drawn" for run_id, n in counts.items()]
+    ends = rows.groupby(["name", "task", "action_repeat", "run_id"], observed=True)["env_steps"].max()
+    spans = ends.groupby(level=["name", "task", "action_repeat"], observed=True).agg(["min", "max"])
+    for (name, task, _), low, high in spans[spans["min"] < spans["max"]].itertuples():
+        said.append(f"{name} on {task}: runs end at {low:,} to {high:,} env steps; the mean is drawn where all are")
+    return said

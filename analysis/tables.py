@@ -8,6 +8,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from analysis import grids
+from analysis.grids import MARK, Grid
+from analysis.remarks import gathered, remarks
 from analysis.scores import PROTOCOL, agent_name, final_scores, protocol_name
 
 if TYPE_CHECKING:
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
 CSV_COLUMNS = (
     "suite", "budget", "labels", "task", "agent", "variant", "n", "mean", "std", "env_steps", "action_repeat"
 )  # fmt: skip
-_MARK = "†"  # on a cell that a note speaks of
 Column = tuple[str, int]  # task, action_repeat
 
 
@@ -32,6 +34,7 @@ class Cell:
 
     agent: str
     variant: str
+    labels: str
     task: str
     action_repeat: int
     n: int
@@ -43,7 +46,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Final scores of one suite, budget and set of labels.
+    """Final scores of one suite, budget and setting (the labels other than the agents' own).
 
     agents: row names. columns: task and action repeat. cells: by row name and column; absent when nothing was
     measured. means: over tasks, only for agents with a finite score on every task. notes: missing tasks and seeds,
@@ -52,7 +55,7 @@ class Table:
 
     suite: str
     budget: str
-    labels: str
+    setting: str
     agents: tuple[str, ...]
     columns: tuple[Column, ...]
     cells: Mapping[tuple[str, Column], Cell]
@@ -61,7 +64,7 @@ class Table:
 
     @property
     def title(self) -> str:
-        return protocol_name(self.suite, self.budget, self.labels)
+        return protocol_name(self.suite, self.budget, self.setting)
 
 
 def tables(
@@ -71,54 +74,57 @@ def tables(
     seeds: Mapping[str, Sequence[int]] | None = None,
     env_steps: int | None = None,
 ) -> list[Table]:
-    """One table per suite, budget and labels among the rows of `results.store.read`.
+    """One table per suite, budget and setting among the rows of `results.store.read`.
 
     tasks: what each suite has, by suite name, in the order to show; the tasks that were run if not given.
-    seeds: what each suite and budget should have, by `<suite>@<budget>`; none is missed if not given.
-    env_steps: score the last evaluation at or before it.
+    seeds: what each suite and budget should have, by `<suite>@<budget>`; if not given, an agent should have the same
+    seeds on every task it was run on. env_steps: score the last evaluation at or before it.
     """
     result = []
     for key, scores in final_scores(frame, env_steps=env_steps).groupby(PROTOCOL, observed=True, sort=True):
-        suite, budget, labels = map(str, key)
+        suite, budget, setting = map(str, key)
         expected = (tasks or {}).get(suite, ())
-        result.append(_table(suite, budget, labels, scores, expected, (seeds or {}).get(f"{suite}@{budget}", ())))
+        result.append(_table(suite, budget, setting, scores, expected, (seeds or {}).get(f"{suite}@{budget}")))
     return result
 
 
 def _table(
-    suite: str, budget: str, labels: str, scores: pd.DataFrame, tasks: Sequence[str], seeds: Sequence[int]
+    suite: str, budget: str, setting: str, scores: pd.DataFrame, tasks: Sequence[str], seeds: Sequence[int] | None
 ) -> Table:
     cells: dict[tuple[str, Column], Cell] = {}
     noted: dict[tuple[str, str], list[str]] = {}  # tasks by agent and what there is to say
     agents: dict[str, None] = {}
-    for key, runs in scores.groupby(["agent", "variant", "task", "action_repeat"], observed=True, sort=True):
-        agent, variant, task, action_repeat = str(key[0]), str(key[1]), str(key[2]), int(key[3])
-        name = agent_name(agent, variant)
+    for key, agent_runs in scores.groupby(["agent", "variant", "labels"], observed=True, sort=True):
+        agent, variant, labels = map(str, key)
+        name = agent_name(agent, variant, labels)
         agents[name] = None
-        remarks = _remarks(runs, seeds)
-        for remark in remarks:
-            noted.setdefault((name, remark), []).append(task)
-        measured = runs[runs["evaluations"] > 0]
-        if len(measured):
-            score = measured["score"]
-            cells[name, (task, action_repeat)] = Cell(
-                agent,
-                variant,
-                task,
-                action_repeat,
-                n=len(measured),
-                mean=float(score.mean(skipna=False)),
-                std=float(score.std(skipna=False)),
-                env_steps=int(measured["env_steps"].min()),
-                notes=tuple(remarks),
-            )
+        expected = agent_runs["seed"].unique().tolist() if seeds is None else seeds
+        for (task, repeat), runs in agent_runs.groupby(["task", "action_repeat"], observed=True, sort=True):
+            found = remarks(runs, expected)
+            for remark in found:
+                noted.setdefault((name, remark), []).append(task)
+            measured = runs[runs["evaluations"] > 0]
+            if len(measured):
+                score = measured["score"]
+                cells[name, (task, int(repeat))] = Cell(
+                    agent,
+                    variant,
+                    labels,
+                    task,
+                    int(repeat),
+                    n=len(measured),
+                    mean=float(score.mean(skipna=False)),
+                    std=float(score.std(skipna=False)),
+                    env_steps=int(measured["env_steps"].min()),
+                    notes=tuple(found),
+                )
     columns = _columns(scores, tasks)
-    notes = [f"{name} on {', '.join(where)}: {remark}" for (name, remark), where in noted.items()]
+    notes = gathered(noted)
     for name in agents:
         absent = [task for task, repeat in columns if (name, (task, repeat)) not in cells]
         if absent:
             notes.append(f"{name}: no score on {', '.join(absent)}")
-    return Table(suite, budget, labels, tuple(agents), columns, cells, _means(agents, columns, cells), tuple(notes))
+    return Table(suite, budget, setting, tuple(agents), columns, cells, _means(agents, columns, cells), tuple(notes))
 
 
 def _columns(scores: pd.DataFrame, tasks: Sequence[str]) -> tuple[Column, ...]:
@@ -141,55 +147,31 @@ def _means(
     return means
 
 
-def _remarks(runs: pd.DataFrame, seeds: Sequence[int]) -> list[str]:
-    """What a reader of this cell must know."""
-    remarks = []
-    measured = runs[runs["evaluations"] > 0]
-    missing = sorted(set(seeds) - set(runs["seed"].tolist()))
-    for chosen, remark in (
-        (missing, "not run"),
-        (_seeds(runs[runs["evaluations"] == 0]), "never evaluated"),
-        (_seeds(runs[runs["status"] == "failed"]), "failed"),
-        (_seeds(measured[measured["status"] == "unfinished"]), "unfinished"),
-        (_seeds(measured[~measured["score"].map(math.isfinite)]), "not a finite number at the last evaluation"),
-    ):
-        if chosen:
-            remarks.append(f"{'seed' if len(chosen) == 1 else 'seeds'} {', '.join(map(str, chosen))} {remark}")
-    steps = measured["env_steps"]
-    if steps.nunique() > 1:
-        remarks.append(f"seeds scored at different steps, {steps.min():,} to {steps.max():,}")
-    return remarks
-
-
-def _seeds(runs: pd.DataFrame) -> list[int]:
-    return sorted(int(seed) for seed in runs["seed"])
-
-
-def _grid(table: Table, rows: str) -> list[list[str]]:
-    """Header and rows as text, agents down the side (`rows="agents"`) or tasks."""
+def to_grid(table: Table, *, rows: str = "agents") -> Grid:
+    """As text, agents down the side (`rows="agents"`) or tasks. Raises ValueError for anything else."""
     if rows not in ("agents", "tasks"):
         raise ValueError(f"rows={rows!r}; valid: agents, tasks")
     repeated = len({task for task, _ in table.columns}) < len(table.columns)
     header = [f"{task} (action repeat {repeat})" if repeated and repeat else task for task, repeat in table.columns]
-    grid = [["agent", *header]]
+    lines = [["agent", *header]]
     for name in table.agents:
         cells = [table.cells.get((name, column)) for column in table.columns]
-        grid.append([name, *(_cell_text(cell, _seed_count(table) is None) if cell else "-" for cell in cells)])
+        lines.append([name, *(_cell_text(cell, _seed_count(table) is None) if cell else "-" for cell in cells)])
     if table.means:
-        grid[0].append("mean over tasks")
-        for row in grid[1:]:
-            mark = _MARK if any(text.endswith(_MARK) for text in row) else ""
-            row.append(f"{table.means[row[0]]:.1f}{mark}" if row[0] in table.means else "-")
-    if rows == "agents":
-        return grid
-    grid[0][0] = "task"
-    return [list(column) for column in zip(*grid, strict=True)]
+        lines[0].append("mean over tasks")
+        for line in lines[1:]:
+            mark = MARK if any(text.endswith(MARK) for text in line) else ""
+            line.append(f"{table.means[line[0]]:.1f}{mark}" if line[0] in table.means else "-")
+    if rows == "tasks":
+        lines[0][0] = "task"
+        lines = [list(column) for column in zip(*lines, strict=True)]
+    return Grid(table.title, _caption(table), tuple(lines[0]), tuple(map(tuple, lines[1:])), table.notes)
 
 
 def _cell_text(cell: Cell, with_n: bool) -> str:
     """`731.2 ± 41.0 (5)`, with a mark when a note speaks of the cell."""
     spread = "" if math.isnan(cell.std) else f" ± {cell.std:.1f}"
-    return f"{cell.mean:.1f}{spread}{f' ({cell.n})' if with_n else ''}{_MARK if cell.notes else ''}"
+    return f"{cell.mean:.1f}{spread}{f' ({cell.n})' if with_n else ''}{MARK if cell.notes else ''}"
 
 
 def _seed_count(table: Table) -> int | None:
@@ -210,16 +192,17 @@ def _caption(table: Table) -> str:
 
 def to_markdown(tables: Sequence[Table], *, rows: str = "agents") -> str:
     """GitHub Markdown. rows: `agents` or `tasks`."""
-    parts = []
-    for table in tables:
-        grid = [[text.replace("|", "\\|") for text in row] for row in _grid(table, rows)]
-        lines = [f"### {table.title}", "", _caption(table), ""]
-        lines += ["| " + " | ".join(grid[0]) + " |", "|---" + "|---:" * (len(grid[0]) - 1) + "|"]
-        lines += ["| " + " | ".join(row) + " |" for row in grid[1:]]
-        if table.notes:
-            lines += ["", f"{_MARK} Read with care:", "", *(f"- {note}" for note in table.notes)]
-        parts.append("\n".join(lines) + "\n")
-    return "\n".join(parts)
+    return grids.to_markdown([to_grid(table, rows=rows) for table in tables])
+
+
+def to_latex(tables: Sequence[Table], *, rows: str = "agents") -> str:
+    """LaTeX for the package booktabs. rows: `agents` or `tasks`."""
+    return grids.to_latex([to_grid(table, rows=rows) for table in tables])
+
+
+def to_terminal(tables: Sequence[Table], *, rows: str = "agents") -> Group:
+    """Something rich can print. rows: `agents` or `tasks`."""
+    return grids.to_terminal([to_grid(table, rows=rows) for table in tables])
 
 
 def to_csv(tables: Sequence[Table]) -> str:
@@ -230,25 +213,7 @@ def to_csv(tables: Sequence[Table]) -> str:
     for table in tables:
         for cell in table.cells.values():
             std = "" if cell.n == 1 else repr(cell.std)
-            protocol = (table.suite, table.budget, table.labels)
+            protocol = (table.suite, table.budget, cell.labels)
             score = (cell.n, repr(cell.mean), std, cell.env_steps, cell.action_repeat)
             writer.writerow([*protocol, cell.task, cell.agent, cell.variant, *score])
     return text.getvalue()
-
-
-def to_terminal(tables: Sequence[Table], *, rows: str = "agents") -> Group:
-    """Something rich can print. rows: `agents` or `tasks`."""
-    from rich.console import Group
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    parts: list[RichTable | Text] = []
-    for table in tables:
-        grid = _grid(table, rows)
-        shown = RichTable(title=Text(table.title), caption=Text(_caption(table)), title_justify="left")
-        for index, name in enumerate(grid[0]):
-            shown.add_column(Text(name), justify="right" if index else "left", overflow="fold")
-        for row in grid[1:]:
-            shown.add_row(*map(Text, row))
-        parts += [shown, *(Text(f"{_MARK} {note}", style="yellow") for note in table.notes), Text("")]
-    return Group(*parts)

@@ -9,6 +9,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from covr_bench.vlm_commands import vlm_app
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -19,6 +21,20 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option("--out", help="Folder of the results.")]
+OneSuite = Annotated[str, typer.Option("--suite", help="Only this suite.")]
+Format = Annotated[str, typer.Option("--format", help="terminal, md, csv or latex.")]
+Scores = Annotated[
+    Path | None, typer.Option(help="Instead of the results: CSV or JSONL of agent, task, seed, env_steps, return.")
+]
+OnlyTask = Annotated[list[str] | None, typer.Option(help="Only this task; repeatable.")]
+OnlyAgent = Annotated[list[str] | None, typer.Option(help="Only this agent; repeatable.")]
+UpTo = Annotated[int | None, typer.Option(min=0, help="Score the last evaluation at or before this step.")]
+ScoreRange = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[TASK=]LOW,HIGH", help="Returns that count as 0 and 1, instead of the suite's; repeatable."),
+]
+Over = Annotated[str, typer.Option(help="Probability of improvement over this agent only.")]
+Reps = Annotated[int, typer.Option(min=1, help="Bootstrap replicates.")]
 
 
 class ConvKernel(str, Enum):
@@ -40,6 +56,9 @@ def run(
         int | None, typer.Option(min=1, help="Runs at a time. [one per core that memory allows]")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
+    vlm: Annotated[
+        str, typer.Option(help="VLM of the agents that ask one: tiny, a folder, a hub id, openai:URL. [tiny]")
+    ] = "",
     conv_kernel: Annotated[ConvKernel, typer.Option(help="Compiled CPU kernel for convolutions.")] = ConvKernel.torch,
     out: Out = Path("results"),
     set_: Annotated[
@@ -63,6 +82,7 @@ def run(
         env_steps=env_steps,
         workers=workers,
         device=device,
+        vlm=vlm,
         conv_kernel=conv_kernel.value,
         out=str(out),
         overrides=tuple(set_ or ()),
@@ -103,26 +123,72 @@ def doctor() -> None:
 @app.command()
 def table(
     out: Out = Path("results"),
-    suite: Annotated[str, typer.Option(help="Only this suite.")] = "",
-    format_: Annotated[str, typer.Option("--format", help="terminal, md or csv.")] = "terminal",
+    suite: OneSuite = "",
+    format_: Format = "terminal",
+    paper: Annotated[
+        str, typer.Option(help="Beside the numbers of: T1 ... T5, hard, vlm, drqv2; or the VLM's rounds.")
+    ] = "",
+    scores: Scores = None,
+    task: OnlyTask = None,
+    agent: OnlyAgent = None,
+    env_steps: UpTo = None,
 ) -> None:
-    """Final returns of the stored runs, mean and deviation over seeds."""
-    from covr_bench.reading import print_table
+    """Final returns, mean and deviation over seeds; beside a paper's with --paper."""
+    from covr_bench.scoring import Choice, print_paper, print_table
 
-    print_table(out, suite, format_, _console())
+    choice = Choice(out, scores, suite, tuple(task or ()), tuple(agent or ()), env_steps)
+    if paper:
+        print_paper(choice, paper, format_, _console())
+    else:
+        print_table(choice, format_, _console())
+
+
+@app.command()
+def stats(
+    out: Out = Path("results"),
+    suite: OneSuite = "",
+    format_: Format = "terminal",
+    scores: Scores = None,
+    task: OnlyTask = None,
+    agent: OnlyAgent = None,
+    env_steps: UpTo = None,
+    score_range: ScoreRange = None,
+    over: Over = "",
+    reps: Reps = 50_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    marl_eval: Annotated[Path | None, typer.Option(help="Also write the returns as marl-eval's JSON.")] = None,
+) -> None:
+    """IQM, median, mean and optimality gap with intervals, probability of improvement, profiles, sample efficiency."""
+    from covr_bench.scoring import Choice, print_stats
+
+    choice = Choice(out, scores, suite, tuple(task or ()), tuple(agent or ()), env_steps, tuple(score_range or ()))
+    print_stats(choice, format_, _console(), reps=reps, seed=seed, over=over, marl_eval=marl_eval)
 
 
 @app.command()
 def plot(
     out: Out = Path("results"),
-    suite: Annotated[str, typer.Option(help="Only this suite.")] = "",
-    file: Annotated[Path, typer.Option("-o", "--output", help="PNG, PDF or SVG by its ending.")] = Path("curves.png"),
+    suite: OneSuite = "",
+    kind: Annotated[str, typer.Option(help="curves, aggregate, profile, improvement or rounds.")] = "curves",
+    file: Annotated[
+        Path | None, typer.Option("-o", "--output", help="PNG, PDF or SVG by its ending. [KIND.png]")
+    ] = None,
+    scores: Scores = None,
+    task: OnlyTask = None,
+    agent: OnlyAgent = None,
+    env_steps: UpTo = None,
+    score_range: ScoreRange = None,
+    over: Over = "",
+    reps: Reps = 50_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
 ) -> None:
-    """Learning curves of the stored runs."""
-    from covr_bench.reading import plot_curves
+    """Figures: learning curves, aggregate scores, profiles, probability of improvement, the VLM by round."""
+    from covr_bench.scoring import Choice
+    from covr_bench.scoring import plot as draw
 
-    for path in plot_curves(out, suite, file):
-        _console().print(f"{path}", highlight=False)
+    choice = Choice(out, scores, suite, tuple(task or ()), tuple(agent or ()), env_steps, tuple(score_range or ()))
+    for path in draw(choice, kind, file, reps=reps, seed=seed, over=over):
+        print(path)
 
 
 @app.command()
@@ -131,6 +197,9 @@ def show(run: Annotated[str, typer.Argument(help="A run id, as printed by run.")
     from covr_bench.reading import show_run
 
     show_run(out, run, _console())
+
+
+app.add_typer(vlm_app, name="vlm")
 
 
 def _console() -> Any:

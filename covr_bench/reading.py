@@ -1,13 +1,11 @@
-"""What shows stored runs: `covr-bench table`, `plot`, `show`, and the report at the end of `run`. Imports no torch."""
+"""What shows stored runs as they are: `covr-bench show`, and the report at the end of `run`. Imports no torch."""
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covr_bench import registry
 from covr_bench.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -26,24 +24,10 @@ def say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _frame(out: str | Path, suite: str) -> pd.DataFrame:
-    from results.store import read
-
-    frame = read(out)
-    frame = frame[frame["suite"] == suite] if suite else frame
-    if frame.empty:
-        raise UserError(f"no rows{f' of suite {suite!r}' if suite else ''} in {out}; `covr-bench run` makes some")
-    return frame
-
-
-def _task_names() -> dict[str, list[str]]:
-    return {name: [task.name for task in suite.tasks] for name, suite in registry.suites().items()}
-
-
 def report(configs: Sequence[RunConfig], suite: Suite, budget: Budget, console: Console) -> None:
     """The table and the curves of the runs a command named, on screen and as files."""
     from analysis.plots import learning_curves
-    from analysis.scores import PROTOCOL, returns
+    from analysis.scores import returns, with_setting
     from analysis.tables import tables, to_csv, to_markdown, to_terminal
     from results.store import read
 
@@ -58,11 +42,11 @@ def report(configs: Sequence[RunConfig], suite: Suite, budget: Budget, console: 
     console.print(to_terminal(made, rows="tasks"))
     base = out / "reports" / f"{suite.name}@{budget.name}"
     pictures = {
-        base.with_name(f"{base.name}{f'.{labels}' if labels else ''}.png"): rows
-        for labels, rows in frame.groupby(PROTOCOL[-1], observed=True)
+        base.with_name(f"{base.name}{f'.{setting}' if setting else ''}.png"): rows
+        for setting, rows in with_setting(frame).groupby("setting", observed=True)
     }
     texts = {base.with_name(f"{base.name}.md"): to_markdown(made), base.with_name(f"{base.name}.csv"): to_csv(made)}
-    with _writing(base.parent):
+    with writing(base.parent):
         base.parent.mkdir(exist_ok=True)
         for path, text in texts.items():
             path.write_text(text)
@@ -74,7 +58,7 @@ def report(configs: Sequence[RunConfig], suite: Suite, budget: Budget, console: 
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path) -> Iterator[None]:
     """Raises UserError in place of OSError."""
     try:
         yield
@@ -83,41 +67,6 @@ def _writing(folder: Path) -> Iterator[None]:
             f"cannot write to {folder}: {error.strerror or error}. The runs' rows are kept; free some space or make "
             "the folder writable, then give the same command again."
         ) from error
-
-
-def print_table(out: Path, suite: str, format_: str, console: Console) -> None:
-    """`covr-bench table`. Raises UserError for an unknown format or when there is nothing."""
-    from analysis.tables import tables, to_csv, to_markdown, to_terminal
-
-    if format_ not in ("terminal", "md", "csv"):
-        raise UserError(f"unknown format {format_!r}. Valid: terminal, md, csv.")
-    made = tables(_frame(out, suite), tasks=_task_names())
-    if format_ == "terminal":
-        console.print(to_terminal(made, rows="tasks"))
-    else:
-        sys.stdout.write(to_markdown(made) if format_ == "md" else to_csv(made))
-
-
-def plot_curves(out: Path, suite: str, file: Path) -> list[Path]:
-    """`covr-bench plot`: one file per suite, budget and set of labels; returns their paths. Raises UserError."""
-    from analysis.plots import learning_curves
-    from analysis.scores import PROTOCOL, protocol_name, returns
-
-    if file.suffix not in (".png", ".pdf", ".svg"):
-        raise UserError(f"cannot draw to {str(file)!r}. Valid endings: .png, .pdf, .svg.")
-    rows = returns(_frame(out, suite))
-    if rows.empty:
-        raise UserError(f"no evaluation in {out} yet")
-    groups = [(tuple(map(str, key)), part) for key, part in rows.groupby(PROTOCOL, observed=True)]
-    paths = []
-    for key, part in groups:
-        name = protocol_name(*key).replace(" ", "")
-        path = file if len(groups) == 1 else file.with_name(f"{file.stem}-{name}{file.suffix}")
-        with _writing(path.parent):
-            for remark in learning_curves(part, path, tasks=_task_names().get(key[0])):
-                print(remark, file=sys.stderr)
-        paths.append(path)
-    return paths
 
 
 def show_run(out: Path, run: str, console: Console) -> None:

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from analysis import style
 from analysis.plots import learning_curves
-from analysis.scores import curves, final_scores
-from analysis.tables import CSV_COLUMNS, tables, to_csv, to_markdown, to_terminal
+from analysis.scores import agent_name, choose, curves, final_scores
+from analysis.tables import CSV_COLUMNS, tables, to_csv, to_latex, to_markdown, to_terminal
 from results.store import RunWriter, read
 
 if TYPE_CHECKING:
@@ -201,10 +202,8 @@ def test_figure_has_a_panel_per_task(tmp_path: Path, suffix: str, magic: bytes, 
         assert "<!-- dmc6@paper (rendering=fast) -->" in text
 
 
-def test_no_two_of_forty_agents_look_alike(tmp_path: Path) -> None:
-    from analysis.plots import _styles
-
-    assert len({str(style) for style in _styles([f"agent{n}" for n in range(40)]).values()}) == 40
+def test_no_two_of_forty_agents_look_alike() -> None:
+    assert len({str(look) for look in style.styles([f"agent{n}" for n in range(40)]).values()}) == 40
 
 
 def test_figure_draws_the_mean_only_where_all_seeds_are(tmp_path: Path) -> None:
@@ -221,7 +220,8 @@ def test_figure_draws_the_mean_only_where_all_seeds_are(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Axes, "plot", spy)
-        learning_curves(read(tmp_path), tmp_path / "figure.png")
+        remarks = learning_curves(read(tmp_path), tmp_path / "figure.png")
+    assert remarks == ["sac on walker_walk: runs end at 100 to 200 env steps; the mean is drawn where all are"]
     assert drawn == [([0, 100, 200], [0.0, 10.0, 20.0]), ([0, 100], [0.0, 30.0]), ([0, 100], [0.0, 20.0])]
 
 
@@ -250,12 +250,90 @@ def test_a_task_of_zeros_does_not_get_a_scale_of_rounding() -> None:
     """Its axis once ran to 0.05."""
     from matplotlib.figure import Figure
 
-    from analysis.plots import _dress
-
     axis = Figure().subplots()
     axis.plot([0, 1000], [0.0, 0.0])
-    _dress(axis, first=True, last=True)
+    style.returns_axis(axis)
     assert axis.get_ylim() == (0.0, 1.0)
     axis.plot([0, 1000], [0.0, 300.0])
-    _dress(axis, first=True, last=True)
+    style.returns_axis(axis)
     assert axis.get_ylim()[0] == 0.0
+
+
+def test_a_label_of_the_agent_is_another_agent_of_the_same_table(tmp_path: Path) -> None:
+    """COVR with its VLM stands beside the agents without one; another backend does not."""
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [1.0])
+    write_run(tmp_path, "dmc6@paper/walker_walk/covr/0", [2.0], vlm="tiny")
+    write_run(tmp_path, "dmc6@paper/walker_walk/covr/1", [4.0], vlm="big")
+    write_run(tmp_path, "dmc6@paper/walker_walk/covr/2", [8.0], vlm="tiny", backend="embedded")
+    made = tables(read(tmp_path))
+    assert [table.title for table in made] == ["dmc6@paper", "dmc6@paper (backend=embedded)"]
+    assert [cell.mean for cell in made[0].cells.values()] == [4.0, 2.0, 1.0]
+    assert made[0].agents == ("covr (vlm=big)", "covr (vlm=tiny)", "sac")
+    assert 'dmc6,paper,"backend=embedded,vlm=tiny",walker_walk,covr,,1,8.0,,0,2' in to_csv(made)
+    learning_curves(read(tmp_path)[lambda frame: frame["seed"] < 2], tmp_path / "figure.svg")
+    assert "<!-- covr (vlm=tiny) -->" in (tmp_path / "figure.svg").read_text()
+
+
+def test_agents_are_called_by_what_sets_them_apart() -> None:
+    assert agent_name("covr", "", "backend=embedded,vlm=tiny") == "covr (vlm=tiny)"
+    assert agent_name("covr", "base=sac,vlm=tiny", "vlm=tiny") == "covr-base=sac,vlm=tiny"
+
+
+def test_a_run_under_two_sets_of_labels_is_said(tmp_path: Path) -> None:
+    """Resumed after its settings changed: nothing says which of its numbers is which but this."""
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [1.0], status="none")
+    with RunWriter(tmp_path, "dmc6@paper/walker_walk/sac/0", action_repeat=2, labels={"render": "fast"}) as writer:
+        writer.write("eval", 100, 50, {"return": [3.0]})
+        writer.end()
+    (table,) = tables(read(tmp_path))
+    assert table.title == "dmc6@paper (render=fast)"
+    assert "seed 0 evaluated under several sets of labels in one run" in "\n".join(table.notes)
+
+
+def test_a_seed_run_on_one_task_only_is_missed_on_the_others(tmp_path: Path) -> None:
+    for run in ("walker_walk/sac/0", "walker_walk/sac/1", "walker_walk/sac/2", "cheetah_run/sac/1"):
+        write_run(tmp_path, f"dmc6@paper/{run}", [1.0])
+    (table,) = tables(read(tmp_path))
+    assert table.notes == ("sac on cheetah_run: seeds 0, 2 not run",)
+
+
+def test_rows_can_be_chosen_by_task_and_agent(tmp_path: Path) -> None:
+    for run in ("walker_walk/sac/0", "walker_walk/sac-k=1/0", "cheetah_run/sac/0", "cheetah_run/drq/0"):
+        write_run(tmp_path, f"dmc6@paper/{run}", [1.0])
+    frame = read(tmp_path)
+    assert len(final_scores(choose(frame, agents=["sac"]))) == 3
+    assert len(final_scores(choose(frame, agents=["sac-k=1", "drq"]))) == 2
+    assert len(final_scores(choose(frame, agents=["sac"], tasks=["cheetah_run"]))) == 1
+    with pytest.raises(ValueError, match="no run of agent 'rad'; there are runs of: drq, sac, sac-k=1"):
+        choose(frame, agents=["rad"])
+    with pytest.raises(ValueError, match="no run of task 'walker'"):
+        choose(frame, tasks=["walker"])
+
+
+def test_latex_escapes_what_a_name_can_hold(tmp_path: Path) -> None:
+    for task in TASKS:
+        write_run(tmp_path, f"dmc6@paper/{task}/sac-50%_of$x&{{}}~^#|<b>/0", [-1.0])
+    text = to_latex(tables(read(tmp_path)))
+    assert r"sac-50\%\_of\$x\&\{\}\textasciitilde{}\textasciicircum{}\#\textbar{}$<$b$>$" in text
+    assert r"walker\_walk & " in text
+    assert r"& $-$1.0 " in text
+    assert text.count(r"\begin{tabular}{lrrr}") == text.count(r"\end{tabular}") == 1
+
+
+@pytest.mark.parametrize("name", ["_hidden", "$x", "a$b$c", "$\\frac{1}", "日本"])
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_any_name_is_drawn_as_it_is(tmp_path: Path, name: str) -> None:
+    """`$...$` would be a formula, and matplotlib leaves names with a leading underscore out of legends."""
+    write_run(tmp_path, f"dmc6@paper/walker_walk/sac-{name}/0", [0.0, 1.0])
+    learning_curves(read(tmp_path), tmp_path / "figure.svg")
+    assert f"<!-- sac-{name} -->" in (tmp_path / "figure.svg").read_text(encoding="utf-8")
+
+
+def test_pdf_fonts_are_embedded_and_the_file_repeats(tmp_path: Path) -> None:
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [0.0, 1.0])
+    for name in ("a.pdf", "b.pdf", "a.svg", "b.svg"):
+        learning_curves(read(tmp_path), tmp_path / name)
+    data = (tmp_path / "a.pdf").read_bytes()
+    assert b"FontFile2" in data and b"/Type3" not in data
+    assert data == (tmp_path / "b.pdf").read_bytes()
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()

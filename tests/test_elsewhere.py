@@ -1,0 +1,130 @@
+"""Scores from elsewhere are read like our own, and what is wrong with them is said, never averaged over."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+
+from analysis.elsewhere import ScoresError, read_scores, to_marl_eval
+from analysis.scores import final_scores
+from analysis.tables import tables
+from results.store import RunWriter, read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEADER = "agent,task,seed,env_steps,return"
+
+
+def test_csv_and_json_lines_in_one_folder(tmp_path: Path) -> None:
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "a.csv").write_text(
+        f"{HEADER},note\nDrQ-v2,walk,0,0,1\nDrQ-v2,walk,0,1e2,2.5,\n".replace(",1\n", ",1,x\n")
+    )
+    line = {"agent": "SAC (pixels)", "task": "walk", "seed": 3, "env_steps": 100, "return": None}
+    (tmp_path / "deeper" / "b.jsonl").write_text(json.dumps(line) + "\n\n")
+    (tmp_path / "readme.txt").write_text("not scores")
+    frame, remarks = read_scores(tmp_path)
+    assert remarks == ["columns not used: note"]
+    scores = final_scores(frame)
+    assert scores["agent"].tolist() == ["DrQ-v2", "SAC (pixels)"]
+    assert scores["env_steps"].tolist() == [100, 100]
+    assert scores["score"].tolist()[0] == 2.5
+    assert math.isnan(scores["score"].tolist()[1])
+    assert scores["status"].tolist() == ["finished", "finished"]
+    (table,) = tables(frame)
+    assert table.title == "scores@given"
+    assert "SAC (pixels) on walk: seed 3 not a finite number at the last evaluation" in table.notes
+
+
+def test_other_protocols_are_kept_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        f"suite,budget,labels,{HEADER}\ndmc6,paper,,sac,walk,0,10,1\ndmc6,paper,backend=x,sac,walk,0,10,2\n"
+        'dmc6,short,,sac,walk,0,10,3\ndmc6,paper,"vlm=tiny,backend=x",sac,walk,0,10,4\n'
+    )
+    made = tables(read_scores(tmp_path / "a.csv")[0])
+    assert [table.title for table in made] == ["dmc6@paper", "dmc6@paper (backend=x)", "dmc6@short"]
+    assert [[cell.mean for cell in table.cells.values()] for table in made] == [[1.0], [2.0, 4.0], [3.0]]
+
+
+def test_the_same_line_twice_counts_once_and_is_said(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text(f"{HEADER}\nsac,walk,0,10,1\n")
+    frame, (remark,) = read_scores(tmp_path)
+    assert remark == f"lines given twice count once: 1, the first of them at {tmp_path / 'b.csv'}:2"
+    assert final_scores(frame)["evaluations"].tolist() == [1]
+
+
+def test_two_runs_under_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"{HEADER}\nsac,walk,0,10,1\n")
+    (tmp_path / "b.csv").write_text(f"{HEADER}\nsac,walk,1,10,1\nsac,walk,0,10,2\n")
+    with pytest.raises(ScoresError, match=r"a.csv:2 and .*b.csv:3 differ .* sac on walk, seed 0, at 10 env steps"):
+        read_scores(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("agent,task,seed,env_steps\nsac,walk,0,10\n", r"a.csv:2: no return; needed are agent, task.*there are agent"),
+        (f"{HEADER}\nsac,walk,0,10\n", r"a.csv:2: not as many values"),
+        (f"{HEADER}\nsac,walk,0,10,1,2\n", r"a.csv:2: not as many values"),
+        (f"{HEADER}\nsac,walk,x,10,1\n", r"a.csv:2: seed is 'x'; a whole number"),
+        (f"{HEADER}\nsac,walk,-1,10,1\n", r"seed is '-1'"),
+        (f"{HEADER}\nsac,walk,0,1.5,1\n", r"env_steps is '1.5'; a whole number"),
+        (f"{HEADER}\nsac,walk,0,inf,1\n", r"env_steps is 'inf'"),
+        (f"{HEADER}\nsac,walk,0,10,high\n", r"return is 'high'; a number or nan"),
+        (f"{HEADER}\n,walk,0,10,1\n", r"agent is ''; a name"),
+        (f'{HEADER}\n"sac\n\x1b[2J",walk,0,10,1\n', r"agent is .*; a name of printable"),
+        (f"labels,{HEADER}\nfast,sac,walk,0,10,1\n", r"labels are 'fast'; expected k=v"),
+        (f"{HEADER}\n", r"has no scores; a line states agent, task"),
+        ("\xff\xfe", r"is not a table in UTF-8 text"),
+    ],
+)
+def test_bad_files_are_named_line_by_line(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / "a.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ScoresError, match=complaint):
+        read_scores(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{\n", "a line that is not JSON"),
+        ("[1]\n", r"a.jsonl:1: not an object"),
+        ('{"agent": null, "task": "t", "seed": 0, "env_steps": 1, "return": 1}\n', "agent is None"),
+        ('{"agent": "a", "task": ["t"], "seed": 0, "env_steps": 1, "return": 1}\n', "task is"),
+        ('{"agent": "a", "task": "t", "seed": true, "env_steps": 1, "return": 1}\n', "seed is True"),
+    ],
+)
+def test_bad_json_lines_are_named(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / "a.jsonl").write_text(text)
+    with pytest.raises(ScoresError, match=complaint):
+        read_scores(tmp_path)
+
+
+def test_nothing_to_read_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ScoresError, match=r"no .csv or .jsonl file in"):
+        read_scores(tmp_path)
+    with pytest.raises(ScoresError, match=r"no .csv or .jsonl file in"):
+        read_scores(tmp_path / "absent")
+
+
+def test_marl_eval_gets_episodes_steps_and_a_last_evaluation(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        with RunWriter(tmp_path, f"dmc6@paper/walk/sac-a=1,b=2/{seed}", action_repeat=2) as writer:
+            writer.write("eval", 0, 0, {"return": [1.0, 2.0]})
+            writer.write("eval", 100, 50, {"return": [3.0, math.nan] if seed else [3.0, 4.0]})
+    exported, remarks = to_marl_eval(read(tmp_path))
+    runs = exported["dmc6@paper"]["walk"]["sac-a=1;b=2"]  # its names must not hold commas
+    assert runs["seed_0"] == {
+        "step_1": {"step_count": 0, "return": [1.0, 2.0]},
+        "step_2": {"step_count": 100, "return": [3.0, 4.0]},
+        "absolute_metrics": {"return": [3.0, 4.0]},
+    }
+    assert list(runs["seed_1"]) == ["step_1", "absolute_metrics"]
+    assert "1 evaluations are not finite numbers and left out" in remarks
+    assert any("same agents, seeds and evaluations" in remark for remark in remarks)
+    json.dumps(exported, allow_nan=False)

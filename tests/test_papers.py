@@ -1,0 +1,240 @@
+"""A paper's numbers stand beside our runs of the same method, with a difference only where the two can be compared."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+
+from analysis import figures, papers, rounds
+from analysis.grids import to_latex, to_markdown
+from analysis.papers import PaperTable, paper_tables, to_grid, to_long_grid
+from analysis.published import PAPERS, published
+from analysis.welch import Summary, difference
+from results.store import RunWriter, read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SWINGUP = ("cartpole_swingup", "return")
+
+
+def write_run(out: Path, run_id: str, metrics: dict[str, float], *, env_steps: int = 100_000, **labels: str) -> None:
+    with RunWriter(out, run_id, action_repeat=8, labels=labels) as writer:
+        writer.write("eval", env_steps, env_steps // 8, metrics)
+        writer.end()
+
+
+def lines_of(table: PaperTable, method: str) -> list[papers.Line]:
+    return [line for line in table.lines if line.method == method]
+
+
+@pytest.mark.parametrize("table", PAPERS)
+def test_every_table_ships_with_sources_and_shows_what_was_not_run(tmp_path: Path, table: str) -> None:
+    numbers = published(table)
+    assert numbers and all(number.source and number.summary.n >= 3 and number.env_steps > 0 for number in numbers)
+    write_run(tmp_path, "catch@smoke/catch/random/0", {"return": 1.0})
+    (made,) = paper_tables(read(tmp_path), table)
+    assert made.title.endswith("(not run yet)")
+    assert {line.ours for line in made.lines} == {""}
+    shown = [number for line in made.lines for cell in line.cells.values() if (number := cell.paper)]
+    assert sorted(shown) == sorted(numbers)
+    assert "not run" in to_markdown([to_grid(made)])
+    assert to_latex([to_grid(made)]).count("\\toprule") == 1
+    assert len(to_long_grid(made).rows) == len(made.lines) * len(made.columns)
+
+
+def test_numbers_are_the_papers() -> None:
+    known = {(n.method, n.task, n.metric): n.summary[:2] for table in PAPERS for n in published(table)}
+    assert known[("CURL", *SWINGUP)] == (582, 146)
+    assert known[("RAD+COVR", *SWINGUP)] == (872, 2)
+    assert known["COVR", "hw", "driving_distance_m"] == (259, 85)
+    assert known["COVR", "hopper_hop", "return"] == (188, 9)
+    assert len({n.method for n in published("T4")}) == 16
+    assert len({n.method for n in published("T5")}) == 12
+    with pytest.raises(ValueError, match="no published table 'T9'; valid: T1"):
+        published("T9")
+
+
+def test_a_cell_has_both_values_and_their_difference(tmp_path: Path) -> None:
+    for seed, score in enumerate((500.0, 540.0, 580.0)):
+        write_run(tmp_path, f"dmc6@paper/cartpole_swingup/curl/{seed}", {"return": score})
+    (made,) = paper_tables(read(tmp_path), "T4")
+    assert made.title == "COVR, table 4: six DMControl tasks, beside dmc6@paper"
+    (line,) = lines_of(made, "CURL")
+    cell = line.cells[SWINGUP]
+    assert line.ours == "curl"
+    assert cell.ours == Summary(540.0, 40.0, 3)
+    assert cell.difference == difference(Summary(540.0, 40.0, 3), Summary(582.0, 146.0, 3))
+    assert line.cells["walker_walk", "return"].ours is None
+    text = to_markdown([to_grid(made)])
+    low, high = cell.difference[1:]
+    assert "| CURL | paper | 582 ± 146 |" in text
+    assert "| curl | ours (n) | 540.0 ± 40.0 (3) | not run |" in text
+    assert f"|  | ours - paper | -42.0 [{low:+.1f}, {high:+.1f}] | - |" in text
+    row = next(row for row in csv.DictReader(io.StringIO(papers.to_csv([made]))) if row["mean"])
+    assert (row["method"], float(row["difference"]), float(row["low"])) == ("CURL", -42.0, low)
+    assert row["source"] == "COVR, AAAI 2026 (arXiv:2601.06122), table 4"
+
+
+def test_one_seed_has_a_difference_without_interval(tmp_path: Path) -> None:
+    write_run(tmp_path, "dmc6@paper/cartpole_swingup/curl/0", {"return": 600.0})
+    (made,) = paper_tables(read(tmp_path), "T4")
+    cell = lines_of(made, "CURL")[0].cells[SWINGUP]
+    assert cell.difference is not None
+    assert cell.difference.value == 18.0 and math.isnan(cell.difference.low)
+    assert "curl on cartpole_swingup: one seed: no interval" in made.notes
+    assert "| +18.0† |" in to_markdown([to_grid(made)])
+
+
+def test_a_shorter_run_is_shown_but_not_compared(tmp_path: Path) -> None:
+    write_run(tmp_path, "dmc6@smoke/cartpole_swingup/curl/0", {"return": 30.0}, env_steps=2_000)
+    (made,) = paper_tables(read(tmp_path), "T4")
+    assert lines_of(made, "CURL")[0].cells[SWINGUP].difference is None
+    assert "curl on cartpole_swingup: evaluated at 2,000 env steps, the paper's at 100,000: no difference stated" in (
+        made.notes
+    )
+    assert "30.0 (1) at 2,000†" in to_markdown([to_grid(made)])
+
+
+def test_a_longer_run_is_scored_at_the_papers_steps(tmp_path: Path) -> None:
+    with RunWriter(tmp_path, "dmc6@paper/cartpole_swingup/curl/0", action_repeat=8) as writer:
+        for env_steps, score in ((90_000, 1.0), (100_000, 2.0), (110_000, 3.0)):
+            writer.write("eval", env_steps, env_steps // 8, {"return": score})
+    (made,) = paper_tables(read(tmp_path), "T4")
+    assert lines_of(made, "CURL")[0].cells[SWINGUP].ours == pytest.approx((2.0, math.nan, 1), nan_ok=True)
+
+
+def test_budgets_settings_vlms_and_variants_each_stand_by_themselves(tmp_path: Path) -> None:
+    for run_id, labels in (
+        ("dmc6@paper/cartpole_swingup/covr/0", {"vlm": "tiny"}),
+        ("dmc6@paper/cartpole_swingup/covr-base=rad/0", {"vlm": "tiny"}),
+        ("dmc6@paper/cartpole_swingup/covr-base=sac/0", {"vlm": "tiny"}),
+        ("dmc6@paper/cartpole_swingup/covr-vlm=scripted/0", {"vlm": "scripted"}),
+        ("dmc6@paper/cartpole_swingup/covr-lora_rank=4/0", {"vlm": "tiny"}),
+        ("dmc6@paper/cartpole_swingup/covr/1", {"vlm": "tiny", "render": "fast"}),
+        ("dmc6@short/cartpole_swingup/covr/0", {"vlm": "tiny"}),
+    ):
+        write_run(tmp_path, run_id, {"return": 1.0}, **labels)
+    made = paper_tables(read(tmp_path), "T4")
+    assert [table.protocol for table in made] == [
+        ("dmc6", "paper", ""), ("dmc6", "paper", "render=fast"), ("dmc6", "short", "")
+    ]  # fmt: skip
+    ours = [line.ours for line in lines_of(made[0], "COVR")]
+    assert ours == ["covr (vlm=tiny)", "covr-base=rad (vlm=tiny)", "covr-vlm=scripted"]
+    assert [line.ours for line in lines_of(made[1], "COVR")] == ["covr (vlm=tiny)"]
+    bases = paper_tables(read(tmp_path), "T3")[0]
+    assert [line.ours for line in lines_of(bases, "SAC+COVR")] == ["covr-base=sac (vlm=tiny)"]
+    assert [line.ours for line in lines_of(bases, "DeepMDP+COVR")] == [""]
+
+
+def test_two_action_repeats_are_two_lines(tmp_path: Path) -> None:
+    write_run(tmp_path, "dmc6@paper/cartpole_swingup/curl/0", {"return": 1.0})
+    with RunWriter(tmp_path, "dmc6@paper/cartpole_swingup/curl/1", action_repeat=2) as writer:
+        writer.write("eval", 100_000, 50_000, {"return": 9.0})
+    (made,) = paper_tables(read(tmp_path), "T4")
+    lines = lines_of(made, "CURL")
+    assert [line.cells[SWINGUP].ours.mean for line in lines if line.cells[SWINGUP].ours] == [9.0, 1.0]
+    assert [line.ours for line in lines] == ["curl", "curl, 2. action repeat"]
+
+
+def test_driving_tables_have_two_metrics_and_never_mix_backends(tmp_path: Path) -> None:
+    for seed in range(2):
+        driven = {"return": 200.0 + seed, "driving_distance_m": 210.0 + seed}
+        write_run(tmp_path, f"carla@paper/hw/resact/{seed}", driven, backend="embedded")
+    write_run(tmp_path, "carla@paper/hw/resact/5", {"return": 9.0}, backend="carla-0.9.16")
+    real, embedded = paper_tables(read(tmp_path), "T1")
+    assert embedded.title.endswith("beside carla@paper (backend=embedded)")
+    (line,) = lines_of(embedded, "ResAct")
+    assert [cell.ours.mean for cell in line.cells.values() if cell.ours] == [200.5, 210.5]
+    assert "| method |  | episode reward | driving distance (m) |" in to_markdown([to_grid(embedded)])
+    assert lines_of(real, "ResAct")[0].cells["hw", "driving_distance_m"].ours is None
+
+
+def test_ablations_are_found_by_name_or_by_their_settings(tmp_path: Path) -> None:
+    for variant in ("M1", "rule=random", "rule=top,top_share=0.9", "weights=uniform"):
+        write_run(tmp_path, f"ablation@paper/hw/covr-{variant}/0", {"return": 1.0}, vlm="tiny")
+    (made,) = paper_tables(read(tmp_path), "T5")
+    ours = {line.ours: line.method.split(":")[0] for line in made.lines if line.ours}
+    assert ours == {
+        "covr-M1 (vlm=tiny)": "M1",
+        "covr-rule=random (vlm=tiny)": "M1",
+        "covr-rule=top,top_share=0.9 (vlm=tiny)": "M3",
+        "covr-weights=uniform (vlm=tiny)": "M8",
+    }
+
+
+def test_models_stand_beside_their_own_numbers_and_others_by_themselves(tmp_path: Path) -> None:
+    qwen = "Qwen/Qwen2.5-VL-3B-Instruct"
+    write_run(tmp_path, "carla@paper/hw/covr/0", {"return": 1.0}, vlm="tiny")
+    write_run(tmp_path, "carla@paper/hw/covr-set-2b1/0", {"return": 2.0}, vlm="other")
+    write_run(tmp_path, "carla@paper/hw/covr/1", {"return": 3.0}, vlm=qwen)
+    (made,) = paper_tables(read(tmp_path), "vlm")
+    assert [line.ours for line in lines_of(made, "COVR (Qwen2.5-VL-3B)")] == [f"covr (vlm={qwen})"]
+    assert [line.ours for line in lines_of(made, "-")] == ["covr (vlm=tiny)", "covr-set-2b1 (vlm=other)"]
+    assert "| covr (vlm=tiny) | ours (n) | 1.0 (1) | not run |" in to_markdown([to_grid(made)])
+
+
+def test_drqv2_is_held_against_its_official_curve(tmp_path: Path) -> None:
+    with RunWriter(tmp_path, "dmc6-ar2@paper/cartpole_swingup/drqv2/0", action_repeat=2) as writer:
+        for env_steps in (0, 20_000, 40_000):
+            writer.write("eval", env_steps, env_steps // 2, {"return": env_steps / 200})
+    (made,) = paper_tables(read(tmp_path), "drqv2")
+    means = {line.method: line.cells[SWINGUP] for line in made.lines}
+    assert means["DrQ-v2 at 20,000"].difference == pytest.approx((100 - 101.83, math.nan, math.nan), nan_ok=True)
+    assert means["DrQ-v2 at 40,000"].difference is not None
+    assert means["DrQ-v2 at 60,000"].difference is None
+
+
+def write_rounds(out: Path, run_id: str, returns: list[float], *, errors: bool = True, **labels: str) -> None:
+    with RunWriter(out, run_id, action_repeat=8, labels=labels) as writer:
+        for number, score in enumerate(returns):
+            step = 5_000 * number * (number + 1) // 2
+            measured: dict[str, float | list[float]] = {"round": float(number), "return": [score, score + 2.0]}
+            if number and errors:
+                measured |= {"heldout_error": 0.5 / number, "valid_share": 0.9}
+            writer.write("vlm", step, step // 8, measured)
+        writer.write("vlm", 99_000, 99_000 // 8, {"queries": 3.0})
+        writer.end()
+
+
+def test_rounds_are_averaged_over_seeds_and_kept_apart(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_rounds(tmp_path, f"dmc6@paper/cartpole_swingup/covr/{seed}", [10.0 * seed, 30.0, 50.0], vlm="tiny")
+    write_rounds(tmp_path, "dmc6@paper/cartpole_swingup/covr/2", [20.0], vlm="tiny")
+    write_rounds(tmp_path, "dmc6@paper/cartpole_swingup/covr/3", [99.0], vlm="scripted", errors=False)
+    scripted, tiny = rounds.rounds(read(tmp_path))
+    assert scripted.title == "covr (vlm=scripted) on cartpole_swingup, dmc6@paper"
+    start = tiny.points["return"][0]
+    assert (start.n, start.mean, start.std, start.env_steps) == (3, 11.0 + 1 / 3 - 1 / 3, 10.0, (0, 0))
+    assert tiny.points["heldout_error"][2].mean == 0.25
+    assert 0 not in tiny.points["heldout_error"]
+    assert tiny.remarks == ("seeds reached different rounds: seed 0 2, seed 1 2, seed 2 0",)
+    text = to_markdown([rounds.to_grid(tiny)])
+    assert "| round | 0 | 1 | 2 |" in text
+    assert "| its own return | 11.0 ± 10.0 | 31.0 ± 0.0 (2)† | 51.0 ± 0.0 (2)† |" in text
+    assert "| environment steps | 0 | 5,000 | 15,000 |" in text
+    rows = list(csv.DictReader(io.StringIO(rounds.to_csv([tiny]))))
+    assert len(rows) == 3 + 2 + 2
+    figures.rounds([scripted, tiny], tmp_path / "rounds.svg")
+    assert "<!-- covr (vlm=tiny) -->" in (tmp_path / "rounds.svg").read_text()
+
+
+def test_a_round_written_again_after_a_resume_counts_once(tmp_path: Path) -> None:
+    run_id = "dmc6@paper/cartpole_swingup/covr/0"
+    write_rounds(tmp_path, run_id, [1.0, 2.0])
+    with RunWriter(tmp_path, run_id, action_repeat=8) as writer:
+        writer.resume(4_000)
+        writer.write("vlm", 5_600, 700, {"round": 1.0, "return": [7.0]})
+    (made,) = rounds.rounds(read(tmp_path))
+    assert [(p.n, p.mean) for p in made.points["return"].values()] == [(1, 2.0), (1, 7.0)]
+
+
+def test_no_rounds_are_said(tmp_path: Path) -> None:
+    write_run(tmp_path, "dmc6@paper/cartpole_swingup/sac/0", {"return": 1.0})
+    assert rounds.rounds(read(tmp_path)) == []
+    with pytest.raises(ValueError, match="no rows of kind 'vlm'"):
+        figures.rounds([], tmp_path / "rounds.png")
