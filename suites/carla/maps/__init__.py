@@ -1,0 +1,40 @@
+"""The road networks of the embedded CARLA server, written and read as OpenDRIVE.
+
+`load_map("highway")` for ours, `parse(text)` for anyone's; both go the same way.
+"""
+
+from __future__ import annotations
+
+from suites.carla.maps import cells, highway, lanes, opendrive, places, street, suburb
+from suites.carla.maps.nearest import lane_grid
+from suites.carla.maps.roads import RoadMap
+
+MAPS = {"highway": highway.opendrive, "street": street.opendrive, "suburb": suburb.opendrive}
+SCENERIES = ("highway", "town", "suburb")
+
+__all__ = ["MAPS", "RoadMap", "load_map", "parse"]
+
+
+def load_map(name: str) -> RoadMap:
+    """One of our maps: `highway`, `street` or `suburb`. Raises ValueError for any other name."""
+    if name not in MAPS:
+        raise ValueError(f"unknown map {name!r}; known: {', '.join(MAPS)}")
+    return parse(MAPS[name](), name)
+
+
+def parse(xodr: str, name: str = "OpenDriveMap") -> RoadMap:
+    """The map of an OpenDRIVE 1.4 text; raises ValueError for what lies outside our subset (see `opendrive`)."""
+    network = opendrive.read(xodr)
+    all_lanes = lanes.build(network)
+    walks = places.crossings(network)
+    return RoadMap(
+        name=name,
+        opendrive=xodr,
+        spawn_points=places.spawn_points(all_lanes, walks),
+        parking=places.parking_bays(all_lanes, walks),
+        crossings=walks,
+        lanes=all_lanes,
+        scenery=network.scenery if network.scenery in SCENERIES else "suburb",
+        ground=cells.build(network),
+        lane_grid=lane_grid(all_lanes),
+    )

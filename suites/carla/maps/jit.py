@@ -1,0 +1,66 @@
+"""Numba compilation that survives a read-only installation."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+from numba.core.options import DefaultOptions
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+_log = logging.getLogger(__name__)
+
+
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+# Without numba's runtime a kernel cannot make arrays, and does not count references to those it is given: with tuples
+# of arrays as arguments that counting takes three quarters of the time. The wrappers left out serve nobody here.
+_OPTIONS |= {
+    name: value for name, value in (("_nrt", False), ("no_cfunc_wrapper", True)) if hasattr(DefaultOptions, name)
+}
+
+_INLINE: dict[str, Any] = {"forceinline": True, "no_cpython_wrapper": True}
+
+
+def drop_stale(package: Path) -> None:
+    """Removes kernels in `package` that numba kept before any of its sources last changed.
+
+    Numba looks at the file of the kernel alone, not at those of the functions compiled into it.
+    """
+    sources = [path.stat().st_mtime for path in package.rglob("*.py")]
+    newest = max((changed for changed in sources if changed <= time.time()), default=0.0)
+    for index in package.rglob("*.nbi"):
+        try:
+            if index.stat().st_mtime < newest:
+                index.unlink()
+        except (FileNotFoundError, PermissionError) as error:  # another process was first, or it is not ours to remove
+            _log.debug("kept %s: %s", index, error)
+
+
+drop_stale(Path(__file__).parent.parent)
+
+
+def compiled(function: Function) -> Function:
+    """`function` as machine code that Python calls, kept on disk between processes. It must not make arrays.
+
+    Numba keeps it beside the source, else in the user's cache folder. Where it can write to neither, the function is
+    compiled anew in each process (some seconds each) and a warning says what to set.
+    """
+    try:
+        return cast(Function, numba.njit(cache=True, **_OPTIONS)(function))
+    except RuntimeError as error:
+        _log.warning(
+            "%s is compiled in every process (%s): set NUMBA_CACHE_DIR to a writable folder", function.__name__, error
+        )
+        return cast(Function, numba.njit(**_OPTIONS)(function))
+
+
+def inlined(function: Function) -> Function:
+    """`function` as a part of the compiled functions that call it; Python does not call it itself.
+
+    Its body goes into its callers: handing a tuple of arrays to a function that is not inlined copies a hundred words.
+    """
+    return cast(Function, numba.njit(**_OPTIONS, **_INLINE)(function))

@@ -1,0 +1,68 @@
+"""`suburb`: winding residential roads with narrow lanes: a ring and a cross, five junctions. Held out from training."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+from suites.carla.maps.author import Connection, LaneSpec, Pose2, Profile, Road, write
+from suites.carla.maps.geometry import Geometry, biarc
+from suites.carla.maps.junctions import FIRST_JUNCTION, Arm, join
+
+SPEED = 30.0 / 3.6  # m/s
+LANE, VERGE, PAVEMENT = 2.9, 1.4, 1.8  # metres; the verge is the grass between kerb and pavement
+ARM = 13.0  # metres from the middle of a junction to where its roads begin
+EAST, NORTH = 0.0, math.pi / 2  # headings
+
+_SIDE = (LaneSpec("driving", LANE), LaneSpec("none", VERGE), LaneSpec("sidewalk", PAVEMENT))
+PROFILE = Profile(_SIDE, _SIDE, "broken", SPEED)
+
+# The middles of the junctions of the ring, and where the roads between pass (x, y, heading), east about from north.
+RING: tuple[tuple[float, float], ...] = ((0.0, 165.0), (185.0, 0.0), (0.0, -155.0), (-175.0, 0.0))
+RING_VIAS: tuple[tuple[Pose2, ...], ...] = (
+    ((70.0, 178.0, -0.25), (120.0, 120.0, -1.2), (176.0, 78.0, -0.7)),
+    ((150.0, -95.0, -2.0), (88.0, -118.0, -2.9)),
+    ((-80.0, -150.0, 2.9), (-110.0, -110.0, 1.9), (-168.0, -72.0, 2.3)),
+    ((-165.0, 70.0, 1.1), (-105.0, 100.0, 0.3), (-70.0, 155.0, 0.9)),
+)
+SPOKE_VIAS: tuple[tuple[Pose2, ...], ...] = (
+    ((16.0, 60.0, NORTH - 0.1), (-10.0, 115.0, NORTH + 0.15)),
+    ((70.0, -14.0, EAST - 0.1), (125.0, 10.0, EAST + 0.2)),
+    ((-18.0, -70.0, -NORTH - 0.1), (6.0, -120.0, -NORTH + 0.2)),
+    ((-60.0, 15.0, math.pi + 0.1), (-120.0, -10.0, math.pi - 0.2)),
+)
+
+
+def opendrive() -> str:
+    """The map as OpenDRIVE."""
+    out = (NORTH, EAST, -NORTH, math.pi)  # from the middle towards each junction of the ring
+    spokes = [
+        _road(i + 1, _ahead((0.0, 0.0), out[i]), SPOKE_VIAS[i], _before(RING[i], out[i])) for i in range(len(RING))
+    ]
+    ring = []
+    for i, vias in enumerate(RING_VIAS):
+        tangent, next_tangent = out[i] - math.pi / 2, out[(i + 1) % 4] - math.pi / 2
+        ring.append(_road(5 + i, _ahead(RING[i], tangent), vias, _before(RING[(i + 1) % 4], next_tangent)))
+    roads = [*spokes, *ring]
+    junctions: dict[int, list[Connection]] = {}
+    arms = [tuple(Arm(spoke, "start") for spoke in spokes)]
+    arms += [(Arm(spokes[i], "end"), Arm(ring[i], "start"), Arm(ring[i - 1], "end")) for i in range(len(RING))]
+    for index, members in enumerate(arms):
+        junction = FIRST_JUNCTION + index
+        connecting, junctions[junction] = join(junction, len(roads) + 1, members)
+        roads += connecting
+    return write("suburb", roads, junctions, "suburb")
+
+
+def _ahead(middle: tuple[float, float], heading: float) -> Pose2:
+    return middle[0] + ARM * math.cos(heading), middle[1] + ARM * math.sin(heading), heading
+
+
+def _before(middle: tuple[float, float], heading: float) -> Pose2:
+    return middle[0] - ARM * math.cos(heading), middle[1] - ARM * math.sin(heading), heading
+
+
+def _road(road_id: int, start: Pose2, vias: tuple[Pose2, ...], end: Pose2) -> Road:
+    stops = (start, *vias, end)
+    path: list[Geometry] = [piece for a, b in itertools.pairwise(stops) for piece in biarc(a, b)]
+    return Road(road_id, start, path, PROFILE)
