@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from covr_bench.carla_commands import carla_app
 from covr_bench.vlm_commands import vlm_app
 
 app = typer.Typer(
@@ -200,6 +201,7 @@ def show(run: Annotated[str, typer.Argument(help="A run id, as printed by run.")
 
 
 app.add_typer(vlm_app, name="vlm")
+app.add_typer(carla_app, name="carla")
 
 
 def _console() -> Any:

@@ -284,3 +284,10 @@ def test_a_kernel_that_cannot_be_compiled_is_refused_before_anything_runs(
     assert result.code == 2
     assert "no compiler" in result.err
     assert cli("run", "--suite", "catch", "--conv-kernel", "fft").code == 2
+
+
+def test_the_embedded_carla_server_says_what_it_can_serve(cli: Any) -> None:
+    done = cli("carla", "serve", "--map", "Town04")
+    assert done.code == 2
+    assert "Town04" in done.err
+    assert "highway" in done.err

@@ -1,0 +1,134 @@
+"""Start an embedded CARLA server as a child process, and end it with the block, or with this process.
+
+    with launch("highway") as server:
+        client = carla.Client("localhost", server.port)
+
+The server is a process of its own because the client library holds Python's lock while it waits for an answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+START_SECONDS = 300.0  # the first start after an installation compiles for a minute of CPU time
+STOP_SECONDS = 5.0
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class ServerProcess:
+    """A running server. port: where clients connect, on this machine; started_in: seconds it took to listen."""
+
+    port: int
+    map_name: str
+    client_version: str
+    started_in: float
+    _process: subprocess.Popen[bytes] = field(repr=False)
+    _log: IO[bytes] = field(repr=False)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    def log(self) -> str:
+        """The last lines that the server wrote to its standard error."""
+        self._log.seek(0)
+        return b"".join(deque(self._log, maxlen=40)).decode(errors="replace")
+
+    def stop(self) -> None:
+        """Ends the process; a second call does nothing."""
+        if self.alive:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._log):
+            if stream:
+                stream.close()
+
+
+def installed_client() -> str:
+    """The release of the installed client library. Raises RuntimeError when there is none."""
+    try:
+        return importlib.metadata.version("carla")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise RuntimeError(
+            "the CARLA client library is not installed; it has wheels for CPython 3.10 to 3.12 on x86-64: "
+            "pip install carla==0.9.16"
+        ) from error
+
+
+def start(
+    map_name: str = "highway", port: int = 0, client_version: str | None = None, timeout: float = START_SECONDS
+) -> ServerProcess:
+    """Starts a server and waits until clients can connect; end it with `stop`.
+
+    port: 0 takes a free one. client_version: of the clients that will connect; by default the installed one. Raises
+    RuntimeError, with what the server wrote, when it ends or does not listen within `timeout` seconds.
+    """
+    release = client_version or installed_client()
+    begun, log = time.monotonic(), TemporaryFile()  # noqa: SIM115 (closed by `stop`)
+    command = [sys.executable, "-m", "suites.carla.server", "--port", str(port), "--map", map_name]
+    command += ["--client-version", release, "--until-stdin-closes"]
+    path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=os.environ | {"PYTHONPATH": path}
+    )
+    server = ServerProcess(0, map_name, release, 0.0, process, log)
+    announced = _first_line(process, begun + timeout)
+    if not announced:
+        fate = f"ended with code {process.returncode}" if not server.alive else f"did not listen within {timeout:g} s"
+        written = server.log()
+        server.stop()
+        raise RuntimeError(f"the CARLA server ({' '.join(command[1:])}) {fate}:\n{written}")
+    server.port, server.started_in = int(announced), time.monotonic() - begun
+    return server
+
+
+def _first_line(process: subprocess.Popen[bytes], until: float) -> bytes:
+    """The first line of a process's output; empty when it ends or time runs out before."""
+    assert process.stdout
+    line = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while not line.endswith(b"\n"):
+            if not selector.select(max(0.0, until - time.monotonic())):
+                return b""
+            piece = os.read(process.stdout.fileno(), 64)
+            if not piece:
+                process.wait()
+                return b""
+            line += piece
+    return line
+
+
+@contextlib.contextmanager
+def launch(
+    map_name: str = "highway", port: int = 0, client_version: str | None = None, timeout: float = START_SECONDS
+) -> Iterator[ServerProcess]:
+    """`start`, and `stop` at the end of the block."""
+    server = start(map_name, port, client_version, timeout)
+    try:
+        yield server
+    finally:
+        server.stop()

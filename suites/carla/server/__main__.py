@@ -1,0 +1,33 @@
+"""`python -m suites.carla.server [--port N] [--map highway] [--client-version 0.9.16]`: serve until interrupted.
+
+Prints the RPC port, alone on a line, once clients can connect.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+from suites.carla.maps import MAPS
+from suites.carla.server.serve import serve
+from suites.carla.server.versions import VERSIONS
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m suites.carla.server", description="An embedded CARLA server.")
+    parser.add_argument("--port", type=int, default=2000, help="RPC port; 0 chooses a free one (default: 2000)")
+    parser.add_argument("--map", default="highway", choices=list(MAPS))
+    parser.add_argument("--client-version", default="0.9.16", choices=list(VERSIONS), help="release of the clients")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    parser.add_argument("--until-stdin-closes", action="store_true", help="end with the process that started this one")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    try:
+        serve(arguments.port, arguments.map, arguments.client_version, arguments.host, arguments.until_stdin_closes)
+    except OSError as error:
+        parser.exit(1, f"cannot listen on {arguments.host}:{arguments.port}: {error}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Several commands in one request; each has a result of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from suites.carla.server.api import actors, lights, vehicles, walkers
+from suites.carla.server.rpc import CallError, Method, Raw, failure, remote, success
+from suites.carla.server.service import Service
+from suites.carla.server.wire import (
+    ActorDescription,
+    BadArgumentError,
+    Transform,
+    reader,
+)
+
+MAX_COMMANDS = 20_000
+SPAWN, DESTROY = 0, 1
+
+
+def set_light_flags(service: Service, actor: int, flags: int) -> None:
+    """Vehicle lamps; here the flags come bare."""
+    vehicles.vehicle(service, actor).lights = flags & 0xFFFFFFFF
+
+
+def accept(service: Service, actor: int) -> None:
+    """For commands whose effect is the client's own."""
+    service.world.actor(actor)
+
+
+_FUNCTIONS: dict[int, Callable[..., Any]] = {
+    1: actors.destroy_actor,
+    2: vehicles.apply_control_to_vehicle,
+    3: vehicles.apply_ackermann_control_to_vehicle,
+    4: walkers.apply_control_to_walker,
+    5: vehicles.apply_physics_control,
+    6: actors.set_actor_transform,
+    7: walkers.set_walker_state,
+    8: actors.set_actor_target_velocity,
+    9: actors.set_actor_target_angular_velocity,
+    10: actors.add_actor_impulse,
+    11: actors.add_actor_force,
+    12: actors.add_actor_angular_impulse,
+    13: actors.add_actor_torque,
+    14: actors.set_actor_simulate_physics,
+    15: actors.set_actor_enable_gravity,
+    16: accept,  # SetAutopilot
+    17: accept,  # ShowDebugTelemetry
+    18: set_light_flags,
+    19: actors.set_actor_location,
+    21: lights.set_traffic_light_state,
+}
+COMMANDS = {index: Method(function) for index, function in _FUNCTIONS.items()}
+
+
+@remote
+def apply_batch(service: Service, commands: Any, do_tick: bool = False) -> Raw:
+    if not isinstance(commands, list) or len(commands) > MAX_COMMANDS:
+        raise CallError(f"a batch is an array of at most {MAX_COMMANDS} commands")
+    results = Raw(_run(service, command) for command in commands)
+    if do_tick and service.settings.synchronous:
+        service.request_tick(None)
+    return results
+
+
+def _run(service: Service, command: Any) -> Any:
+    try:
+        index, body = command[0]
+        if index == SPAWN:
+            return success(_spawn(service, body))
+        if index not in COMMANDS:
+            raise CallError(f"command {index} is not supported by this server")
+        COMMANDS[index](service, body)
+        return success(body[0])
+    except (CallError, BadArgumentError) as error:
+        return failure(str(error))
+    except (TypeError, ValueError, IndexError) as error:
+        return failure(f"a malformed command: {error}")
+
+
+def _spawn(service: Service, body: list[Any]) -> int:
+    """0.9.16 sends [description, place, parent, attachment, socket, commands], 0.9.15 leaves out the middle two."""
+    description, place = reader(ActorDescription)(body[0]), reader(Transform)(body[1])
+    parent_id = reader(int | None)(body[2])
+    parent = None if parent_id is None else service.world.actor(parent_id)
+    actor = actors.new_actor(service, description, place, parent)
+    follow_up = body[5] if service.version.spawn_has_socket else body[3]
+    for command in follow_up:
+        _index, arguments = command[0]
+        arguments[0] = actor.id  # the client could not know it yet
+        _run(service, command)
+    return actor.id

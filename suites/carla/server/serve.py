@@ -1,0 +1,48 @@
+"""Running a server in this process."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import threading
+
+from suites.carla.maps import MAPS
+from suites.carla.server.service import Service
+from suites.carla.server.versions import version
+from suites.carla.server.warm_up import warm_up
+
+
+def serve(
+    port: int, map_name: str, client_version: str, host: str = "127.0.0.1", until_stdin_closes: bool = False
+) -> None:
+    """Serves clients of one release until interrupted. Raises ValueError for an unknown map or release, OSError.
+
+    port: 0 chooses a free one. host: the address to listen on; anything but loopback lets others in.
+    until_stdin_closes: also ends when standard input does, that is, when the process at its other end dies.
+    """
+    if map_name not in MAPS:
+        raise ValueError(f"unknown map {map_name!r}; known: {', '.join(MAPS)}")
+    if until_stdin_closes:
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
+    service = Service(version(client_version), map_name, host, port)
+    warm_up(service.world)
+    print(service.port, flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        service.run()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        service.close()
+
+
+def _end_with_stdin() -> None:
+    """The parent's death closes the pipe; where a fork of it keeps the pipe open, this process gets another parent."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        readable, _, _ = select.select([sys.stdin], [], [], 1.0)
+        if readable and not os.read(sys.stdin.fileno(), 4096):
+            break
+    os._exit(0)

@@ -1,0 +1,181 @@
+"""The server: clients on one side, the world on the other, and the clock between them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suites.carla.server import api, pictures
+from suites.carla.server.loop import Connection, Listener, Loop
+from suites.carla.server.rpc import Session, failure, success
+from suites.carla.server.sensors import Camera
+from suites.carla.server.streams import WORLD_STREAM, Part, StreamHub, StreamSession, header
+from suites.carla.server.versions import Version
+from suites.carla.server.wire import EpisodeSettings, Transform
+from suites.carla.server.world import World
+
+_log = logging.getLogger(__name__)
+FREE_RUNNING = 1.0 / 30.0  # seconds between ticks in asynchronous mode without a fixed step
+LONGEST = 0.1  # seconds of a tick of variable length
+# The client's Traffic Manager may sleep for ever when a tick comes just as it goes to sleep, which it does right
+# after it read the settings; the odds fall when the tick waits this long (seconds).
+MANAGER_PAUSE = 0.002
+CONGESTION = 5.0  # seconds after which a client that does not read is disconnected
+
+
+class Service:
+    """One server. session: whose request is being answered; managers: Traffic Manager port -> (host, port, owner)."""
+
+    def __init__(self, version: Version, map_name: str, host: str, port: int) -> None:
+        api.load()
+        self.version = version
+        self.loop = Loop()
+        self.hub = StreamHub(self.loop, host, self._subscribed)
+        self.world = World(version, map_name, self.hub.token)
+        self.session: Session | None = None
+        self.managers: dict[int, tuple[str, int, Session]] = {}
+        self._settings_read = 0.0  # when a client last asked for the settings
+        self._sessions: set[Session] = set()
+        self._waiting: deque[tuple[Session | None, int]] = deque()
+        self._last_tick = time.monotonic()
+        self._congested_since: float | None = None
+        self._listener = Listener(self.loop, host, port, self._accept)
+        self.port = self._listener.port
+
+    def _accept(self, connection: Connection) -> None:
+        self._sessions.add(Session(self, connection))
+
+    def session_closed(self, session: Session) -> None:
+        """A client is gone: its Traffic Managers no longer answer, its ticks are no longer waited for."""
+        self._sessions.discard(session)
+        self.managers = {port: entry for port, entry in self.managers.items() if entry[2] is not session}
+
+    def _subscribed(self, stream: StreamSession) -> None:
+        if stream.stream == WORLD_STREAM:  # a client in synchronous mode would otherwise see no state before a tick
+            payload = self._snapshot()
+            stream.connection.send([len(payload).to_bytes(4, "little"), payload])
+
+    def _snapshot(self) -> bytes:
+        world = self.world
+        return header(self.version.world_observer, world.frame, world.time, Transform()) + world.snapshot()
+
+    @property
+    def settings(self) -> EpisodeSettings:
+        return self.world.settings
+
+    def answered_settings(self) -> None:
+        """A client has read the settings."""
+        self._settings_read = time.monotonic()
+
+    def request_tick(self, session: Session | None, message_id: int = 0) -> None:
+        """Ticks as soon as every client is ready for it, then answers with the frame."""
+        self._waiting.append((session, message_id))
+        self._tick_waiting()
+
+    def run(self) -> None:
+        """Serves until interrupted."""
+        while True:
+            self.step(None)
+
+    def step(self, patience: float | None) -> None:
+        """Serves what is due next, waiting at most `patience` seconds for it."""
+        pause = self._pause()
+        self.loop.run_once(pause if patience is None else min(patience, pause or patience))
+        if self._waiting:
+            self._tick_waiting()
+        elif not self.settings.synchronous and self._sessions and self._until_free_tick() <= 0.0:
+            self._tick()
+
+    def _pause(self) -> float | None:
+        """Seconds until something is due without a client's doing; None for never."""
+        if self._waiting:
+            return self._hold() or 0.0
+        if self.settings.synchronous or not self._sessions:
+            return None
+        return max(0.0, self._until_free_tick())
+
+    def _until_free_tick(self) -> float:
+        return self._last_tick + (self.settings.fixed_delta or FREE_RUNNING) - time.monotonic()
+
+    def _hold(self) -> float:
+        """Seconds that a tick has to wait for clients that subscribe, fell behind, or run a Traffic Manager."""
+        wait = self.hub.ready_in()
+        if self.managers:
+            wait = max(wait, self._settings_read + MANAGER_PAUSE - time.monotonic())
+        behind = self.hub.congested()
+        if not behind:
+            self._congested_since = None
+        else:
+            now = time.monotonic()
+            self._congested_since = self._congested_since or now
+            if now - self._congested_since > CONGESTION:
+                for connection in behind:
+                    connection.close()
+            else:
+                wait = max(wait, 0.01)
+        return wait
+
+    def _tick_waiting(self) -> None:
+        while self._waiting and self._hold() <= 0.0:
+            session, message_id = self._waiting.popleft()
+            if session is None or session.open:
+                self._tick(session, message_id)
+
+    def _tick(self, session: Session | None = None, message_id: int = 0) -> None:
+        now = time.monotonic()
+        delta = self.settings.fixed_delta or min(LONGEST, max(1e-3, now - self._last_tick))
+        self._last_tick = now
+        lossy = not self.settings.synchronous
+        try:
+            self.world.advance(delta)
+            self.hub.publish(WORLD_STREAM, [self._snapshot()], lossy)
+            answer = success(self.world.frame)
+        except Exception as error:  # a fault of ours is an error of this tick, not the end of the server
+            _log.exception("frame %d failed", self.world.frame)
+            answer = failure(f"internal error in frame {self.world.frame} ({type(error).__name__}: {error})")
+        self.world.map_changed = False
+        if session:
+            session.answer(message_id, answer)
+        self._measure(lossy)
+
+    def _measure(self, lossy: bool) -> None:
+        world = self.world
+        cameras: list[Camera] = []
+        for sensor in world.sensors():
+            assert sensor.stream is not None
+            if not self.hub.wanted(sensor.stream) or not sensor.due(world.time):
+                continue
+            if isinstance(sensor, Camera):
+                cameras.append(sensor)
+                continue
+            try:
+                head = header(sensor.number, world.frame, world.time, sensor.transform(world.bodies))
+                for payload in sensor.measure(world):
+                    self.hub.publish(sensor.stream, [head, *payload], lossy)
+            except Exception:
+                _log.exception("%s %d measured nothing in frame %d", sensor.type_id, sensor.id, world.frame)
+        if cameras:
+            self._photograph(cameras, lossy)
+
+    def _photograph(self, cameras: list[Camera], lossy: bool) -> None:
+        world = self.world
+        taken: Sequence[NDArray[np.uint8] | None] = [None] * len(cameras)
+        if not self.settings.no_rendering:
+            try:
+                taken = pictures.take(world, cameras)
+            except Exception:  # black pictures keep the client from waiting for ever
+                _log.exception("frame %d was not drawn", world.frame)
+        for camera, pixels in zip(cameras, taken, strict=True):
+            assert camera.stream is not None
+            head = header(camera.number, world.frame, world.time, camera.transform(world.bodies))
+            parts: list[Part] = [head, *camera.message(world, pixels)]
+            self.hub.publish(camera.stream, parts, lossy)
+
+    def close(self) -> None:
+        """Closes all sockets."""
+        self.loop.close()

@@ -1,0 +1,277 @@
+"""The simulated world: one map, its actors, and the tick that moves them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suites.carla.maps import MAPS, RoadMap, load_map
+from suites.carla.render.renderer import Renderer
+from suites.carla.server import dynamics, geodesy, pilot, rays, snapshot, spawning
+from suites.carla.server.actors import Actor, TrafficLight, Vehicle
+from suites.carla.server.bodies import CONTACT, Bodies, Rows
+from suites.carla.server.obstacles import obstacles_of
+from suites.carla.server.rpc import CallError
+from suites.carla.server.sensors import Sensor
+from suites.carla.server.signals import Signals
+from suites.carla.server.traffic import Traffic, driven_control
+from suites.carla.server.versions import Version
+from suites.carla.server.wire import (
+    ActorDescription,
+    BoundingBox,
+    EpisodeSettings,
+    Transform,
+    Vector,
+    VehicleControl,
+    Weather,
+)
+
+Floats = NDArray[np.float64]
+Kind = TypeVar("Kind", bound=Actor)
+MAX_CONTACTS = 256  # pairs that touch in one tick
+MAX_GEAR = 100
+MAX_DELTA = 1.0  # seconds of one tick
+LIMIT_EVERY = 5  # ticks between looks at the speed limit where a vehicle is
+
+
+class Site(NamedTuple):
+    """A map with what belongs to it."""
+
+    map: RoadMap
+    renderer: Renderer
+    obstacles: Rows
+
+
+def site_of(road_map: RoadMap) -> Site:
+    """The scenery and the obstacles of a map."""
+    renderer = Renderer(road_map)
+    return Site(road_map, renderer, obstacles_of(road_map, renderer))
+
+
+class Collision(NamedTuple):
+    """actor was hit by other (None: an obstacle that is no actor) with an impulse in N s."""
+
+    actor: Actor
+    other: Actor | None
+    impulse: Vector
+
+
+class Hit(NamedTuple):
+    """What a ray met: an actor, the ground, or (neither) an obstacle of the map. code: as in `rays`."""
+
+    distance: float
+    actor: Actor | None
+    code: int
+
+    @property
+    def is_ground(self) -> bool:
+        return self.code == rays.GROUND
+
+
+class World:
+    """frame counts ticks since the server started; time and delta are simulated seconds of this episode."""
+
+    def __init__(self, version: Version, map_name: str, token: Callable[[int], bytes]) -> None:
+        self.version = version
+        self.token = token  # of a stream
+        self.frame = 1
+        self.episode = 0
+        self.settings = EpisodeSettings()
+        self.custom_map: Site | None = None  # "OpenDriveMap"
+        self._sites: dict[str, Site] = {}
+        self._next_id = 1
+        self.load(map_name, reset_settings=True)
+
+    def load(self, name: str, reset_settings: bool) -> None:
+        """Begins a new episode on a map: ours by name (with or without a path before it), or "OpenDriveMap".
+
+        Raises CallError for an unknown map; the running episode then goes on.
+        """
+        self._site = self._find_map(name.rsplit("/", 1)[-1])
+        self.map, self.renderer, self.obstacles = self._site
+        self.map_origin = geodesy.map_origin(self.map.opendrive)
+        self.episode += 1
+        self.map_changed = True
+        self.time, self.delta, self._ticks = 0.0, 0.0, 0
+        if reset_settings:
+            self.settings = EpisodeSettings()
+        self.weather = Weather()
+        self.bodies = Bodies()
+        self._contacts = np.zeros(MAX_CONTACTS, CONTACT)
+        self._near = np.zeros(len(self.obstacles), np.int64)
+        self.collisions: list[Collision] = []
+        self.actors: dict[int, Actor] = {}
+        self.spectator = self._enter(Actor(self._new_id(), ActorDescription(0, "spectator"), {}, Transform()))
+        self.signals = Signals(self.map, self._light)
+        self.traffic = Traffic(self.map, self.signals)
+
+    def _find_map(self, name: str) -> Site:
+        if not name:
+            return self._site  # reload
+        if name in MAPS:
+            if name not in self._sites:
+                self._sites[name] = site_of(load_map(name))
+            return self._sites[name]
+        if name == "OpenDriveMap" and self.custom_map:
+            return self.custom_map
+        raise CallError(f"map not found: {name[:80]!r}; available: {', '.join(MAPS)}")
+
+    def _new_id(self) -> int:
+        self._next_id += 1
+        return self._next_id - 1
+
+    def _enter(self, actor: Actor) -> Actor:
+        self.actors[actor.id] = actor
+        return actor
+
+    def _light(self, place: Transform) -> TrafficLight:
+        light = TrafficLight(self._new_id(), ActorDescription(0, "traffic.traffic_light"), {}, place)
+        self._enter(light)
+        return light
+
+    def actor(self, actor_id: int) -> Actor:
+        """The actor of that id. Raises CallError."""
+        try:
+            return self.actors[actor_id]
+        except KeyError:
+            raise CallError(f"actor {actor_id} not found: it was destroyed or never spawned") from None
+
+    def of_kind(self, kind: type[Kind]) -> Iterator[Kind]:
+        """The actors of a class, in the order of their ids."""
+        return (actor for actor in self.actors.values() if isinstance(actor, kind))
+
+    def spawn(
+        self, description: ActorDescription, place: Transform, parent: Actor | None, new_stream: Callable[[], int]
+    ) -> Actor:
+        """A new actor; `place` is in the frame of `parent` where there is one. Raises CallError."""
+        actor = spawning.build(self._next_id, description, place, parent, new_stream)
+        spawning.embody(self, actor)
+        self._new_id()
+        self._enter(actor)
+        if isinstance(actor, Vehicle):
+            self.traffic.join(actor, self.bodies)
+        return actor
+
+    def destroy(self, actor_id: int) -> None:
+        """Removes an actor; what is attached to it stays where it is. Raises CallError."""
+        actor = self.actor(actor_id)
+        if actor is self.spectator or isinstance(actor, TrafficLight):
+            raise CallError(f"actor {actor_id} ({actor.type_id}) belongs to the map and cannot be destroyed")
+        for child in self.actors.values():
+            if child.parent is actor:
+                child.place, child.parent = child.transform(self.bodies), None
+        del self.actors[actor_id]
+        if isinstance(actor, Vehicle):
+            self.traffic.leave(actor)
+        if actor.row >= 0:
+            self.bodies.remove(actor.row)
+            for other in self.actors.values():
+                other.row -= other.row > actor.row
+
+    def moved(self, actor: Actor) -> None:
+        """An actor's body was put elsewhere."""
+        if isinstance(actor, Vehicle) and actor.driver:
+            self.traffic.leave(actor)
+            self.traffic.join(actor, self.bodies)
+
+    def control(self, vehicle: Vehicle, control: VehicleControl) -> None:
+        """Pedals and wheel of a vehicle until the next call."""
+        b = self.bodies.rows[vehicle.row]
+        gear = min(max(control.gear, -1), MAX_GEAR)
+        vehicle.control = control._replace(gear=gear)
+        b["throttle"], b["brake"] = min(max(control.throttle, 0.0), 1.0), min(max(control.brake, 0.0), 1.0)
+        b["steer"] = min(max(control.steer, -1.0), 1.0)
+        b["hand_brake"], b["reverse"] = control.hand_brake, control.reverse
+        b["manual"], b["wanted_gear"] = control.manual_gear_shift, gear
+
+    def advance(self, delta: float) -> None:
+        """One tick of `delta` seconds."""
+        self.frame += 1
+        self._ticks += 1
+        self.delta = delta
+        self.time += delta
+        self.signals.advance(delta)
+        self.traffic.drive(self.bodies, delta)
+        self._hold_speeds()
+        self._survey()
+        rows = self.bodies.rows
+        count = dynamics.step(rows, self.obstacles, self._near, self._contacts, delta) if len(rows) else 0
+        self._report(count)
+
+    def _hold_speeds(self) -> None:
+        """Ackermann control: the steering angle and the speed that were asked for."""
+        for vehicle in self.of_kind(Vehicle):
+            if vehicle.ackermann:
+                pilot.hold(self.bodies.rows, vehicle.row, *vehicle.ackermann)
+                vehicle.control = driven_control(self.bodies.rows[vehicle.row])
+
+    def _survey(self) -> None:
+        """What the map says about where each body is."""
+        rows = self.bodies.rows
+        for actor in self.actors.values():
+            if actor.row < 0:
+                continue
+            b = rows[actor.row]
+            b["ground"] = self.map.height(b["x"], b["y"])
+            if isinstance(actor, Vehicle) and (self._ticks + actor.row) % LIMIT_EVERY == 0:
+                lane, s, _ = self.map.nearest_lane(b["x"], b["y"], b["yaw"])
+                if lane >= 0:
+                    actor.speed_limit = self.map.lanes[lane].speed_limit * 3.6
+                    actor.light = self.signals.ahead(lane, s)
+
+    def _report(self, count: int) -> None:
+        by_row = self.bodied() if count else []
+        self.collisions = []
+        for a, b, x, y, z in self._contacts[:count].tolist():
+            other = by_row[b] if b >= 0 else None
+            self.collisions.append(Collision(by_row[a], other, Vector(x, y, z)))
+            if other:
+                self.collisions.append(Collision(other, by_row[a], Vector(-x, -y, -z)))
+
+    def bodied(self) -> list[Actor]:
+        """The actors with a body, in the order of their rows."""
+        return sorted((actor for actor in self.actors.values() if actor.row >= 0), key=lambda actor: actor.row)
+
+    def cast(self, origin: Floats, ray: Floats, reach: float, skip: int) -> Hit | None:
+        """What a unit ray meets first within `reach` metres; the body in row `skip` is unseen."""
+        found = self.cast_all(origin, ray[None], reach, skip)[0]
+        code = int(found[1])
+        if code == rays.NOTHING:
+            return None
+        return Hit(float(found[0]), self.bodied()[code] if code >= 0 else None, code)
+
+    def cast_all(self, origin: Floats, directions: Floats, reach: float, skip: int) -> Floats:
+        """(N, 4): distance, code, cosine of incidence and kind of ground, for (N, 3) unit rays."""
+        hits = rays.empty_hits(len(directions))
+        directions = np.ascontiguousarray(directions)
+        rows = self.bodies.rows
+        rays.cast_all(origin, directions, reach, rows, self.obstacles, self._near, skip, self.map.ground, hits)
+        return hits
+
+    def as_sent(self, actor: Actor | None) -> list[Any]:
+        """CARLA's Actor; None stands for a part of the map."""
+        if actor is None:
+            return [0, 0, [0, "static.unknown", []], self.box_as_sent(BoundingBox()), b"", b""]
+        base = self.version.attribute_base
+        attributes = [[name, kind + base, value] for name, kind, value in actor.description.attributes]
+        parent = actor.parent.id if actor.parent else 0
+        token = b"" if actor.stream is None else self.token(actor.stream)
+        description = [actor.description.uid, actor.type_id, attributes]
+        return [actor.id, parent, description, self.box_as_sent(actor.box), actor.tags, token]
+
+    def box_as_sent(self, box: BoundingBox) -> list[Any]:
+        """CARLA's BoundingBox, in the layout of the client's release."""
+        return list(box) if self.version.box_has_actor else list(box[:3])
+
+    def snapshot(self) -> bytes:
+        """The payload of the world's stream."""
+        head = snapshot.episode_header(self.episode, time.time(), self.delta, self.map_changed)
+        return head + snapshot.actor_records(list(self.actors.values()), self.bodies)
+
+    def sensors(self) -> list[Sensor]:
+        """All sensors, in the order of their ids."""
+        return [actor for actor in self.actors.values() if isinstance(actor, Sensor)]
