@@ -4,14 +4,15 @@ Haarnoja et al. 2018 (arXiv 1812.05905), in the pixel form of Yarats et al. 2019
 decoder, as CURL (2004.04136) and RAD (2004.14990) compare against. There is no official code of that baseline; this is
 RAD's (MishaLaskin/rad, commit 18d079e) with augmentation `no_aug`.
 
-`SoftActorCritic` holds the networks and the steps of an update; RAD and DeepMDP call it too.
+`SoftActorCritic` holds the networks and the steps of an update, `SoftActorCriticAgent` when they are taken; the other
+methods of the family are built on both.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,8 @@ from covr_bench.augment import UNIT, scaled
 from covr_bench.nets import PixelEncoder, SquashedGaussianActor, TwinCritic, adam, delta_orthogonal_init, soft_update
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     import numpy.typing as npt
 
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Settings:
-    """What SAC, RAD and DeepMDP share: defaults of RAD's train.py where nothing else is said."""
+    """What the family shares: defaults of RAD's train.py where nothing else is said."""
 
     batch_size: PositiveInt = 128  # RAD's and DBC's scripts; the papers report 512, four times the computation
     lr: PositiveFloat = 1e-3  # actor, and critic with the convolutions
@@ -60,18 +63,31 @@ class Config(Settings):
 class SoftActorCritic:
     """Networks, optimisers and the steps of one update, to be called in the order they stand here.
 
-    Images are float32 `(B, *obs_shape)` in [0, 1]. Actor and critic share the convolutions, each has its own linear
-    layer and LayerNorm on them. The critic's loss trains the convolutions; the actor's stops before them.
+    Images are float32 `(B, *obs_shape)` in [0, 1], or whatever else `encoder` takes. Actor and critic share the
+    convolutions, each has its own head on them. The critic's loss trains the convolutions; the actor's stops before
+    them. `given` is what the policy sees beside the images, if its class wants more.
+
+    encoder, actor, init, tanh: what a method has in place of SAC's networks, their initialisation and plain heads.
     """
 
-    def __init__(self, settings: Settings, obs_shape: tuple[int, int, int], context: Context) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        obs_shape: tuple[int, int, int],
+        context: Context,
+        *,
+        encoder: Callable[[tuple[int, int, int]], Any] = PixelEncoder,
+        actor: type[SquashedGaussianActor] = SquashedGaussianActor,
+        init: Callable[[nn.Module], None] = delta_orthogonal_init,
+        tanh: bool = False,
+    ) -> None:
         self.settings = settings
         self.device = torch.device(context.device)
         self.action_dim = context.action_dim
-        self.encoder = PixelEncoder(obs_shape)
-        delta_orthogonal_init(self.encoder)
-        sizes = (self.encoder.out_dim, context.action_dim, settings.feature_dim, settings.hidden_dim)
-        self.actor = SquashedGaussianActor(*sizes).to(self.device)
+        self.encoder = encoder(obs_shape)
+        init(self.encoder)
+        sizes = (self.encoder.out_dim, context.action_dim, settings.feature_dim, settings.hidden_dim, tanh)
+        self.actor = actor(*sizes).to(self.device)
         self.critic = TwinCritic(*sizes).to(self.device)
         self.encoder.to(self.device)
         self.target_encoder, self.target_critic = copy.deepcopy(self.encoder), copy.deepcopy(self.critic)
@@ -85,32 +101,73 @@ class SoftActorCritic:
         return torch.empty(self.action_dim).uniform_(-1, 1).numpy()
 
     @torch.no_grad()
-    def act(self, images: torch.Tensor, explore: bool) -> npt.NDArray[np.float32]:
+    def act(self, images: torch.Tensor, explore: bool, *given: torch.Tensor) -> npt.NDArray[np.float32]:
         """For one image: a sample of the policy, or tanh of its mean."""
         features = self.encoder(images)
-        action = self.actor.sample(features)[0] if explore else torch.tanh(self.actor(features)[0])
+        action = self.actor.sample(features, *given)[0] if explore else torch.tanh(self.actor(features, *given)[0])
         return action[0].cpu().numpy()
 
     @torch.no_grad()
-    def target_q(self, batch: Batch, next_images: torch.Tensor) -> torch.Tensor:
+    def q_value(self, images: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """The lower of both Q values, `(B,)` on the CPU."""
+        q: torch.Tensor = torch.min(*self.critic(self.encoder(images), action.to(self.device)))
+        return q[:, 0].cpu()
+
+    @torch.no_grad()
+    def target_q(self, batch: Batch, next_images: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
         """`r + discount * (min Q'(s', a') - alpha * log pi(a'|s'))`, a' from the policy as it is: `(B, 1)`."""
-        next_action, log_pi = self.actor.sample(self.encoder(next_images))
+        next_action, log_pi = self.actor.sample(self.encoder(next_images), *given)
         next_q = torch.min(*self.target_critic(self.target_encoder(next_images), next_action))
         soft_value: torch.Tensor = next_q - self.log_alpha.exp() * log_pi
         return batch.reward + batch.discount * soft_value
 
     def update_critic(self, batch: Batch, images: torch.Tensor, target_q: torch.Tensor) -> None:
+        self.step_critic(self.critic_loss(batch, images, target_q))
+
+    def critic_loss(self, batch: Batch, images: torch.Tensor, target_q: torch.Tensor) -> torch.Tensor:
+        q1, q2 = self.q_values(batch, images, target_q)
+        return F.mse_loss(q1, target_q) + F.mse_loss(q2, target_q)
+
+    def q_values(self, batch: Batch, images: torch.Tensor, target_q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of the actions taken, each `(B, 1)`, to be held against the target."""
         q1, q2 = self.critic(self.encoder(images), batch.action)
-        loss = F.mse_loss(q1, target_q) + F.mse_loss(q2, target_q)
+        self.metrics |= {"q": q1.detach().mean(), "target_q": target_q.mean()}
+        return q1, q2
+
+    def step_critic(self, loss: torch.Tensor) -> None:
         self.critic_opt.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.critic_opt.step()
-        self.metrics |= {"critic_loss": loss.detach(), "q": q1.detach().mean(), "target_q": target_q.mean()}
+        self.metrics["critic_loss"] = loss.detach()
 
-    def update_actor_and_alpha(self, batch: Batch, images: torch.Tensor, guidance: Guidance | None) -> None:
-        with torch.no_grad():
-            features = self.encoder(images)  # tied: one pass serves the actor and the critic
-        action, log_pi = self.actor.sample(features)
+    def update_policy_and_targets(
+        self,
+        agent_step: int,
+        batch: Batch,
+        images: torch.Tensor,
+        guidance: Guidance | None,
+        *given: torch.Tensor,
+        features: torch.Tensor | None = None,
+    ) -> None:
+        """Actor and temperature, then the target networks, each if this agent step is one of theirs."""
+        if agent_step % self.settings.actor_every == 0:
+            self.update_actor_and_alpha(batch, images, guidance, *given, features=features)
+        if agent_step % self.settings.target_every == 0:
+            self.update_targets()
+
+    def update_actor_and_alpha(
+        self,
+        batch: Batch,
+        images: torch.Tensor,
+        guidance: Guidance | None,
+        *given: torch.Tensor,
+        features: torch.Tensor | None = None,
+    ) -> None:
+        """features: the encoder's of these images, without gradient, where a method has them at hand."""
+        if features is None:
+            with torch.no_grad():
+                features = self.encoder(images)  # tied: one pass serves the actor and the critic
+        action, log_pi = self.actor.sample(features, *given)
         alpha = self.log_alpha.exp()
         loss = (alpha.detach() * log_pi - torch.min(*self.critic(features, action))).mean()
         if guidance is not None:
@@ -133,6 +190,10 @@ class SoftActorCritic:
         soft_update(self.target_critic.head, self.critic.head, self.settings.encoder_tau)
         soft_update(self.target_encoder, self.encoder, self.settings.encoder_tau)
 
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """Of the critic's encoder, for an auxiliary loss: convolutions and head."""
+        return [*self.encoder.parameters(), *self.critic.head.parameters()]
+
     def entropy(self) -> float:
         """`-mean log pi` in nats over the batch of the newest actor update; NaN before the first."""
         return float(self.metrics.get("entropy", math.nan))
@@ -152,42 +213,68 @@ class SoftActorCritic:
         self.metrics = {name: value.to(self.device) for name, value in state["metrics"].items()}
 
 
-class SAC:
-    def __init__(self, config: Config, context: Context) -> None:
-        self.config = config
-        self.sac = SoftActorCritic(config, context.obs_shape, context)
+class SoftActorCriticAgent:
+    """What the family's agents share: acting, when they learn, their state.
+
+    A method says in `learn` what one update is, and in `shown` which image it acts on.
+    initial_updates: how many updates the first is, back to back.
+    """
+
+    PARTS: ClassVar[tuple[str, ...]] = ("sac",)  # attributes with a state of their own
+
+    def __init__(self, config: Settings, sac: SoftActorCritic, initial_updates: int = 1) -> None:
+        self.config, self.sac = config, sac
+        self.initial_updates = initial_updates
         self.agent_steps = 0
 
     def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
         if explore and self.agent_steps < self.config.random_agent_steps:
             return self.sac.random_action()
-        return self.sac.act(scaled(torch.from_numpy(obs)[None].to(self.sac.device), UNIT), explore)
+        return self.sac.act(self.shown(torch.from_numpy(obs)[None].to(self.sac.device), explore), explore)
+
+    def shown(self, obs: torch.Tensor, explore: bool) -> torch.Tensor:
+        """The images that networks get of uint8 observations to act on: here, whole ones."""
+        return scaled(obs, UNIT)
 
     def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
-        config, sac = self.config, self.sac
         agent_step, self.agent_steps = self.agent_steps, self.agent_steps + 1
-        if agent_step < config.random_agent_steps or not replay.can_sample():
+        first = self.config.random_agent_steps
+        if agent_step < first or not replay.can_sample():
             return {}
-        batch = replay.sample(config.batch_size, 1, config.discount)
-        target_q = sac.target_q(batch, scaled(batch.next_obs, UNIT))
-        images = scaled(batch.obs, UNIT)
-        sac.update_critic(batch, images, target_q)
-        if agent_step % config.actor_every == 0:
-            sac.update_actor_and_alpha(batch, images, guidance)
-        if agent_step % config.target_every == 0:
-            sac.update_targets()
-        return dict(sac.metrics)
+        for _ in range(self.initial_updates if agent_step == first else 1):
+            self.learn(replay, agent_step, guidance)
+        return dict(self.sac.metrics)
+
+    def learn(self, replay: Replay, agent_step: int, guidance: Guidance | None) -> None:
+        raise NotImplementedError
 
     def entropy(self, step: int) -> float:
         """`-mean log pi` over the batch of the newest actor update."""
         return self.sac.entropy()
 
+    def q_value(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return self.sac.q_value(self.shown(obs.to(self.sac.device), explore=False), action)
+
     def state_dict(self) -> dict[str, Any]:
-        return {"agent_steps": self.agent_steps, "sac": self.sac.state_dict()}
+        return {"agent_steps": self.agent_steps} | {name: getattr(self, name).state_dict() for name in self.PARTS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.agent_steps = state["agent_steps"]
-        self.sac.load_state_dict(state["sac"])
+        for name in self.PARTS:
+            getattr(self, name).load_state_dict(state[name])
+
+
+class SAC(SoftActorCriticAgent):
+    def __init__(self, config: Config, context: Context) -> None:
+        super().__init__(config, SoftActorCritic(config, context.obs_shape, context))
+
+    def learn(self, replay: Replay, agent_step: int, guidance: Guidance | None) -> None:
+        config, sac = self.config, self.sac
+        batch = replay.sample(config.batch_size, 1, config.discount)
+        target_q = sac.target_q(batch, scaled(batch.next_obs, UNIT))
+        images = scaled(batch.obs, UNIT)
+        sac.update_critic(batch, images, target_q)
+        sac.update_policy_and_targets(agent_step, batch, images, guidance)
 
 
 AGENT = AgentSpec(
@@ -196,5 +283,6 @@ AGENT = AgentSpec(
     make=SAC,
     kind="visual-rl",
     paper="Haarnoja et al. 2018, arXiv 1812.05905; pixels: Yarats et al. 2019, arXiv 1910.01741",
+    checked="the official arithmetic",
     task_defaults={"cheetah_run": {"lr": 2e-4}},  # CURL's table 3
 )

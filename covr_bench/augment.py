@@ -12,6 +12,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from covr_bench.errors import UserError
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -56,6 +58,34 @@ def cropped(
     """
     corner = centre(obs, size) if corner is None else corner
     return _window(obs, corner, (size, size), table)
+
+
+def random_convolution(images: torch.Tensor) -> torch.Tensor:
+    """A random 3x3 convolution of RGB to RGB and a sigmoid, another kernel for each image (SVEA, arXiv 2107.00644).
+
+    images: float32 `(B, C, H, W)`; all frames of one stack share its kernel, edges are replicated. Returns their like,
+    between 0 and 1, in channels-last memory. After Lee et al. 2020 (arXiv 1910.05396), who use no sigmoid. Kernels are
+    standard normal, drawn from torch's global generator of the images' device.
+    """
+    batch, channels, height, width = images.shape
+    kernels = torch.randn(batch * 3, 3, 3, 3, device=images.device)
+    # One group of three channels for each image, its frames along the batch axis.
+    frames = (
+        images.reshape(batch, channels // 3, 3, height, width).transpose(0, 1).reshape(-1, batch * 3, height, width)
+    )
+    mixed = torch.sigmoid(F.conv2d(F.pad(frames, [1] * 4, mode="replicate"), kernels, groups=batch))
+    stacks = mixed.reshape(-1, batch, 3, height, width).transpose(0, 1).reshape(images.shape)
+    return stacks.contiguous(memory_format=torch.channels_last)
+
+
+def check_window(agent: str, window: int, obs_shape: tuple[int, int, int], room: int = 0) -> None:
+    """Raises UserError unless a square of `window` pixels lies inside the image with `room` pixels to spare."""
+    _, height, width = obs_shape
+    if window + room > min(height, width):
+        raise UserError(
+            f"{agent}'s window={window} does not fit images of {height}x{width} pixels; set image_size to at least "
+            f"{window + room}"
+        )
 
 
 def translated(

@@ -215,7 +215,7 @@ def _try_agent(agent: Agent, replay: Replay, obs: Any, context: Context) -> tupl
     return sorted(acts)[2], update_s, state_bytes(agent.state_dict())
 
 
-def _until_update(agent: Agent, replay: Replay, steps: Iterator[int], patience: int = 64) -> int:
+def _until_update(agent: Agent, replay: Replay, steps: Iterator[int], patience: int = 20_000) -> int:
     """Calls of `update` until one learned; 0 if none did."""
     return next((call for call in range(1, patience + 1) if agent.update(replay, next(steps))), 0)
 

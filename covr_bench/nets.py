@@ -15,25 +15,32 @@ if TYPE_CHECKING:
 
 
 class PixelEncoder(nn.Module):
-    """Four 3x3 convolutions of 32 filters, strides 2, 1, 1, 1, ReLU after each (the SAC-AE family's encoder).
+    """3x3 convolutions, strides 2, 1, 1, 1, ReLU after each: four of 32 filters in the SAC-AE family.
 
     Takes float32 `(B, C, H, W)` in channels-last memory, returns `(B, out_dim)`; 84x84 gives 39200. Features are
     flattened in (row, column, filter) order, a view in that memory layout; official code flattens (filter, row,
     column), so a linear layer that follows has its columns permuted against it.
     """
 
-    def __init__(self, obs_shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self, obs_shape: tuple[int, int, int], *, layers: int = 4, filters: int = 32, last_relu: bool = True
+    ) -> None:
         super().__init__()
         channels, height, width = obs_shape
-        strides = (2, 1, 1, 1)
-        self.convs = nn.ModuleList(nn.Conv2d(32 if i else channels, 32, 3, stride) for i, stride in enumerate(strides))
+        strides = (2, *[1] * (layers - 1))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(filters if i else channels, filters, 3, stride) for i, stride in enumerate(strides)
+        )
         for stride in strides:
             height, width = (height - 3) // stride + 1, (width - 3) // stride + 1
-        self.out_dim = 32 * height * width
+        self.out_dim = filters * height * width
+        self.last_relu = last_relu
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for conv in self.convs:
+        *inner, last = self.convs
+        for conv in inner:
             x = conv_relu(x, conv)
+        x = conv_relu(x, last) if self.last_relu else last(x)
         return x.permute(0, 2, 3, 1).reshape(len(x), -1)
 
 
@@ -116,42 +123,55 @@ def delta_orthogonal_init(module: nn.Module) -> None:
             nn.init.orthogonal_(part.weight.data[:, :, middle, middle], 2**0.5)
 
 
+def feature_head(repr_dim: int, feature_dim: int, tanh: bool) -> nn.Sequential:
+    """The linear layer and LayerNorm that read an encoder's features; SAC-AE, DrQ and SVEA end it in tanh."""
+    layers: list[nn.Module] = [nn.Linear(repr_dim, feature_dim), nn.LayerNorm(feature_dim)]
+    return nn.Sequential(*layers, nn.Tanh()) if tanh else nn.Sequential(*layers)
+
+
 class SquashedGaussianActor(nn.Module):
     """The SAC-AE family's policy: a Gaussian squashed by tanh (Haarnoja et al. 2018, arXiv 1812.05905, appendix C).
 
-    Its own linear layer and LayerNorm read the encoder's features, which come without gradient.
+    Its own head reads the encoder's features, which come without gradient. `given` is what else a method lets the
+    policy see, `given_dim` numbers.
     """
 
     LOG_STD = (-10.0, 2.0)
 
-    def __init__(self, repr_dim: int, action_dim: int, feature_dim: int, hidden_dim: int) -> None:
+    def __init__(
+        self, repr_dim: int, action_dim: int, feature_dim: int, hidden_dim: int, tanh: bool = False, given_dim: int = 0
+    ) -> None:
         super().__init__()
-        self.head = nn.Sequential(nn.Linear(repr_dim, feature_dim), nn.LayerNorm(feature_dim))
-        self.policy = mlp(feature_dim, hidden_dim, hidden_dim, 2 * action_dim)
+        self.head = feature_head(repr_dim, feature_dim, tanh)
+        self.policy = mlp(feature_dim + given_dim, hidden_dim, hidden_dim, 2 * action_dim)
         orthogonal_init(self)
 
-    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, features: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and logarithm of the standard deviation before squashing, each `(B, A)`."""
-        mean, log_std = self.policy(self.head(features)).chunk(2, dim=-1)
+        mean, log_std = self.policy(torch.cat([self.head(features), *given], dim=-1)).chunk(2, dim=-1)
         low, high = self.LOG_STD
         return mean, low + 0.5 * (high - low) * (torch.tanh(log_std) + 1)
 
-    def sample(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def sample(self, features: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """A reparameterised action `(B, A)` in [-1, 1] and its log density `(B, 1)` in nats."""
-        mean, log_std = self(features)
+        mean, log_std = self(features, *given)
         noise = torch.randn_like(mean)
-        action = torch.tanh(mean + noise * log_std.exp())
+        before = mean + noise * log_std.exp()
+        action = torch.tanh(before)
         log_density = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
-        squashing = torch.log(F.relu(1 - action.square()) + 1e-6)
-        return action, (log_density - squashing).sum(dim=-1, keepdim=True)
+        return action, (log_density - self.log_slope(before, action)).sum(dim=-1, keepdim=True)
+
+    def log_slope(self, before: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """Logarithm of the derivative of tanh where it took `before` to `action`; bounded, as SAC-AE has it."""
+        return torch.log(F.relu(1 - action.square()) + 1e-6)
 
 
 class TwinCritic(nn.Module):
-    """Two Q functions on one linear layer with LayerNorm that reads the encoder's features (the SAC-AE family)."""
+    """Two Q functions on one head that reads the encoder's features (the SAC-AE family)."""
 
-    def __init__(self, repr_dim: int, action_dim: int, feature_dim: int, hidden_dim: int) -> None:
+    def __init__(self, repr_dim: int, action_dim: int, feature_dim: int, hidden_dim: int, tanh: bool = False) -> None:
         super().__init__()
-        self.head = nn.Sequential(nn.Linear(repr_dim, feature_dim), nn.LayerNorm(feature_dim))
+        self.head = feature_head(repr_dim, feature_dim, tanh)
         self.q1 = mlp(feature_dim + action_dim, hidden_dim, hidden_dim, 1)
         self.q2 = mlp(feature_dim + action_dim, hidden_dim, hidden_dim, 1)
         orthogonal_init(self)

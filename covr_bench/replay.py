@@ -159,6 +159,15 @@ class Replay:
             zeroed[torch.from_numpy(begins)] = 0
         return obs.to(self.device), action.to(self.device)
 
+    def sequences(self, n: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """n windows of `length` steps of one episode each, uniform over all: observations and the actions on them.
+
+        uint8 `(length, n, C, H, W)` and float32 `(length, n, A)`. Raises ValueError if none is stored.
+        """
+        slots = self._draw(n, length, None) + np.arange(length)[:, None]  # (length, n)
+        obs = self.obs(slots.ravel()).reshape(length, n, -1, *self.frames.shape[2:])
+        return obs.to(self.device), torch.from_numpy(self.action[slots % self.capacity]).to(self.device)
+
     def progress(self) -> tuple[int, int]:
         """Steps of the running episode, and of the one before, which are 0 where none is stored."""
         begin = int(self.first[(self.head - 1) % self.capacity])

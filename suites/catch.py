@@ -114,13 +114,20 @@ def make(
     return FrameStack(Pixels(env, image_size, image_size), frame_stack)
 
 
-SMOKE: dict[str, Any] = {"batch_size": 32, "seed_steps": 100, "random_agent_steps": 50, "initial_updates": 10}
+SMOKE: dict[str, Any] = {
+    "batch_size": 32,
+    "seed_steps": 100,
+    "random_agent_steps": 50,
+    "initial_updates": 10,
+    "model_batch_size": 4,
+}
 SMOKE |= {"covr.psi0": 100, "covr.guidance_after": 2, "covr.vlm_episodes": 1, "covr.finetune_min_steps": 10}
 SHORT: dict[str, Any] = {
     "batch_size": 32,
     "seed_steps": 500,
     "random_agent_steps": 250,
     "initial_updates": 10,
+    "model_batch_size": 4,
     "covr.psi0": 200,
 }
 INSTRUCTION = "A red ball falls; slide the green paddle at the bottom left or right so that it is under the ball."

@@ -172,7 +172,13 @@ def _tasks(action_repeats: dict[tuple[str, str], int]) -> tuple[Task, ...]:
 # Published settings would not learn at all in so few steps; docs/budgets.md has the evidence for SHORT.
 # COVR's rounds are scaled with the length: two and guidance in SMOKE (2 episodes, so the running one counts), five in
 # SHORT, guided from the fourth on as in the paper.
-SMOKE: dict[str, Any] = {"batch_size": 32, "seed_steps": 500, "random_agent_steps": 60, "initial_updates": 10}
+SMOKE: dict[str, Any] = {
+    "batch_size": 32,
+    "seed_steps": 500,
+    "random_agent_steps": 60,
+    "initial_updates": 10,
+    "model_batch_size": 4,
+}
 SMOKE |= {
     "covr.psi0": 500,
     "covr.guidance_after": 2,
@@ -180,7 +186,13 @@ SMOKE |= {
     "covr.vlm_episodes": 1,
     "covr.finetune_min_steps": 10,
 }
-SHORT: dict[str, Any] = {"batch_size": 32, "drqv2.lr": 3e-4, "drqv2.seed_steps": 1_000, "drqv2.stddev_steps": 10_000}
+SHORT: dict[str, Any] = {
+    "batch_size": 32,
+    "model_batch_size": 4,
+    "drqv2.lr": 3e-4,
+    "drqv2.seed_steps": 1_000,
+    "drqv2.stddev_steps": 10_000,
+}
 SHORT |= {"covr.psi0": 1_000}
 
 

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from test_ere import Recent
+from test_resact import WithPast
 from test_sac import SMALL, A, B, OneBatch, assert_same_state, batch, context
+from test_spr import Sequences
 
-from baselines import deepmdp, drqv2, rad, sac
+from baselines import curl, deepmdp, drq, drqv2, ere, mlr, per, rad, resact, sac, spr, svea
 from covr_bench.api import GuidedAgent
 from covr_bench.replay import Batch
 
@@ -22,7 +25,34 @@ MAKERS: dict[str, tuple[Any, dict[str, Any], int]] = {
     "rad-translate": (rad, SMALL, 108),
     "deepmdp": (deepmdp, SMALL | {"initial_updates": 1}, 84),
     "drqv2": (drqv2, DRQV2, 84),
+    "curl": (curl, SMALL, 100),
+    "drq": (drq, SMALL, 84),
+    "svea": (svea, SMALL | {"initial_updates": 1}, 84),
+    "resact": (resact, SMALL, 108),
+    "per": (per, SMALL | {"batch_size": B}, 84),
+    "ere": (ere, SMALL, 84),
+    "spr": (spr, SMALL | {"filters": 8, "steps": 2}, 100),
+    "mlr": (mlr, SMALL | {"filters": 8, "frames": 2, "block_size": 1}, 100),
 }
+
+
+class Ranked(OneBatch):
+    """As prioritised sampling sees a replay."""
+
+    capacity, head = 2 * B, B + 1
+
+    def __init__(self, batch: Batch) -> None:
+        super().__init__(batch)
+        self.rng = np.random.default_rng(0)
+
+    def starts(self) -> np.ndarray:
+        return np.arange(B)
+
+    def at(self, start: np.ndarray, nstep: int, discount: float) -> Batch:
+        return self.batch
+
+
+REPLAYS = {"resact": WithPast, "per": Ranked, "ere": Recent, "spr": Sequences, "mlr": Sequences}
 
 
 def agent(name: str) -> tuple[GuidedAgent, Batch]:
@@ -32,13 +62,17 @@ def agent(name: str) -> tuple[GuidedAgent, Batch]:
     return module.AGENT.make(module.Config(**settings), context(side)), batch(0, side)
 
 
+def replay(name: str, transitions: Batch) -> Any:
+    return REPLAYS.get(name, OneBatch)(transitions)
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_guidance_of_zero_changes_nothing(name: str) -> None:
     states = []
     for guidance in (None, lambda given, action: 0.0 * action.sum()):
         ours, transitions = agent(name)
         torch.manual_seed(1)
-        ours.update(OneBatch(transitions), 0, guidance)  # type: ignore[arg-type]
+        ours.update(replay(name, transitions), 0, guidance)
         states.append(ours.state_dict())
     assert_same_state(*states)
 
@@ -61,11 +95,11 @@ def test_guidance_pulls_the_action_and_nothing_else(name: str) -> None:
     before = np.abs(ours.act(obs, 0, explore=False) - 0.7).max()
     for one, guided in ((ours, guidance), (free, None)):
         torch.manual_seed(1)
-        one.update(OneBatch(transitions), 0, guided)  # type: ignore[arg-type]
+        one.update(replay(name, transitions), 0, guided)
     states = [one.state_dict().get("sac", one.state_dict()) for one in (ours, free)]
     assert_same_state(*([state[part] for part in ("encoder", "critic")] for state in states))
     for _ in range(24):
-        ours.update(OneBatch(transitions), 0, guidance)  # type: ignore[arg-type]
+        ours.update(replay(name, transitions), 0, guidance)
     assert len(seen) == (25 if name == "drqv2" else 13)  # only when the actor learns
     assert np.abs(ours.act(obs, 0, explore=False) - 0.7).max() < min(0.2, 0.4 * before)
 

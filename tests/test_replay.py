@@ -207,6 +207,22 @@ def test_step_before_is_as_it_was_seen(episodes: list[tuple[int, bool]], capacit
 
 
 @settings(max_examples=40, deadline=None)
+@given(EPISODES, st.integers(1, 5), st.integers(12, 60))
+def test_sequences_are_steps_in_a_row(episodes: list[tuple[int, bool]], length: int, capacity: int) -> None:
+    replay, recorder = filled(episodes, capacity)
+    if not replay.can_sample(length):
+        return
+    obs, action = replay.sequences(20, length)
+    assert obs.shape == (length, 20, *SHAPE) and action.shape == (length, 20, 1)
+    where = {a.tobytes(): (e, t) for e, one in enumerate(recorder.episodes) for t, a in enumerate(one["action"])}
+    for i in range(20):
+        episode, first = where[action[0, i].numpy().tobytes()]
+        for t in range(length):
+            np.testing.assert_array_equal(obs[t, i], recorder.episodes[episode]["obs"][first + t])
+            np.testing.assert_array_equal(action[t, i], recorder.episodes[episode]["action"][first + t])
+
+
+@settings(max_examples=40, deadline=None)
 @given(EPISODES, st.integers(12, 60))
 def test_progress_is_the_length_of_the_last_two_episodes(episodes: list[tuple[int, bool]], capacity: int) -> None:
     replay, _ = filled(episodes, capacity)

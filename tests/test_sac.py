@@ -57,15 +57,20 @@ def floats(transitions: Batch) -> list[torch.Tensor]:
 def head_weights(head: Any, encoder: Encoder) -> dict[str, torch.Tensor]:
     """Our linear layer reads features as (row, column, filter), the official one as (filter, row, column)."""
     weight, side = head[0].weight.detach(), encoder.out_side
-    weight = weight.reshape(-1, side, side, 32).permute(0, 3, 1, 2).reshape(len(weight), -1)
+    weight = weight.reshape(-1, side, side, encoder.filters).permute(0, 3, 1, 2).reshape(len(weight), -1)
     return {"fc.weight": weight, "fc.bias": head[0].bias, "ln.weight": head[1].weight, "ln.bias": head[1].bias}
+
+
+def conv_weights(encoder: Encoder, ours: Any) -> list[tuple[torch.nn.Module, dict[str, Any]]]:
+    mine = {"convs": ours} if hasattr(ours, "convs") else {"convs": ours.current, "prev_convs": ours.previous}
+    return [(getattr(encoder, name), part.convs.state_dict()) for name, part in mine.items()]
 
 
 def official_weights(ours: SoftActorCritic, reference: ReferenceSAC) -> list[tuple[torch.nn.Module, dict[str, Any]]]:
     """Modules of the reference with our weights for them."""
     return [
-        (reference.critic.encoder.convs, ours.encoder.convs.state_dict()),
-        (reference.target.encoder.convs, ours.target_encoder.convs.state_dict()),
+        *conv_weights(reference.critic.encoder, ours.encoder),
+        *conv_weights(reference.target.encoder, ours.target_encoder),
         (reference.actor.trunk, ours.actor.policy.state_dict()),
         *((getattr(reference.critic, q), getattr(ours.critic, q).state_dict()) for q in ("q1", "q2")),
         *((getattr(reference.target, q), getattr(ours.target_critic, q).state_dict()) for q in ("q1", "q2")),
@@ -90,20 +95,28 @@ def assert_same_weights(pairs: list[tuple[torch.nn.Module, dict[str, Any]]], lr:
             assert (difference > 0.03 * lr).float().mean() < 4e-3, name
 
 
-def noises() -> list[torch.Tensor]:
-    """The random numbers of one update, in the order the agent draws them: of the target, of the actor."""
-    return [torch.randn(B, A), torch.randn(B, A)]
+def noises(targets: int) -> list[torch.Tensor]:
+    """The random numbers of one update, in the order the agent draws them: of each target, of the actor."""
+    return [torch.randn(B, A) for _ in range(targets + 1)]
 
 
-def assert_updates_equal(ours: Any, reference: ReferenceSAC, batches: list[Batch], seen: Any, lr: float) -> None:
+def assert_updates_equal(
+    ours: Any,
+    reference: ReferenceSAC,
+    batches: list[Batch],
+    seen: Any,
+    lr: float,
+    targets: int = 1,
+    replay: type[OneBatch] = OneBatch,
+) -> None:
     """Losses and weights of updates; seen: a batch's images as the networks get them, drawing what the agent draws."""
     copy_into(reference, ours.sac)
     for i, one in enumerate(batches):
         torch.manual_seed(i)
         transitions = seen(one)
-        losses = reference.update(transitions, noises(), even=i % 2 == 0)
+        losses = reference.update(transitions, noises(targets), even=i % 2 == 0)
         torch.manual_seed(i)
-        metrics = ours.update(OneBatch(one), 0)
+        metrics = ours.update(replay(one), 0)
         for name, loss in losses.items():
             assert float(metrics[name]) == pytest.approx(loss, rel=3e-4, abs=1e-6), (i, name)
         if i == 0:
@@ -235,17 +248,17 @@ def assert_same_state(first: Any, second: Any) -> None:
         assert first == second
 
 
-def assert_continues_bitwise(make: Any, batches: list[Batch]) -> None:
+def assert_continues_bitwise(make: Any, batches: list[Batch], replay: type[OneBatch] = OneBatch) -> None:
     first, second = make(), make()
-    first.update(OneBatch(batches[0]), 0)
+    first.update(replay(batches[0]), 0)
     torch.manual_seed(9)
-    second.update(OneBatch(batches[1]), 0)  # whatever it held is gone after loading
+    second.update(replay(batches[1]), 0)  # whatever it held is gone after loading
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     assert second.entropy(0) == first.entropy(0)
     for one in (first, second):
         torch.manual_seed(5)
         for i in (1, 2):
-            one.update(OneBatch(batches[i]), 4 * i)
+            one.update(replay(batches[i]), 4 * i)
     assert_same_state(first.state_dict(), second.state_dict())
 
 

@@ -1,0 +1,38 @@
+"""What CURL, SPR and MLR share: SAC that learns on random crops and acts on central ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import ConfigDict, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from baselines.sac import Settings, SoftActorCritic, SoftActorCriticAgent
+from covr_bench.api import Context
+from covr_bench.augment import UNIT, check_window, cropped, random_corner
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class CropSettings(Settings):
+    """SAC's settings and the crop's."""
+
+    image_size: PositiveInt = 100  # pixels, rendered
+    window: PositiveInt = 84  # pixels, the square that is cut out
+
+
+class CroppingAgent(SoftActorCriticAgent):
+    config: CropSettings
+
+    def __init__(self, name: str, config: CropSettings, context: Context, **networks: Any) -> None:
+        check_window(name, config.window, context.obs_shape, room=1)
+        seen = (context.obs_shape[0], config.window, config.window)
+        super().__init__(config, SoftActorCritic(config, seen, context, **networks))
+
+    def shown(self, obs: torch.Tensor, explore: bool) -> torch.Tensor:
+        return cropped(obs, self.config.window, table=UNIT)
+
+    def random_crop(self, obs: torch.Tensor) -> torch.Tensor:
+        """As CURL's code cuts: never with the last row or column, so at 16 places along each axis of 100 pixels."""
+        corner = random_corner(obs[:, :, :-1, :-1], self.config.window)
+        return cropped(obs, self.config.window, corner, UNIT)

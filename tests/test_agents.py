@@ -1,0 +1,71 @@
+"""Every agent that learns from replay goes on after a checkpoint as if it had never stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from covr_bench import registry
+from covr_bench.api import Context
+from covr_bench.checkpoint import Checkpoints
+from covr_bench.replay import Replay
+
+torch.set_num_threads(1)
+A, EPISODE, STEPS, STOP = 2, 9, 22, 13
+SMALL = {"random_agent_steps": 3, "seed_steps": 12, "update_every": 4, "initial_updates": 2}
+TINY = {"batch_size": 4, "hidden_dim": 16, "feature_dim": 8, "filters": 8, "model_batch_size": 2}
+SHORT = {"frames": 4, "block_size": 2, "steps": 3}
+LEARNERS = ["sac", "rad", "deepmdp", "drqv2", "curl", "drq", "svea", "resact", "per", "ere", "spr", "mlr"]
+
+
+def agent(name: str) -> tuple[Any, int]:
+    """With settings that let it learn at once, and the size of image it asks for."""
+    spec = registry.agent(name)
+    settings = {key: value for key, value in (SMALL | TINY | SHORT).items() if hasattr(spec.Config, key)}
+    config = spec.Config(**settings)
+    side = getattr(config, "image_size", 84)
+    torch.manual_seed(0)
+    return spec.make(config, Context((9, side, side), A, 4, 4 * STEPS, "cpu", 0)), side
+
+
+def stack(episode: int, step: int, side: int) -> np.ndarray:
+    frames = np.random.default_rng(episode).integers(0, 256, (EPISODE + 1, 3, side, side), dtype=np.uint8)
+    return np.concatenate([frames[max(step - back, 0)] for back in (2, 1, 0)])
+
+
+def train(ours: Any, replay: Replay, side: int, start: int, folder: Path | None) -> list[Any]:
+    """Actions and losses of the steps from `start` on, an evaluation now and then; a checkpoint at STOP."""
+    seen = []
+    for t in range(start, STEPS):
+        episode, step = divmod(t, EPISODE)
+        obs = stack(episode, step, side)
+        if step == 0:
+            replay.start(obs)
+        if folder and t == STOP:
+            Checkpoints(folder).save(t, {"agent": ours.state_dict(), "torch": torch.get_rng_state()}, replay)
+        action = ours.act(obs, 4 * t, explore=True)
+        metrics = ours.update(replay, 4 * t)
+        if t % 5 == 0:
+            ours.act(stack(99, 0, side), 4 * t, explore=False)
+        seen.append((action.tolist(), {name: float(value) for name, value in metrics.items()}))
+        replay.add(action, float(step), False, stack(episode, step + 1, side))
+    return seen
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_resumes_exactly(name: str, tmp_path: Path) -> None:
+    (whole, side), (resumed, _) = agent(name), agent(name)
+    replays = [Replay(16, (9, side, side), A, seed=seed) for seed in (1, 2)]  # the ring wraps before the checkpoint
+    torch.manual_seed(3)
+    expected = train(whole, replays[0], side, 0, tmp_path)
+    state = Checkpoints(tmp_path).load(replays[1])
+    assert state
+    resumed.load_state_dict(state["agent"])
+    torch.set_rng_state(state["torch"])
+    again = train(resumed, replays[1], side, STOP, None)
+    assert repr(again) == repr(expected[STOP:])  # as text: an entropy may be NaN
+    assert any(metrics for _, metrics in again)
