@@ -23,7 +23,7 @@ from covr_bench.config import RunConfig
 from covr_bench.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import gymnasium
     import numpy.typing as npt
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from covr_bench.replay import Replay
     from suites.base import Task
 
+DELAYS = {"random_agent_steps": 0, "seed_steps": 0, "initial_updates": 1}  # settings that put off learning
 START_S = 6.0  # a worker's imports and its two environments
 
 
@@ -132,10 +133,18 @@ def main(channel: TextIO) -> None:
         learner = json.dumps([config.agent, config.agent_config, config.action_repeat])
         if learner not in learners:
             context = _context(config, registry.suite(config.suite).task(config.task), replay, obs)
-            agent = registry.make_agent(config.agent, config.agent_config, context)
+            agent = registry.make_agent(config.agent, _at_once(config.agent_config), context)
             learners[learner] = _try_agent(agent, replay, obs, context)
         act_s, update_s, agent_bytes = learners[learner]
         print(json.dumps(asdict(Cost(env_s, act_s, update_s, frame_bytes, agent_bytes))), file=channel, flush=True)
+
+
+def _at_once(agent_config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an agent that learns from its first step on, one update at a time."""
+    settings: dict[str, Any] = {name: DELAYS.get(name, value) for name, value in agent_config.items()}
+    if "base_settings" in settings:
+        settings["base_settings"] = _at_once(settings["base_settings"])
+    return settings
 
 
 def _context(config: RunConfig, task: Task, replay: Replay, obs: Any) -> Context:
@@ -215,7 +224,7 @@ def _try_agent(agent: Agent, replay: Replay, obs: Any, context: Context) -> tupl
     return sorted(acts)[2], update_s, state_bytes(agent.state_dict())
 
 
-def _until_update(agent: Agent, replay: Replay, steps: Iterator[int], patience: int = 20_000) -> int:
+def _until_update(agent: Agent, replay: Replay, steps: Iterator[int], patience: int = 64) -> int:
     """Calls of `update` until one learned; 0 if none did."""
     return next((call for call in range(1, patience + 1) if agent.update(replay, next(steps))), 0)
 

@@ -124,3 +124,26 @@ def test_an_agent_chooses_the_size_of_its_frames() -> None:
     assert {config.env["image_size"] for config in configure(suite, "catch", {"large": spec}, budget)} == {100}
     larger = configure(suite, "catch", {"large": spec}, budget, overrides={"env.image_size": "120"})
     assert {config.env["image_size"] for config in larger} == {120}
+
+
+def test_learning_that_begins_late_is_costed_all_the_same(tmp_path: Path) -> None:
+    from covr_bench import calibrate
+
+    spec = registry.agent("sac")
+    small = {"image_size": "32", "hidden_dim": "8", "feature_dim": "4", "batch_size": "2"}
+    (config,) = configure(
+        registry.suite("catch"),
+        "catch",
+        {"sac": spec},
+        registry.suite("catch").budgets["paper"],
+        tasks=["catch"],
+        seeds=[0],
+        overrides=small,
+        out=str(tmp_path),
+    )
+    assert config.agent_config["random_agent_steps"] == 1_000
+    env = calibrate._make_env(registry.suite("catch").task("catch"), config)
+    _, _, replay, obs = calibrate._try_env(env)
+    context = calibrate._context(config, registry.suite("catch").task("catch"), replay, obs)
+    agent = registry.make_agent("sac", calibrate._at_once(config.agent_config), context)
+    assert calibrate._try_agent(agent, replay, obs, context)[1] > 0
