@@ -15,21 +15,19 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
-from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from covr import eddf, ralw, schedule
 from covr.alone import VLMPolicy
-from covr.frames import Frames
-from covr.priors import HEALTH_OVER, Priors
+from covr.guided import Guided, GuidedConfig
 from covr.selection import Rule, choose, returns_to_go, transitions
-from covr.vlm.base import DecodeMode, Samples, VisionLanguagePrior
-from covr.vlm.open import SERVER, open_prior
-from covr.vlm.prompts import task_prompt
+from covr.vlm.base import Samples, VisionLanguagePrior
+from covr.vlm.open import open_prior
 from covr_bench.api import AgentSpec, Context, Fraction, Guidance, Metrics
 from covr_bench.errors import UserError
 
@@ -37,33 +35,20 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from covr.vlm.base import FinetuneReport
-    from covr_bench.api import GuidedAgent, Render, Services
-    from covr_bench.replay import Batch, Replay
+    from covr_bench.api import Render
+    from covr_bench.replay import Replay
 
 KEPT_ADAPTERS = 2  # of the newest rounds: a checkpoint may be one round behind
 Q_BATCH = 256
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Config:
+class Config(GuidedConfig):
     """Settings of the paper for DMControl; steps are environment steps. Where the paper is silent: docs/covr.md."""
 
-    base: str = "rad"  # the agent that acts: rad, sac, deepmdp, drqv2, or any other with an actor loss
-    base_settings: dict[str, Any] = Field(default_factory=dict)
-
-    vlm: str = "tiny"  # or a folder, a hub id, openai:URL, scripted
     tuner: str = ""  # for openai:URL, a local copy of its model: tuned here, its adapters loaded by the server
-    vlm_device: str = ""  # the agent's own if empty
-    vlm_image_size: PositiveInt = 84  # pixels; larger than the agent's frames: drawn for the VLM
-    vlm_frames: Annotated[int, Field(ge=1, le=2)] = 1
-    decode: DecodeMode | Literal["auto"] = "auto"  # forced; of a server, generate
-    query_every: PositiveInt = 10
-    query_batch: PositiveInt = 32  # questions asked at once
-    queries: Literal["auto", "batched", "async"] = "auto"  # auto: async for a VLM with a device or server of its own
-    between_queries: Literal["mask", "hold"] = "mask"
     old_priors: Literal["keep", "relabel"] = "keep"
 
-    guidance_weight: NonNegativeFloat = 1.0  # lambda; 2 for CARLA
     guidance_after: NonNegativeInt = 4  # rounds of fine-tuning, the cold start; 2 for CARLA
 
     psi0: PositiveInt = 5_000
@@ -90,42 +75,28 @@ class Config:
     vlm_episodes: NonNegativeInt = 3  # played by the VLM alone before the first round and after each
 
 
-class COVR:
+class COVR(Guided):
+    config: Config
+
     def __init__(self, config: Config, context: Context) -> None:
-        self.config, self.context = config, context
-        self.base = _base(config, context)
-        self.prompt = task_prompt(context.instruction, context.action_dim)
-        self.vlm = _vlm(config, context) if context.services else None
-        self.services = cast("Services", context.services)  # used in training only
+        super().__init__(config, context, _vlm(config, context) if context.services else None)
         self.rounds = 0
         self.scored = False  # the VLM by itself, before the first round
         self.collected_from = 0  # slot that D_f begins with
         self.tried_until = 0  # slot up to which D_f was looked through
-        self.metrics: dict[str, torch.Tensor] = {}
-        self.state: dict[str, Any] | None = None  # to be loaded when the replay's size is known
-        self.priors: Priors | None = None
-
-    def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
-        return self.base.act(obs, step, explore)
 
     def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
-        vlm, priors = self._in_training(replay)
+        self.in_training(replay)
+        assert self.vlm
         if not self.scored:
             self.scored = True
             self.record(step, self.play_alone())
         clock, ticks = (step, self.context.action_repeat) if self.config.clock == "env" else self._agent_clock(step)
-        asked = clock // self.config.query_every > (clock - ticks) // self.config.query_every
-        self.frames.see(replay, asked)
-        priors.see(replay, asked)
-        if vlm.tunable and clock >= schedule.next_step(self.rounds, self.config.psi0, self.config.growth):
+        self.ask(replay, clock, ticks)
+        if self.vlm.tunable and clock >= schedule.next_step(self.rounds, self.config.psi0, self.config.growth):
             self.finetune(replay, step)
-        if priors.unhealthy():
-            self.services.warn(
-                f"fewer than half of the VLM's latest {HEALTH_OVER} answers state an action (`answers_*` in the rows "
-                "say why not); these are masked, and training goes on as its base agent does"
-            )
-        metrics = self.base.update(replay, step, self.guide if self.guided(clock) else None)
-        return dict(metrics) | self.metrics if metrics else {}
+        self.warn_if_unhealthy()
+        return self.learn(replay, step, self.guided(clock))
 
     def guided(self, clock: int) -> bool:
         """Whether the cold start is over: after so many rounds, or, for a VLM that cannot be tuned, at their time."""
@@ -133,15 +104,6 @@ class COVR:
         if after == 0 or cast("VisionLanguagePrior", self.vlm).tunable:
             return self.rounds >= after
         return clock >= schedule.next_step(after - 1, self.config.psi0, self.config.growth)
-
-    def guide(self, batch: Batch, action: torch.Tensor) -> torch.Tensor:
-        """lambda * |a_v - a_r|^2 (Eq. 4), the mean over those samples of the batch that have an a_v."""
-        assert self.priors
-        prior, known = (tensor.to(action.device) for tensor in self.priors.of(batch.slot))
-        distance = (action - prior).square().sum(dim=1)
-        loss = self.config.guidance_weight * (known * distance).sum() / known.sum().clamp(min=1)
-        self.metrics = {"guidance_loss": loss.detach(), "guided_share": known.mean()}
-        return loss
 
     def finetune(self, replay: Replay, step: int) -> None:
         """One round, if D_f holds anything to learn from; else it stays due."""
@@ -234,66 +196,20 @@ class COVR:
         self.vlm.save_adapter(folder / f"round-{self.rounds}")
         shutil.rmtree(folder / f"round-{self.rounds - KEPT_ADAPTERS}", ignore_errors=True)
 
-    def describe(self) -> dict[str, Any]:
-        """Provenance: the VLM, and how it is asked."""
-        assert self.vlm
-        asks = "async" if self._asks_in_background() else "batched"
-        return {"vlm": dict(self.vlm.describe()), "queries": asks, "base": self.config.base}
-
     def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"base": self.base.state_dict(), "rounds": self.rounds, "scored": self.scored}
-        state |= {"collected_from": self.collected_from, "tried_until": self.tried_until, "metrics": self.metrics}
-        if self.priors:
-            return state | {"priors": self.priors.state_dict(), "frames": self.frames.state_dict()}
-        return state | {name: self.state[name] for name in ("priors", "frames")} if self.state else state
+        state: dict[str, Any] = {"rounds": self.rounds, "scored": self.scored}
+        state |= {"collected_from": self.collected_from, "tried_until": self.tried_until}
+        return super().state_dict() | state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.base.load_state_dict(state["base"])
+        super().load_state_dict(state)
         self.rounds, self.scored = state["rounds"], state["scored"]
         self.collected_from, self.tried_until = state["collected_from"], state["tried_until"]
-        self.metrics = {name: value.to(self.context.device) for name, value in state["metrics"].items()}
-        self.state = state if "priors" in state else None
         if self.vlm and self.rounds:
             self.vlm.load_adapter(self.services.folder / "adapters" / f"round-{self.rounds}")
 
-    def _in_training(self, replay: Replay) -> tuple[VisionLanguagePrior, Priors]:
-        """The VLM and its answers, which need to know the replay."""
-        assert self.vlm, "only a run that trains can update"
-        if self.priors is None:
-            config = self.config
-            self.frames = Frames(
-                config.vlm_frames, config.vlm_image_size, self.context.obs_shape[-1], self.services.render
-            )
-            self.priors = Priors(
-                self.vlm,
-                self.prompt,
-                lambda slots: self.frames.of(replay, slots),
-                replay.capacity,
-                batch=config.query_batch,
-                hold=config.between_queries == "hold",
-                background=self._asks_in_background(),
-            )
-            if self.state:
-                self.priors.load_state_dict(self.state["priors"])
-                self.frames.load_state_dict(self.state["frames"])
-                self.state = None
-        return self.vlm, self.priors
-
     def _agent_clock(self, step: int) -> tuple[int, int]:
         return step // self.context.action_repeat, 1
-
-    def _asks_in_background(self) -> bool:
-        config = self.config
-        own_device = config.vlm_device not in ("", self.context.device)
-        return config.queries == "async" or (config.queries == "auto" and (own_device or config.vlm.startswith(SERVER)))
-
-
-def _base(config: Config, context: Context) -> GuidedAgent:
-    assert context.make_agent, "COVR wraps an agent and is built by the registry"
-    base = context.make_agent(config.base, config.base_settings, context)
-    if not all(hasattr(base, name) for name in ("entropy", "q_value")):
-        raise UserError(f"covr cannot wrap {config.base!r}: it has no actor loss to guide; try rad, sac or drqv2")
-    return cast("GuidedAgent", base)
 
 
 def _vlm(config: Config, context: Context) -> VisionLanguagePrior:

@@ -1,0 +1,42 @@
+"""APL: a frozen VLM guides the RL agent with a weight that is annealed to 0.
+
+One of the VLM-assisted baselines of the COVR paper (AAAI 2026, arXiv 2601.06122): `dpl` with a decreasing lambda. The
+paper does not print the schedule; here it is linear in environment steps, from lambda at the first to 0 at the last.
+
+    every `query_every` steps    a_v = VLM(o_t), kept beside the transition
+    every actor update           loss += lambda * (1 - t / T) * |a_v - a_r|^2
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from covr.guided import FrozenGuided, GuidedConfig
+from covr_bench.api import AgentSpec
+
+if TYPE_CHECKING:
+    from covr_bench.api import Metrics
+    from covr_bench.replay import Replay
+
+
+class APL(FrozenGuided):
+    def update(self, replay: Replay, step: int) -> Metrics:
+        self.weight = self.config.guidance_weight * max(0.0, 1.0 - step / self.context.total_env_steps)
+        metrics = super().update(replay, step)
+        return dict(metrics) | {"guidance_weight": torch.tensor(self.weight)} if metrics else {}
+
+
+CARLA = {"guidance_weight": 2.0}  # lambda of the paper for driving
+
+AGENT = AgentSpec(
+    name="apl",
+    Config=GuidedConfig,
+    make=APL,
+    kind="vlm",
+    paper="baseline in Xia et al. 2026, arXiv 2601.06122",
+    needs_vlm=True,
+    wraps="base",
+    task_defaults={"hw": CARLA, "gp": CARLA, "a": CARLA},
+)

@@ -1,0 +1,26 @@
+"""DPL: a frozen VLM guides the RL agent with a constant weight, from the first step to the last.
+
+One of the VLM-assisted baselines of the COVR paper (AAAI 2026, arXiv 2601.06122): Eq. 4 with constant lambda and a VLM
+that never learns. No cold start: the VLM is at the beginning what it is at the end.
+
+    every `query_every` steps    a_v = VLM(o_t), kept beside the transition
+    every actor update           loss += lambda * |a_v - a_r|^2
+"""
+
+from __future__ import annotations
+
+from covr.guided import FrozenGuided, GuidedConfig
+from covr_bench.api import AgentSpec
+
+CARLA = {"guidance_weight": 2.0}  # lambda of the paper for driving
+
+AGENT = AgentSpec(
+    name="dpl",
+    Config=GuidedConfig,
+    make=FrozenGuided,
+    kind="vlm",
+    paper="baseline in Xia et al. 2026, arXiv 2601.06122",
+    needs_vlm=True,
+    wraps="base",
+    task_defaults={"hw": CARLA, "gp": CARLA, "a": CARLA},
+)

@@ -1,0 +1,123 @@
+"""VBE: the frozen VLM acts, in training and in evaluation; nothing is learnt.
+
+A baseline of the COVR paper (AAAI 2026, arXiv 2601.06122). The VLM is asked at the first step of each episode and then
+every `query_every` environment steps, and its action is held in between (`covr.alone.VLMPolicy`, which COVR's own
+scores of the VLM come from). An answer that states no action leaves the one before standing.
+
+The VLM is needed wherever this agent acts. It sees the observation's frames, so the environment draws them at the size
+the VLM is shown: `image_size` follows `vlm_image_size`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from pydantic import ConfigDict, Field, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from covr.alone import VLMPolicy
+from covr.guided import VLMConfig, frozen
+from covr.vlm.prompts import task_prompt
+from covr_bench.api import AgentSpec, Context, Metrics
+from covr_bench.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from covr_bench.replay import Replay
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Config(VLMConfig):
+    image_size: PositiveInt = Field(default_factory=lambda settings: settings["vlm_image_size"])  # of the observation
+
+
+class VBE:
+    def __init__(self, config: Config, context: Context) -> None:
+        channels, _, side = context.obs_shape
+        if channels < 6:
+            raise UserError("vbe sees from stacked frames that an episode begins; set env.frame_stack to at least 2")
+        if side < config.vlm_image_size:
+            raise UserError(
+                f"vbe shows the VLM the observation, which has {side} pixels, and vlm_image_size is "
+                f"{config.vlm_image_size}: set vbe.image_size={config.vlm_image_size}, or vlm_image_size={side}"
+            )
+        self.config, self.context = config, context
+        self.vlm = frozen(config, context)
+        self.prompt = task_prompt(context.instruction, context.action_dim)
+        self.training, self.evaluation = Episode(self.policy()), Episode(self.policy())
+
+    def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
+        episode = self.training if explore else self.evaluation
+        if not episode.goes_on_with(obs):
+            episode.policy = self.policy()
+        episode.obs = obs.copy()
+        return episode.policy.act(obs, step, explore)
+
+    def policy(self) -> VLMPolicy:
+        """The VLM as the policy of one episode."""
+        config = self.config
+        return VLMPolicy(
+            self.vlm,
+            self.prompt,
+            _not_drawn,
+            every=config.query_every,
+            action_repeat=self.context.action_repeat,
+            frames=config.vlm_frames,
+            size=config.vlm_image_size,
+        )
+
+    def update(self, replay: Replay, step: int) -> Metrics:
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        """Provenance: the VLM."""
+        return {"vlm": dict(self.vlm.describe())}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"training": self.training.state_dict(), "evaluation": self.evaluation.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.training.load_state_dict(state["training"])
+        self.evaluation.load_state_dict(state["evaluation"])
+
+
+class Episode:
+    """The running episode: the policy made for it, and its newest observation, None before the first.
+
+    An agent is not told of a reset. It shows in the frames: the older ones of an observation are the newer ones of the
+    step before, unless an episode begins. (Missed only if it begins with the very frame the last ended on, twice; the
+    VLM is then asked when it would have been asked next.)
+    """
+
+    def __init__(self, policy: VLMPolicy) -> None:
+        self.policy = policy
+        self.obs: npt.NDArray[np.uint8] | None = None
+
+    def goes_on_with(self, obs: npt.NDArray[np.uint8]) -> bool:
+        return self.obs is not None and np.array_equal(obs[:-3], self.obs[3:])
+
+    def state_dict(self) -> dict[str, Any]:
+        obs = None if self.obs is None else torch.from_numpy(self.obs)
+        action = torch.from_numpy(self.policy.action.copy())
+        return {"obs": obs, "env_steps": self.policy.env_steps, "action": action}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.obs = None if state["obs"] is None else state["obs"].numpy()
+        self.policy.env_steps, self.policy.action = state["env_steps"], state["action"].numpy()
+
+
+def _not_drawn(height: int, width: int) -> npt.NDArray[np.uint8]:
+    raise AssertionError("the observation is at least as large as what the VLM is shown")
+
+
+AGENT = AgentSpec(
+    name="vbe",
+    Config=Config,
+    make=VBE,
+    kind="vlm",
+    paper="baseline in Xia et al. 2026, arXiv 2601.06122",
+    needs_vlm=True,
+)
