@@ -181,6 +181,8 @@ class _Trial:
 def _make_env(task: Task, config: RunConfig) -> gymnasium.Env[Any, Any]:
     try:
         return task.make(0, **config.env)
+    except ImportError as error:  # an optional simulator; the message says how to add it
+        raise UserError(str(error)) from error
     except ValueError as error:
         raise UserError(f"task {task.name} does not take the settings {config.env}: {error}") from error
 

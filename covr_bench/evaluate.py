@@ -28,10 +28,11 @@ def evaluate(
 ) -> dict[str, list[float]]:
     """One episode from each reset seed; per episode its `return` (undiscounted) and `length` in environment steps.
 
+    With them, by name, what the environment itself measured: the numbers in `info["episode_metrics"]` of the
+    episode's last step. Raises ValueError if not every episode has the same names.
     tick is called after every agent step; what it raises ends the evaluation. Raises Diverged for a NaN action.
     """
-    returns: list[float] = []
-    lengths: list[float] = []
+    measured: dict[str, list[float]] = {"return": [], "length": []}
     for seed in seeds:
         obs, _ = env.reset(seed=seed)
         total, length, done = 0.0, 0, False
@@ -40,9 +41,11 @@ def evaluate(
             obs, reward, terminated, truncated, info = env.step(action)
             total, length, done = total + float(reward), length + info["env_steps"], terminated or truncated
             tick()
-        returns.append(total)
-        lengths.append(float(length))
-    return {"return": returns, "length": lengths}
+        for name, value in {**info.get("episode_metrics", {}), "return": total, "length": length}.items():
+            measured.setdefault(name, []).append(float(value))
+    if partial := {name: len(values) for name, values in measured.items() if len(values) != len(seeds)}:
+        raise ValueError(f"{partial} of {len(seeds)} episodes report these episode_metrics; each episode must")
+    return measured
 
 
 def finite(action: npt.NDArray[np.float32], step: int) -> npt.NDArray[np.float32]:
