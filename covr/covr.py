@@ -13,7 +13,6 @@ Only the base agent acts, in training and at test time: a trained COVR needs no 
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from covr_bench.api import Render
     from covr_bench.replay import Replay
 
-KEPT_ADAPTERS = 2  # of the newest rounds: a checkpoint may be one round behind
 Q_BATCH = 256
 
 
@@ -191,10 +189,9 @@ class COVR(Guided):
         self.services.record(step, totals | share | answers | values)
 
     def save_adapter(self) -> None:
+        """Every round's stays: a checkpoint may be several rounds behind."""
         assert self.vlm
-        folder = self.services.folder / "adapters"
-        self.vlm.save_adapter(folder / f"round-{self.rounds}")
-        shutil.rmtree(folder / f"round-{self.rounds - KEPT_ADAPTERS}", ignore_errors=True)
+        self.vlm.save_adapter(self.services.folder / "adapters" / f"round-{self.rounds}")
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"rounds": self.rounds, "scored": self.scored}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -218,6 +219,23 @@ def test_a_run_with_a_vlm_goes_on_as_if_it_had_not_stopped(tmp_path: Path, switc
     assert measured(whole).equals(measured(halves))
     assert rounds(whole, "heldout_error") == pytest.approx(rounds(halves, "heldout_error"), nan_ok=True)
     np.testing.assert_array_equal(run.agent.priors.actions, again.agent.priors.actions)  # type: ignore[attr-defined]
+
+
+def test_a_run_killed_many_rounds_after_its_checkpoint_goes_on(tmp_path: Path) -> None:
+    config = configured(tmp_path, psi0="10")
+    checkpoint, copy = run_folder(config.out, config.run_id) / "checkpoint", tmp_path / "copy"
+    with pytest.raises(Interrupted):
+        go(config, SPEC, after(60))
+    made = rounds(config, "round")[-1]
+    assert made >= 1
+    shutil.copytree(checkpoint, copy)
+    go(config, SPEC)
+    assert rounds(config, "round")[-1] >= made + 2
+    whole = measured(config)
+    shutil.rmtree(checkpoint)
+    shutil.copytree(copy, checkpoint)
+    go(config, SPEC)
+    assert measured(config).equals(whole)
 
 
 def after(calls: int) -> Callable[[], bool]:
