@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from dataclasses import asdict, dataclass
@@ -132,9 +133,11 @@ def main(channel: TextIO) -> None:
         env_s, frame_bytes, replay, obs = envs[task]
         learner = json.dumps([config.agent, config.agent_config, config.action_repeat])
         if learner not in learners:
-            context = _context(config, registry.suite(config.suite).task(config.task), replay, obs)
-            agent = registry.make_agent(config.agent, _at_once(config.agent_config), context)
-            learners[learner] = _try_agent(agent, replay, obs, context)
+            with tempfile.TemporaryDirectory() as folder:
+                task_of = registry.suite(config.suite).task(config.task)
+                context = _context(config, task_of, replay, obs, Path(folder))
+                agent = registry.make_agent(config.agent, _at_once(config.agent_config), context)
+                learners[learner] = _try_agent(agent, replay, obs, context)
         act_s, update_s, agent_bytes = learners[learner]
         print(json.dumps(asdict(Cost(env_s, act_s, update_s, frame_bytes, agent_bytes))), file=channel, flush=True)
 
@@ -147,7 +150,7 @@ def _at_once(agent_config: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _context(config: RunConfig, task: Task, replay: Replay, obs: Any) -> Context:
+def _context(config: RunConfig, task: Task, replay: Replay, obs: Any, folder: Path) -> Context:
     from covr_bench.api import Context
 
     return Context(
@@ -158,14 +161,15 @@ def _context(config: RunConfig, task: Task, replay: Replay, obs: Any) -> Context
         device=config.device,
         seed=0,
         instruction=task.instruction,
-        services=_Trial(),
+        services=_Trial(folder),
     )
 
 
 class _Trial:
-    """What a run offers its agent, where there is no run: nothing is drawn, played or kept."""
+    """What a run offers its agent, where there is no run: nothing is drawn or played, what is kept is thrown away."""
 
-    folder = Path(os.devnull)
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def render(self, height: int, width: int) -> npt.NDArray[np.uint8]:
         return np.zeros((height, width, 3), np.uint8)

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from covr_bench import registry
+from covr_bench import calibrate, registry
 from covr_bench.api import AgentSpec
 from covr_bench.checkpoint import Checkpoints
 from covr_bench.commands import parse_seeds
+from covr_bench.config import setting
 from covr_bench.errors import UserError
 from covr_bench.plan import configure, plan
 from covr_bench.replay import Replay
@@ -126,24 +127,17 @@ def test_an_agent_chooses_the_size_of_its_frames() -> None:
     assert {config.env["image_size"] for config in larger} == {120}
 
 
-def test_learning_that_begins_late_is_costed_all_the_same(tmp_path: Path) -> None:
-    from covr_bench import calibrate
-
-    spec = registry.agent("sac")
-    small = {"image_size": "32", "hidden_dim": "8", "feature_dim": "4", "batch_size": "2"}
+@pytest.mark.parametrize("agent", ["sac", "covr"])
+def test_learning_that_begins_late_is_costed_all_the_same(tmp_path: Path, agent: str) -> None:
+    suite, spec = registry.suite("catch"), registry.agent(agent)
+    chosen = {"image_size": "32", "hidden_dim": "8", "feature_dim": "4", "batch_size": "2"}
+    chosen |= {"base": "sac", "vlm": "scripted", "episodes": "cut"} if agent == "covr" else {}
     (config,) = configure(
-        registry.suite("catch"),
-        "catch",
-        {"sac": spec},
-        registry.suite("catch").budgets["paper"],
-        tasks=["catch"],
-        seeds=[0],
-        overrides=small,
-        out=str(tmp_path),
+        suite, "catch", {agent: spec}, suite.budgets["paper"], tasks=["catch"], seeds=[0], overrides=chosen
     )
-    assert config.agent_config["random_agent_steps"] == 1_000
-    env = calibrate._make_env(registry.suite("catch").task("catch"), config)
-    _, _, replay, obs = calibrate._try_env(env)
-    context = calibrate._context(config, registry.suite("catch").task("catch"), replay, obs)
-    agent = registry.make_agent("sac", calibrate._at_once(config.agent_config), context)
-    assert calibrate._try_agent(agent, replay, obs, context)[1] > 0
+    assert setting(config.agent_config, "random_agent_steps") == 1_000
+    task = suite.task("catch")
+    _, _, replay, obs = calibrate._try_env(calibrate._make_env(task, config))
+    context = calibrate._context(config, task, replay, obs, tmp_path)
+    made = registry.make_agent(agent, calibrate._at_once(config.agent_config), context)
+    assert calibrate._try_agent(made, replay, obs, context)[1] > 0
