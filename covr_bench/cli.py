@@ -49,7 +49,12 @@ def run(
     agent: Annotated[
         list[str] | None, typer.Option(help="Agent name or .py file; repeatable. [the suite's line-up]")
     ] = None,
-    task: Annotated[list[str] | None, typer.Option(help="Task of the suite; repeatable. [all]")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Task of the suite; repeatable. [the suite's own choice]")
+    ] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Variant of the suite, such as M1 of ablation; repeatable. [all]")
+    ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, such as 0,1,2 or 0-4. [the budget's]")] = "",
     budget: Annotated[str, typer.Option(help="smoke, short, paper, another of the suite's, or a .py file.")] = "paper",
     env_steps: Annotated[int | None, typer.Option(min=1, help="Length, instead of the budget's.")] = None,
@@ -78,6 +83,7 @@ def run(
         suite=suite,
         agents=tuple(agent or ()),
         tasks=tuple(task or ()),
+        variants=tuple(variant or ()),
         seeds=seeds,
         budget=budget,
         env_steps=env_steps,
@@ -102,11 +108,12 @@ class Listing(str, Enum):
     agents = "agents"
     budgets = "budgets"
     tasks = "tasks"
+    variants = "variants"
 
 
 @app.command("list")
-def list_(what: Annotated[Listing | None, typer.Argument(help="[all four]")] = None) -> None:
-    """What can be run: suites, agents, budgets, tasks."""
+def list_(what: Annotated[Listing | None, typer.Argument(help="[all]")] = None) -> None:
+    """What can be run: suites, agents, budgets, tasks, variants."""
     from covr_bench.listing import tables
 
     for table in tables(what.value if what else None):

@@ -35,6 +35,7 @@ class RunOptions:
     suite: str
     agents: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
     seeds: str = ""
     budget: str = "paper"
     env_steps: int | None = None
@@ -61,6 +62,7 @@ def run_suite(options: RunOptions, console: Console) -> int:
         budget,
         tasks=options.tasks,
         seeds=parse_seeds(options.seeds),
+        variants=options.variants,
         overrides=overrides,
         device=device(options.device),
         out=options.out,
@@ -68,7 +70,7 @@ def run_suite(options: RunOptions, console: Console) -> int:
     planned = plan(configs)
     _check_kernel(options.conv_kernel)
     todo = [item.config for item in planned if item.state != "done"]
-    facts = _rendering(suite, console) if todo else {}
+    facts = _rendering(any(suite.task(config.task).needs_gl for config in todo), console)
     workers = min(options.workers or _default_workers(), max(len(todo), 1))
     threads = 1 if workers > 1 else _cores()
     todo = [replace(config, threads=threads, conv_kernel=options.conv_kernel) for config in todo]
@@ -163,9 +165,9 @@ def _default_workers() -> int:
     return max(1, min(_cores(), memory // RUN_MEMORY))
 
 
-def _rendering(suite: Suite, console: Console) -> dict[str, Any]:
+def _rendering(needed: bool, console: Console) -> dict[str, Any]:
     """Choose the OpenGL backend for this process's children; what was chosen goes into each run's provenance."""
-    if not suite.needs_gl:
+    if not needed:
         return {}
     from suites.gl import GLError, choose_backend
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def tables(what: str | None = None) -> Iterator[Table]:
-    """The listing of `suites`, `agents`, `budgets` or `tasks`, each made when it is asked for; of all four for None."""
-    makers = {"suites": _suites, "agents": _agents, "budgets": _budgets, "tasks": _tasks}
+    """The listing of `suites`, `agents`, `budgets`, `tasks` or `variants`, made when it is asked for; all for None."""
+    makers = {"suites": _suites, "agents": _agents, "budgets": _budgets, "tasks": _tasks, "variants": _variants}
     for name, make in makers.items():
         if what in (None, name):
             yield make()
@@ -66,6 +66,16 @@ def _tasks() -> Table:
     return table
 
 
+def _variants() -> Table:
+    table = _table("Variants", "suite", "agent", "variant", "settings", "")
+    for suite in registry.suites().values():
+        for variant in suite.variants:
+            settings = " ".join(f"{key}={value}" for key, value in variant.settings.items())
+            shown = "" if settings == variant.name else settings
+            _add(table, suite.name, variant.agent, variant.name or "-", shown or "-", variant.doc)
+    return table
+
+
 def _add(table: Table, *cells: object) -> None:
     table.add_row(*(Text(str(cell)) for cell in cells))
 
@@ -73,5 +83,5 @@ def _add(table: Table, *cells: object) -> None:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     return table

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL.Image import Image as PillowImage
 
-    from suites.base import Suite, Task
+    from suites.base import Task
 
     Picture = npt.NDArray[np.uint8]  # (H, W, 3)
 
@@ -62,14 +62,14 @@ def _decoded(path: Path) -> PillowImage:
     return picture
 
 
-def first_frames(suite: Suite, task: Task, seeds: Sequence[int], size: int) -> tuple[int, list[Picture]]:
+def first_frames(task: Task, seeds: Sequence[int], size: int) -> tuple[int, list[Picture]]:
     """How many numbers an action of the task has, and its first frame after each reset seed, `(size, size, 3)`.
 
     Raises UserError where frames cannot be drawn.
     """
     from suites.gl import GLError, choose_backend
 
-    if suite.needs_gl:
+    if task.needs_gl:
         try:  # without a frame to draw, a machine without OpenGL will do
             os.environ["MUJOCO_GL"] = choose_backend().name if seeds else "disabled"
         except GLError as error:

@@ -19,6 +19,7 @@ from covr_bench.errors import UserError, unknown
 from results import provenance
 from results.layout import PROVENANCE_FILE
 from results.store import RunId, run_folder
+from suites.base import Variant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,30 +44,38 @@ def configure(
     *,
     tasks: Sequence[str] = (),
     seeds: Sequence[int] = (),
+    variants: Sequence[str] = (),
     overrides: Mapping[str, str] | None = None,
     device: str = "cpu",
     out: str = "results",
 ) -> list[RunConfig]:
     """Every run the command means, seeds outermost so that each task has one seed before any has two.
 
-    agents: specs by the reference the user gave. tasks, seeds: all of the suite's and the budget's when empty.
-    Raises UserError for an unknown task or setting, and for names that cannot be kept apart.
+    agents: specs by the reference the user gave. tasks, seeds: the suite's and the budget's own when empty.
+    variants: only these of the suite's; one that changes nothing on a task is the same run as an earlier one and is
+    left out. Raises UserError for an unknown task, variant or setting, and for names that cannot be kept apart.
     """
     overrides = overrides or {}
     chosen = _chosen(suite, tasks)
     check_overrides(list(agents.values()), chosen, overrides)
     _check_names(agents)
+    line_up = _line_up(suite, agents, variants)
     configs = []
     for seed in seeds or budget.seeds:
         for task in chosen:
-            for ref, spec in agents.items():
-                settings = resolve_agent(spec, task, budget, overrides)
+            seen: list[tuple[str, dict[str, Any]]] = []
+            for ref, variant in line_up:
+                spec = agents[ref]
+                settings = resolve_agent(spec, task, budget, {**variant.settings, **overrides})
+                if (ref, settings) in seen:
+                    continue
+                seen.append((ref, settings))
                 # An agent that crops says with its own image_size how large the frames are drawn.
                 size = setting(settings, "image_size")
                 drawn = {"image_size": size} if size else {}
                 configs.append(
                     RunConfig(
-                        run_id=_run_id(suite, budget, task, spec, variant_name(overrides, spec), seed),
+                        run_id=_run_id(suite, budget, task, spec, _called(variant, overrides, spec), seed),
                         suite=suite_ref,
                         suite_version=suite.version,
                         task=task.name,
@@ -98,7 +107,25 @@ def _chosen(suite: Suite, names: Sequence[str]) -> list[Task]:
     for name in names:
         if name not in valid:
             raise unknown(f"task of suite {suite.name}", name, valid)
-    return [task for task in suite.tasks if not names or task.name in names]
+    wanted = names or suite.default_tasks or valid
+    return [task for task in suite.tasks if task.name in wanted]
+
+
+def _line_up(suite: Suite, agents: Mapping[str, AgentSpec], names: Sequence[str]) -> list[tuple[str, Variant]]:
+    """Every agent as the suite runs it: the reference the user gave, and a variant."""
+    theirs = {variant.name for variant in suite.variants if variant.agent in [spec.name for spec in agents.values()]}
+    for name in names:
+        if name not in theirs - {""}:
+            raise unknown(f"variant of {', '.join(agents)} in suite {suite.name}", name, theirs - {""})
+    line_up = []
+    for ref, spec in agents.items():
+        mine = [variant for variant in suite.variants if variant.agent == spec.name] or [Variant(spec.name, "")]
+        line_up += [(ref, variant) for variant in mine if not names or variant.name in names]
+    return line_up
+
+
+def _called(variant: Variant, overrides: Mapping[str, str], spec: AgentSpec) -> str:
+    return ",".join(filter(None, (variant.name, variant_name(overrides, spec))))
 
 
 def _check_names(agents: Mapping[str, AgentSpec]) -> None:

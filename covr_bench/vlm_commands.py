@@ -109,7 +109,7 @@ def question(suite_ref: str, name: str, seeds: Sequence[int], size: int) -> tupl
     suite = registry.suite(suite_ref)
     if name not in (names := [task.name for task in suite.tasks]):
         raise unknown(f"task of suite {suite.name}", name, names)
-    action_dim, frames = first_frames(suite, suite.task(name), seeds, size)
+    action_dim, frames = first_frames(suite.task(name), seeds, size)
     return task_prompt(suite.task(name).instruction, action_dim), frames
 
 

@@ -36,6 +36,7 @@ class Task:
     score_range: returns that count as 0 and as 1 when scores are normalised.
     instruction: the task in one sentence, as a vision-language model is told it.
     max_episode_steps: the time limit of an episode, in simulator control steps.
+    needs_gl: whether its environment is drawn with OpenGL, so that a backend must be chosen first.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Task:
     score_range: tuple[float, float] = (0.0, 1000.0)
     instruction: str = ""
     max_episode_steps: int = 1000
+    needs_gl: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,27 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """An agent as a suite compares it with itself: some of its settings changed.
+
+    name: what its runs are called, empty for the agent as published; letters, digits and `_.,=+-`.
+    settings: as `--set` takes them; the user's own go before them.
+    """
+
+    agent: str
+    name: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    doc: str = ""
+
+
+@dataclass(frozen=True)
 class Suite:
     """A named, versioned set of tasks. A change that moves scores raises `version`.
 
     agents: the line-up that runs when none is asked for.
-    needs_gl: whether its environments are drawn with OpenGL, so that a backend must be chosen first.
     budgets: by name; `paper` is the published protocol and the default.
+    default_tasks: those that run when none is asked for; all of them if empty.
+    variants: of each agent named here the suite runs exactly these, in this order; of others, the agent as published.
     """
 
     name: str
@@ -78,7 +95,8 @@ class Suite:
     budgets: Mapping[str, Budget]
     agents: tuple[str, ...]
     doc: str = ""
-    needs_gl: bool = False
+    default_tasks: tuple[str, ...] = ()
+    variants: tuple[Variant, ...] = ()
 
     def task(self, name: str) -> Task:
         """The task of that name. Raises KeyError."""

@@ -164,6 +164,7 @@ def _tasks(action_repeats: dict[tuple[str, str], int]) -> tuple[Task, ...]:
             repeat,
             (0.0, 1000.0),
             INSTRUCTIONS[f"{domain}_{task}"],
+            needs_gl=True,
         )
         for (domain, task), repeat in action_repeats.items()
     )
@@ -215,7 +216,6 @@ SUITES = (
         _budgets(100_000),
         LINE_UP,
         "Six tasks, PlaNet action repeats.",
-        needs_gl=True,
     ),
     Suite(
         "dmc6-ar2",
@@ -224,7 +224,6 @@ SUITES = (
         _budgets(100_000),
         LINE_UP,
         "The same six, action repeat 2, as DrQ-v2.",
-        needs_gl=True,
     ),
     Suite(
         "dmc-hard",
@@ -233,6 +232,5 @@ SUITES = (
         _budgets(500_000),
         LINE_UP,
         "Three harder tasks, action repeat 2.",
-        needs_gl=True,
     ),
 )

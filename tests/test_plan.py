@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from analysis.published import published
 from covr_bench import calibrate, registry
 from covr_bench.api import AgentSpec
 from covr_bench.checkpoint import Checkpoints
@@ -18,7 +19,7 @@ from covr_bench.plan import configure, plan
 from covr_bench.replay import Replay
 from results import provenance
 from results.store import run_folder
-from suites.base import Budget, Suite
+from suites.base import Budget, Suite, Variant
 
 SUITE = registry.suite("catch")
 AGENTS = {name: registry.agent(name) for name in ("random", "drqv2")}
@@ -141,3 +142,55 @@ def test_learning_that_begins_late_is_costed_all_the_same(tmp_path: Path, agent:
     context = calibrate._context(config, task, replay, obs, tmp_path)
     made = registry.make_agent(agent, calibrate._at_once(config.agent_config), context)
     assert calibrate._try_agent(made, replay, obs, context)[1] > 0
+
+
+ABLATION = Suite(
+    "ablation",
+    1,
+    SUITE.tasks,
+    SUITE.budgets,
+    ("drqv2",),
+    default_tasks=("catch_or_end",),
+    variants=(
+        Variant("drqv2", ""),
+        Variant("drqv2", "M1", {"lr": "0.5", "batch_size": "8"}),
+        Variant("drqv2", "as-it-is", {"lr": "1e-4"}),
+    ),
+)
+
+
+def variants(tmp_path: Path, *names: str, **options: Any) -> Any:
+    return configure(
+        ABLATION, "x", AGENTS, SUITE.budgets["paper"], seeds=[0], variants=names, out=str(tmp_path), **options
+    )
+
+
+def test_a_suite_of_variants_runs_each_that_differs_once(tmp_path: Path) -> None:
+    runs = {run.run_id: run.agent_config for run in variants(tmp_path)}
+    assert list(runs) == [f"ablation@paper/catch_or_end/{name}/0" for name in ("random", "drqv2", "drqv2-M1")]
+    assert (
+        runs["ablation@paper/catch_or_end/drqv2-M1/0"] | {"lr": 1e-4, "batch_size": 256}
+        == (runs["ablation@paper/catch_or_end/drqv2/0"])
+    )
+
+
+def test_the_users_settings_go_before_a_variants_and_join_its_name(tmp_path: Path) -> None:
+    runs = variants(tmp_path, "M1", tasks=["catch"], overrides={"lr": "0.25"})
+    assert [run.run_id for run in runs] == ["ablation@paper/catch/drqv2-M1,lr=0.25/0"]
+    assert (runs[0].agent_config["lr"], runs[0].agent_config["batch_size"]) == (0.25, 8)
+
+
+def test_an_unknown_variant_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"unknown variant of random, drqv2 in suite ablation 'M2'. Did you mean 'M1'"):
+        variants(tmp_path, "M2")
+
+
+def test_the_ablation_suite_has_every_row_of_the_papers_table_5(tmp_path: Path) -> None:
+    suite = registry.suite("ablation")
+    agents = {name: registry.agent(name) for name in suite.agents}
+    runs = configure(suite, "ablation", agents, suite.budgets["smoke"], tasks=["catch"], seeds=[0], out=str(tmp_path))
+    names = [run.run_id.split("/")[2] for run in runs]
+    assert len(names) == len(set(names))
+    assert {f"covr-M{i}" for i in range(1, 10)} | {"covr", "top_return-M10", "top_return-M11"} <= set(names)
+    wanted = {(number.agent, number.variants[0]) for number in published("T5")}
+    assert {f"{agent}-{variant}" if variant else agent for agent, variant in wanted} <= set(names)

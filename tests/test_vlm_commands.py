@@ -71,7 +71,7 @@ def test_several_images_and_frames_are_asked_in_order(cli: Callable[..., Any], p
 
 
 def test_a_frame_is_the_tasks_first_of_that_seed() -> None:
-    action_dim, frames = first_frames(SUITE, SUITE.task("catch"), [5, 6], 84)
+    action_dim, frames = first_frames(SUITE.task("catch"), [5, 6], 84)
     env = SUITE.task("catch").make(0)
     assert action_dim == 1 and len(frames) == 2
     assert np.array_equal(frames[0].transpose(2, 0, 1), env.reset(seed=5)[0][:3])

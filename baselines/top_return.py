@@ -1,0 +1,107 @@
+"""Top return: an agent that learns more often from what turned out well, and asks no VLM.
+
+The ablations M10 and M11 of the COVR paper (AAAI 2026, arXiv 2601.06122): is it the VLM, or only the good experience
+that tunes it? The paper names "top-return (80%) plus random samples", 50% in M11's row and 20% in its text, and no
+more. Here the number is the share of every batch, and the top is the better half by return to go: both are choices.
+
+    every update    B = top_share * N of the best transitions of finished episodes + the rest of N at random
+                    the base agent learns from B
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from covr.selection import returns_to_go, transitions
+from covr_bench.api import AgentSpec, Context, Fraction, Metrics
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from covr_bench.replay import Batch, Replay
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Config:
+    base: str = "rad"  # the agent that learns: any that samples from the replay
+    base_settings: dict[str, Any] = Field(default_factory=dict)
+    top_share: Fraction = 0.8  # of a batch: M10; 0.5 in M11
+    best: Fraction = 0.5  # share of the finished transitions that count as the top
+    return_discount: Fraction = 0.99  # per agent step, as COVR's
+
+
+class TopReturns:
+    """A replay whose `sample` favours the transitions with the highest returns; in all else the replay itself."""
+
+    def __init__(self, replay: Replay, config: Config) -> None:
+        self.replay, self.config = replay, config
+        self.returns = np.full(replay.capacity, np.nan)  # to go, of finished episodes, by slot
+        self.seen = 0  # slots that have one
+        self.top: dict[int, npt.NDArray[np.int64]] = {}  # by the length of the window
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.replay, name)
+
+    def __len__(self) -> int:
+        return len(self.replay)
+
+    def sample(self, n: int, nstep: int = 1, discount: float = 0.99) -> Batch:
+        """As `Replay.sample`; uniform while no episode has ended."""
+        top = self.best(nstep)
+        favoured = round(self.config.top_share * n) if len(top) else 0
+        rng, starts = self.replay.rng, self.replay.starts(nstep)
+        drawn = [rng.choice(top, favoured)] if favoured else []
+        return self.replay.at(np.concatenate([*drawn, rng.choice(starts, n - favoured)]), nstep, discount)
+
+    def best(self, nstep: int) -> npt.NDArray[np.int64]:
+        """Slots that a whole window of the better transitions begins with; they change when an episode ends."""
+        replay = self.replay
+        running = int(replay.first[(replay.head - 1) % replay.capacity])
+        if running > self.seen:
+            new = transitions(replay, self.seen, running)
+            self.returns[new % replay.capacity] = returns_to_go(replay, new, self.config.return_discount)
+            self.seen, self.top = running, {}
+        if nstep not in self.top:
+            starts = replay.starts(nstep)
+            starts = starts[starts < self.seen]
+            returns = self.returns[starts % replay.capacity]
+            least = np.quantile(returns, 1 - self.config.best) if len(starts) else 0.0
+            self.top[nstep] = starts[returns >= least]
+        return self.top[nstep][self.top[nstep] >= replay.oldest()]
+
+
+class TopReturn:
+    def __init__(self, config: Config, context: Context) -> None:
+        assert context.make_agent, "an agent that wraps another is built by the registry"
+        self.config = config
+        self.base = context.make_agent(config.base, config.base_settings, context)
+        self.returns: TopReturns | None = None
+
+    def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
+        return self.base.act(obs, step, explore)
+
+    def update(self, replay: Replay, step: int) -> Metrics:
+        if self.returns is None or self.returns.replay is not replay:
+            self.returns = TopReturns(replay, self.config)
+        return self.base.update(cast("Replay", self.returns), step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The base's; the returns follow from the replay."""
+        return self.base.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.base.load_state_dict(state)
+
+
+AGENT = AgentSpec(
+    name="top_return",
+    Config=Config,
+    make=TopReturn,
+    kind="visual-rl",
+    paper="ablations M10, M11 in Xia et al. 2026, arXiv 2601.06122",
+    wraps="base",
+)

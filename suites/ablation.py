@@ -1,0 +1,56 @@
+"""`ablation`: COVR with one part taken away or read in another way, on the highway of `carla` or any task of ours.
+
+M1 to M11 are those of the paper's table 5; the others are the readings where the paper is silent or contradicts itself
+(docs/covr.md). A reading that is also an ablation is run once: raw scores in EDDF are M5, lambda of the other domain is
+that which is not the task's own.
+"""
+
+from __future__ import annotations
+
+from suites import carracing, catch, dmc
+from suites.base import Suite, Variant
+
+
+def _covr(name: str, doc: str, **settings: str) -> Variant:
+    return Variant("covr", name, settings, doc)
+
+
+def _reading(setting: str, value: str, doc: str) -> Variant:
+    """Called as `--set` would call it, so that its runs are the same ones."""
+    return Variant("covr", f"{setting}={value}", {setting: value}, doc)
+
+
+VARIANTS = (
+    _covr("", "as published"),
+    _covr("M1", "no EDDF: as many samples at random", rule="random"),
+    _covr("M2", "no EDDF: the best 80% by return", rule="top", top_share="0.8"),
+    _covr("M3", "no EDDF: the best 90% by return", rule="top", top_share="0.9"),
+    _covr("M4", "no EDDF: the best 95% by return", rule="top", top_share="0.95"),
+    _covr("M5", "no z-scores in EDDF", compare="raw"),
+    _covr("M6", "reward in the place of the return", score="reward"),
+    _covr("M7", "Q-value in the place of the return", score="q"),
+    _covr("M8", "no RALW: equal weights", weights="uniform"),
+    _covr("M9", "no RALW: random weights", weights="random"),
+    Variant("top_return", "M10", {"top_share": "0.8"}, "no VLM: RL on 80% top returns, the rest at random"),
+    Variant("top_return", "M11", {"top_share": "0.5"}, "no VLM: RL on 50% top returns, the rest at random"),
+    Variant("top_return", "M11-text", {"top_share": "0.2"}, "M11 with the share that the text gives"),
+    _reading("direction", "prose", "EDDF's threshold falls with entropy, as the text says"),
+    _reading("growth", "printed", "the interval grows as the formula is printed: three rounds"),
+    _reading("clock", "agent", "steps are agent steps"),
+    _reading("between_queries", "hold", "the last prior holds until the next"),
+    _reading("old_priors", "relabel", "stored priors are asked for again after each round"),
+    _reading("episodes", "cut", "the running episode enters D_f"),
+    _reading("guidance_weight", "1", "lambda of DMControl"),
+    _reading("guidance_weight", "2", "lambda of driving"),
+    _reading("label_smoothing", "0", "no label smoothing"),
+)
+SUITE = Suite(
+    name="ablation",
+    version=1,
+    tasks=tuple(task for suite in (dmc.SUITES[0], carracing.SUITE, catch.SUITE) for task in suite.tasks),
+    budgets=dmc.SUITES[0].budgets,
+    agents=("covr", "top_return"),
+    doc="COVR with one part taken away or read in another way, and without a VLM: table 5 and docs/covr.md.",
+    default_tasks=("cartpole_swingup",),
+    variants=VARIANTS,
+)

@@ -1,0 +1,84 @@
+"""Top return: the better transitions of finished episodes fill their share of every batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from baselines.top_return import Config, TopReturns
+from covr_bench.replay import Replay
+
+OBS = np.zeros((3, 8, 8), np.uint8)
+
+
+def filled(episodes: list[list[float]], capacity: int = 200, **settings: Any) -> TopReturns:
+    """Episodes of these rewards, the last one running."""
+    replay = Replay(capacity, (3, 8, 8), 1, seed=0)
+    view = TopReturns(replay, Config(**settings))
+    for rewards in episodes:
+        replay.start(OBS)
+        for reward in rewards:
+            replay.add(np.zeros(1, np.float32), reward, False, OBS)
+    return view
+
+
+def test_the_share_of_a_batch_comes_from_the_better_half() -> None:
+    view = filled([[0.0] * 10, [1.0] * 10, [0.0] * 5], top_share=0.75, return_discount=1.0)
+    assert set(view.best(1)) == set(range(11, 21))  # the second episode's ten steps
+    slots = view.sample(4000).slot.numpy()
+    assert np.isin(slots[:3000], view.best(1)).all()
+    assert set(slots[3000:]) >= {0, 5, 15, 22, 26}  # the rest: everything, the running episode as well
+
+
+def test_a_share_of_nothing_is_uniform_and_of_everything_only_the_top() -> None:
+    episodes = [[0.0] * 10, [1.0] * 10, [0.0]]
+    assert set(filled(episodes, top_share=0.0).sample(2000).slot.tolist()) == {*range(10), *range(11, 21), 22}
+    assert set(filled(episodes, top_share=1.0, return_discount=1.0).sample(500).slot.tolist()) == set(range(11, 21))
+
+
+def test_no_episode_has_ended() -> None:
+    assert set(filled([[1.0, 2.0, 3.0]], top_share=1.0).sample(100).slot.tolist()) == {0, 1, 2}
+
+
+def test_the_top_changes_when_an_episode_ends() -> None:
+    view = filled([[0.0] * 4, [1.0] * 4], best=0.25, return_discount=1.0)
+    assert set(view.best(1)) <= {0, 1, 2, 3}
+    view.replay.start(OBS)
+    assert view.best(1).tolist() == [5, 6]  # 4 and 3 to go; a quarter of eight
+
+
+@given(
+    st.lists(st.lists(st.floats(-5, 5), min_size=4, max_size=12), min_size=2, max_size=12),
+    st.integers(20, 60),
+    st.sampled_from([1, 3]),
+)
+def test_what_is_drawn_is_always_stored_and_whole(episodes: list[list[float]], capacity: int, nstep: int) -> None:
+    """Also when the ring has overwritten the start, and seen in one go or after every step."""
+    once = filled(episodes, capacity)
+    stepwise = TopReturns(Replay(capacity, (3, 8, 8), 1, seed=0), Config())
+    for rewards in episodes:
+        stepwise.replay.start(OBS)
+        for reward in rewards:
+            stepwise.replay.add(np.zeros(1, np.float32), reward, False, OBS)
+            stepwise.best(nstep)
+    batch = once.sample(32, nstep)
+    assert np.isin(batch.slot.numpy(), once.replay.starts(nstep)).all()
+    assert len(batch.slot) == 32
+    np.testing.assert_array_equal(
+        stepwise.returns[stepwise.best(nstep) % capacity], once.returns[stepwise.best(nstep) % capacity]
+    )
+
+
+def test_a_window_never_leaves_its_episode() -> None:
+    view = filled([[1.0] * 6, [0.0] * 6], return_discount=1.0, best=1.0)
+    assert view.best(3).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_a_share_is_a_share(share: float) -> None:
+    with pytest.raises(ValueError, match="top_share"):
+        Config(top_share=share)
