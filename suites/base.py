@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     import gymnasium
 
 
+class SimulatorError(Exception):
+    """A simulator cannot be used; the message says why and what mends it."""
+
+
+class EpisodeLost(SimulatorError):
+    """The simulator failed in mid-episode: that episode does not count. `reset` begins another, on a new one."""
+
+
 class MakeEnv(Protocol):
     """Builds one environment of a task.
 
@@ -34,7 +42,7 @@ class Task:
     make: builds a seeded environment.
     action_repeat: simulator control steps per agent step.
     score_range: returns that count as 0 and as 1 when scores are normalised.
-    instruction: the task in one sentence, as a vision-language model is told it.
+    instruction: the task as a vision-language model is told it. A first sentence "You are ..." is who it is told to be.
     max_episode_steps: the time limit of an episode, in simulator control steps.
     needs_gl: whether its environment is drawn with OpenGL, so that a backend must be chosen first.
     """

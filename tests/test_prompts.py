@@ -29,6 +29,14 @@ def test_every_task_of_the_suites_has_a_prompt() -> None:
             assert task.instruction in task_prompt(task.instruction, 1).user
 
 
+def test_a_task_says_who_the_model_is_to_be() -> None:
+    assert PROMPT.system.startswith("You control a robot. Look at the image")
+    driving = task_prompt("You are a driving assistant. A road. Stay on it.", 2)
+    assert driving.system.startswith("You are a driving assistant. Look at the image")
+    assert driving.user.startswith("A road. Stay on it.\n")
+    assert task_prompt("You are late.", 1).user.startswith("You are late.\n")
+
+
 @pytest.mark.parametrize(("image_first", "order"), [(False, ["text", "image"]), (True, ["image", "text"])])
 def test_order_of_text_and_image(image_first: bool, order: list[str]) -> None:
     system, user = task_prompt("Push.", 1, image_first=image_first).messages()

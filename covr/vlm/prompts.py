@@ -7,7 +7,8 @@ from typing import Any
 
 from covr_bench.errors import UserError
 
-SYSTEM = "You control a robot. Look at the image and answer with one action."
+ROLE = "You control a robot."
+ASK = "Look at the image and answer with one action."
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,19 @@ class Prompt:
 def task_prompt(instruction: str, action_dim: int, *, image_first: bool = False) -> Prompt:
     """The prompt of a task.
 
-    instruction: the task and the camera's view in a sentence, as `Task.instruction`. action_dim: numbers of an action.
+    instruction: the task and the camera's view, as `Task.instruction`; a first sentence "You are ..." becomes the
+    system text's role. action_dim: numbers of an action.
     Raises UserError for an empty instruction or no action dimension.
     """
     if not instruction.strip():
         raise UserError("the task has no instruction to tell a vision-language model; set Task.instruction")
     if action_dim < 1:
         raise UserError(f"action_dim is {action_dim}; an action has at least one number")
-    return Prompt(SYSTEM, f"{instruction.strip()}\n{answer_request(action_dim)}", action_dim, image_first)
+    role, scene = ROLE, instruction.strip()
+    if scene.startswith("You are ") and ". " in scene:
+        role, scene = scene.split(". ", 1)
+        role += "."
+    return Prompt(f"{role} {ASK}", f"{scene}\n{answer_request(action_dim)}", action_dim, image_first)
 
 
 def answer_request(action_dim: int) -> str:
