@@ -14,6 +14,7 @@ import os
 import shutil
 import zipfile
 import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,20 +93,11 @@ class Checkpoints:
             return None
         newest = complete[-1]
         try:
-            record = json.loads((newest / "state.json").read_bytes())
-            packed = (newest / "tensors.safetensors").read_bytes()
-            if record["format"] != FORMAT:
-                raise ValueError(f"format {record['format']}, this version reads {FORMAT}")
-            if hashlib.sha256(packed).hexdigest() != record["sha256"]:
-                raise ValueError("tensors.safetensors does not match its checksum")
-            state = _unflatten(record["state"], load(packed))
+            record, state = _read(newest)
             self._load_replay(replay, record["replay"])
         except _DAMAGE as error:
-            raise UserError(
-                f"the checkpoint {newest} cannot be read: {error}. Results already stored are safe; delete the folder "
-                f"{self.folder} to train this run anew, or restore it from a copy."
-            ) from error
-        return state  # type: ignore[no-any-return]
+            raise _damaged(newest, error) from error
+        return state
 
     def exists(self) -> bool:
         return bool(self._complete())
@@ -152,14 +144,48 @@ _DAMAGE = (
 """What reading a damaged checkpoint raises."""
 
 
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint without its replay. sha256: of its tensors, which no other training has."""
+
+    state: dict[str, Any]
+    sha256: str
+
+
+def load_saved(folder: Path) -> Saved | None:
+    """The newest checkpoint under `folder`, also while its run goes on; None if there is none. Raises UserError."""
+    while complete := Checkpoints(folder)._complete():
+        try:
+            record, state = _read(complete[-1])
+            return Saved(state, record["sha256"])
+        except _DAMAGE as error:
+            if complete[-1].exists():  # else the run has just replaced it
+                raise _damaged(complete[-1], error) from error
+    return None
+
+
 def load_agent(folder: Path) -> dict[str, Any] | None:
-    """The agent's state in the newest checkpoint under `folder`, without its replay; None if there is none."""
-    complete = Checkpoints(folder)._complete()
-    if not complete:
-        return None
-    record = json.loads((complete[-1] / "state.json").read_bytes())
-    tensors = load((complete[-1] / "tensors.safetensors").read_bytes())
-    return _unflatten(record["state"], tensors)["agent"]  # type: ignore[no-any-return]
+    """The agent's state in the newest checkpoint under `folder`; None if there is none. Raises UserError."""
+    saved = load_saved(folder)
+    return saved.state["agent"] if saved else None
+
+
+def _read(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The record and the state in a checkpoint's folder. Raises any of _DAMAGE."""
+    record = json.loads((checkpoint / "state.json").read_bytes())
+    packed = (checkpoint / "tensors.safetensors").read_bytes()
+    if record["format"] != FORMAT:
+        raise ValueError(f"format {record['format']}, this version reads {FORMAT}")
+    if hashlib.sha256(packed).hexdigest() != record["sha256"]:
+        raise ValueError("tensors.safetensors does not match its checksum")
+    return record, _unflatten(record["state"], load(packed))
+
+
+def _damaged(checkpoint: Path, error: Exception) -> UserError:
+    return UserError(
+        f"the checkpoint {checkpoint} cannot be read: {error}. Results already stored are safe; delete the folder "
+        f"{checkpoint.parent} to train this run anew, or restore it from a copy."
+    )
 
 
 def state_bytes(state: dict[str, Any]) -> int:

@@ -45,6 +45,7 @@ class CarRacing(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 - gymnasium's own declaration
     render_mode = "rgb_array"
+    action_names = ("steer", "gas", "brake")
 
     def __init__(self, seed: int, *, image_size: int = 84) -> None:
         self.labels: dict[str, str] = {}

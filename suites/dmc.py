@@ -35,7 +35,6 @@ class DMControl(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
     labels: what a row measured on this environment must be marked with; empty when frames are exact.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 - gymnasium's own declaration
     render_mode = "rgb_array"
 
     def __init__(self, domain: str, task: str, seed: int, image_size: int = 84, render: str = "exact") -> None:
@@ -49,12 +48,15 @@ class DMControl(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
         with _without_mass_warning():
             self._env = suite.load(domain, task, task_kwargs={"random": seed})
         self.physics = self._env.physics
+        rate = round(1 / self._env.control_timestep())  # 40, 50 or 100 by the task
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": rate}
         self.labels = {} if render == "exact" else {"render": render}
         self._new_camera = partial(Camera, self.physics, render=render, floor_casts=domain not in FAR_FROM_FLOOR)
         self._image_size = image_size
         self._cameras: dict[tuple[int, int], Camera] = {}
         self._first_seed: int | None = seed
         spec = self._env.action_spec()
+        self.action_names = [self.physics.model.id2name(i, "actuator") for i in range(spec.shape[0])]
         self._scale, self._middle = (spec.maximum - spec.minimum) / 2, (spec.maximum + spec.minimum) / 2
         self.action_space = Box(-1.0, 1.0, spec.shape, np.float32)
         self.observation_space = Box(-np.inf, np.inf, self.physics.get_state().shape, np.float64)

@@ -211,6 +211,20 @@ def test_fast_frames_are_labelled_and_nearly_the_same() -> None:
     fast.close()
 
 
+@pytest.mark.parametrize(
+    ("name", "rate", "actuators"),
+    [("cartpole_swingup", 100, ["slide"]), ("reacher_easy", 50, ["shoulder", "wrist"]), ("walker_walk", 40, None)],
+)
+def test_a_task_states_its_real_rate_and_its_actuators(name: str, rate: int, actuators: list[str] | None) -> None:
+    env: Any = DMC6.task(name).make(0).unwrapped
+    try:
+        assert env.metadata["render_fps"] == rate
+        assert len(env.action_names) == env.action_space.shape[0]
+        assert actuators in (None, env.action_names)
+    finally:
+        env.close()
+
+
 def test_an_unknown_render_mode_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'quick'.*exact.*fast"):
         DMC6.tasks[0].make(0, render="quick")
