@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.remarks import gathered, remarks
+from analysis.remarks import gathered, kept_apart, remarks, steps_apart
 from analysis.scores import PROTOCOL, agent_name, final_scores, protocol_name, returns
 
 if TYPE_CHECKING:
@@ -101,11 +101,11 @@ def comparisons(
     evaluations = returns(frame, env_steps)
     evaluations = evaluations[["run_id", "env_steps", "value"]].astype({"run_id": str})
     groups = [(tuple(map(str, key)), group) for key, group in scores.groupby(PROTOCOL, sort=True)]
-    elsewhere = _elsewhere(scores)
+    apart = kept_apart(scores)
     result = []
     for (suite, budget, setting), group in groups:
-        others = elsewhere.get(protocol_name(suite, budget, setting), [])
-        result.append(_comparison(suite, budget, setting, group, evaluations, suites.get(suite, {}), others))
+        said = apart.get((suite, budget, setting), [])
+        result.append(_comparison(suite, budget, setting, group, evaluations, suites.get(suite, {}), said))
     return result
 
 
@@ -116,7 +116,7 @@ def _comparison(
     scores: pd.DataFrame,
     evaluations: pd.DataFrame,
     known: Mapping[str, tuple[float, float]],
-    elsewhere: Sequence[tuple[str, str]],
+    apart: Sequence[str],
 ) -> Comparison:
     order = {task: index for index, task in enumerate(known)}
     pairs = sorted(
@@ -134,7 +134,7 @@ def _comparison(
     said = _remarks(scores, labels, arrays)
     if unstated := [task for task, _ in pairs if task not in known]:
         said.append(f"no score range is known for {', '.join(unstated)}: returns are taken as they are")
-    said += [f"{name} was also run as {where}: kept apart" for name, where in elsewhere]
+    said += apart
     finite = evaluations[np.isfinite(evaluations["value"])]
     counted = scores[np.isfinite(scores["score"])][["run_id", "name", "column"]]
     merged = finite.merge(counted, on="run_id")
@@ -168,13 +168,7 @@ def _remarks(scores: pd.DataFrame, tasks: Sequence[str], arrays: Mapping[str, Fl
             notes.append(f"{name}: no score on {', '.join(absent)}, so no statistics over all tasks")
     if not np.isfinite(scores["score"]).all():
         notes.append("runs without a finite score are left out of the statistics, which flatters their agents")
-    steps = scores[scores["evaluations"] > 0].groupby("name")["env_steps"].agg(["min", "max"])
-    if len(steps) and len(set(steps.to_numpy().ravel().tolist())) > 1:
-        each = "; ".join(
-            f"{name} {low:,}" + (f" to {high:,}" if high > low else "") for name, low, high in steps.itertuples()
-        )
-        shortest = steps["min"].min()
-        notes.append(f"scored at different environment steps: {each} (env_steps={shortest} scores all by then)")
+    notes += steps_apart(scores)
     return [*gathered(noted), *notes]
 
 
@@ -189,19 +183,6 @@ def _shape(scores: Floats) -> list[str]:
 def _names(scores: pd.DataFrame) -> list[str]:
     triples = zip(scores["agent"], scores["variant"], scores["labels"], strict=True)
     return [agent_name(*map(str, triple)) for triple in triples]
-
-
-def _elsewhere(scores: pd.DataFrame) -> dict[str, list[tuple[str, str]]]:
-    """Per protocol its agents that were run under another budget or setting of the same suite, and which."""
-    titles: dict[tuple[str, str], set[str]] = {}
-    for suite, budget, setting, name in scores[[*PROTOCOL, "name"]].drop_duplicates().itertuples(index=False):
-        titles.setdefault((str(name), str(suite)), set()).add(protocol_name(str(suite), str(budget), str(setting)))
-    found: dict[str, list[tuple[str, str]]] = {}
-    for (name, _), where in sorted(titles.items()):
-        for title in where:
-            if others := sorted(where - {title}):
-                found.setdefault(title, []).append((name, ", ".join(others)))
-    return found
 
 
 def _checked(bounds: tuple[float, float], task: str) -> tuple[float, float]:

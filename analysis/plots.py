@@ -144,7 +144,11 @@ def _entries(styles: Mapping[str, style.Style], with_band: bool) -> list[Line2D]
 def _remarks(rows: pd.DataFrame) -> list[str]:
     bad = rows[~np.isfinite(rows["value"])]
     counts = bad.groupby("run_id", observed=True).size()
-    said = [f"{run_id}: {n} evaluations are not finite numbers and not drawn" for run_id, n in counts.items()]
+    said = [
+        f"{run_id}: {'1 evaluation is no finite number' if n == 1 else f'{n} evaluations are not finite numbers'}"
+        " and not drawn"
+        for run_id, n in counts.items()
+    ]
     ends = rows.groupby(["name", "task", "action_repeat", "run_id"], observed=True)["env_steps"].max()
     spans = ends.groupby(level=["name", "task", "action_repeat"], observed=True).agg(["min", "max"])
     for (name, task, _), low, high in spans[spans["min"] < spans["max"]].itertuples():

@@ -6,6 +6,7 @@ agent was (`vlm=tiny`) makes it another agent of the same table; any other label
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ AGENT_LABELS = ("vlm",)  # keys of the labels that say what the agent was, not h
 PROTOCOL = ["suite", "budget", "setting"]  # one table or one figure each; setting: the labels other than the agent's
 CELL = [*PROTOCOL, "labels", "task", "action_repeat", "agent", "variant"]  # averaged over seeds only
 _RUN = ["run_id", *CELL, "seed"]
+_READ = [column for column in [*_RUN, "env_steps", "value", "kind", "metric"] if column != "setting"]
 _TEXT = {column: str for column in _RUN if column not in ("action_repeat", "seed")}
 _STATUS = {"end": "finished", "error": "failed", "resume": "unfinished"}
 
@@ -60,6 +62,7 @@ def final_scores(frame: pd.DataFrame, *, env_steps: int | None = None, metric: s
     with 0 env_steps is 0 and score NaN), label_sets (under how many sets of labels they were made) and status:
     `finished`, `failed` (an error row with no resume after it), or `unfinished`. metric: as in `returns`.
     """
+    frame = frame[_READ]  # taking rows of the others, of the episodes above all, would take most of the time
     evaluated = returns(frame, env_steps, metric=metric)
     counts = evaluated.groupby("run_id", observed=True).size()
     label_sets = evaluated.drop_duplicates(["run_id", "labels"]).groupby("run_id", observed=True).size()
@@ -98,6 +101,7 @@ def curves(frame: pd.DataFrame, *, env_steps: int | None = None) -> pd.DataFrame
     return result.sort_values([*CELL, "env_steps"], kind="stable", ignore_index=True)
 
 
+@cache  # asked for every run of a store, of few agents
 def agent_name(agent: str, variant: str, labels: str = "") -> str:
     """How an agent is called in tables and legends: `drqv2`, `drqv2-nstep=1`, `covr (vlm=tiny)`."""
     known = variant.split(",")  # a label that the variant states is not said twice

@@ -74,7 +74,7 @@ def improvements(made: Comparison, how: Bootstrap, over: str = "") -> dict[tuple
     result = {}
     for x, y in pairs:
         estimate = stats.improvement(made.scores[x], made.scores[y], reps=how.reps, seed=how.seed)
-        result[x, y] = _honest(estimate, made.scores[x], made.scores[y])
+        result[x, y] = honest(estimate, made.scores[x], made.scores[y])
     return result
 
 
@@ -109,7 +109,7 @@ def efficiency(made: Comparison, how: Bootstrap) -> dict[str, tuple[npt.NDArray[
     result = {}
     for name in made.whole:
         steps, scores = made.curve(name)
-        each = [_honest(stats.aggregates(at, ("iqm",), reps=how.curve_reps, seed=how.seed)["iqm"], at) for at in scores]
+        each = [honest(stats.aggregates(at, ("iqm",), reps=how.curve_reps, seed=how.seed)["iqm"], at) for at in scores]
         result[name] = steps, np.array(each).reshape(-1, 3).T
     return result
 
@@ -220,14 +220,14 @@ def _efficiency_grid(made: Comparison, how: Bootstrap) -> list[Grid]:
 
 def _aggregates(scores: Floats, how: Bootstrap) -> dict[str, Estimate]:
     found = stats.aggregates(scores, reps=how.reps, seed=how.seed)
-    return {metric: _honest(estimate, scores) for metric, estimate in found.items()}
+    return {metric: honest(estimate, scores) for metric, estimate in found.items()}
 
 
 def _iqm(scores: Floats) -> float:
     return stats.aggregates(scores, ("iqm",), reps=1)["iqm"].value
 
 
-def _honest(estimate: Estimate, *scores: Floats) -> Estimate:
+def honest(estimate: Estimate, *scores: Floats) -> Estimate:
     """Without its interval where a task has one run: resampling one run says nothing about another."""
     return stats.Estimate(estimate.value, math.nan, math.nan) if any(map(_single, scores)) else estimate
 
@@ -239,6 +239,7 @@ def _single(scores: Floats) -> bool:
 def _text(estimate: Sequence[float] | Floats) -> str:
     """`0.62 [0.50, 0.73]`."""
     value, low, high = estimate
+    value, low, high = (round(number, 9) + 0.0 for number in (value, low, high))  # what differs by rounding reads alike
     return f"{value:.2f}" if math.isnan(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 

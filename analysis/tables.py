@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from analysis import grids
 from analysis.grids import MARK, Grid
-from analysis.remarks import gathered, remarks
+from analysis.remarks import gathered, kept_apart, remarks, steps_apart
 from analysis.scores import PROTOCOL, agent_name, final_scores, protocol_name
 
 if TYPE_CHECKING:
@@ -81,10 +81,14 @@ def tables(
     seeds on every task it was run on. env_steps: score the last evaluation at or before it.
     """
     result = []
-    for key, scores in final_scores(frame, env_steps=env_steps).groupby(PROTOCOL, observed=True, sort=True):
+    found = final_scores(frame, env_steps=env_steps)
+    found["name"] = [agent_name(*each) for each in zip(found["agent"], found["variant"], found["labels"], strict=True)]
+    apart = kept_apart(found)
+    for key, scores in found.groupby(PROTOCOL, observed=True, sort=True):
         suite, budget, setting = map(str, key)
         expected = (tasks or {}).get(suite, ())
-        result.append(_table(suite, budget, setting, scores, expected, (seeds or {}).get(f"{suite}@{budget}")))
+        table = _table(suite, budget, setting, scores, expected, (seeds or {}).get(f"{suite}@{budget}"))
+        result.append(replace(table, notes=(*table.notes, *apart.get((suite, budget, setting), ()))))
     return result
 
 
@@ -94,6 +98,8 @@ def _table(
     cells: dict[tuple[str, Column], Cell] = {}
     noted: dict[tuple[str, str], list[str]] = {}  # tasks by agent and what there is to say
     agents: dict[str, None] = {}
+    columns = _columns(scores, tasks)
+    shown = dict(zip(columns, _headings(columns), strict=True))
     for key, agent_runs in scores.groupby(["agent", "variant", "labels"], observed=True, sort=True):
         agent, variant, labels = map(str, key)
         name = agent_name(agent, variant, labels)
@@ -102,7 +108,7 @@ def _table(
         for (task, repeat), runs in agent_runs.groupby(["task", "action_repeat"], observed=True, sort=True):
             found = remarks(runs, expected)
             for remark in found:
-                noted.setdefault((name, remark), []).append(task)
+                noted.setdefault((name, remark), []).append(shown[task, int(repeat)])
             measured = runs[runs["evaluations"] > 0]
             if len(measured):
                 score = measured["score"]
@@ -118,10 +124,9 @@ def _table(
                     env_steps=int(measured["env_steps"].min()),
                     notes=tuple(found),
                 )
-    columns = _columns(scores, tasks)
-    notes = gathered(noted)
+    notes = [*gathered(noted), *steps_apart(scores)]
     for name in agents:
-        absent = [task for task, repeat in columns if (name, (task, repeat)) not in cells]
+        absent = [shown[column] for column in columns if (name, column) not in cells]
         if absent:
             notes.append(f"{name}: no score on {', '.join(absent)}")
     return Table(suite, budget, setting, tuple(agents), columns, cells, _means(agents, columns, cells), tuple(notes))
@@ -133,6 +138,12 @@ def _columns(scores: pd.DataFrame, tasks: Sequence[str]) -> tuple[Column, ...]:
     unseen = {(task, 0) for task in tasks if task not in {name for name, _ in found}}
     order = {task: index for index, task in enumerate(tasks)}
     return tuple(sorted(found | unseen, key=lambda column: (order.get(column[0], len(order)), column)))
+
+
+def _headings(columns: Sequence[Column]) -> list[str]:
+    """Tasks, with the action repeat where a task has two."""
+    repeated = len({task for task, _ in columns}) < len(columns)
+    return [f"{task} (action repeat {repeat})" if repeated and repeat else task for task, repeat in columns]
 
 
 def _means(
@@ -151,9 +162,7 @@ def to_grid(table: Table, *, rows: str = "agents") -> Grid:
     """As text, agents down the side (`rows="agents"`) or tasks. Raises ValueError for anything else."""
     if rows not in ("agents", "tasks"):
         raise ValueError(f"rows={rows!r}; valid: agents, tasks")
-    repeated = len({task for task, _ in table.columns}) < len(table.columns)
-    header = [f"{task} (action repeat {repeat})" if repeated and repeat else task for task, repeat in table.columns]
-    lines = [["agent", *header]]
+    lines = [["agent", *_headings(table.columns)]]
     for name in table.agents:
         cells = [table.cells.get((name, column)) for column in table.columns]
         lines.append([name, *(_cell_text(cell, _seed_count(table) is None) if cell else "-" for cell in cells)])
@@ -182,7 +191,9 @@ def _seed_count(table: Table) -> int | None:
 
 def _caption(table: Table) -> str:
     steps = sorted({cell.env_steps for cell in table.cells.values()})
-    where = "no evaluation yet" if not steps else f"at {steps[0]:,} environment steps"
+    if not steps:
+        return "No evaluation yet."
+    where = f"at {steps[0]:,} environment steps"
     if len(steps) > 1:
         where = f"at {steps[0]:,} to {steps[-1]:,} environment steps (not all comparable)"
     n = _seed_count(table)

@@ -1,11 +1,9 @@
-"""Statistics against rliable, and the way from 100,000 stored runs to a table of 50 agents.
+"""Statistics against rliable, and the start of the commands that show them (bench_scale.py has the way to a table).
 
     python -m pytest benchmarks/bench_stats.py -s
-    COVR_BENCH_RUNS=100000 python -m pytest benchmarks/bench_stats.py -s -k store
 
 Against rliable, times are CPU seconds of one process, A B A B, for the same input and the same number of replicates;
 `extra_info["ratio"]` is the median over pairs of theirs / ours. The input is 5 agents of 5 runs on 6 tasks.
-COVR_BENCH_RUNS sets the number of stored runs (2,000 if unset), each of 11 evaluations of 10 episodes.
 """
 
 from __future__ import annotations
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-RUNS = int(os.environ.get("COVR_BENCH_RUNS", "2000"))
-TASKS, AGENTS = 6, 50
 SCORES = {f"agent{n}": np.random.default_rng(n).random((5, 6)) for n in range(5)}
 TAUS = np.linspace(0, 1, 81)
 
@@ -98,49 +94,6 @@ def test_probability_of_improvement_of_one_pair(benchmark: Any, reps: int) -> No
         return library.get_interval_estimates({"pair": (x, y)}, metrics.probability_of_improvement, reps=reps)
 
     compare(benchmark, lambda: stats.improvement(x, y, reps=reps), theirs, rounds=3)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """RUNS runs of AGENTS agents on TASKS tasks, and the cache made of them."""
-    out = tmp_path_factory.mktemp("store")
-    for number in range(RUNS):
-        agent, seed = f"agent{number // TASKS % AGENTS}", number // TASKS // AGENTS
-        folder = run_folder(out, f"dmc6@paper/task{number % TASKS}/{agent}/{seed}")
-        folder.mkdir(parents=True)
-        (folder / "rows.jsonl").write_text("".join(line(number, index) for index in range(EVALUATIONS)))
-    read(out)
-    return out
-
-
-def test_store_to_table(store: Path, benchmark: Any) -> None:
-    """In a process of its own: seconds to load, seconds to the table, peak memory."""
-    code = """
-import resource, sys, time
-from analysis.tables import tables, to_markdown
-from results.store import read
-clocks = [(time.perf_counter(), time.process_time())]
-frame = read(sys.argv[1])
-clocks.append((time.perf_counter(), time.process_time()))
-(table,) = tables(frame)
-to_markdown([table])
-clocks.append((time.perf_counter(), time.process_time()))
-print(len(frame), len(table.agents), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-print(*(b - a for x, y in zip(clocks, clocks[1:]) for a, b in zip(x, y)))
-"""
-
-    def once() -> list[float]:
-        done = subprocess.run([sys.executable, "-c", code, store], capture_output=True, text=True, check=True)
-        return [float(word) for word in done.stdout.split()]
-
-    rows, agents, peak_mib, load_s, load_cpu_s, table_s, table_cpu_s = benchmark.pedantic(once, rounds=1)
-    assert (rows, agents) == (RUNS * EVALUATIONS, min(AGENTS, RUNS // TASKS))
-    benchmark.extra_info |= {"runs": RUNS, "load_s": load_s, "table_s": table_s, "peak_mib": peak_mib}
-    benchmark.extra_info |= {"load_cpu_s": load_cpu_s, "table_cpu_s": table_cpu_s}
-    print(
-        f"\n{RUNS} runs: load {load_s:.2f} s (CPU {load_cpu_s:.2f} s), table {table_s:.2f} s (CPU {table_cpu_s:.2f} s)"
-    )
-    print(f"peak {peak_mib:.0f} MiB")
 
 
 @pytest.mark.parametrize("verb", [("table",), ("table", "--paper", "T4"), ("stats", "--reps", "1000")])

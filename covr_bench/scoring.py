@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from analysis.comparison import Comparison
     from analysis.grids import Grid
+    from analysis.summary import Bootstrap
 
 FORMATS = ("terminal", "md", "csv", "latex")
 KINDS = ("curves", "aggregate", "profile", "improvement", "rounds")
@@ -149,31 +150,46 @@ def plot(choice: Choice, kind: str, file: Path | None, *, reps: int, seed: int, 
 
 
 def _plot(frame: pd.DataFrame, choice: Choice, kind: str, file: Path, reps: int, seed: int, over: str) -> list[Path]:
-    from analysis import figures, summary
-    from analysis.plots import learning_curves
-    from analysis.scores import PROTOCOL, returns
+    from analysis import summary
 
     how = summary.Bootstrap(reps=reps, seed=seed)
     comparisons = [each for each in _comparisons(frame, choice) if len(each.evaluations)]
     if not comparisons:
         raise UserError("no evaluation with a finite return yet")
-    paths = _paths(file, [each.title for each in comparisons])
-    for made, path in zip(comparisons, paths, strict=True):
-        remarks = list(made.remarks)
-        with writing(path.parent):
-            if kind == "curves":
-                rows = returns(frame, choice.env_steps)
-                rows = rows[(rows[PROTOCOL] == [made.suite, made.budget, made.setting]).all(axis=1)]
-                together = summary.efficiency(made, how) if len(made.tasks) > 1 else None
-                order = [task.split(" (action repeat ")[0] for task in made.tasks]
-                remarks += learning_curves(rows, path, tasks=list(dict.fromkeys(order)), efficiency=together)
-            elif kind == "improvement":
-                figures.improvement(made, how, path, over=over)
-                remarks += summary.pairing(made, over)
-            else:
-                {"aggregate": figures.aggregate, "profile": figures.profile}[kind](made, how, path)
-        _warn(remarks)
-    return paths
+    drawn, refused = [], []
+    for made, path in zip(comparisons, _paths(file, [each.title for each in comparisons]), strict=True):
+        _warn(made.remarks)
+        try:
+            _warn(_draw(frame, choice, kind, made, how, path, over))
+            drawn.append(path)
+        except ValueError as error:  # of this protocol there is too little; others may have enough
+            refused.append(str(error))
+    if not drawn:
+        raise UserError("\n".join(refused))
+    _warn(refused)
+    return drawn
+
+
+def _draw(
+    frame: pd.DataFrame, choice: Choice, kind: str, made: Comparison, how: Bootstrap, path: Path, over: str
+) -> list[str]:
+    """One file; returns what must be said of it. Raises ValueError when there is nothing to draw."""
+    from analysis import figures, summary
+    from analysis.plots import learning_curves
+    from analysis.scores import PROTOCOL, returns
+
+    with writing(path.parent):
+        if kind == "curves":
+            rows = returns(frame, choice.env_steps)
+            rows = rows[(rows[PROTOCOL] == [made.suite, made.budget, made.setting]).all(axis=1)]
+            together = summary.efficiency(made, how) if len(made.tasks) > 1 else None
+            order = [task.split(" (action repeat ")[0] for task in made.tasks]
+            return learning_curves(rows, path, tasks=list(dict.fromkeys(order)), efficiency=together)
+        if kind == "improvement":
+            figures.improvement(made, how, path, over=over)
+            return summary.pairing(made, over)
+        {"aggregate": figures.aggregate, "profile": figures.profile}[kind](made, how, path)
+        return []
 
 
 def _plot_rounds(frame: pd.DataFrame, file: Path) -> list[Path]:

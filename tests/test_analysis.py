@@ -337,3 +337,31 @@ def test_pdf_fonts_are_embedded_and_the_file_repeats(tmp_path: Path) -> None:
     assert b"FontFile2" in data and b"/Type3" not in data
     assert data == (tmp_path / "b.pdf").read_bytes()
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_a_table_names_what_is_kept_apart_and_what_was_scored_elsewhere(tmp_path: Path) -> None:
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [1.0, 2.0])
+    write_run(tmp_path, "dmc6@paper/walker_walk/drq/0", [1.0, 2.0, 3.0])
+    write_run(tmp_path, "dmc6@short/walker_walk/sac/0", [1.0])
+    write_run(tmp_path, "dmc6@paper/walker_walk/rad/0", [1.0, 2.0, 3.0], backend="embedded")
+    write_run(tmp_path, "dmc6@paper/walker_walk/rad/1", [1.0, 2.0, 3.0], backend="carla-0.9.16")
+    notes = {table.title: table.notes for table in tables(read(tmp_path))}
+    assert notes["dmc6@paper"] == (
+        "scored at different environment steps: drq 200; sac 100 (--env-steps 100 scores all by then)",
+        "sac was also run as dmc6@short: kept apart",
+    )
+    assert notes["dmc6@paper (backend=embedded)"] == (
+        "rad was also run as dmc6@paper (backend=carla-0.9.16): kept apart",
+    )
+
+
+def test_a_table_tells_the_action_repeats_of_a_task_apart(tmp_path: Path) -> None:
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [1.0])
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/1", [1.0], action_repeat=4)
+    (table,) = tables(read(tmp_path))
+    assert "sac on walker_walk (action repeat 2): seed 1 not run" in table.notes
+
+
+def test_a_table_of_runs_never_evaluated_says_so(tmp_path: Path) -> None:
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [], status="error")
+    assert "\nNo evaluation yet.\n" in to_markdown(tables(read(tmp_path)))

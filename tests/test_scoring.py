@@ -182,3 +182,24 @@ def test_commands_name_runs_as_the_published_numbers_expect(overrides: dict[str,
     labels = f"vlm={overrides.get('vlm', 'tiny')}"
     run = pd.DataFrame({"agent": ["covr"], "variant": [variant], "labels": [labels]})
     assert {number.method for number in published("T3") if is_run_of(run, number).all()} == {method}
+
+
+def test_protocols_too_small_for_a_figure_do_not_keep_others_from_theirs(
+    cli: Callable[..., Any], out: Path, tmp_path: Path
+) -> None:
+    with RunWriter(out, "dmc6@short/walker_walk/sac/0", action_repeat=2) as writer:
+        writer.write("eval", 100, 50, {"return": [1.0]})
+    drawn = cli("plot", "--out", out, "--kind", "improvement", *LIGHT, "-o", tmp_path / "i.png")
+    assert drawn.code == 0
+    assert drawn.out.split() == [f"{tmp_path}/i-dmc6@paper.png"]
+    assert "note: dmc6@short: fewer than two agents have a score on every task" in drawn.err
+    alone = cli("plot", "--out", out, "--kind", "improvement", *LIGHT, "--agent", "sac", "-o", tmp_path / "i.png")
+    assert alone.code == 2
+    assert "note: sac was also run as dmc6@short: kept apart" in alone.err
+
+
+def test_equal_scores_read_alike_with_their_interval(cli: Callable[..., Any], tmp_path: Path) -> None:
+    lines = [f"A,{task},{seed},10,5" for task in ("walker_walk", "cheetah_run") for seed in range(3)]
+    (tmp_path / "a.csv").write_text("\n".join([HEADER, *lines]) + "\n")
+    shown = cli("stats", "--scores", tmp_path, *LIGHT, "--format", "md").out
+    assert "| A | 6 | 0.01 [0.01, 0.01] | 0.01 [0.01, 0.01] | 0.01 [0.01, 0.01] |" in shown
