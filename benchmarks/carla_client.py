@@ -100,6 +100,15 @@ def first_frame(port: str) -> dict[str, Any]:
     return {"at": at}
 
 
+def destroy(client: Any, world: Any, actors: list[Any]) -> None:
+    """Destroys, then ticks: `apply_batch_sync(..., True)` would tick with Python's lock held.
+
+    Pictures that wait for their callback then keep the client's threads from receiving the tick's state.
+    """
+    client.apply_batch_sync([carla.command.DestroyActor(actor) for actor in actors], False)
+    world.tick()
+
+
 def resets(port: str, count: str) -> dict[str, Any]:
     """Seconds of each episode's beginning: the last one's actors destroyed, twelve vehicles and a camera spawned."""
     client, world = connect(int(port))
@@ -107,7 +116,7 @@ def resets(port: str, count: str) -> dict[str, Any]:
     seconds = []
     for _ in range(int(count)):
         started = time.perf_counter()
-        client.apply_batch_sync([carla.command.DestroyActor(actor) for actor in alive], True)
+        destroy(client, world, alive)
         ego, everyone = populate(world, 12, moving=True)
         heard: queue.Queue[Any] = queue.Queue()
         camera = camera_of(world, ego, 84, heard)
@@ -118,8 +127,7 @@ def resets(port: str, count: str) -> dict[str, Any]:
             world.tick()
         camera.stop()
         alive = [*everyone, camera]
-    client.apply_batch_sync([carla.command.DestroyActor(actor) for actor in alive], True)
-    world.tick()
+    destroy(client, world, alive)
     return {"seconds": seconds, "actors_left": len(world.get_actors()) - 1}  # less the spectator
 
 

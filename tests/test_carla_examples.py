@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +28,9 @@ def server() -> Iterator[ServerProcess]:
 
 def run(server: ServerProcess, script: str, *arguments: object) -> str:
     command = [sys.executable, str(SCRIPTS / script), "--port", str(server.port), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    home = {"HOME": str(Path(tempfile.gettempdir()) / "carla-examples-home")}  # the client keeps files there
+    Path(home["HOME"]).mkdir(exist_ok=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | home)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

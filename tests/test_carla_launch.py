@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,12 @@ server = start("highway", client_version="0.9.16")
 print(server.pid, server.port, flush=True)
 time.sleep(600)
 """
+
+
+def environment() -> dict[str, str]:
+    """Of a child process that imports this package."""
+    root = str(Path(launching.__file__).resolve().parents[2])
+    return os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
 
 
 def alive(pid: int) -> bool:
@@ -52,9 +59,7 @@ def test_a_server_ends_with_its_block_and_ports_do_not_clash() -> None:
 
 
 def test_a_server_dies_with_its_parent() -> None:
-    root = str(Path(launching.__file__).resolve().parents[2])
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
-    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, env=env)
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, env=environment())
     assert parent.stdout
     pid, port = (int(word) for word in parent.stdout.readline().split())
     RawClient(port).close()
@@ -69,6 +74,45 @@ def test_a_server_that_cannot_start_says_why() -> None:
         launching.start("Town04", client_version="0.9.16")
     with pytest.raises(RuntimeError, match=r"invalid choice: '0.8.4'"):
         launching.start("highway", client_version="0.8.4")
+
+
+@pytest.mark.parametrize("port", ["-4", "65536", "80000"])
+def test_a_port_that_does_not_exist_is_named(port: str) -> None:
+    command = [sys.executable, "-m", "suites.carla.server", "--port", port]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment())
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"port {port} is not between 0" in done.stderr
+
+
+def test_streams_take_the_next_port_where_it_is_free() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe, launch("highway", client_version="0.9.16") as other:
+        free = next(port for port in range(probe.getsockname()[1] + 7, 65000) if both_free(port))
+        with launch("highway", port=free, client_version="0.9.16") as server:
+            assert RawClient(server.port).token(1) == (1, free + 1)
+        with socket.create_server(("127.0.0.1", free + 1)), launch("street", free, "0.9.16") as server:
+            _, port = RawClient(server.port).token(1)
+            assert port not in (free + 1, other.port)
+
+
+def both_free(port: int) -> bool:
+    try:
+        with socket.create_server(("127.0.0.1", port)), socket.create_server(("127.0.0.1", port + 1)):
+            return True
+    except OSError:
+        return False
+
+
+def test_clients_get_files_only_where_they_can_keep_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client library raises from its first tick when it cannot write into the home folder."""
+    for home, expected in ((tmp_path, 1), (tmp_path / "missing", 0)):
+        monkeypatch.setenv("HOME", str(home))
+        with launch("street", client_version="0.9.16") as server:
+            client = RawClient(server.port)
+            names = client.value("get_required_files", "Nav")
+            assert len(names) == expected and client.value("get_required_files", "") == []
+            assert all(client.value("request_file", name).startswith(b"TESM") for name in names)
+            assert "is not a file of this server" in str(client.call("request_file", "../../etc/passwd"))
+            client.close()
 
 
 def test_a_missing_client_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from suites.carla import maps as maps_package
 from suites.carla.maps import MAPS, RoadMap, load_map, parse
 from suites.carla.maps.geometry import Arc, Line, Spiral, advance, biarc
-from suites.carla.maps.jit import compiled, drop_stale
+from suites.carla.maps.jit import compiled, drop_stale, newest_source
 from suites.carla.maps.roads import Lane
 
 road_map = cache(load_map)
@@ -368,10 +371,10 @@ def test_kernels_are_compiled_where_nothing_can_be_written(
 
     njit = numba.njit
 
-    def read_only(**options: Any) -> Any:
+    def read_only(*functions: Any, **options: Any) -> Any:
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
-        return njit(**options)
+        return njit(*functions, **options)
 
     monkeypatch.setattr(numba, "njit", read_only)
     with caplog.at_level(logging.WARNING):
@@ -381,11 +384,35 @@ def test_kernels_are_compiled_where_nothing_can_be_written(
 
 
 def test_kernels_older_than_their_sources_are_dropped(tmp_path: Path) -> None:
-    source, old, new = tmp_path / "a.py", tmp_path / "__pycache__" / "a.f.nbi", tmp_path / "__pycache__" / "a.g.nbi"
-    old.parent.mkdir()
-    for path, changed in ((source, 2000), (old, 1000), (new, 3000)):
+    sources = tmp_path / "package" / "maps" / "a.py", tmp_path / "package" / "env.py"
+    old, new = tmp_path / "cache" / "a.f.nbi", tmp_path / "cache" / "a.g.nbi"
+    for path, changed in ((sources[0], 2000), (sources[1], 4000), (old, 1000), (new, 3000)):
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         os.utime(path, (changed, changed))
-    drop_stale(tmp_path)
+    assert newest_source(tmp_path / "package") == 2000  # nothing beside the folders is compiled
+    drop_stale(tmp_path / "cache", 2000)
     assert not old.exists()
     assert new.exists()
+
+
+OUTSIDE = """
+from pathlib import Path
+from suites.carla.maps import ground
+print(ground.kind_at.stats.cache_path)
+"""
+
+
+def test_stale_kernels_are_dropped_wherever_numba_keeps_them(tmp_path: Path) -> None:
+    """In a read-only installation that is a folder of the user's, or the one that NUMBA_CACHE_DIR names."""
+    root = str(Path(maps_package.__file__).resolve().parents[3])
+    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": root}
+    command = [sys.executable, "-c", OUTSIDE]
+    folder = Path(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip())
+    assert tmp_path in folder.parents
+    folder.mkdir(parents=True, exist_ok=True)
+    old, new = folder / "a.f.nbi", folder / "a.g.nbi"
+    old.touch(), new.touch()
+    os.utime(old, (1000, 1000))
+    subprocess.run(command, env=env, check=True, capture_output=True)
+    assert new.exists() and not old.exists()

@@ -90,6 +90,8 @@ def start(
     begun, log = time.monotonic(), TemporaryFile()  # noqa: SIM115 (closed by `stop`)
     command = [sys.executable, "-m", "suites.carla.server", "--port", str(port), "--map", map_name]
     command += ["--client-version", release, "--until-stdin-closes"]
+    if not _clients_keep_files():
+        command.append("--no-walker-navigation")  # the client library ends with an error where it cannot write
     path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=os.environ | {"PYTHONPATH": path}
@@ -103,6 +105,13 @@ def start(
         raise RuntimeError(f"the CARLA server ({' '.join(command[1:])}) {fate}:\n{written}")
     server.port, server.started_in = int(announced), time.monotonic() - begun
     return server
+
+
+def _clients_keep_files() -> bool:
+    """Whether a client with this process's environment can write to its cache folder."""
+    home = Path(os.environ.get("USERPROFILE" if os.name == "nt" else "HOME", ""))
+    cache = home / "carlaCache"
+    return os.access(cache if cache.exists() else home, os.W_OK)
 
 
 def _first_line(process: subprocess.Popen[bytes], until: float) -> bytes:

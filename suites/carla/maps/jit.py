@@ -25,14 +25,18 @@ _OPTIONS |= {
 _INLINE: dict[str, Any] = {"forceinline": True, "no_cpython_wrapper": True}
 
 
-def drop_stale(package: Path) -> None:
-    """Removes kernels in `package` that numba kept before any of its sources last changed.
+def newest_source(package: Path) -> float:
+    """When a source in the folders of `package` last changed; nothing beside the folders is compiled."""
+    sources = [path.stat().st_mtime for path in package.glob("*/**/*.py")]
+    return max((changed for changed in sources if changed <= time.time()), default=0.0)
+
+
+def drop_stale(cache: Path, newest: float) -> None:
+    """Removes kernels in the folder `cache` that numba kept before the time `newest`.
 
     Numba looks at the file of the kernel alone, not at those of the functions compiled into it.
     """
-    sources = [path.stat().st_mtime for path in package.rglob("*.py")]
-    newest = max((changed for changed in sources if changed <= time.time()), default=0.0)
-    for index in package.rglob("*.nbi"):
+    for index in cache.glob("*.nbi"):
         try:
             if index.stat().st_mtime < newest:
                 index.unlink()
@@ -40,7 +44,8 @@ def drop_stale(package: Path) -> None:
             _log.debug("kept %s: %s", index, error)
 
 
-drop_stale(Path(__file__).parent.parent)
+_NEWEST = newest_source(Path(__file__).parent.parent)
+_LOOKED_AT: set[Path] = set()  # folders in which numba keeps kernels of ours
 
 
 def compiled(function: Function) -> Function:
@@ -50,12 +55,17 @@ def compiled(function: Function) -> Function:
     compiled anew in each process (some seconds each) and a warning says what to set.
     """
     try:
-        return cast(Function, numba.njit(cache=True, **_OPTIONS)(function))
+        kernel: Any = numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError as error:
         _log.warning(
             "%s is compiled in every process (%s): set NUMBA_CACHE_DIR to a writable folder", function.__name__, error
         )
         return cast(Function, numba.njit(**_OPTIONS)(function))
+    cache = Path(kernel.stats.cache_path)
+    if cache not in _LOOKED_AT:
+        _LOOKED_AT.add(cache)
+        drop_stale(cache, _NEWEST)
+    return cast(Function, kernel)
 
 
 def inlined(function: Function) -> Function:

@@ -21,10 +21,25 @@ def main() -> None:
     parser.add_argument("--client-version", default="0.9.16", choices=list(VERSIONS), help="release of the clients")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--until-stdin-closes", action="store_true", help="end with the process that started this one")
+    parser.add_argument(
+        "--walker-navigation",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="let clients keep a mesh in ~/carlaCache, which controller.ai.walker needs",
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     try:
-        serve(arguments.port, arguments.map, arguments.client_version, arguments.host, arguments.until_stdin_closes)
+        serve(
+            arguments.port,
+            arguments.map,
+            arguments.client_version,
+            arguments.host,
+            arguments.until_stdin_closes,
+            arguments.walker_navigation,
+        )
+    except ValueError as error:
+        parser.error(str(error))
     except OSError as error:
         parser.exit(1, f"cannot listen on {arguments.host}:{arguments.port}: {error}\n")
 

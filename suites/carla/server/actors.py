@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -99,11 +100,12 @@ class Vehicle(Actor):
 
 
 class Walker(Actor):
-    """A pedestrian; moved by its control."""
+    """A pedestrian; moved by its control, and by that of a client's controller until `led_until` (seconds)."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.control = WalkerControl()
+        self.led_until = math.inf
         self.colour = (128, 128, 128)
         self.look = 0
 

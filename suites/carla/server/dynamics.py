@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from suites.carla.maps.jit import compiled
 from suites.carla.server.bodies import PROP, VEHICLE, WALKER, Row, Rows
 from suites.carla.server.contacts import collide, obstacles_near
@@ -198,7 +200,7 @@ def step(bodies: Rows, obstacles: Rows, near: Rows, contacts: Rows, dt: float) -
         b = bodies[i]
         b.vx_before, b.vy_before, b.vz_before = b.vx, b.vy, b.vz
     count = obstacles_near(bodies, obstacles, near, dt)
-    found = 0
+    found = np.int64(0)  # a bare 0 has a type of its own, for which everything below would be compiled once more
     for _ in range(substeps):
         for i in range(len(bodies)):
             move(bodies[i], h)
@@ -210,7 +212,7 @@ def step(bodies: Rows, obstacles: Rows, near: Rows, contacts: Rows, dt: float) -
         b.ax, b.ay, b.az = (b.vx - b.vx_before) / dt, (b.vy - b.vy_before) / dt, (b.vz - b.vz_before) / dt
         if b.kind == VEHICLE and b.simulated:
             lean(b, dt)
-    return found
+    return int(found)
 
 
 @compiled

@@ -94,7 +94,7 @@ def cast_all(
 
     `near` is scratch space, as long as `obstacles`.
     """
-    count = 0
+    count = np.int64(0)  # a bare 0 has a type of its own, for which `cast` would be compiled once more
     for k in range(len(obstacles)):
         o = obstacles[k]
         far = reach + o.half_x + o.half_y

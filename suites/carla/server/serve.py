@@ -9,24 +9,32 @@ import sys
 import threading
 
 from suites.carla.maps import MAPS
-from suites.carla.server.service import Service
+from suites.carla.server.service import MAX_PORT, Service
 from suites.carla.server.versions import version
 from suites.carla.server.warm_up import warm_up
 
 
 def serve(
-    port: int, map_name: str, client_version: str, host: str = "127.0.0.1", until_stdin_closes: bool = False
+    port: int,
+    map_name: str,
+    client_version: str,
+    host: str = "127.0.0.1",
+    until_stdin_closes: bool = False,
+    walker_navigation: bool = True,
 ) -> None:
-    """Serves clients of one release until interrupted. Raises ValueError for an unknown map or release, OSError.
+    """Serves clients of one release until interrupted. Raises OSError, and ValueError for a wrong argument.
 
     port: 0 chooses a free one. host: the address to listen on; anything but loopback lets others in.
     until_stdin_closes: also ends when standard input does, that is, when the process at its other end dies.
+    walker_navigation: as in `Service`.
     """
+    if not 0 <= port <= MAX_PORT:
+        raise ValueError(f"port {port} is not between 0 (any free one) and {MAX_PORT}")
     if map_name not in MAPS:
         raise ValueError(f"unknown map {map_name!r}; known: {', '.join(MAPS)}")
     if until_stdin_closes:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
-    service = Service(version(client_version), map_name, host, port)
+    service = Service(version(client_version), map_name, host, port, walker_navigation)
     warm_up(service.world)
     print(service.port, flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -20,6 +20,7 @@ from suites.carla.server.wire import EpisodeSettings, Transform
 from suites.carla.server.world import World
 
 _log = logging.getLogger(__name__)
+MAX_PORT = 65535
 FREE_RUNNING = 1.0 / 30.0  # seconds between ticks in asynchronous mode without a fixed step
 LONGEST = 0.1  # seconds of a tick of variable length
 # The client's Traffic Manager may sleep for ever when a tick comes just as it goes to sleep, which it does right
@@ -29,13 +30,17 @@ CONGESTION = 5.0  # seconds after which a client that does not read is disconnec
 
 
 class Service:
-    """One server. session: whose request is being answered; managers: Traffic Manager port -> (host, port, owner)."""
+    """One server. session: whose request is being answered; managers: Traffic Manager port -> (host, port, owner).
 
-    def __init__(self, version: Version, map_name: str, host: str, port: int) -> None:
+    walker_navigation: whether clients are given the mesh that their walkers' controllers walk on.
+    """
+
+    def __init__(self, version: Version, map_name: str, host: str, port: int, walker_navigation: bool = True) -> None:
         api.load()
+        self.walker_navigation = walker_navigation
         self.version = version
         self.loop = Loop()
-        self.hub = StreamHub(self.loop, host, self._subscribed)
+        self.hub = StreamHub(self.loop, host, self._subscribed, port + 1 if 0 < port < MAX_PORT else 0)
         self.world = World(version, map_name, self.hub.token)
         self.session: Session | None = None
         self.managers: dict[int, tuple[str, int, Session]] = {}

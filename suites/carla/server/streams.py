@@ -49,11 +49,19 @@ class StreamSession:
 
 
 class StreamHub:
-    """All subscriptions. A subscription to an unknown stream stays silent: closing it would make the client retry."""
+    """All subscriptions. A subscription to an unknown stream stays silent: closing it would make the client retry.
 
-    def __init__(self, loop: Loop, host: str, on_subscribe: Callable[[StreamSession], None]) -> None:
+    port: where to listen if it is free, else on any other; 0 for any. Clients are told.
+    """
+
+    def __init__(self, loop: Loop, host: str, on_subscribe: Callable[[StreamSession], None], port: int = 0) -> None:
         self._on_subscribe = on_subscribe
-        self._listener = Listener(loop, host, 0, lambda connection: self._accept(connection))
+        try:
+            self._listener = Listener(loop, host, port, self._accept)
+        except OSError:
+            if port == 0:
+                raise
+            self._listener = Listener(loop, host, 0, self._accept)
         self._sessions: dict[int, list[StreamSession]] = {}
         self._expected: list[tuple[int, float]] = []  # (stream, until when it is waited for)
         self._next_stream = WORLD_STREAM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from suites.carla.maps import MAPS, RoadMap, load_map
 from suites.carla.render.renderer import Renderer
 from suites.carla.server import dynamics, geodesy, pilot, rays, snapshot, spawning
-from suites.carla.server.actors import Actor, TrafficLight, Vehicle
+from suites.carla.server.actors import Actor, TrafficLight, Vehicle, Walker
 from suites.carla.server.bodies import CONTACT, Bodies, Rows
 from suites.carla.server.obstacles import obstacles_of
 from suites.carla.server.rpc import CallError
@@ -27,6 +28,7 @@ from suites.carla.server.wire import (
     Transform,
     Vector,
     VehicleControl,
+    WalkerControl,
     Weather,
 )
 
@@ -197,6 +199,7 @@ class World:
         self.signals.advance(delta)
         self.traffic.drive(self.bodies, delta)
         self._hold_speeds()
+        self._stop_left_walkers()
         self._survey()
         rows = self.bodies.rows
         count = dynamics.step(rows, self.obstacles, self._near, self._contacts, delta) if len(rows) else 0
@@ -208,6 +211,13 @@ class World:
             if vehicle.ackermann:
                 pilot.hold(self.bodies.rows, vehicle.row, *vehicle.ackermann)
                 vehicle.control = driven_control(self.bodies.rows[vehicle.row])
+
+    def _stop_left_walkers(self) -> None:
+        """A walker whose controller has gone stands still."""
+        for walker in self.of_kind(Walker):
+            if walker.led_until < self.time:
+                walker.led_until, walker.control = math.inf, WalkerControl()
+                self.bodies.rows["walk_speed"][walker.row] = 0.0
 
     def _survey(self) -> None:
         """What the map says about where each body is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from suites.carla.maps import MAPS, parse
-from suites.carla.server import wire
+from suites.carla.server import navmesh, wire
 from suites.carla.server.rpc import LATER, CallError, remote
 from suites.carla.server.service import Service
 from suites.carla.server.streams import WORLD_STREAM
@@ -110,17 +110,21 @@ def set_weather_parameters(service: Service, weather: Weather) -> None:
 
 @remote
 def get_required_files(service: Service, folder: str = "", download: bool = True) -> list[str]:
-    return []  # the client then keeps nothing on disk
+    """What a client downloads and keeps in its cache folder: the mesh that its walkers' controllers walk on."""
+    name = navmesh.file_name(service.world.map)
+    return [name] if name and folder == "Nav" and service.walker_navigation else []
 
 
 @remote
 def request_file(service: Service, name: str) -> bytes:
-    raise CallError(f"{name[:80]!r} is not a file of this server")
+    if name != navmesh.file_name(service.world.map):
+        raise CallError(f"{name[:80]!r} is not a file of this server")
+    return navmesh.navigation_mesh(service.world.map)
 
 
 @remote
 def get_navigation_mesh(service: Service) -> bytes:
-    return b""
+    return navmesh.navigation_mesh(service.world.map)
 
 
 @remote
