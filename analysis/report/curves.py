@@ -1,0 +1,136 @@
+"""Learning curves as numbers for the page: by task and agent the mean over seeds, its interval, and each seed."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis import style
+from analysis.scores import PROTOCOL, agent_name, returns
+from analysis.stats import CONFIDENCE
+from analysis.summary import efficiency
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+    import pandas as pd
+
+    from analysis.comparison import Comparison
+    from analysis.summary import Bootstrap
+
+    Floats = npt.NDArray[np.float64]
+
+MAX_POINTS = 200  # of a curve; more cannot be told apart on a screen
+MAX_SEED_LINES = 1000  # of all curves; a page with more would open slowly
+_DIGITS = 6
+
+
+def panels(frame: pd.DataFrame, made: Comparison, how: Bootstrap) -> list[dict[str, Any]]:
+    """One per task with a finite evaluation, and of several tasks one with the IQM over them; JSON values.
+
+    frame: rows of `results.store.read` up to the step that scores are taken at. A panel has `title`, `unit`, `xs`
+    (lists of environment steps) and `series`: `agent` (its place in the sorted names), `x` (its place in xs), `mean`,
+    `low`, `high` (null where there is none), `n`, and `seeds`, each with `seed`, `x` and `y`.
+    """
+    rows = returns(frame)
+    rows = rows[(rows[PROTOCOL] == [made.suite, made.budget, made.setting]).all(axis=1)]
+    triples = zip(rows["agent"], rows["variant"], rows["labels"], strict=True)
+    rows = rows.assign(name=[agent_name(*map(str, triple)) for triple in triples])
+    names = sorted(made.scores)
+    with_seeds = rows["run_id"].nunique() <= MAX_SEED_LINES
+    result = []
+    for task in made.tasks:
+        name, _, repeat = task.partition(" (action repeat ")
+        on_task = rows[rows["task"] == name]
+        on_task = on_task[on_task["action_repeat"] == int(repeat[:-1])] if repeat else on_task
+        if np.isfinite(on_task["value"]).any():
+            result.append(_panel(task, on_task, names, how, with_seeds))
+    return result + (_over_tasks(made, names, how) if len(made.tasks) > 1 else [])
+
+
+def agents(made: Comparison) -> list[dict[str, Any]]:
+    """Name, colour and dash pattern (in line widths, empty for a solid line) of each agent: those of the figures."""
+    known = style.styles(sorted(made.scores))
+    dashes = {name: each["linestyle"] for name, each in known.items()}
+    return [
+        {"name": name, "color": each["color"], "dash": [] if dashes[name] == "-" else list(dashes[name][1])}
+        for name, each in known.items()
+    ]
+
+
+def mean_and_interval(steps: Sequence[Floats], values: Sequence[Floats], how: Bootstrap) -> tuple[Floats, Floats]:
+    """Of runs evaluated at `steps` with `values`: a grid `(num_steps,)`, and mean, low and high `(3, num_steps)`.
+
+    At each step a run has the value of its last evaluation so far; the grid reaches from where every run has one to
+    where the shortest run ends. Draws of the interval are those of `analysis.stats` with the same seed. A run's NaN is
+    a NaN of all three; with one run low and high are NaN.
+    """
+    first, last = max(each[0] for each in steps), min(each[-1] for each in steps)
+    every = np.unique(np.concatenate(steps))
+    grid = _thinned(every[(first <= every) & (every <= last)])
+    held = np.array(
+        [y[np.searchsorted(x, grid, side="right") - 1] for x, y in zip(steps, values, strict=True)]
+    )  # (num_runs, num_steps)
+    held = np.where(np.isfinite(held), held, np.nan)
+    count = len(held)
+    if count == 1 or not len(grid):
+        return grid, np.vstack([held.mean(axis=0), np.full((2, len(grid)), np.nan)])
+    drawn = np.random.RandomState(how.seed).randint(0, count, (how.curve_reps, count), np.int32)
+    weights = (drawn[:, :, None] == np.arange(count)).mean(axis=1)  # (reps, num_runs)
+    tail = 50 * (1 - CONFIDENCE)
+    return grid, np.vstack([held.mean(axis=0), np.percentile(weights @ held, (tail, 100 - tail), axis=0)])
+
+
+def _panel(title: str, rows: pd.DataFrame, names: Sequence[str], how: Bootstrap, with_seeds: bool) -> dict[str, Any]:
+    xs: dict[tuple[int, ...], int] = {}
+    series = []
+    for name, mine in rows.groupby("name", sort=True):
+        runs = [
+            (int(run["seed"].iloc[0]), run.sort_values("env_steps")) for _, run in mine.groupby("run_id", observed=True)
+        ]
+        runs.sort(key=lambda pair: pair[0])
+        steps = [run["env_steps"].to_numpy() for _, run in runs]
+        values = [run["value"].to_numpy(np.float64) for _, run in runs]
+        grid, estimate = mean_and_interval(steps, values, how)
+        seeds = [
+            {"seed": seed, "x": _place(xs, _thinned(x)), "y": _numbers(_thinned(y))}
+            for (seed, _), x, y in zip(runs, steps, values, strict=True)
+            if with_seeds
+        ]
+        series.append(_series(names.index(str(name)), _place(xs, grid), estimate, len(runs), seeds))
+    return {"title": title, "unit": "return", "xs": list(map(list, xs)), "series": series}
+
+
+def _over_tasks(made: Comparison, names: Sequence[str], how: Bootstrap) -> list[dict[str, Any]]:
+    xs: dict[tuple[int, ...], int] = {}
+    series = []
+    for name, (steps, estimate) in efficiency(made, how).items():
+        if len(steps):
+            runs = int(np.isfinite(made.scores[name]).sum())
+            series.append(_series(names.index(name), _place(xs, steps), estimate, runs, []))
+    panel = {"title": "all tasks", "unit": "IQM of normalised scores", "xs": list(map(list, xs)), "series": series}
+    return [panel] if series else []
+
+
+def _series(agent: int, x: int, estimate: Floats, n: int, seeds: list[dict[str, Any]]) -> dict[str, Any]:
+    mean, low, high = map(_numbers, estimate)
+    return {"agent": agent, "x": x, "mean": mean, "low": low, "high": high, "n": n, "seeds": seeds}
+
+
+def _place(xs: dict[tuple[int, ...], int], steps: npt.NDArray[Any]) -> int:
+    return xs.setdefault(tuple(int(step) for step in steps), len(xs))
+
+
+def _thinned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """At most MAX_POINTS of it, ends included."""
+    if len(array) <= MAX_POINTS:
+        return array
+    kept: npt.NDArray[Any] = array[np.linspace(0, len(array) - 1, MAX_POINTS).round().astype(int)]
+    return kept
+
+
+def _numbers(values: Floats) -> list[float | None]:
+    return [float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None for value in values]

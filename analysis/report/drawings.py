@@ -1,0 +1,107 @@
+"""The figures of `analysis.figures` as SVG inside the page: no names in common, colours that follow the page's."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tempfile
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from analysis import figures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from analysis.comparison import Comparison
+    from analysis.rounds import Rounds
+    from analysis.summary import Bootstrap
+
+MAX_NAME = 40  # letters of an agent's name in a figure; tables have the whole of it
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+_PAGE_COLOURS = {"#ffffff": "var(--page)", "#000000": "var(--ink)", "#262626": "var(--ink)", "#b0b0b0": "var(--rule)"}
+
+
+class Drawings:
+    """Draws figures for one page, each with ids of its own."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+
+    def of_comparison(self, made: Comparison, how: Bootstrap, over: str = "") -> list[tuple[str, Markup]]:
+        """Title and drawing of what can be drawn: aggregate scores, performance profiles, improvement."""
+        short = short_names(made.scores)
+        shown = replace(
+            made,
+            scores={short[name]: scores for name, scores in made.scores.items()},
+            evaluations=made.evaluations.assign(name=made.evaluations["name"].map(short)),
+        )
+        if not shown.whole or not len(shown.evaluations):
+            return []
+        drawn = [
+            ("Aggregate scores", self._draw("Aggregate scores", lambda path: figures.aggregate(shown, how, path))),
+            (
+                "Performance profiles",
+                self._draw("Performance profiles", lambda path: figures.profile(shown, how, path)),
+            ),
+        ]
+        if len(shown.whole) > 1:
+            name = "Probability of improvement"
+            by = short.get(over, "")
+            drawn.append((name, self._draw(name, lambda path: figures.improvement(shown, how, path, over=by))))
+        return drawn
+
+    def of_rounds(self, made: Sequence[Rounds]) -> Markup:
+        """The VLM by round. made: of one suite, budget and setting."""
+        short = short_names({each.agent for each in made})
+        shown = [replace(each, agent=short[each.agent]) for each in made]
+        return self._draw("The VLM by itself, by round", lambda path: figures.rounds(shown, path))
+
+    def _draw(self, name: str, draw: Callable[[Path], None]) -> Markup:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "figure.svg"
+            draw(path)
+            return inline(path.read_text(encoding="utf-8"), f"figure{next(self._numbers)}", name)
+
+
+def inline(svg: str, prefix: str, name: str) -> Markup:
+    """An SVG file as an element of a page: ids prefixed, comments, metadata and its style sheet gone."""
+    ET.register_namespace("", _SVG)
+    ET.register_namespace("xlink", _XLINK)
+    root = ET.fromstring(svg)
+    for parent in root.iter():
+        for child in [child for child in parent if child.tag.rpartition("}")[2] in ("metadata", "style")]:
+            parent.remove(child)
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            if key == "id":
+                value = f"{prefix}-{value}"
+            elif key == f"{{{_XLINK}}}href" and value.startswith("#"):
+                value = f"#{prefix}-{value[1:]}"
+            value = value.replace("url(#", f"url(#{prefix}-")
+            if key == "style":
+                value = re.sub("#[0-9a-f]{6}", lambda found: _PAGE_COLOURS.get(found[0], found[0]), value)
+            element.set(key, value)
+    root.attrib.pop("version", None)
+    root.set("role", "img")
+    root.set("aria-label", name)
+    root.set("style", f"width: {root.attrib.pop('width')}")  # at most that of the page: page.css
+    root.attrib.pop("height")
+    return Markup(ET.tostring(root, encoding="unicode"))
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Names no longer than MAX_NAME, still different from each other."""
+    found: dict[str, str] = {}
+    for name in names:
+        short = name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 12]}…{name[-11:]}"
+        number = 2
+        while short in found.values():
+            short = f"{short[: MAX_NAME - 4]}…{number}"
+            number += 1
+        found[name] = short
+    return found

@@ -1,0 +1,159 @@
+"""Where runs came from, for the page: what was run, when, on what machines, with what versions, and what failed."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from analysis.remarks import seeds_text
+from analysis.scores import agent_name, protocol_name
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    import pandas as pd
+
+    Record = Mapping[str, Any]
+
+STAND_INS = {
+    "vlm=tiny": ("stand-in VLM", "a small model made for trying things out answers in the place of a real VLM"),
+    "vlm=scripted": ("scripted VLM", "a fixed rule answers in the place of a VLM"),
+    "backend=embedded": ("stand-in simulator", "the embedded driving server, not CARLA itself"),
+    "render=fast": ("fast rendering", "frames are drawn faster and differ from the published protocol's"),
+}
+_NONE = "none recorded"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One kind of machine and software that runs were made with. facts: name and text."""
+
+    facts: tuple[tuple[str, str], ...]
+    runs: int
+
+
+@dataclass(frozen=True)
+class RunEntry:
+    """One run: its state, what it stood at, and everything recorded of it. facts, settings: name and text."""
+
+    run_id: str
+    status: str
+    env_steps: int
+    score: float
+    error: str
+    facts: tuple[tuple[str, str], ...]
+    settings: tuple[tuple[str, str], ...]
+
+
+def stand_ins(labels: str) -> list[tuple[str, str]]:
+    """What of the labels `k=v,k=v` marks a stand-in: a short word and an explanation."""
+    return [STAND_INS[part] for part in labels.split(",") if part in STAND_INS]
+
+
+def machines(records: Iterable[Record]) -> list[Machine]:
+    """Every combination of machine and versions, the most used first."""
+    counts: dict[tuple[tuple[str, str], ...], int] = {}
+    for record in records:
+        facts = tuple(_environment(record["environment"]))
+        counts[facts] = counts.get(facts, 0) + 1
+    return [Machine(facts, runs) for facts, runs in sorted(counts.items(), key=lambda pair: -pair[1])]
+
+
+def when(records: Iterable[Record], frame: pd.DataFrame) -> str:
+    """From the first session's start to the last row."""
+    starts = [session["started"] for record in records for session in record["sessions"]]
+    last = float(frame["time"].max())
+    texts = [min(starts)[:16].replace("T", " ")] if starts else []
+    if last > 0:  # scores from elsewhere have no times
+        texts.append(datetime.datetime.fromtimestamp(last, datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"))
+    return f"{' to '.join(dict.fromkeys(texts))} UTC" if texts else _NONE
+
+
+def wall_time(records: Collection[Record]) -> str:
+    """Of all runs together."""
+    return f"{_span(sum(record['wall_s'] for record in records))}, of all runs together" if records else _NONE
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def entries(scores: pd.DataFrame, frame: pd.DataFrame, records: Mapping[str, Record]) -> list[RunEntry]:
+    """Every run, those without any row too. scores: of `analysis.scores.final_scores`; frame: the rows behind them."""
+    errors = frame[frame["kind"] == "error"].drop_duplicates("run_id", keep="last")
+    texts = dict(zip(errors["run_id"].astype(str), errors["text"].astype(str), strict=True))
+    found = []
+    for run in scores.itertuples(index=False):
+        record = records.get(run.run_id)
+        status = record["status"] if record else str(run.status)
+        error = texts.get(run.run_id, "") if status == "failed" else ""
+        facts, settings = _facts(record), _settings(record)
+        labels = [("labels", run.labels)] if run.labels else []
+        found.append(RunEntry(run.run_id, status, run.env_steps, run.score, error, (*labels, *facts), settings))
+    for run_id in sorted(set(records) - {entry.run_id for entry in found}):
+        record = records[run_id]
+        found.append(RunEntry(run_id, record["status"], 0, math.nan, "", _facts(record), _settings(record)))
+    return found
+
+
+def named(run: Any, seeds: Sequence[int]) -> str:
+    """A line of `final_scores` in words, standing for the runs of these seeds."""
+    protocol = protocol_name(run.suite, run.budget, run.setting)
+    return f"{agent_name(run.agent, run.variant, run.labels)} on {run.task}, {seeds_text(seeds)}, {protocol}"
+
+
+def _facts(record: Record | None) -> tuple[tuple[str, str], ...]:
+    if record is None:
+        return ()
+    sessions: Sequence[Record] = record["sessions"]
+    facts = [("wall time", f"{_span(record['wall_s'])} in {len(sessions)} session{'s' if len(sessions) > 1 else ''}")]
+    for session in sessions:
+        facts.append(("session", f"{session['started']} to {session['ended'] or 'unknown'}: {session['command']}"))
+        if changes := session.get("config_changes"):
+            facts.append(("changed settings", _pairs({key: f"{old} → {new}" for key, (old, new) in changes.items()})))
+    facts.append(("seeds", _pairs(record["seeds"])))
+    if "agent" in record:
+        facts.append(("agent", _pairs(_flat(record["agent"]))))
+    return (*facts, *_environment(record["environment"]))
+
+
+def _settings(record: Record | None) -> tuple[tuple[str, str], ...]:
+    return tuple((key, str(value)) for key, value in _flat(record["config"]).items()) if record else ()
+
+
+def _environment(environment: Record) -> list[tuple[str, str]]:
+    sha = environment["git_sha"]
+    dirty = " with uncommitted changes" if environment["git_dirty"] else ""
+    facts = [
+        ("code", f"covr-bench {environment['version']}, " + (f"commit {sha}{dirty}" if sha else "commit unknown")),
+        ("processor", f"{environment['cpu_cores']} cores of {environment['cpu']}, {_memory(environment)}"),
+        ("GPU", ", ".join(environment["gpus"]) or "none"),
+        ("system", environment["platform"]),
+    ]
+    if environment.get("gl_backend"):
+        gl = f"{environment['gl_backend']} ({environment['gl_vendor']}, {environment['gl_renderer']})"
+        facts.append(("rendering", gl))
+    packages = {"python": environment["python"], **environment["packages"]}
+    return [*facts, ("packages", ", ".join(f"{name} {version}" for name, version in packages.items()))]
+
+
+def _memory(environment: Record) -> str:
+    return f"{environment['ram_bytes'] / 1e9:.0f} GB"
+
+
+def _pairs(values: Record) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def _flat(values: Record, prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

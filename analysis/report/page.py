@@ -1,0 +1,241 @@
+"""The page: what it shows, in the order of the template beside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis import papers, rounds, summary, tables
+from analysis.published import PAPERS, published
+from analysis.report import answers, curves, origin
+from analysis.report.drawings import Drawings
+from analysis.scores import CELL, agent_name, final_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from markupsafe import Markup
+
+    from analysis.comparison import Comparison
+    from analysis.grids import Grid
+    from analysis.summary import Bootstrap
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to type for an outcome: of runs, by their ids, or of an analysis. text is empty where it is not known."""
+
+    text: str
+    run_ids: tuple[str, ...] = ()
+    outcome: str = ""
+
+
+@dataclass(frozen=True)
+class Video:
+    """An example episode. data: an MP4 file."""
+
+    run_id: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a page is made of.
+
+    frame: rows of `results.store.read`. comparisons: of the same rows, up to the same `env_steps`. records: provenance
+    by run id, `results.provenance.statuses`; none for scores from elsewhere. runs, analyses: the commands that make
+    the runs, and the numbers made of them. tasks: what each suite has, in the order to show. remarks: what was passed
+    over when the rows were read.
+    """
+
+    title: str
+    frame: pd.DataFrame
+    comparisons: Sequence[Comparison]
+    how: Bootstrap
+    over: str = ""
+    env_steps: int | None = None
+    records: Mapping[str, Mapping[str, Any]] | None = None
+    runs: Sequence[Command] = ()
+    analyses: Sequence[Command] = ()
+    tasks: Mapping[str, Sequence[str]] | None = None
+    videos: Sequence[Video] = ()
+    remarks: Sequence[str] = ()
+
+
+def to_html(inputs: Inputs) -> str:
+    """The whole page. It asks for nothing from outside itself and runs no script but its own."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["breakable"] = _breakable
+    environment.filters["number"] = lambda value: "-" if math.isnan(value) else f"{value:,.1f}"
+    return environment.get_template("page.html.j2").render(_context(inputs), **_assets())
+
+
+def _context(inputs: Inputs) -> dict[str, Any]:
+    frame, records = inputs.frame, inputs.records or {}
+    scored = frame if inputs.env_steps is None else frame[frame["env_steps"] <= inputs.env_steps]
+    scores = final_scores(frame, env_steps=inputs.env_steps)
+    drawings = Drawings()
+    protocols = _protocols(inputs, scored, scores, drawings)
+    entries = origin.entries(scores, frame, records)
+    return {
+        "title": inputs.title,
+        "protocols": protocols,
+        "data": _json([each["curves"] for each in protocols]),
+        "when": origin.when(records.values(), frame),
+        "wall": origin.wall_time(records.values()),
+        "machines": origin.machines(records.values()),
+        "stand_ins": sorted({found for labels in scores["labels"].unique() for found in origin.stand_ins(labels)}),
+        "remarks": list(inputs.remarks),
+        "papers": _papers(frame),
+        "rounds": _rounds(frame, drawings),
+        "answers": answers.to_grids(frame),
+        "videos": [_video(video, scores) for video in inputs.videos],
+        "entries": entries,
+        "unfinished": [entry for entry in entries if entry.status != "finished"],
+        "commands": _commands(inputs.runs, scores),
+        "analyses": inputs.analyses,
+        "how": inputs.how,
+    }
+
+
+def _protocols(inputs: Inputs, frame: pd.DataFrame, scores: pd.DataFrame, drawings: Drawings) -> list[dict[str, Any]]:
+    expected = inputs.tasks or {}
+    place = {run_id: index for index, command in enumerate(inputs.runs) for run_id in command.run_ids if command.text}
+    found = []
+    made_tables = tables.tables(inputs.frame, tasks=expected, env_steps=inputs.env_steps)
+    for made, table in zip(inputs.comparisons, made_tables, strict=True):
+        mine = scores[(scores[CELL[:3]] == [made.suite, made.budget, made.setting]).all(axis=1)]
+        states = mine["status"].value_counts()
+        triples = mine[["agent", "variant", "labels"]].drop_duplicates().itertuples(index=False, name=None)
+        several = len(mine) > 1 and len(made.evaluations) > 0
+        statistics = summary.to_grids(made, inputs.how, inputs.over) if several else []
+        found.append(
+            {
+                "title": made.title,
+                "stand_ins": origin.stand_ins(made.setting),
+                "badges": {agent_name(*triple): origin.stand_ins(triple[2]) for triple in triples},
+                "agents": len(table.agents),
+                "tasks": mine["task"].nunique(),
+                "runs": ", ".join(f"{count} {status}" for status, count in states.items()),
+                "table": replace(tables.to_grid(table), notes=()),
+                "links": _links(table, mine, place),
+                "notes": _notes(table.notes, made.remarks),
+                "normalisation": made.normalisation,
+                "curves": {"agents": curves.agents(made), "panels": curves.panels(frame, made, inputs.how)},
+                "figures": drawings.of_comparison(made, inputs.how, inputs.over) if several else [],
+                "statistics": [replace(grid, notes=()) for grid in statistics],
+            }
+        )
+    return found
+
+
+def _links(table: tables.Table, scores: pd.DataFrame, place: Mapping[str, int]) -> dict[tuple[int, int], int]:
+    """By row and column of the table's grid, the place of the command that makes the cell's runs."""
+    commands: dict[tuple[str, str, int], int] = {}
+    for run in scores.itertuples(index=False):
+        if run.run_id in place:
+            name = agent_name(run.agent, run.variant, run.labels)
+            commands.setdefault((name, run.task, int(run.action_repeat)), place[run.run_id])
+    return {
+        (row, column): commands[name, task, repeat]
+        for row, name in enumerate(table.agents)
+        for column, (task, repeat) in enumerate(table.columns, start=1)
+        if (name, task, repeat) in commands and (name, (task, repeat)) in table.cells
+    }
+
+
+def _notes(*lists: Sequence[str]) -> list[str]:
+    """All of them, without those that another says more of."""
+    every = list(dict.fromkeys(note for notes in lists for note in notes))
+    return [note for note in every if not any(other != note and other.startswith(note) for other in every)]
+
+
+def _papers(frame: pd.DataFrame) -> list[Grid]:
+    """The papers' tables in which some cell was run."""
+    suites, agents = (set(frame[column].astype(str).unique()) for column in ("suite", "agent"))
+    touched = [
+        paper
+        for paper in PAPERS
+        if any(suites.intersection(number.suites) and number.agent in agents for number in published(paper))
+    ]
+    made = [table for paper in touched for table in papers.paper_tables(frame, paper)]
+    run = [table for table in made if any(cell.ours for line in table.lines for cell in line.cells.values())]
+    return [papers.to_grid(table) for table in run]
+
+
+def _rounds(frame: pd.DataFrame, drawings: Drawings) -> list[tuple[Markup, list[Grid]]]:
+    """A drawing and the tables of each suite, budget and setting."""
+    made = rounds.rounds(frame)
+    protocols = dict.fromkeys(each.protocol for each in made)
+    groups = [[each for each in made if each.protocol == protocol] for protocol in protocols]
+    return [(drawings.of_rounds(group), [rounds.to_grid(each) for each in group]) for group in groups]
+
+
+def _video(video: Video, scores: pd.DataFrame) -> dict[str, str]:
+    found = [origin.named(run, [run.seed]) for run in scores[scores["run_id"] == video.run_id].itertuples(index=False)]
+    return {"name": (found or [video.run_id])[0], "data": base64.b64encode(video.data).decode()}
+
+
+def _commands(commands: Sequence[Command], scores: pd.DataFrame) -> list[tuple[str, Command]]:
+    """Each with what it makes, in words."""
+    by_id = {run.run_id: run for run in scores.itertuples(index=False)}
+    found = []
+    for command in commands:
+        runs = [by_id[run_id] for run_id in command.run_ids if run_id in by_id]
+        if runs:
+            found.append((origin.named(runs[0], sorted(run.seed for run in runs)), command))
+        else:  # runs without a single row
+            found.append((", ".join(command.run_ids), command))
+    return found
+
+
+def _breakable(text: str) -> Markup:
+    """May go on in the next line after punctuation: agents' names list settings without a space."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in re.findall(r"[^,=/@_]*[,=/@_]*", text))
+
+
+def _json(value: Any) -> Markup:
+    """JSON that is safe inside a script element, whatever the names in it."""
+    from markupsafe import Markup
+
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)
+
+
+def _assets() -> dict[str, Any]:
+    """Style and scripts as text, and the policy by which a browser runs these scripts and asks for nothing else."""
+    from markupsafe import Markup
+
+    def text(*names: str) -> str:
+        return "\n".join((_HERE / name).read_text(encoding="utf-8").strip() for name in names)
+
+    licence = (_HERE / "vendor/uPlot.LICENSE").read_text(encoding="utf-8").strip()
+    scripts = {
+        "theme_script": text("theme.js"),
+        "library": f"/*\n{licence}\n*/\n{text('vendor/uPlot.iife.min.js')}",
+        "script": text("page.js"),
+    }
+    hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(js.encode()).digest()).decode()}'" for js in scripts.values()]
+    policy = (
+        f"default-src 'none'; script-src {' '.join(hashes)}; style-src 'unsafe-inline'; img-src data:; "
+        "media-src data:; base-uri 'none'; form-action 'none'"
+    )
+    assets = {name: Markup(js) for name, js in scripts.items()}
+    return assets | {"style": Markup(text("vendor/uPlot.min.css", "page.css")), "policy": policy}
