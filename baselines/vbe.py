@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from covr.alone import VLMPolicy
-from covr.guided import VLMConfig, frozen
+from covr.guided import ShownConfig, VLMConfig, frozen
 from covr.vlm.prompts import task_prompt
 from covr_bench.api import AgentSpec, Context, Metrics
 from covr_bench.errors import UserError
@@ -26,6 +26,7 @@ from covr_bench.errors import UserError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from covr.vlm.base import Proposer
     from covr_bench.replay import Replay
 
 
@@ -34,33 +35,40 @@ class Config(VLMConfig):
     image_size: PositiveInt = Field(default_factory=lambda settings: settings["vlm_image_size"])  # of the observation
 
 
-class VBE:
-    def __init__(self, config: Config, context: Context) -> None:
+class ActingVLM:
+    """A VLM that acts; VPF is one too. name: the agent's, for errors."""
+
+    def __init__(self, name: str, config: ShownConfig, context: Context) -> None:
         channels, _, side = context.obs_shape
         if channels < 6:
-            raise UserError("vbe sees from stacked frames that an episode begins; set env.frame_stack to at least 2")
+            raise UserError(
+                f"{name} sees from stacked frames that an episode begins; set env.frame_stack to at least 2"
+            )
         if side < config.vlm_image_size:
             raise UserError(
-                f"vbe shows the VLM the observation, which has {side} pixels, and vlm_image_size is "
-                f"{config.vlm_image_size}: set vbe.image_size={config.vlm_image_size}, or vlm_image_size={side}"
+                f"{name} shows the VLM the observation, which has {side} pixels, and vlm_image_size is "
+                f"{config.vlm_image_size}: set {name}.image_size={config.vlm_image_size}, or vlm_image_size={side}"
             )
-        self.config, self.context = config, context
-        self.vlm = frozen(config, context)
+        self.shown, self.context = config, context
         self.prompt = task_prompt(context.instruction, context.action_dim)
-        self.training, self.evaluation = Episode(self.policy()), Episode(self.policy())
+        self.training, self.evaluation = Episode(self.policy(explore=True)), Episode(self.policy(explore=False))
 
     def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
         episode = self.training if explore else self.evaluation
         if not episode.goes_on_with(obs):
-            episode.policy = self.policy()
+            episode.policy = self.policy(explore)
         episode.obs = obs.copy()
         return episode.policy.act(obs, step, explore)
 
-    def policy(self) -> VLMPolicy:
+    def answering(self, explore: bool) -> Proposer:
+        """What is asked for actions, in training and in evaluation."""
+        raise NotImplementedError
+
+    def policy(self, explore: bool) -> VLMPolicy:
         """The VLM as the policy of one episode."""
-        config = self.config
+        config = self.shown
         return VLMPolicy(
-            self.vlm,
+            self.answering(explore),
             self.prompt,
             _not_drawn,
             every=config.query_every,
@@ -69,19 +77,28 @@ class VBE:
             size=config.vlm_image_size,
         )
 
-    def update(self, replay: Replay, step: int) -> Metrics:
-        return {}
-
-    def describe(self) -> dict[str, Any]:
-        """Provenance: the VLM."""
-        return {"vlm": dict(self.vlm.describe())}
-
     def state_dict(self) -> dict[str, Any]:
         return {"training": self.training.state_dict(), "evaluation": self.evaluation.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.training.load_state_dict(state["training"])
         self.evaluation.load_state_dict(state["evaluation"])
+
+
+class VBE(ActingVLM):
+    def __init__(self, config: Config, context: Context) -> None:
+        self.vlm = frozen(config, context)
+        super().__init__("vbe", config, context)
+
+    def answering(self, explore: bool) -> Proposer:
+        return self.vlm
+
+    def update(self, replay: Replay, step: int) -> Metrics:
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        """Provenance: the VLM."""
+        return {"vlm": dict(self.vlm.describe())}
 
 
 class Episode:

@@ -11,7 +11,7 @@ from covr.frames import shown
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from covr.vlm.base import VisionLanguagePrior
+    from covr.vlm.base import Proposer
     from covr.vlm.prompts import Prompt
     from covr_bench.api import Render
 
@@ -23,7 +23,7 @@ class VLMPolicy:
 
     def __init__(
         self,
-        vlm: VisionLanguagePrior,
+        vlm: Proposer,
         prompt: Prompt,
         render: Render,
         *,

@@ -69,10 +69,14 @@ class Frames:
         self.pictures = {slot: picture for slot, picture in self.pictures.items() if slot >= until}
 
     def state_dict(self) -> dict[str, Any]:
-        if not self.pictures:
-            return {}
-        return {"slots": list(self.pictures), "pictures": torch.from_numpy(np.stack(list(self.pictures.values())))}
+        state: dict[str, Any] = {"slots": list(self.pictures)}
+        if self.pictures:
+            state["pictures"] = torch.from_numpy(np.stack(list(self.pictures.values())))
+        if self.frames == 2 and self.before is not None:
+            state["before"] = torch.from_numpy(self.before)
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        pictures = state["pictures"].numpy() if state else ()
+        pictures = state["pictures"].numpy() if "pictures" in state else ()
         self.pictures = dict(zip(state.get("slots", ()), pictures, strict=True))
+        self.before = state["before"].numpy() if "before" in state else None

@@ -32,15 +32,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class VLMConfig:
-    """Which VLM, what it is shown, and how often it is asked, in environment steps."""
+class ShownConfig:
+    """Which VLM, what it is shown, and how often, in environment steps."""
 
-    vlm: str = "tiny"  # or a folder, a hub id, openai:URL, scripted
+    vlm: str = "tiny"  # or a folder, a hub id; of agents that only ask: openai:URL, scripted
     vlm_device: str = ""  # the agent's own if empty
     vlm_image_size: PositiveInt = 84  # pixels; larger than the agent's frames: drawn for the VLM
     vlm_frames: Annotated[int, Field(ge=1, le=2)] = 1
-    decode: DecodeMode | Literal["auto"] = "auto"  # forced; of a server, generate
     query_every: PositiveInt = 10
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class VLMConfig(ShownConfig):
+    """And how its answers are read."""
+
+    decode: DecodeMode | Literal["auto"] = "auto"  # forced; of a server, generate
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -122,6 +122,7 @@ SMOKE: dict[str, Any] = {
     "model_batch_size": 4,
 }
 SMOKE |= {"covr.psi0": 100, "covr.guidance_after": 2, "covr.vlm_episodes": 1, "covr.finetune_min_steps": 10}
+SMOKE |= {"vpf.rollout": 16, "vpf.minibatch": 8, "dgc.query_batch": 8}
 SHORT: dict[str, Any] = {
     "batch_size": 32,
     "seed_steps": 500,
@@ -129,6 +130,9 @@ SHORT: dict[str, Any] = {
     "initial_updates": 10,
     "model_batch_size": 4,
     "covr.psi0": 200,
+    "vpf.rollout": 64,
+    "vpf.minibatch": 32,
+    "vpf.query_every": 4,
 }
 INSTRUCTION = "A red ball falls; slide the green paddle at the bottom left or right so that it is under the ball."
 SUITE = Suite(

@@ -188,6 +188,9 @@ SMOKE |= {
     "covr.episodes": "cut",
     "covr.vlm_episodes": 1,
     "covr.finetune_min_steps": 10,
+    "vpf.rollout": 32,
+    "vpf.minibatch": 16,
+    "dgc.query_batch": 8,
 }
 SHORT: dict[str, Any] = {
     "batch_size": 32,
@@ -196,7 +199,7 @@ SHORT: dict[str, Any] = {
     "drqv2.seed_steps": 1_000,
     "drqv2.stddev_steps": 10_000,
 }
-SHORT |= {"covr.psi0": 1_000}
+SHORT |= {"covr.psi0": 1_000, "vpf.rollout": 64, "vpf.minibatch": 32}
 
 
 def _budgets(paper_env_steps: int) -> dict[str, Budget]:

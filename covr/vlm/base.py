@@ -86,19 +86,23 @@ class FinetuneReport:
     batch_halved: bool = False
 
 
-class VisionLanguagePrior(Protocol):
-    """A model that proposes actions for images and can be tuned to propose better ones."""
-
-    @property
-    def tunable(self) -> bool:
-        """Whether `finetune` can be called; a server's model that is tuned elsewhere says False."""
-        ...
+class Proposer(Protocol):
+    """What proposes actions for images."""
 
     def propose(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
         """One answer per image, uint8 `(B, H, W, 3)` or, for two consecutive frames, `(B, 2, H, W, 3)`.
 
         Raises UserError for images of another shape or type. An answer that is no action is masked, never replaced.
         """
+        ...
+
+
+class VisionLanguagePrior(Proposer, Protocol):
+    """A model that proposes actions for images and can be tuned to propose better ones."""
+
+    @property
+    def tunable(self) -> bool:
+        """Whether `finetune` can be called; a server's model that is tuned elsewhere says False."""
         ...
 
     def finetune(self, samples: Samples, prompt: Prompt) -> FinetuneReport:

@@ -19,9 +19,11 @@ import torch
 from covr.vlm.tree import Tree, only_zero, tree_values
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from transformers import DynamicCache
 
-    from covr.vlm.template import Layout, Template
+    from covr.vlm.template import Layout, Slot, Template
 
 KeysValues = list[tuple[torch.Tensor, torch.Tensor]]
 """Of every layer: keys and values, `(B, heads, length, width)`."""
@@ -32,12 +34,16 @@ class Decoded(NamedTuple):
 
     valid_mass: float32 `(B,)`, mean probability of the allowed tokens over the free positions.
     mean, variance: float32 `(B, A)`, only of `expect`.
+    log_prob: float32 `(B,)`, of all choices together, each among the allowed ones; only of `forced`.
+    state: `(B, width)`, hidden state of the prompt's last token, which has seen the image; only of `forced`.
     """
 
     choices: torch.Tensor
     valid_mass: torch.Tensor
     mean: torch.Tensor | None = None
     variance: torch.Tensor | None = None
+    log_prob: torch.Tensor | None = None
+    state: torch.Tensor | None = None
 
 
 @dataclass
@@ -48,6 +54,11 @@ class Reader:
     layout: Layout
     template: Template
     prefix: KeysValues | None = None
+
+    @property
+    def slots(self) -> list[Slot]:
+        """The answer's free positions, in order."""
+        return [slot for number in self.template.numbers for slot in number]
 
     def prefix_pass(self) -> KeysValues:
         """The prompt up to its image, at batch 1; gradients flow unless they are switched off."""
@@ -106,20 +117,50 @@ class Reader:
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         return self.model.lm_head(hidden).float()  # type: ignore[no-any-return]
 
+    def allowed(self, logits: torch.Tensor, i: int, choices: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Of logits `(B, vocabulary)` those of the choices `(B, c)` at the i-th free position, after these choices."""
+        allowed = logits[:, list(self.slots[i].choices)]
+        return only_zero(allowed, choices[i - i % 4 + 1]) if i % 4 >= 2 else allowed
+
+    def answer_states(self, image_embeds: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
+        """Hidden states `(B, T, width)` that the tokens of answers int64 `(B, T)` are read from: the first is that of
+        the prompt's last token. Gradients flow."""
+        embeds, positions, cache = self.inputs(image_embeds, answer[:, :-1], self.prefix_pass())
+        return self.run(embeds, positions, cache)[:, -answer.shape[1] :]
+
+    def log_probs(self, image_embeds: torch.Tensor, choices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logarithm of the probability of digits int64 `(B, A, 4)`, each given those before it and among the allowed
+        ones, float32 `(B, A, 4)`; and the hidden state of the prompt's last token, `(B, width)`. Gradients flow."""
+        digits = choices.flatten(1).unbind(1)
+        answer = torch.tensor(self.template.ids, device=choices.device).repeat(len(choices), 1)
+        for slot, digit in zip(self.slots, digits, strict=True):
+            answer[:, slot.position] = torch.tensor(slot.choices, device=choices.device)[digit]
+        states = self.answer_states(image_embeds, answer[:, : self.slots[-1].position + 1])
+        logits = self.logits(states[:, [slot.position for slot in self.slots]])
+        each = [
+            self.allowed(logits[:, i], i, digits).log_softmax(-1).gather(1, digit[:, None])
+            for i, digit in enumerate(digits)
+        ]
+        return torch.cat(each, 1).view(choices.shape), states[:, 0]
+
     @torch.no_grad()
-    def forced(self, image_embeds: torch.Tensor) -> Decoded:
-        """Greedy digits for image_embeds `(B, n, width)`."""
-        template, batch = self.template, len(image_embeds)
-        slots = [slot for number in template.numbers for slot in number]
-        embeds, positions, cache = self.start(image_embeds, template.between(0, slots[0].position))
+    def forced(self, image_embeds: torch.Tensor, draw: bool = False) -> Decoded:
+        """Digits for image_embeds `(B, n, width)`: the likeliest at each position, or drawn by their probability."""
+        template, slots, batch = self.template, self.slots, len(image_embeds)
+        first = template.between(0, slots[0].position)
+        embeds, positions, cache = self.start(image_embeds, first)
         choices: list[torch.Tensor] = []
         masses: list[torch.Tensor] = []
+        log_prob = torch.zeros(batch, device=embeds.device)
         for i, slot in enumerate(slots):
-            logits = self.logits(self.run(embeds, positions, cache)[:, -1])
-            allowed = logits[:, list(slot.choices)]
-            if i % 4 >= 2:
-                allowed = only_zero(allowed, choices[i - i % 4 + 1])
-            choices.append(allowed.argmax(-1))
+            hidden = self.run(embeds, positions, cache)
+            if i == 0:
+                state = hidden[:, -1 - len(first)]
+            logits = self.logits(hidden[:, -1])
+            allowed = self.allowed(logits, i, choices)
+            each = allowed.log_softmax(-1)
+            choices.append(each.exp().multinomial(1)[:, 0] if draw else each.argmax(-1))
+            log_prob += each.gather(1, choices[-1][:, None])[:, 0]
             masses.append((allowed.logsumexp(-1) - logits.logsumexp(-1)).exp())
             if i + 1 == len(slots):
                 break
@@ -128,7 +169,8 @@ class Reader:
             token = torch.tensor(slot.choices)[choices[-1].cpu()]
             embeds = self.embed(torch.cat([token[:, None], fixed], 1))
             positions = self.answer_positions(slot.position, end)[:, None]
-        return Decoded(torch.stack(choices, 1).view(batch, -1, 4), torch.stack(masses, 1).mean(1))
+        valid_mass = torch.stack(masses, 1).mean(1)
+        return Decoded(torch.stack(choices, 1).view(batch, -1, 4), valid_mass, log_prob=log_prob, state=state)
 
     @torch.no_grad()
     def expect(self, image_embeds: torch.Tensor) -> Decoded:

@@ -86,9 +86,7 @@ def weighted_loss(
 
 def answer_logits(reader: Reader, image_embeds: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Logits `(B, T, vocabulary)` of each token of the labels `(B, T)`, given those before it. Gradients flow."""
-    embeds, positions, cache = reader.inputs(image_embeds, labels[:, :-1], reader.prefix_pass())
-    hidden = reader.run(embeds, positions, cache)
-    return reader.logits(hidden[:, -labels.shape[1] :])
+    return reader.logits(reader.answer_states(image_embeds, labels))
 
 
 def attach(model: Any, settings: FinetuneSettings, seed: int) -> Any:
@@ -185,8 +183,7 @@ def tune(prior: HFPrior, samples: Samples, prompt: Prompt, settings: FinetuneSet
     centre = samples.actions[train].mean(0)
     error_before = _heldout_error(prior, reader, embeds[held], samples.actions[held], centre)
 
-    model = prior.checkpoint.model
-    trained = [p for p in model.parameters() if p.requires_grad]
+    trained = prior.trainable()
     optimizer = torch.optim.AdamW(trained, lr=settings.lr, weight_decay=0.0)
     parts = Parts(settings.micro_batch)
     losses: list[float] = []

@@ -200,16 +200,33 @@ class HFPrior:
         pixel_values, grid = self.pixels(images)
         return torch.stack(list(self.checkpoint.model.model.get_image_features(pixel_values, grid).pooler_output))
 
+    def image_map(self, images: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """`image_embeds` as they lie in the image, `(B, rows, columns, width)`: one for each block of patches."""
+        _, grid = self.pixels(check_images(images)[:1])
+        merge = self.checkpoint.model.config.vision_config.spatial_merge_size
+        _, rows, columns = (grid[0] // torch.tensor([1, merge, merge], device=grid.device)).tolist()
+        return self.image_embeds(images).view(len(images), rows, columns, self.width)
+
     def finetune(self, samples: Samples, prompt: Prompt) -> FinetuneReport:
         if not len(samples):
             raise UserError("fine-tuning got no samples; a round with an empty selection is not due")
-        self.unmerge()
-        if self.adapter is None:
-            self.adapter = finetune.attach(self.checkpoint.model, self.settings, self.seed)
+        self.trainable()
         report = finetune.tune(self, samples, prompt, replace(self.settings, seed=self.seed + self.rounds))
         self.rounds += 1
         self.forget()
         return report
+
+    @property
+    def width(self) -> int:
+        """Of the language model's hidden states."""
+        return int(self.checkpoint.model.get_input_embeddings().embedding_dim)
+
+    def trainable(self) -> list[torch.nn.Parameter]:
+        """The adapter's parameters, apart from the weights and ready to be trained; it is put in if there is none."""
+        self.unmerge()
+        if self.adapter is None:
+            self.adapter = finetune.attach(self.checkpoint.model, self.settings, self.seed)
+        return [p for p in self.checkpoint.model.parameters() if p.requires_grad]
 
     def forget(self) -> None:
         """Drop what was computed with the language model's former weights."""

@@ -10,6 +10,7 @@ from covr_bench.errors import UserError
 if TYPE_CHECKING:
     from covr.vlm.base import DecodeMode, VisionLanguagePrior
     from covr.vlm.finetune import FinetuneSettings
+    from covr.vlm.hf import HFPrior
 
 SERVER = "openai:"
 
@@ -54,6 +55,20 @@ def open_prior(
     from covr.vlm.hf import HFPrior
 
     return ServedPrior(server, HFPrior(tuner, device=device, settings=settings, seed=seed), adapter_folder)
+
+
+def open_model(
+    name: str, needs: str, *, device: str = "cpu", settings: FinetuneSettings | None = None, seed: int = 0
+) -> HFPrior:
+    """The VLM of that name as a model in this process, for an agent that needs more of it than answers.
+
+    needs: what, for the error: `vpf needs the VLM's gradients`. Raises UserError for a server and for `scripted`.
+    """
+    if name == "scripted" or name.startswith(SERVER):
+        raise UserError(f"{needs}, which {name!r} does not give: set vlm to tiny, a model's folder or a hub id")
+    from covr.vlm.hf import HFPrior
+
+    return HFPrior(name, device=device, settings=settings, seed=seed)
 
 
 def label(name: str) -> str:
