@@ -22,6 +22,7 @@ import numpy as np
 
 from covr_bench.config import RunConfig
 from covr_bench.errors import UserError
+from suites.base import SimulatorError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -185,7 +186,7 @@ class _Trial:
 def _make_env(task: Task, config: RunConfig) -> gymnasium.Env[Any, Any]:
     try:
         return task.make(0, **config.env)
-    except ImportError as error:  # an optional simulator; the message says how to add it
+    except (ImportError, SimulatorError) as error:  # an optional simulator; the message says how to add or start it
         raise UserError(str(error)) from error
     except ValueError as error:
         raise UserError(f"task {task.name} does not take the settings {config.env}: {error}") from error
@@ -197,7 +198,7 @@ def _try_env(env: gymnasium.Env[Any, Any], steps: int = 12) -> tuple[float, floa
 
     env.action_space.seed(0)
     obs, _ = env.reset(seed=0)
-    replay = Replay(steps + 8, obs.shape, env.action_space.shape[0], seed=0)  # type: ignore[index]
+    replay = Replay(steps + 8, obs.shape, env.action_space.shape[0], seed=0, dtype=obs.dtype)  # type: ignore[index]
     replay.start(obs)
     seconds = []
     for _ in range(steps):

@@ -35,6 +35,11 @@ ScoreRange = Annotated[
     typer.Option(metavar="[TASK=]LOW,HIGH", help="Returns that count as 0 and 1, instead of the suite's; repeatable."),
 ]
 Over = Annotated[str, typer.Option(help="Probability of improvement over this agent only.")]
+OfTask = Annotated[str, typer.Option(metavar="SUITE/TASK", help="[the run's own]")]
+StartSeed = Annotated[int | None, typer.Option(min=0, help="Of the starts. [the run's own: those of its evaluations]")]
+SetEnv = Annotated[
+    list[str] | None, typer.Option("--set", metavar="env.KEY=VALUE", help="Setting of the task; repeatable.")
+]
 Reps = Annotated[int, typer.Option(min=1, help="Bootstrap replicates.")]
 
 
@@ -73,6 +78,10 @@ def run(
             "--set", metavar="KEY=VALUE", help="Setting of the agents (lr=1e-3, drqv2.lr=1e-3) or the task (env.KEY)."
         ),
     ] = None,
+    carla_host: Annotated[str, typer.Option(help="Of a CARLA server to use; short for --set env.host=HOST.")] = "",
+    carla_port: Annotated[
+        int | None, typer.Option(help="Its port, of this machine if no host is given. [2000]")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a plan of more than a day.")] = False,
 ) -> None:
@@ -92,7 +101,7 @@ def run(
         vlm=vlm,
         conv_kernel=conv_kernel.value,
         out=str(out),
-        overrides=tuple(set_ or ()),
+        overrides=(*(set_ or ()), *_carla_server(carla_host, carla_port)),
         dry_run=dry_run,
         yes=yes,
     )
@@ -101,6 +110,12 @@ def run(
     except KeyboardInterrupt:  # typer would end here without a word
         _fail("stopped; the same command goes on from here", 130)
     raise typer.Exit(code)
+
+
+def _carla_server(host: str, port: int | None) -> list[str]:
+    """The settings of the driving tasks that name a server."""
+    named = [f"env.host={host or '127.0.0.1'}"] if host or port else []
+    return named + ([f"env.port={port}"] if port else [])
 
 
 class Listing(str, Enum):
@@ -200,11 +215,107 @@ def plot(
 
 
 @app.command()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="Folder of results, commit, or file or folder of scores.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The same; what is judged, against A.")],
+    out: Annotated[Path, typer.Option("--out", help="Results in which a commit's runs are.")] = Path("results"),
+    suite: OneSuite = "",
+    format_: Annotated[str, typer.Option("--format", help="terminal, md, csv or json.")] = "terminal",
+    task: OnlyTask = None,
+    agent: OnlyAgent = None,
+    env_steps: UpTo = None,
+    score_range: ScoreRange = None,
+    metric: Annotated[str, typer.Option(help="What the evaluations measured.")] = "return",
+    lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="Of the metric.")] = False,
+    margin: Annotated[float, typer.Option(min=0, help="Differences that do not matter, in units of the metric.")] = 0.0,
+    fail_on_worse: Annotated[
+        bool, typer.Option("--fail-on-worse", help="Exit with 1 if B is worse, or failed where A did not.")
+    ] = False,
+    reps: Reps = 50_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+) -> None:
+    """Two folders of results or commits side by side, with a verdict per task that respects the number of seeds."""
+    from covr_bench.compare_command import Question
+    from covr_bench.compare_command import compare as judge
+    from covr_bench.scoring import Choice
+
+    choice = Choice(out, None, suite, tuple(task or ()), tuple(agent or ()), env_steps, tuple(score_range or ()))
+    question = Question(a, b, choice, metric, margin, lower_is_better, reps, seed)
+    raise typer.Exit(judge(question, format_, _console(), fail_on_worse=fail_on_worse))
+
+
+@app.command()
+def report(
+    out: Out = Path("results"),
+    suite: OneSuite = "",
+    file: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
+    title: Annotated[str, typer.Option(help="Of the page.")] = "",
+    scores: Scores = None,
+    task: OnlyTask = None,
+    agent: OnlyAgent = None,
+    env_steps: UpTo = None,
+    score_range: ScoreRange = None,
+    over: Over = "",
+    reps: Reps = 50_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    videos: Annotated[bool, typer.Option("--videos", help="Record an episode of each agent and task.")] = False,
+) -> None:
+    """One HTML page with everything in it: tables, curves, statistics, failures, provenance, commands."""
+    from covr_bench.report_command import ReportOptions, write_report
+    from covr_bench.scoring import Choice
+
+    choice = Choice(out, scores, suite, tuple(task or ()), tuple(agent or ()), env_steps, tuple(score_range or ()))
+    for remark in write_report(choice, file, ReportOptions(title, reps, seed, over, videos)):
+        print(f"note: {remark}", file=sys.stderr)
+    print(file)
+
+
+@app.command()
 def show(run: Annotated[str, typer.Argument(help="A run id, as printed by run.")], out: Out = Path("results")) -> None:
     """One run: its configuration, provenance and curve."""
     from covr_bench.reading import show_run
 
     show_run(out, run, _console())
+
+
+@app.command("eval")
+def eval_(
+    run: Annotated[list[str], typer.Argument(help="Run ids, folders of runs, or parts of ids that fit one run each.")],
+    task: OfTask = "",
+    episodes: Annotated[int | None, typer.Option(min=1, help="Episodes. [the run's]")] = None,
+    seed: StartSeed = None,
+    set_: SetEnv = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
+    out: Out = Path("results"),
+) -> None:
+    """Evaluate trained policies on another task of the same shapes, without training on it."""
+    from covr_bench.eval_command import EvalOptions, evaluate_runs
+
+    try:
+        evaluate_runs(EvalOptions(tuple(run), task, episodes, seed, tuple(set_ or ()), device, out), _console())
+    except KeyboardInterrupt:
+        _fail("stopped; the same command goes on from here", 130)
+
+
+@app.command()
+def record(
+    run: Annotated[str, typer.Argument(help="A run id, the folder of a run, or a part of an id that fits one run.")],
+    task: OfTask = "",
+    file: Annotated[Path, typer.Option("-o", "--output", help="MP4, WebM or GIF by its ending.")] = Path("episode.mp4"),
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes, one after the other.")] = 1,
+    size: Annotated[int, typer.Option(help="Height of the frames, in pixels.")] = 480,
+    seed: StartSeed = None,
+    prior: Annotated[bool, typer.Option("--prior/--no-prior", help="Ask the run's VLM, if any, beside it.")] = True,
+    set_: SetEnv = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
+    out: Out = Path("results"),
+) -> None:
+    """A video of a trained policy with its reward and action, and what the VLM would have done."""
+    from covr_bench.record_command import RecordOptions
+    from covr_bench.record_command import record as film
+
+    overrides = tuple(set_ or ())
+    film(RecordOptions(run, file, task, episodes, size, seed, prior, overrides, device, out), _console())
 
 
 app.add_typer(vlm_app, name="vlm")

@@ -70,9 +70,9 @@ def configure(
                 if (ref, settings) in seen:
                     continue
                 seen.append((ref, settings))
-                # An agent that crops says with its own image_size how large the frames are drawn.
-                size = setting(settings, "image_size")
-                drawn = {"image_size": size} if size else {}
+                # An agent that crops says with its own image_size how large the frames are drawn; one that sees no
+                # pictures, with its observation, what it is told instead.
+                drawn = {name: value for name in ("image_size", "observation") if (value := setting(settings, name))}
                 configs.append(
                     RunConfig(
                         run_id=_run_id(suite, budget, task, spec, _called(variant, overrides, spec), seed),

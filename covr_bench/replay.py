@@ -40,7 +40,14 @@ class Replay:
     _ARRAYS: ClassVar = ("frames", "action", "reward", "discount", "first")
 
     def __init__(
-        self, capacity: int, obs_shape: tuple[int, int, int], action_dim: int, *, seed: int, device: str = "cpu"
+        self,
+        capacity: int,
+        obs_shape: tuple[int, int, int],
+        action_dim: int,
+        *,
+        seed: int,
+        device: str = "cpu",
+        dtype: npt.DTypeLike = np.uint8,
     ) -> None:
         channels, height, width = obs_shape
         if channels % 3:
@@ -48,7 +55,7 @@ class Replay:
         self.stack = channels // 3
         self.capacity = capacity
         self.device = torch.device(device)
-        self.frames = np.empty((capacity, 3, height, width), np.uint8)  # untouched pages cost no memory
+        self.frames = np.empty((capacity, 3, height, width), dtype)  # untouched pages cost no memory
         self.action = np.zeros((capacity, action_dim), np.float32)
         self.reward = np.zeros(capacity, np.float32)
         self.discount = np.zeros(capacity, np.float32)  # 1 - terminated

@@ -18,6 +18,7 @@ from covr_bench.config import RunConfig, derive_seed, setting
 from covr_bench.errors import UserError
 from covr_bench.evaluate import Diverged, evaluate, finite
 from covr_bench.replay import Replay
+from suites.base import EpisodeLost, SimulatorError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 CHECKPOINT_EVERY_S = 300.0
 CHECK_EVERY = 50  # updates between looks at the losses: reading them stops a GPU
 LOSS_LIMIT = 1e8
+MOST_LOST = 3  # episodes lost without a step between them: that simulator will not recover
 REPORT_EVERY_S = 1.0
 REPORTED_SPEED_OVER = 180  # reports: the warm-up, which does not learn, would otherwise promise too much for long
 
@@ -81,13 +83,19 @@ class Run:
         )
         self.agent = make_agent(context)
         self.replay = Replay(
-            replay_slots(config), shape, action_dim, seed=derive_seed(config.seed, "replay"), device=config.device
+            replay_slots(config),
+            shape,
+            action_dim,
+            seed=derive_seed(config.seed, "replay"),
+            device=config.device,
+            dtype=self.env.observation_space.dtype or np.uint8,
         )
         self.env_steps = self.agent_steps = self.updates = self.episode = 0
         self.next_eval = 0
         self.actions: list[Any] = []  # of the running episode
         self.episode_return, self.episode_length = 0.0, 0
         self.last_return = float("nan")
+        self._lost = 0  # episodes since a simulator last answered
         self.losses: dict[str, torch.Tensor] = {}
         self.seconds: dict[str, float] = defaultdict(float)
         self._started = self._checkpointed = time.monotonic()
@@ -109,8 +117,14 @@ class Run:
                 action = finite(self.agent.act(self.obs, self.env_steps, explore=True), self.env_steps)
             with self._timed("update"):
                 self._learn()
-            with self._timed("env"):
-                next_obs, reward, terminated, truncated, info = self.env.step(action)
+            try:
+                with self._timed("env"):
+                    next_obs, reward, terminated, truncated, info = self.env.step(action)
+            except EpisodeLost as lost:
+                self._lose(lost)
+                self._next_episode()
+                continue
+            self._lost = 0
             self.replay.add(action, float(reward), terminated, next_obs)
             self.obs = next_obs
             self.actions.append(action.tolist())
@@ -150,7 +164,7 @@ class Run:
     def play(self, policy: Callable[[Render], Policy], episodes: int) -> dict[str, list[float]]:
         draw: Render = self.eval_env.unwrapped.render_image  # type: ignore[attr-defined]
         played = [
-            evaluate(policy(draw), self.eval_env, [seed], self.env_steps, self._tick)
+            evaluate(policy(draw), self.eval_env, [seed], self.env_steps, self._tick, self._lose)
             for seed in self.eval_seeds[:episodes]
         ]
         return {name: [episode[name][0] for episode in played] for name in ("return", "length")} if played else {}
@@ -202,7 +216,12 @@ class Run:
                 )
 
     def _begin_episode(self) -> Any:
-        obs, _ = self.env.reset(seed=derive_seed(self.config.seed, "train_episode", self.episode))
+        while True:
+            try:
+                obs, _ = self.env.reset(seed=derive_seed(self.config.seed, "train_episode", self.episode))
+                break
+            except EpisodeLost as lost:
+                self._lose(lost)
         self.actions, self.episode_return, self.episode_length = [], 0.0, 0
         return obs
 
@@ -210,6 +229,17 @@ class Run:
         self.last_return = self.episode_return
         row = {"return": self.episode_return, "length": float(self.episode_length)}
         self.writer.write("episode", self.env_steps, self.agent_steps, row)
+        self._next_episode()
+
+    def _lose(self, lost: EpisodeLost) -> None:
+        """Marks an episode that a failing simulator cut short: it has no return. Raises SimulatorError at last."""
+        self._lost += 1
+        self.writer.write("episode", self.env_steps, self.agent_steps, {"lost": 1.0})
+        if self._lost > MOST_LOST:
+            raise SimulatorError(f"{self._lost} episodes in a row were lost, the last because: {lost}") from lost
+        self.warn(f"an episode was lost and is discarded; the run goes on with another: {lost}")
+
+    def _next_episode(self) -> None:
         self.episode += 1
         with self._timed("env"):
             self.obs = self._begin_episode()
@@ -224,11 +254,12 @@ class Run:
         def tick() -> None:
             if self.stop():
                 raise _StopEvaluation
+            self._lost = 0
             self._tick()
 
         try:
             with self._timed("evaluate"):
-                measured = evaluate(self.agent, self.eval_env, self.eval_seeds, self.env_steps, tick)
+                measured = evaluate(self.agent, self.eval_env, self.eval_seeds, self.env_steps, tick, self._lose)
         except _StopEvaluation:
             self._checkpoint(before)  # the evaluation is still due there
             raise Interrupted from None
@@ -267,8 +298,12 @@ class Run:
         self.last_return = float("nan") if state["last_return"] is None else state["last_return"]
         self.writer.resume(self.env_steps)
         obs = self._begin_episode()
-        for action in state["actions"]:
-            obs, *_ = self.env.step(np.asarray(action, np.float32))
+        try:
+            for action in state["actions"]:
+                obs, *_ = self.env.step(np.asarray(action, np.float32))
+        except EpisodeLost as lost:
+            self._lose(lost)
+            obs = np.zeros_like(obs)  # equals no frame of the replay; the episode stays unfinished
         newest = self.replay.frames[(self.replay.head - 1) % self.replay.capacity]
         if np.array_equal(obs[-3:], newest):
             self.actions = state["actions"]

@@ -124,8 +124,9 @@ def _reason(error: Exception) -> str:
     from covr_bench.errors import UserError
     from covr_bench.evaluate import Diverged
     from results.store import StoreError
+    from suites.base import SimulatorError
 
-    known = isinstance(error, UserError | StoreError | Diverged)
+    known = isinstance(error, UserError | StoreError | Diverged | SimulatorError)
     return str(error) if known else "".join(traceback.format_exception(error))
 
 

@@ -7,7 +7,7 @@ that which is not the task's own.
 
 from __future__ import annotations
 
-from suites import carracing, catch, dmc
+from suites import carracing, catch, dmc, driving
 from suites.base import Suite, Variant
 
 
@@ -47,10 +47,10 @@ VARIANTS = (
 SUITE = Suite(
     name="ablation",
     version=1,
-    tasks=tuple(task for suite in (dmc.SUITES[0], carracing.SUITE, catch.SUITE) for task in suite.tasks),
+    tasks=tuple(task for suite in (driving.SUITE, dmc.SUITES[0], carracing.SUITE, catch.SUITE) for task in suite.tasks),
     budgets=dmc.SUITES[0].budgets,
     agents=("covr", "top_return"),
     doc="COVR with one part taken away or read in another way, and without a VLM: table 5 and docs/covr.md.",
-    default_tasks=("cartpole_swingup",),
+    default_tasks=("hw",),
     variants=VARIANTS,
 )

@@ -1,0 +1,99 @@
+"""`carla`: driving by camera on a highway, on a street with hidden pedestrians, and in an unseen suburb.
+
+Written against the CARLA client. By default each environment starts an embedded server (no Unreal, no GPU); `env.host`
+and `env.port` name a real one. The suite trains on `hw` and `gp`; `a` is held out for `covr-bench eval`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import gymnasium
+
+from suites.base import Budget, Suite, Task
+from suites.carla.env import Driving
+from suites.wrappers import ActionRepeat, FrameStack, Pixels
+
+ACTION_REPEAT = 1  # the paper: 1000 steps at 20 Hz, and no word of repeated actions
+EPISODE_STEPS = 1000
+
+
+def make(
+    scenario: str,
+    seed: int,
+    *,
+    image_size: int = 84,
+    frame_stack: int = 3,
+    cameras: int = 1,
+    observation: str = "pixels",
+    end_on_collision: bool = True,
+    host: str = "",
+    port: int = 2000,
+) -> gymnasium.Env[Any, Any]:
+    """A pixel environment, as `suites.base.MakeEnv` describes; the options are `Driving`'s.
+
+    With `observation="state"` it is observed as float32 `(3, 25, 7)`, and `frame_stack` means nothing.
+    """
+    env = Driving(
+        scenario,
+        seed,
+        image_size=image_size,
+        cameras=cameras,
+        observation=observation,
+        end_on_collision=end_on_collision,
+        host=host,
+        port=port,
+    )
+    stepped = ActionRepeat(env, ACTION_REPEAT)
+    if observation == "state":
+        return stepped
+    return FrameStack(Pixels(stepped, image_size, cameras * image_size), frame_stack)
+
+
+ASSISTANT = (
+    "You are a driving assistant. The image is the view through the windscreen of your car. {scene} The two numbers "
+    "are steering (-1.00 full left, 0.00 straight, +1.00 full right; a bend needs less than 0.10) and pedal (+1.00 "
+    "full throttle, 0.00 rolling, -1.00 full brake)."
+)
+HIGHWAY = ASSISTANT.format(
+    scene="You are on a four-lane highway among slower vehicles: drive as far as you can, keep to your lane and do not "
+    "run into the vehicle ahead."
+)
+STREET = ASSISTANT.format(
+    scene="You are in a street with parked vehicles, from behind which pedestrians may step out: drive as far as you "
+    "can, slow down beside parked vehicles and stop for whoever is on the road."
+)
+SUBURB = ASSISTANT.format(
+    scene="You are on a winding road of a suburb, at dusk, in rain, among vans, cyclists and people on foot: drive "
+    "as far as you can, keep to your lane and do not run into anybody."
+)
+# The score of 1: about the mean return of the agent `driver`; 0: of a car that stands.
+TASKS = (
+    Task("hw", partial(make, "hw"), ACTION_REPEAT, (0.0, 970.0), HIGHWAY, EPISODE_STEPS),
+    Task("gp", partial(make, "gp"), ACTION_REPEAT, (0.0, 420.0), STREET, EPISODE_STEPS),
+    Task("a", partial(make, "a"), ACTION_REPEAT, (0.0, 330.0), SUBURB, EPISODE_STEPS),
+)
+# Warm-up and COVR's rounds are cut to the length, as for the DeepMind Control budgets.
+SMOKE: dict[str, Any] = {"batch_size": 32, "seed_steps": 500, "random_agent_steps": 100, "initial_updates": 10}
+SMOKE |= {
+    "covr.psi0": 500,
+    "covr.episodes": "cut",
+    "covr.vlm_episodes": 1,
+    "covr.finetune_min_steps": 10,
+}
+SHORT: dict[str, Any] = {"batch_size": 32, "drqv2.lr": 3e-4, "drqv2.seed_steps": 1_000, "drqv2.stddev_steps": 10_000}
+SHORT |= {"covr.psi0": 1_000}
+SUITE = Suite(
+    name="carla",
+    version=1,
+    tasks=TASKS,
+    budgets={
+        "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), SMOKE, "Does it run? A few episodes, one seed."),
+        "short": Budget("short", 20_000, 10_000, 5, (0,), SHORT, "Does it learn? One seed."),
+        "paper": Budget("paper", 100_000, 10_000, 10, (0, 1, 2), doc="The COVR paper's: 100k steps, 10 episodes."),
+    },
+    agents=("random", "driver", "full_throttle", "drqv2"),
+    doc="Driving by camera on CARLA: highway and street; a suburb is held out.",
+    default_tasks=("hw", "gp"),
+)
