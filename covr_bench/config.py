@@ -115,7 +115,7 @@ def resolve_env(task: Task, overrides: Mapping[str, str]) -> dict[str, Any]:
     """The `env.*` overrides as options of the task's `make`, each of the type of its default. Raises UserError."""
     from pydantic import TypeAdapter, ValidationError
 
-    options = _env_options(task)
+    options = env_options(task)
     chosen = {}
     for key, text in overrides.items():
         name = key.removeprefix("env.")
@@ -132,7 +132,7 @@ def resolve_env(task: Task, overrides: Mapping[str, str]) -> dict[str, Any]:
 
 def check_overrides(specs: Sequence[AgentSpec], tasks: Sequence[Task], overrides: Mapping[str, str]) -> None:
     """Every key belongs to some agent or to the environment. Raises UserError naming the nearest valid ones."""
-    valid = {f"env.{option}" for task in tasks for option in _env_options(task)}
+    valid = {f"env.{option}" for task in tasks for option in env_options(task)}
     for spec in specs:
         names = _names(spec)
         if spec.wraps:
@@ -184,7 +184,7 @@ def _base_of(spec: AgentSpec, overrides: Mapping[str, str]) -> AgentSpec:
     return registry.agent(_overrides_of(spec, overrides).get(spec.wraps, default))
 
 
-def _env_options(task: Task) -> dict[str, Any]:
+def env_options(task: Task) -> dict[str, Any]:
     """Options of the task's `make` with their defaults: its keyword-only parameters."""
     parameters = inspect.signature(task.make).parameters.values()
     return {item.name: item.default for item in parameters if item.kind is item.KEYWORD_ONLY}

@@ -10,6 +10,7 @@ from covr_bench.config import (
     MACHINE_FIELDS,
     RunConfig,
     check_overrides,
+    env_options,
     resolve_agent,
     resolve_env,
     setting,
@@ -70,9 +71,7 @@ def configure(
                 if (ref, settings) in seen:
                     continue
                 seen.append((ref, settings))
-                # An agent that crops says with its own image_size how large the frames are drawn; one that sees no
-                # pictures, with its observation, what it is told instead.
-                drawn = {name: value for name in ("image_size", "observation") if (value := setting(settings, name))}
+                drawn = _asked_of_env(spec, task, settings)
                 configs.append(
                     RunConfig(
                         run_id=_run_id(suite, budget, task, spec, _called(variant, overrides, spec), seed),
@@ -122,6 +121,21 @@ def _line_up(suite: Suite, agents: Mapping[str, AgentSpec], names: Sequence[str]
         mine = [variant for variant in suite.variants if variant.agent == spec.name] or [Variant(spec.name, "")]
         line_up += [(ref, variant) for variant in mine if not names or variant.name in names]
     return line_up
+
+
+def _asked_of_env(spec: AgentSpec, task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the environment that are the agent's to choose.
+
+    One that crops says with its image_size how large frames are drawn; one that sees no pictures says with its
+    observation what it is told instead. Raises UserError for a task that cannot be seen so.
+    """
+    asked = {name: value for name in ("image_size", "observation") if (value := setting(settings, name))}
+    if missing := asked.keys() - env_options(task):
+        names = ", ".join(f"{name}={asked[name]}" for name in sorted(missing))
+        raise UserError(
+            f"agent {spec.name} needs {names}, which task {task.name} does not offer; leave one of them out"
+        )
+    return asked
 
 
 def _called(variant: Variant, overrides: Mapping[str, str], spec: AgentSpec) -> str:

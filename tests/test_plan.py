@@ -84,6 +84,14 @@ def test_names_that_cannot_be_a_folder_are_refused(tmp_path: Path) -> None:
         configs(tmp_path, budget=Budget("a/b", 10, 10, 1))
 
 
+def test_an_agent_that_sees_no_pictures_needs_a_task_that_tells_it_more(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"agent driver needs observation=state, which task catch does not offer"):
+        configure(SUITE, "catch", {"driver": registry.agent("driver")}, SUITE.budgets["smoke"], out=str(tmp_path))
+    driving = registry.suite("carla")
+    (run, *_) = configure(driving, "carla", {"driver": registry.agent("driver")}, driving.budgets["smoke"])
+    assert run.env["observation"] == "state"
+
+
 def test_two_agents_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"random and mine.py are both called 'random'"):
         configure(SUITE, "catch", {"random": AGENTS["random"], "mine.py": AGENTS["random"]}, SUITE.budgets["smoke"])
