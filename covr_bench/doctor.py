@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 REQUIRED = (
     "torch", "transformers", "peft", "gymnasium", "dm_control", "mujoco", "pandas", "rliable", "matplotlib",
-    "numpy", "numba", "safetensors", "pyarrow", "pydantic",
+    "numpy", "numba", "safetensors", "pyarrow", "pydantic", "jinja2", "av",
 )  # fmt: skip
 OPTIONAL = {
     "carla": "CARLA client, for driving suites: pip install carla==0.9.16 (Python 3.10-3.12, Linux x86_64)",
