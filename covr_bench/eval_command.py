@@ -71,10 +71,11 @@ def _evaluate(policy: Acting, options: EvalOptions, device: str, console: Consol
         with console.status(f"{policy.config.run_id} on {policy.target.name} ..."):
             metrics = _measure(policy, options.out, config)
     assert metrics
+    number = config["eval_episodes"]
     say(
         console,
         f"{policy.config.run_id} after {policy.env_steps:,} env steps, on {policy.target.name}: "
-        f"{config['eval_episodes']} episodes from the starts of seed {config['starts_seed']}",
+        f"{number} episode{'s' if number > 1 else ''} from the starts of seed {config['starts_seed']}",
     )
     if policy.target.dropped:
         say(console, f"  {policy.target.name} has no option {', '.join(policy.target.dropped)}: left out")

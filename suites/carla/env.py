@@ -37,6 +37,7 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 - gymnasium's own declaration
     render_mode = "rgb_array"
+    action_names = ("steer", "pedal")
 
     def __init__(
         self,
