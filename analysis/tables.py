@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from analysis import grids
+from analysis import grids, rates
 from analysis.grids import MARK, Grid
 from analysis.remarks import gathered, kept_apart, remarks, steps_apart
 from analysis.scores import PROTOCOL, agent_name, final_scores, protocol_name
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from rich.console import Group
+
+    from analysis.rates import Driving
 
 CSV_COLUMNS = (
     "suite", "budget", "labels", "task", "agent", "variant", "n", "mean", "std", "env_steps", "action_repeat"
@@ -50,7 +52,7 @@ class Table:
 
     agents: row names. columns: task and action repeat. cells: by row name and column; absent when nothing was
     measured. means: over tasks, only for agents with a finite score on every task. notes: missing tasks and seeds,
-    failed or unfinished runs, evaluations that are not numbers.
+    failed or unfinished runs, evaluations that are not numbers. driving: as cells, where episodes tell of errors.
     """
 
     suite: str
@@ -61,6 +63,7 @@ class Table:
     cells: Mapping[tuple[str, Column], Cell]
     means: Mapping[str, float]
     notes: tuple[str, ...]
+    driving: Mapping[tuple[str, Column], Driving] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -88,7 +91,8 @@ def tables(
         suite, budget, setting = map(str, key)
         expected = (tasks or {}).get(suite, ())
         table = _table(suite, budget, setting, scores, expected, (seeds or {}).get(f"{suite}@{budget}"))
-        result.append(replace(table, notes=(*table.notes, *apart.get((suite, budget, setting), ()))))
+        notes = (*table.notes, *apart.get((suite, budget, setting), ()))
+        result.append(replace(table, notes=notes, driving=rates.driving(frame, scores)))
     return result
 
 
@@ -158,8 +162,13 @@ def _means(
     return means
 
 
+def to_grids(table: Table, *, rows: str = "agents") -> list[Grid]:
+    """The final returns (`to_grid`), and below them the error rates of driving where there are any (`rates_grid`)."""
+    return [to_grid(table, rows=rows), *([rates_grid(table)] if table.driving else [])]
+
+
 def to_grid(table: Table, *, rows: str = "agents") -> Grid:
-    """As text, agents down the side (`rows="agents"`) or tasks. Raises ValueError for anything else."""
+    """Final returns as text, agents down the side (`rows="agents"`) or tasks. Raises ValueError for anything else."""
     if rows not in ("agents", "tasks"):
         raise ValueError(f"rows={rows!r}; valid: agents, tasks")
     lines = [["agent", *_headings(table.columns)]]
@@ -177,6 +186,13 @@ def to_grid(table: Table, *, rows: str = "agents") -> Grid:
     return Grid(table.title, _caption(table), tuple(lines[0]), tuple(map(tuple, lines[1:])), table.notes)
 
 
+def rates_grid(table: Table) -> Grid:
+    """Error rates and distances of driving as text, a line for each task and agent."""
+    tasks = dict(zip(table.columns, _headings(table.columns), strict=True))
+    remarks = {key: cell.notes for key, cell in table.cells.items()}
+    return rates.to_grid(table.title, _where(table), table.agents, tasks, table.driving, remarks)
+
+
 def _cell_text(cell: Cell, with_n: bool) -> str:
     """`731.2 ± 41.0 (5)`, with a mark when a note speaks of the cell."""
     spread = "" if math.isnan(cell.std) else f" ± {cell.std:.1f}"
@@ -190,41 +206,51 @@ def _seed_count(table: Table) -> int | None:
 
 
 def _caption(table: Table) -> str:
-    steps = sorted({cell.env_steps for cell in table.cells.values()})
-    if not steps:
+    if not table.cells:
         return "No evaluation yet."
-    where = f"at {steps[0]:,} environment steps"
-    if len(steps) > 1:
-        where = f"at {steps[0]:,} to {steps[-1]:,} environment steps (not all comparable)"
     n = _seed_count(table)
     over = "1 seed" if n == 1 else f"mean ± standard deviation over {'(n)' if n is None else n} seeds"
-    return f"Final return {where}; {over}."
+    return f"Final return {_where(table)}; {over}."
+
+
+def _where(table: Table) -> str:
+    """At which environment steps the cells were evaluated."""
+    steps = sorted({cell.env_steps for cell in table.cells.values()})
+    if len(steps) > 1:
+        return f"at {steps[0]:,} to {steps[-1]:,} environment steps (not all comparable)"
+    return f"at {steps[0]:,} environment steps"
 
 
 def to_markdown(tables: Sequence[Table], *, rows: str = "agents") -> str:
     """GitHub Markdown. rows: `agents` or `tasks`."""
-    return grids.to_markdown([to_grid(table, rows=rows) for table in tables])
+    return grids.to_markdown([grid for table in tables for grid in to_grids(table, rows=rows)])
 
 
 def to_latex(tables: Sequence[Table], *, rows: str = "agents") -> str:
     """LaTeX for the package booktabs. rows: `agents` or `tasks`."""
-    return grids.to_latex([to_grid(table, rows=rows) for table in tables])
+    return grids.to_latex([grid for table in tables for grid in to_grids(table, rows=rows)])
 
 
 def to_terminal(tables: Sequence[Table], *, rows: str = "agents") -> Group:
     """Something rich can print. rows: `agents` or `tasks`."""
-    return grids.to_terminal([to_grid(table, rows=rows) for table in tables])
+    return grids.to_terminal([grid for table in tables for grid in to_grids(table, rows=rows)])
 
 
 def to_csv(tables: Sequence[Table]) -> str:
-    """One line per cell in full precision; columns `CSV_COLUMNS`. std is empty for one seed."""
+    """One line per cell in full precision; columns `CSV_COLUMNS`, then those of `rates.CSV_COLUMNS` that were measured.
+
+    std is empty for one seed.
+    """
+    numbers = [{key: rates.to_numbers(cell) for key, cell in table.driving.items()} for table in tables]
+    driving = [each for each in rates.CSV_COLUMNS if any(each in cell for cells in numbers for cell in cells.values())]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    for table in tables:
-        for cell in table.cells.values():
+    writer.writerow([*CSV_COLUMNS, *driving])
+    for table, cells in zip(tables, numbers, strict=True):
+        for key, cell in table.cells.items():
             std = "" if cell.n == 1 else repr(cell.std)
             protocol = (table.suite, table.budget, cell.labels)
             score = (cell.n, repr(cell.mean), std, cell.env_steps, cell.action_repeat)
-            writer.writerow([*protocol, cell.task, cell.agent, cell.variant, *score])
+            measured = [cells.get(key, {}).get(each, "") for each in driving]
+            writer.writerow([*protocol, cell.task, cell.agent, cell.variant, *score, *measured])
     return text.getvalue()

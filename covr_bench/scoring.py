@@ -85,7 +85,8 @@ def print_table(choice: Choice, format_: str, console: Console) -> None:
     expected = {} if choice.tasks else expected
     made = tables.tables(frame_of(choice), tasks=expected, env_steps=choice.env_steps)
     rows = "tasks" if format_ == "terminal" else "agents"
-    _show([tables.to_grid(table, rows=rows) for table in made], lambda: tables.to_csv(made), format_, console)
+    grids = [grid for table in made for grid in tables.to_grids(table, rows=rows)]
+    _show(grids, lambda: tables.to_csv(made), format_, console)
 
 
 def print_paper(choice: Choice, paper: str, format_: str, console: Console) -> None:
@@ -268,7 +269,7 @@ def _show(grids: Sequence[Grid], to_csv: Callable[[], str], format_: str, consol
     if format_ == "terminal":
         console.print(to_terminal(grids))
     elif format_ == "csv":
-        _warn(note for grid in grids for note in grid.notes)
+        _warn(dict.fromkeys(note for grid in grids for note in grid.notes))
         sys.stdout.write(to_csv())
     else:
         sys.stdout.write(to_markdown(grids) if format_ == "md" else to_latex(grids))

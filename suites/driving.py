@@ -70,9 +70,9 @@ SUBURB = ASSISTANT.format(
 )
 # The score of 1: about the mean return of the agent `driver`; 0: of a car that stands.
 TASKS = (
-    Task("hw", partial(make, "hw"), ACTION_REPEAT, (0.0, 970.0), HIGHWAY, EPISODE_STEPS),
-    Task("gp", partial(make, "gp"), ACTION_REPEAT, (0.0, 420.0), STREET, EPISODE_STEPS),
-    Task("a", partial(make, "a"), ACTION_REPEAT, (0.0, 330.0), SUBURB, EPISODE_STEPS),
+    Task("hw", partial(make, "hw"), ACTION_REPEAT, (0.0, 920.0), HIGHWAY, EPISODE_STEPS),
+    Task("gp", partial(make, "gp"), ACTION_REPEAT, (0.0, 440.0), STREET, EPISODE_STEPS),
+    Task("a", partial(make, "a"), ACTION_REPEAT, (0.0, 320.0), SUBURB, EPISODE_STEPS),
 )
 # Warm-up and COVR's rounds are cut to the length, as for the DeepMind Control budgets.
 SMOKE: dict[str, Any] = {"batch_size": 32, "seed_steps": 500, "random_agent_steps": 100, "initial_updates": 10}

@@ -122,6 +122,7 @@ def _protocols(inputs: Inputs, frame: pd.DataFrame, scores: pd.DataFrame, drawin
         triples = mine[["agent", "variant", "labels"]].drop_duplicates().itertuples(index=False, name=None)
         several = len(mine) > 1 and len(made.evaluations) > 0
         statistics = summary.to_grids(made, inputs.how, inputs.over) if several else []
+        errors = tables.rates_grid(table) if table.driving else None
         found.append(
             {
                 "title": made.title,
@@ -132,7 +133,8 @@ def _protocols(inputs: Inputs, frame: pd.DataFrame, scores: pd.DataFrame, drawin
                 "runs": ", ".join(f"{count} {status}" for status, count in states.items()),
                 "table": replace(tables.to_grid(table), notes=()),
                 "links": _links(table, mine, place),
-                "notes": _notes(table.notes, made.remarks),
+                "errors": replace(errors, notes=()) if errors else None,
+                "notes": _notes(table.notes, errors.notes if errors else (), made.remarks),
                 "normalisation": made.normalisation,
                 "curves": {"agents": curves.agents(made), "panels": curves.panels(frame, made, inputs.how)},
                 "figures": drawings.of_comparison(made, inputs.how, inputs.over) if several else [],
