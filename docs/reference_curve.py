@@ -1,4 +1,4 @@
-"""Draws docs/reference_curve.png: our DrQ-v2 on cartpole_swingup beside what is published.
+"""Draws docs/reference_curve.png: our runs on cartpole_swingup beside what is published.
 
 python docs/reference_curve.py [STORE], by default results/reference.
 """
@@ -13,37 +13,37 @@ from analysis.scores import returns
 from results.store import read
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTE = {"one_update_per_16_env_steps": ", a quarter of the\nofficial updates (see README)"}
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.55"
+NOTE = {
+    ("drqv2", "one_update_per_16_env_steps"): ", a quarter of the\nofficial updates",
+    ("covr", "set-0924ff88"): ", 64 pixels, stand-in VLM",
+    ("rad", "set-46f6a035"): ", 64 pixels",
+}
+ORANGE, GREY = "#D55E00", "0.55"
+STYLE = {"covr": ("#0072B2", "o"), "rad": ("#009E73", "^"), "drqv2": (ORANGE, "s")}
 
 
 def main(store: str) -> None:
     ours = returns(read(store))
-    ours = ours[(ours["task"] == "cartpole_swingup") & (ours["agent"] == "drqv2")]
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    ours = ours[ours["task"] == "cartpole_swingup"]
+    figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     planet(left, ours[ours["suite"] == "dmc6"])
     official(right, ours[ours["suite"] == "dmc6-ar2"])
     for axis in (left, right):
-        axis.set(xlabel="environment steps", ylabel="return", ylim=(0, 900))
+        axis.set(xlabel="environment steps", ylabel="return", ylim=(0, 1250), yticks=range(0, 1001, 200))
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="y", linewidth=0.4, alpha=0.5)
         axis.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k")
-        axis.legend(frameon=False, loc="upper left", fontsize=8)
+        axis.legend(frameon=False, loc="upper left", fontsize=7)
     figure.savefig(ROOT / "docs" / "reference_curve.png", dpi=160)
 
 
 def planet(axis, rows) -> None:
-    """dmc6: our curve; others' means and deviations at 100k."""
-    for seed, run in rows.groupby("seed"):
-        axis.plot(
-            run["env_steps"],
-            run["value"],
-            color=BLUE,
-            marker="o",
-            markersize=4,
-            label=f"drqv2, ours, seed {seed}{NOTE.get(run['variant'].iloc[0], '')}",
-        )
+    """dmc6: our curves; others' means and deviations at 100k."""
+    for (agent, variant, seed), run in rows.groupby(["agent", "variant", "seed"], observed=True):
+        color, marker = STYLE[agent]
+        label = f"{agent}, ours, seed {seed}{NOTE.get((agent, variant), '')}"
+        axis.plot(run["env_steps"], run["value"], color=color, marker=marker, markersize=4, label=label)
     published = pd.read_csv(ROOT / "results" / "published" / "dmc6_100k.csv")
     published = published[published["task"] == "cartpole_swingup"]
     for (agent, mean, std), shift, mark in zip(
@@ -68,7 +68,7 @@ def official(axis, rows) -> None:
             color=ORANGE,
             marker="o",
             markersize=4,
-            label=f"drqv2, ours, seed {seed}{NOTE.get(run['variant'].iloc[0], '')}",
+            label=f"drqv2, ours, seed {seed}",
         )
     axis.set_title("dmc6-ar2: cartpole_swingup, action repeat 2", fontsize=10)
 
