@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from suites import cuts
 from suites.base import Budget, Suite, Task
 from suites.wrappers import ActionRepeat, FrameStack, Pixels
 
@@ -148,28 +149,16 @@ INSTRUCTION = (
     "(-1.00 left, +1.00 right), gas (-1.00 none, +1.00 full) and brake (-1.00 none, +1.00 full); brake with gas at "
     "-1.00, and slow down before a bend."
 )
-# Warm-up and COVR's rounds are cut to the length, as for the DeepMind Control budgets.
-SMOKE: dict[str, Any] = {"batch_size": 32, "seed_steps": 500, "random_agent_steps": 100, "initial_updates": 10}
-SMOKE |= {
-    "covr.psi0": 500,
-    "covr.guidance_after": 2,
-    "covr.episodes": "cut",
-    "covr.vlm_episodes": 1,
-    "covr.finetune_min_steps": 10,
-    "vpf.rollout": 32,
-    "vpf.minibatch": 16,
-    "dgc.query_batch": 8,
-}
-SHORT: dict[str, Any] = {"batch_size": 32, "drqv2.lr": 3e-4, "drqv2.seed_steps": 1_000, "drqv2.stddev_steps": 10_000}
-SHORT |= {"covr.psi0": 1_000, "vpf.rollout": 64, "vpf.minibatch": 32}
 SUITE = Suite(
     name="carracing",
     version=1,
     # 1000: every tile touched, before the 0.1 that each control step costs.
     tasks=(Task("car_racing", partial(make, ACTION_REPEAT), ACTION_REPEAT, (0.0, 1000.0), INSTRUCTION, EPISODE_STEPS),),
     budgets={
-        "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), SMOKE, "Does it run? Two episodes, one seed."),
-        "short": Budget("short", 20_000, 10_000, 5, (0,), SHORT, "Does it learn? Twenty episodes or more, one seed."),
+        "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), cuts.SMOKE, "Does it run? Two episodes, one seed."),
+        "short": Budget(
+            "short", 20_000, 10_000, 5, (0,), cuts.SHORT, "Does it learn? Twenty episodes or more, one seed."
+        ),
         "paper": Budget(
             "paper", 100_000, 10_000, 10, (0, 1, 2), doc="dmc6's protocol; no paper reports CarRacing-v3 on it."
         ),

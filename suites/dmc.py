@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from suites import gl
+from suites import cuts, gl
 from suites.base import Budget, Suite, Task
 from suites.wrappers import ActionRepeat, FrameStack, Pixels
 
@@ -172,41 +172,11 @@ def _tasks(action_repeats: dict[tuple[str, str], int]) -> tuple[Task, ...]:
     )
 
 
-# Published settings would not learn at all in so few steps; docs/budgets.md has the evidence for SHORT.
-# COVR's rounds are scaled with the length: two and guidance in SMOKE (2 episodes, so the running one counts), five in
-# SHORT, guided from the fourth on as in the paper.
-SMOKE: dict[str, Any] = {
-    "batch_size": 32,
-    "seed_steps": 500,
-    "random_agent_steps": 60,
-    "initial_updates": 10,
-    "model_batch_size": 4,
-}
-SMOKE |= {
-    "covr.psi0": 500,
-    "covr.guidance_after": 2,
-    "covr.episodes": "cut",
-    "covr.vlm_episodes": 1,
-    "covr.finetune_min_steps": 10,
-    "vpf.rollout": 32,
-    "vpf.minibatch": 16,
-    "dgc.query_batch": 8,
-}
-SHORT: dict[str, Any] = {
-    "batch_size": 32,
-    "model_batch_size": 4,
-    "drqv2.lr": 3e-4,
-    "drqv2.seed_steps": 1_000,
-    "drqv2.stddev_steps": 10_000,
-}
-SHORT |= {"covr.psi0": 1_000, "vpf.rollout": 64, "vpf.minibatch": 32}
-
-
 def _budgets(paper_env_steps: int) -> dict[str, Budget]:
     return {
-        "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), SMOKE, "Does it run? A few episodes, one seed."),
+        "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), cuts.SMOKE, "Does it run? A few episodes, one seed."),
         "short": Budget(
-            "short", 20_000, 10_000, 5, (0,), SHORT, "Does it learn? One seed, a fraction of the published run."
+            "short", 20_000, 10_000, 5, (0,), cuts.SHORT, "Does it learn? One seed, a fraction of the published run."
         ),
         "paper": Budget("paper", paper_env_steps, 10_000, 10, (0, 1, 2), doc="The published protocol."),
     }

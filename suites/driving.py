@@ -11,6 +11,7 @@ from typing import Any
 
 import gymnasium
 
+from suites import cuts
 from suites.base import Budget, Suite, Task
 from suites.carla.env import Driving
 from suites.wrappers import ActionRepeat, FrameStack, Pixels
@@ -74,23 +75,13 @@ TASKS = (
     Task("gp", partial(make, "gp"), ACTION_REPEAT, (0.0, 440.0), STREET, EPISODE_STEPS),
     Task("a", partial(make, "a"), ACTION_REPEAT, (0.0, 320.0), SUBURB, EPISODE_STEPS),
 )
-# Warm-up and COVR's rounds are cut to the length, as for the DeepMind Control budgets.
-SMOKE: dict[str, Any] = {"batch_size": 32, "seed_steps": 500, "random_agent_steps": 100, "initial_updates": 10}
-SMOKE |= {
-    "covr.psi0": 500,
-    "covr.episodes": "cut",
-    "covr.vlm_episodes": 1,
-    "covr.finetune_min_steps": 10,
-}
-SHORT: dict[str, Any] = {"batch_size": 32, "drqv2.lr": 3e-4, "drqv2.seed_steps": 1_000, "drqv2.stddev_steps": 10_000}
-SHORT |= {"covr.psi0": 1_000}
 SUITE = Suite(
     name="carla",
     version=1,
     tasks=TASKS,
     budgets={
-        "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), SMOKE, "Does it run? A few episodes, one seed."),
-        "short": Budget("short", 20_000, 10_000, 5, (0,), SHORT, "Does it learn? One seed."),
+        "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), cuts.SMOKE, "Does it run? A few episodes, one seed."),
+        "short": Budget("short", 20_000, 10_000, 5, (0,), cuts.SHORT, "Does it learn? One seed."),
         "paper": Budget("paper", 100_000, 10_000, 10, (0, 1, 2), doc="The COVR paper's: 100k steps, 10 episodes."),
     },
     agents=("random", "driver", "full_throttle", "drqv2"),
