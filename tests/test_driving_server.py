@@ -41,9 +41,13 @@ def server() -> Iterator[ServerProcess]:
 
 
 def ask(server: ServerProcess, script: str) -> str:
-    """What another client of the server prints; `client` and `world` are given."""
-    head = "import carla\n"
+    """What another client of the server prints; `client` and `world` are given.
+
+    A client knows of no actor before the first snapshot reached it, which nothing in `get_world` waits for.
+    """
+    head = "import carla, time\n"
     head += f"client = carla.Client('127.0.0.1', {server.port}); client.set_timeout(10.0); world = client.get_world()\n"
+    head += "while not world.get_snapshot().frame: time.sleep(0.02)\n"
     done = subprocess.run([sys.executable, "-c", head + script], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
