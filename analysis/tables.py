@@ -53,6 +53,7 @@ class Table:
     agents: row names. columns: task and action repeat. cells: by row name and column; absent when nothing was
     measured. means: over tasks, only for agents with a finite score on every task. notes: missing tasks and seeds,
     failed or unfinished runs, evaluations that are not numbers. driving: as cells, where episodes tell of errors.
+    legend: what agents were set to whose names do not say it.
     """
 
     suite: str
@@ -64,6 +65,7 @@ class Table:
     means: Mapping[str, float]
     notes: tuple[str, ...]
     driving: Mapping[tuple[str, Column], Driving] = field(default_factory=dict)
+    legend: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -76,12 +78,14 @@ def tables(
     tasks: Mapping[str, Sequence[str]] | None = None,
     seeds: Mapping[str, Sequence[int]] | None = None,
     env_steps: int | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> list[Table]:
     """One table per suite, budget and setting among the rows of `results.store.read`.
 
     tasks: what each suite has, by suite name, in the order to show; the tasks that were run if not given.
     seeds: what each suite and budget should have, by `<suite>@<budget>`; if not given, an agent should have the same
-    seeds on every task it was run on. env_steps: score the last evaluation at or before it.
+    seeds on every task it was run on. env_steps: score the last evaluation at or before it. settings: what variants
+    stand for that are named by a hash, `results.provenance.behind_hashes`.
     """
     result = []
     found = final_scores(frame, env_steps=env_steps)
@@ -92,7 +96,8 @@ def tables(
         expected = (tasks or {}).get(suite, ())
         table = _table(suite, budget, setting, scores, expected, (seeds or {}).get(f"{suite}@{budget}"))
         notes = (*table.notes, *apart.get((suite, budget, setting), ()))
-        result.append(replace(table, notes=notes, driving=rates.driving(frame, scores)))
+        legend = _legend(scores, settings or {})
+        result.append(replace(table, notes=notes, driving=rates.driving(frame, scores), legend=legend))
     return result
 
 
@@ -134,6 +139,15 @@ def _table(
         if absent:
             notes.append(f"{name}: no score on {', '.join(absent)}")
     return Table(suite, budget, setting, tuple(agents), columns, cells, _means(agents, columns, cells), tuple(notes))
+
+
+def _legend(scores: pd.DataFrame, settings: Mapping[str, str]) -> tuple[str, ...]:
+    agents = scores[["agent", "variant"]].drop_duplicates().astype(str).sort_values(["agent", "variant"])
+    return tuple(
+        f"{agent_name(agent, variant)}: {settings[variant]}."
+        for agent, variant in agents.itertuples(index=False)
+        if variant in settings
+    )
 
 
 def _columns(scores: pd.DataFrame, tasks: Sequence[str]) -> tuple[Column, ...]:
@@ -210,7 +224,7 @@ def _caption(table: Table) -> str:
         return "No evaluation yet."
     n = _seed_count(table)
     over = "1 seed" if n == 1 else f"mean ± standard deviation over {'(n)' if n is None else n} seeds"
-    return f"Final return {_where(table)}; {over}."
+    return " ".join([f"Final return {_where(table)}; {over}.", *table.legend])
 
 
 def _where(table: Table) -> str:

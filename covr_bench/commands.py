@@ -169,15 +169,11 @@ def _rendering(needed: bool, console: Console) -> dict[str, Any]:
     """Choose the OpenGL backend for this process's children; what was chosen goes into each run's provenance."""
     if not needed:
         return {}
-    from suites.gl import GLError, choose_backend
+    from covr_bench.policies import backend
 
-    try:
-        backend = choose_backend()
-    except GLError as error:
-        raise UserError(str(error)) from error
-    os.environ["MUJOCO_GL"] = backend.name
-    say(console, f"rendering: {backend.name} ({backend.renderer})")
-    return {"gl_backend": backend.name, "gl_vendor": backend.vendor, "gl_renderer": backend.renderer}
+    chosen = backend()
+    say(console, f"rendering: {chosen['gl_backend']} ({chosen['gl_renderer']})")
+    return chosen
 
 
 def _show_plan(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from covr_bench import registry
 from covr_bench.errors import UserError, unknown
+from results.layout import variant_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +25,7 @@ class RunConfig:
     agent_config: every setting of the agent, resolved. env: options given to the task's `make`.
     threads: torch threads; part of the run because sums in another order round differently.
     conv_kernel: `torch` or `winograd`, see `nets.set_conv_kernel`.
+    variant: the suite's, by name. overrides: what the user set that concerns this run, as typed.
     """
 
     run_id: str
@@ -43,6 +44,8 @@ class RunConfig:
     threads: int = 1
     conv_kernel: str = "torch"
     out: str = "results"
+    variant: str = ""
+    overrides: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -52,8 +55,8 @@ class RunConfig:
         return cls(**{item.name: record[item.name] for item in fields(cls) if item.name in record})
 
 
-MACHINE_FIELDS = ("device", "threads", "conv_kernel", "out")
-"""What may differ when a stored run is continued: where it runs, not what it computes."""
+ASIDE_FIELDS = ("device", "threads", "conv_kernel", "out", "variant", "overrides")
+"""What may differ when a stored run is continued: where it runs and how it was asked for, not what it computes."""
 
 
 def derive_seed(seed: int, purpose: str, index: int = 0) -> int:
@@ -134,12 +137,7 @@ def check_overrides(specs: Sequence[AgentSpec], tasks: Sequence[Task], overrides
     """Every key belongs to some agent or to the environment. Raises UserError naming the nearest valid ones."""
     valid = {f"env.{option}" for task in tasks for option in env_options(task)}
     for spec in specs:
-        names = _names(spec)
-        if spec.wraps:
-            base = _base_of(spec, overrides)
-            valid |= {f"{base.name}.{name}" for name in _names(base)}
-            names |= _names(base)
-        valid |= names | {f"{spec.name}.{name}" for name in names}
+        valid |= _keys(spec, overrides)
     for key in overrides:
         if key not in valid:
             raise unknown("setting", key, valid)
@@ -150,10 +148,23 @@ def variant_name(overrides: Mapping[str, str], spec: AgentSpec) -> str:
     mine = {key: value for key, value in overrides.items() if key.startswith("env.")} | _overrides_of(spec, overrides)
     if spec.wraps:
         mine |= _base_overrides(spec, _base_of(spec, overrides), overrides)
-    text = ",".join(f"{key}={value}" for key, value in sorted(mine.items()))
-    if not text or (len(text) <= 60 and re.fullmatch(r"[\w.,=+-]+", text)):
-        return text
-    return "set-" + hashlib.sha256(text.encode()).hexdigest()[:8]
+    return variant_of(mine)
+
+
+def concerning(spec: AgentSpec, overrides: Mapping[str, str]) -> dict[str, str]:
+    """Those of a command's overrides that an agent's runs follow, as typed: it may name settings of other agents."""
+    keys = _keys(spec, overrides)
+    return {key: value for key, value in overrides.items() if key in keys or key.startswith("env.")}
+
+
+def _keys(spec: AgentSpec, overrides: Mapping[str, str]) -> set[str]:
+    """What settings of an agent, and of the base it wraps, can be called."""
+    names, keys = _names(spec), set()
+    if spec.wraps:
+        base = _base_of(spec, overrides)
+        keys = {f"{base.name}.{name}" for name in _names(base)}
+        names |= _names(base)
+    return keys | names | {f"{spec.name}.{name}" for name in names}
 
 
 def _names(spec: AgentSpec) -> set[str]:

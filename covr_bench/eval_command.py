@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covr_bench.config import MACHINE_FIELDS, derive_seed
+from covr_bench.config import ASIDE_FIELDS, derive_seed
 from covr_bench.errors import UserError
 from covr_bench.policies import acting, backend, find_run, starts
 from results import provenance
-from results.layout import PROVENANCE_FILE, RunId, run_folder
+from results.layout import PROVENANCE_FILE, RunId, run_folder, variant_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
     from covr_bench.policies import Acting
 
     Measured = Mapping[str, list[float]]  # per metric one number an episode
-
-LONGEST_VARIANT = 60  # characters, as of a run's own
 
 
 @dataclass(frozen=True)
@@ -97,9 +93,9 @@ def _config(policy: Acting, options: EvalOptions, device: str) -> dict[str, Any]
     run, target = policy.config, policy.target
     seed = run.seed if options.seed is None else options.seed
     episodes = options.episodes or run.eval_episodes
-    changes: dict[str, Any] = {f"env.{name}": value for name, value in target.changes.items()}
-    changes |= {"episodes": episodes} if episodes != run.eval_episodes else {}
-    changes |= {"seed": seed} if seed != run.seed else {}
+    changes: dict[str, str] = {f"eval.env.{name}": str(value) for name, value in target.changes.items()}
+    changes |= {"eval.episodes": str(episodes)} if episodes != run.eval_episodes else {}
+    changes |= {"eval.seed": str(seed)} if seed != run.seed else {}
     config = replace(
         run,
         run_id=str(_run_id(policy, changes)),
@@ -109,6 +105,7 @@ def _config(policy: Acting, options: EvalOptions, device: str) -> dict[str, Any]
         env_steps=policy.env_steps,
         eval_episodes=episodes,
         action_repeat=target.task.action_repeat,
+        overrides=run.overrides | changes,
         env=dict(target.env),
         device=device,
         out=str(options.out),
@@ -118,12 +115,10 @@ def _config(policy: Acting, options: EvalOptions, device: str) -> dict[str, Any]
     return json.loads(json.dumps(config | {"starts_seed": seed, "evaluated": trained}))  # type: ignore[no-any-return]
 
 
-def _run_id(policy: Acting, changes: Mapping[str, Any]) -> RunId:
+def _run_id(policy: Acting, changes: Mapping[str, str]) -> RunId:
     """Where the rows go: `carla@paper-from-carla.hw/a/covr/0`. Raises UserError for a name too long."""
     own, target = RunId.parse(policy.config.run_id), policy.target
-    variant = ",".join([*filter(None, [own.variant]), *(f"eval.{key}={value}" for key, value in changes.items())])
-    if changes and not (len(variant) <= LONGEST_VARIANT and re.fullmatch(r"[\w.,=+-]+", variant)):
-        variant = "set-" + hashlib.sha256(variant.encode()).hexdigest()[:8]
+    variant = ",".join(filter(None, (own.variant, variant_of(changes))))
     budget = f"{own.budget}-from-{own.suite}.{own.task}"
     try:
         return RunId(target.suite.name, budget, target.task.name, own.agent, variant, own.seed)
@@ -141,7 +136,7 @@ def _stored(out: Path, config: Mapping[str, Any]) -> Measured | None:
     record = provenance.read(file)
     changed = {key: after for key, (_, after) in record["sessions"][-1].get("config_changes", {}).items()}
     differing = {key for key, value in (record["config"] | changed).items() if config.get(key) != value}
-    if record["status"] != "finished" or differing - set(MACHINE_FIELDS):
+    if record["status"] != "finished" or differing - set(ASIDE_FIELDS):
         return None
     rows = read_run(out, config["run_id"])
     rows = rows[(rows["kind"] == "eval") & (rows["env_steps"] == config["env_steps"])]

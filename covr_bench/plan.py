@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from covr_bench.checkpoint import Checkpoints
 from covr_bench.config import (
-    MACHINE_FIELDS,
+    ASIDE_FIELDS,
     RunConfig,
     check_overrides,
+    concerning,
     env_options,
     resolve_agent,
     resolve_env,
@@ -84,6 +85,8 @@ def configure(
                         eval_every=budget.eval_every,
                         eval_episodes=budget.eval_episodes,
                         action_repeat=task.action_repeat,
+                        variant=variant.name,
+                        overrides=concerning(spec, overrides),
                         agent_config=settings,
                         env=drawn | resolve_env(task, overrides),
                         device=device,
@@ -177,8 +180,9 @@ def _state(config: RunConfig) -> str:
 
 def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """One line per setting that differs, `agent_config.lr: 0.0001 there, 0.001 here`."""
-    there, here = _flat(stored), _flat(wanted)
-    keys = [key for key in {**here, **there} if key not in MACHINE_FIELDS and there.get(key) != here.get(key)]
+    there, here = ({key: value for key, value in each.items() if key not in ASIDE_FIELDS} for each in (stored, wanted))
+    there, here = _flat(there), _flat(here)
+    keys = [key for key in {**here, **there} if there.get(key) != here.get(key)]
     return [f"{key}: {there.get(key, 'not set')} there, {here.get(key, 'not set')} here" for key in keys]
 
 

@@ -38,7 +38,7 @@ def report(configs: Sequence[RunConfig], suite: Suite, budget: Budget, console: 
         console.print("no evaluation yet")
         return
     tasks = list(dict.fromkeys(config.task for config in configs))
-    made = tables(frame, tasks={suite.name: tasks})
+    made = tables(frame, tasks={suite.name: tasks}, settings=settings_of(out, frame))
     console.print(to_terminal(made, rows="tasks"))
     base = out / "reports" / f"{suite.name}@{budget.name}"
     pictures = {
@@ -55,6 +55,14 @@ def report(configs: Sequence[RunConfig], suite: Suite, budget: Budget, console: 
                 say(console, remark)
     for path in (*texts, *pictures):
         say(console, f"wrote {path}")
+
+
+def settings_of(out: Path, frame: pd.DataFrame) -> dict[str, str]:
+    """What the variants of these rows stand for whose names do not say it: of `tables`."""
+    from results.provenance import behind_hashes
+
+    runs = frame[["variant", "run_id"]].drop_duplicates("variant").astype(str)
+    return behind_hashes(out, dict(zip(runs["variant"], runs["run_id"], strict=True)))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from covr_bench import registry
 from covr_bench.errors import UserError, unknown
-from covr_bench.reading import writing
+from covr_bench.reading import settings_of, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -83,7 +83,9 @@ def print_table(choice: Choice, format_: str, console: Console) -> None:
     _check_format(format_)
     expected = {name: [task.name for task in suite.tasks] for name, suite in registry.suites().items()}
     expected = {} if choice.tasks else expected
-    made = tables.tables(frame_of(choice), tasks=expected, env_steps=choice.env_steps)
+    frame = frame_of(choice)
+    settings = {} if choice.scores else settings_of(choice.out, frame)
+    made = tables.tables(frame, tasks=expected, env_steps=choice.env_steps, settings=settings)
     rows = "tasks" if format_ == "terminal" else "agents"
     grids = [grid for table in made for grid in tables.to_grids(table, rows=rows)]
     _show(grids, lambda: tables.to_csv(made), format_, console)

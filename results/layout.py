@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import warnings
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 SCHEMA = 1  # of a line of rows.jsonl and of provenance.json
 ROWS_FILE = "rows.jsonl"
@@ -27,6 +28,8 @@ _RUN_ID = re.compile(
 )
 _FORM = "<suite>@<budget>/<task>/<agent>[-<variant>]/<seed>"
 _MAX_FOLDER_BYTES = 255  # longest folder name common file systems take
+_LONGEST_VARIANT = 60  # characters that still fit a column of a table
+HASHED = "set-"  # how a variant begins whose settings are too long for a name
 
 
 class StoreError(Exception):
@@ -77,6 +80,14 @@ class RunId:
             raise ValueError(f"{text!r} is not a run id; expected {_FORM}, such as dmc6@paper/cartpole_swingup/drqv2/0")
         part = match.groupdict(default="")
         return cls(part["suite"], part["budget"], part["task"], part["agent"], part["variant"], int(part["seed"]))
+
+
+def variant_of(settings: Mapping[str, object]) -> str:
+    """Settings as a variant's name, `lr=1e-3,nstep=1`; their hash where that is long or holds odd characters."""
+    text = ",".join(f"{key}={value}" for key, value in sorted(settings.items()))
+    if not text or (len(text) <= _LONGEST_VARIANT and re.fullmatch(r"[\w.,=+-]+", text)):
+        return text
+    return HASHED + hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def run_folder(out: str | os.PathLike[str], run_id: RunId | str) -> Path:

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.layout import PROVENANCE_FILE, SCHEMA, RunId, StoreError, run_folder, scan
+from results.layout import HASHED, PROVENANCE_FILE, SCHEMA, RunId, StoreError, run_folder, scan
 from results.writer import writer_pid
 
 if TYPE_CHECKING:
@@ -137,6 +137,19 @@ def statuses(out: str | os.PathLike[str] = "results") -> dict[str, dict[str, Any
             record["status"] = "interrupted"
         records[run_id] = record
     return records
+
+
+def behind_hashes(out: str | os.PathLike[str], runs: Mapping[str, str]) -> dict[str, str]:
+    """What the user set, `lr=1e-3, nstep=1`, by variant, of those variants that are a hash of it.
+
+    runs: by variant one run of it. Variants whose run does not tell are left out.
+    """
+    found = {}
+    for variant, run_id in runs.items():
+        path = run_folder(out, run_id) / PROVENANCE_FILE
+        if HASHED in variant and path.exists() and (given := read(path).get("config", {}).get("overrides")):
+            found[variant] = ", ".join(f"{key}={value}" for key, value in given.items())
+    return found
 
 
 def collect() -> dict[str, Any]:

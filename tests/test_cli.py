@@ -205,6 +205,26 @@ def test_table_in_three_formats(cli: Callable[..., Any], out: Path) -> None:
     assert "Valid: terminal, md, csv" in bad.err
 
 
+def test_a_table_says_what_a_long_name_stands_for(cli: Callable[..., Any], tmp_path: Path) -> None:
+    overrides = {"drqv2.hidden_dim": "64", "feature_dim": "32", "stddev_steps": "100000", "batch_size": "16"}
+    for name, given in (("drqv2", overrides), ("random", {})):
+        agents = {name: registry.agent(name)}
+        configs = configure(
+            SUITE, "catch", agents, SUITE.budgets["smoke"], tasks=["catch"], overrides=given, out=str(tmp_path)
+        )
+        for config in configs:
+            provenance.begin(tmp_path, config.run_id, config=config.as_dict(), seeds={"run": 0}, command="cmd")
+            with RunWriter(tmp_path, config.run_id, action_repeat=2) as writer:
+                writer.write("eval", 400, 200, {"return": [1.0]})
+                writer.end()
+    for format_ in ("terminal", "md", "latex"):
+        shown = cli("table", "--out", tmp_path, "--format", format_).out.replace("\\_", "_")
+        (legend,) = re.findall(r"drqv2-set-\w{8}: ([^.]+)\.", shown)
+        assert legend.split() == [
+            "drqv2.hidden_dim=64,", "feature_dim=32,", "stddev_steps=100000,", "batch_size=16"
+        ]  # fmt: skip
+
+
 def test_a_damaged_row_costs_only_itself(cli: Callable[..., Any], out: Path) -> None:
     rows = run_folder(out, "catch@smoke/catch/random/1") / "rows.jsonl"
     rows.write_bytes(rows.read_bytes() + b'{"schema": 1, "kind": "ev')

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covr_bench import registry
 from covr_bench.config import (
     RunConfig,
     check_overrides,
+    concerning,
     derive_seed,
     parse_overrides,
     resolve_agent,
@@ -91,6 +92,25 @@ def test_a_variant_is_named_after_what_sets_it_apart() -> None:
         variant_name({"lr": "1", "drqv2.lr": "2"}, DRQV2) == variant_name({"drqv2.lr": "2", "lr": "1"}, DRQV2) == "lr=2"
     )
     assert variant_name({}, DRQV2) == ""
+
+
+@settings(deadline=None)  # the first import of an agent takes its time
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["lr", "rad.lr", "covr.lr", "covr.psi0", "psi0", "drqv2.nstep", "window", "env.render", "base"]
+        ),
+        st.sampled_from(["rad", "sac"]),
+    ).map(lambda found: found | {"base": found.get("base", "rad")}),
+    st.sampled_from(["covr", "rad", "sac", "drqv2", "random"]),
+)
+def test_what_concerns_an_agent_names_its_runs_alike(overrides: dict[str, str], name: str) -> None:
+    spec = registry.agent(name)
+    mine = concerning(spec, overrides)
+    assert mine.items() <= overrides.items()
+    assert variant_name(mine, spec) == variant_name(overrides, spec)
+    assert name == "covr" or "base" not in mine
+    assert name == "drqv2" or "drqv2.nstep" not in mine
 
 
 @given(values=st.dictionaries(st.sampled_from(["lr", "nstep", "discount", "env.render"]), st.text()))

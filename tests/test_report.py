@@ -374,8 +374,8 @@ def test_the_command_of_an_evaluation() -> None:
 
 
 def test_a_command_names_the_server_that_was_given() -> None:
-    settings = {"image_size": 84, "host": "127.0.0.1", "port": 2004}
-    config = {"suite": "carla", "agent": "random", "agent_config": {}, "env": settings, "env_steps": 9, "device": "cpu"}
+    given = parse_overrides(["env.host=127.0.0.1", "env.port=2004"])
+    config = {"suite": "carla", "agent": "random", "variant": "", "overrides": given, "env_steps": 9, "device": "cpu"}
     record = {"config": config, "sessions": [{"command": "covr-bench run --suite carla --carla-port 2004"}]}
     (made,) = reproduce.commands({"carla@paper-9/hw/random-env.host=127.0.0.1,env.port=2004/0": record})
     words = shlex.split(made.text)
