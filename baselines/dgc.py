@@ -169,5 +169,6 @@ AGENT = AgentSpec(
     make=DGC,
     kind="vlm",
     paper="Xu et al., CVPR 2025; baseline in Xia et al. 2026, arXiv 2601.06122",
+    checked="the arithmetic written out",
     needs_vlm=True,
 )

@@ -20,6 +20,7 @@ AGENT = AgentSpec(
     make=FrozenGuided,
     kind="vlm",
     paper="baseline in Xia et al. 2026, arXiv 2601.06122",
+    checked="Eq. 4 written out; its base by itself at weight 0",
     needs_vlm=True,
     wraps="base",
     task_defaults={"hw": CARLA, "gp": CARLA, "a": CARLA},

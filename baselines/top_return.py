@@ -103,5 +103,6 @@ AGENT = AgentSpec(
     make=TopReturn,
     kind="visual-rl",
     paper="ablations M10, M11 in Xia et al. 2026, arXiv 2601.06122",
+    checked="its sampling by hand",
     wraps="base",
 )

@@ -136,5 +136,6 @@ AGENT = AgentSpec(
     make=VBE,
     kind="vlm",
     paper="baseline in Xia et al. 2026, arXiv 2601.06122",
+    checked="what covr scores its VLM by",
     needs_vlm=True,
 )

@@ -258,6 +258,7 @@ AGENT = AgentSpec(
     make=COVR,
     kind="vlm",
     paper="Xia et al. 2026, arXiv 2601.06122",
+    checked="Eq. 4 to 6 by hand; its base by itself until guidance",
     needs_vlm=True,
     wraps="base",
     task_defaults={"hw": _CARLA, "gp": _CARLA, "a": _CARLA},

@@ -18,6 +18,7 @@ from suites.wrappers import ActionRepeat, FrameStack, Pixels
 
 ACTION_REPEAT = 1  # the paper: 1000 steps at 20 Hz, and no word of repeated actions
 EPISODE_STEPS = 1000
+SMOKE = {**cuts.SMOKE, "batch_size": 8}  # no action is repeated: most agents update at each of the 2,000 steps
 
 
 def make(
@@ -80,7 +81,7 @@ SUITE = Suite(
     version=1,
     tasks=TASKS,
     budgets={
-        "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), cuts.SMOKE, "Does it run? A few episodes, one seed."),
+        "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), SMOKE, "Does it run? A few episodes, one seed."),
         "short": Budget("short", 20_000, 10_000, 5, (0,), cuts.SHORT, "Does it learn? One seed."),
         "paper": Budget("paper", 100_000, 10_000, 10, (0, 1, 2), doc="The COVR paper's: 100k steps, 10 episodes."),
     },
