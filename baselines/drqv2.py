@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from covr_bench.replay import Batch, Replay
 
 
+PART = 256  # samples: all of an ordinary batch
+
+
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Config:
     """Official defaults: cfgs/config.yaml, cfgs/task/easy.yaml and drqv2.py of the official code."""
@@ -128,9 +131,8 @@ class DrQV2:
         config = self.config
         batch = replay.sample(config.batch_size, config.nstep, config.discount)
         target_q = self.target_q(batch, step)
-        features = self.encoder(random_shift(batch.obs, config.shift_pad))
-        metrics = self.update_critic(features, batch.action, target_q)
-        metrics |= self.update_actor(features.detach(), step, batch, guidance)
+        features, metrics = self.update_critic(random_shift(batch.obs, config.shift_pad), batch.action, target_q)
+        metrics |= self.update_actor(features, step, batch, guidance)
         soft_update(self.critic_target, self.critic, config.critic_target_tau)
         return metrics
 
@@ -142,14 +144,27 @@ class DrQV2:
         return batch.reward + batch.discount * next_q
 
     def update_critic(
-        self, features: torch.Tensor, action: torch.Tensor, target_q: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
-        q1, q2 = self.critic(features, action)
-        loss = F.mse_loss(q1, target_q) + F.mse_loss(q2, target_q)
+        self, images: torch.Tensor, action: torch.Tensor, target_q: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Also returns the encoder's features, `(B, repr_dim)` without gradient.
+
+        The loss is a sum over samples: a large batch is gone through in parts, of which only one is in memory.
+        """
+        seen, losses, qs = [], [], []
         self.critic_opt.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        parts = (torch.split(whole, PART) for whole in (images, action, target_q))
+        for some_images, some_action, some_target_q in zip(*parts, strict=True):
+            features = self.encoder(some_images)
+            q1, q2 = self.critic(features, some_action)
+            loss = F.mse_loss(q1, some_target_q) + F.mse_loss(q2, some_target_q)
+            loss = loss * (len(q1) / len(images))
+            loss.backward()  # type: ignore[no-untyped-call]
+            seen.append(features.detach())
+            losses.append(loss.detach())
+            qs.append(q1.detach())
         self.critic_opt.step()
-        return {"critic_loss": loss.detach(), "q": q1.detach().mean(), "target_q": target_q.mean()}
+        metrics = {"critic_loss": torch.stack(losses).sum(), "q": torch.cat(qs).mean(), "target_q": target_q.mean()}
+        return torch.cat(seen) if len(seen) > 1 else seen[0], metrics
 
     def update_actor(
         self, features: torch.Tensor, step: int, batch: Batch, guidance: Guidance | None

@@ -105,6 +105,21 @@ def test_weights_really_moved() -> None:
     assert (moved > 5e-5).float().mean() > 0.5
 
 
+def test_a_batch_in_parts_is_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, parts = agent(), agent()
+    metrics = []
+    for ours, part in ((whole, B), (parts, 5)):
+        monkeypatch.setattr("baselines.drqv2.PART", part)
+        torch.manual_seed(1)
+        metrics.append(ours.update(OneBatch(batch(0)), 40_000))  # type: ignore[arg-type]
+    assert metrics[0].keys() == metrics[1].keys()
+    for name, value in metrics[0].items():
+        assert float(metrics[1][name]) == pytest.approx(float(value), rel=1e-5), name
+    for name in ("encoder", "critic"):
+        gradients = [[w.grad for w in getattr(ours, name).parameters()] for ours in (whole, parts)]
+        torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-7)
+
+
 def test_bilinear_shift_is_the_integer_shift() -> None:
     images = batch(3).obs.float()
     shift = torch.randint(0, 9, (B, 2))
