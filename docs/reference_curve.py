@@ -17,9 +17,10 @@ NOTE = {
     ("drqv2", "one_update_per_16_env_steps"): ", a quarter of the\nofficial updates",
     ("covr", "set-0924ff88"): ", 64 pixels, stand-in VLM",
     ("rad", "set-46f6a035"): ", 64 pixels",
+    ("curl", "image_size=76,random_agent_steps=500,window=64"): ", 64 of 76 pixels",
 }
 ORANGE, GREY = "#D55E00", "0.55"
-STYLE = {"covr": ("#0072B2", "o"), "rad": ("#009E73", "^"), "drqv2": (ORANGE, "s")}
+STYLE = {"covr": ("#0072B2", "o"), "rad": ("#009E73", "^"), "drqv2": (ORANGE, "s"), "curl": ("#CC79A7", "v")}
 
 
 def main(store: str) -> None:
@@ -39,11 +40,16 @@ def main(store: str) -> None:
 
 
 def planet(axis, rows) -> None:
-    """dmc6: our curves; others' means and deviations at 100k."""
-    for (agent, variant, seed), run in rows.groupby(["agent", "variant", "seed"], observed=True):
+    """dmc6: means and deviations of our seeds along the way, of others' at 100k."""
+    for (agent, variant), runs in rows.groupby(["agent", "variant"], observed=True):
         color, marker = STYLE[agent]
-        label = f"{agent}, ours, seed {seed}{NOTE.get((agent, variant), '')}"
-        axis.plot(run["env_steps"], run["value"], color=color, marker=marker, markersize=4, label=label)
+        seeds = runs["seed"].nunique()
+        label = f"{agent}, ours, {seeds} seed{'s' if seeds > 1 else ''}{NOTE.get((agent, variant), '')}"
+        at = runs.groupby("env_steps")["value"].agg(["mean", "std"])
+        axis.plot(at.index, at["mean"], color=color, marker=marker, markersize=4, label=label)
+        axis.fill_between(
+            at.index, at["mean"] - at["std"], at["mean"] + at["std"], color=color, alpha=0.15, linewidth=0
+        )
     published = pd.read_csv(ROOT / "results" / "published" / "dmc6_100k.csv")
     published = published[published["task"] == "cartpole_swingup"]
     for (agent, mean, std), shift, mark in zip(
