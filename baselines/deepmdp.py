@@ -21,7 +21,7 @@ from torch import nn
 from baselines.sac import Settings, SoftActorCritic, SoftActorCriticAgent
 from covr_bench.api import AgentSpec, Context, Guidance
 from covr_bench.augment import UNIT, scaled
-from covr_bench.nets import adam
+from covr_bench.nets import Linear, adam
 
 if TYPE_CHECKING:
     from covr_bench.replay import Batch, Replay
@@ -47,7 +47,7 @@ class Config(ModelSettings):
 
 
 def model_head(size_in: int, width: int, size_out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(size_in, width), nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, size_out))
+    return nn.Sequential(Linear(size_in, width), nn.LayerNorm(width), nn.ReLU(), Linear(width, size_out))
 
 
 class LatentModelAgent(SoftActorCriticAgent):

@@ -19,7 +19,7 @@ from torch import nn
 
 from covr_bench.api import AgentSpec, Context, Fraction, Guidance, Metrics
 from covr_bench.augment import random_shift, scaled
-from covr_bench.nets import PixelEncoder, adam, linear_schedule, mlp, orthogonal_init, soft_update
+from covr_bench.nets import Linear, PixelEncoder, adam, linear_schedule, mlp, orthogonal_init, soft_update
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -54,7 +54,7 @@ class Config:
 class Actor(nn.Module):
     def __init__(self, repr_dim: int, action_dim: int, config: Config) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(nn.Linear(repr_dim, config.feature_dim), nn.LayerNorm(config.feature_dim), nn.Tanh())
+        self.trunk = nn.Sequential(Linear(repr_dim, config.feature_dim), nn.LayerNorm(config.feature_dim), nn.Tanh())
         self.policy = mlp(config.feature_dim, config.hidden_dim, config.hidden_dim, action_dim)
         orthogonal_init(self)
 
@@ -66,7 +66,7 @@ class Actor(nn.Module):
 class Critic(nn.Module):
     def __init__(self, repr_dim: int, action_dim: int, config: Config) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(nn.Linear(repr_dim, config.feature_dim), nn.LayerNorm(config.feature_dim), nn.Tanh())
+        self.trunk = nn.Sequential(Linear(repr_dim, config.feature_dim), nn.LayerNorm(config.feature_dim), nn.Tanh())
         self.q1 = mlp(config.feature_dim + action_dim, config.hidden_dim, config.hidden_dim, 1)
         self.q2 = mlp(config.feature_dim + action_dim, config.hidden_dim, config.hidden_dim, 1)
         orthogonal_init(self)

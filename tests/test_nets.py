@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from covr_bench.nets import Linear
+
+
+def case(rows: int, width_in: int, width_out: int, seed: int = 0) -> tuple[Linear, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(seed)
+    return Linear(width_in, width_out), torch.randn(rows, width_in), torch.randn(rows, width_out)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(0, 70), st.integers(1, 300), st.integers(1, 90), st.integers(0, 2**31))
+def test_linear_equals_float64(rows: int, width_in: int, width_out: int, seed: int) -> None:
+    layer, x, grad = case(rows, width_in, width_out, seed)
+    inputs = [x.requires_grad_(), layer.weight, layer.bias]
+    y = layer(x)
+    exact = [t.detach().double().requires_grad_() for t in inputs]
+    expected = torch.nn.functional.linear(*exact)
+    torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(
+        torch.autograd.grad(y, inputs, grad), torch.autograd.grad(expected, exact, grad.double()), strict=True
+    ):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("wanted", range(1, 8))
+def test_linear_has_gradients_only_where_wanted(wanted: int) -> None:
+    layer, x, grad = case(6, 20, 10)
+    inputs = [x, layer.weight, layer.bias]
+    for i, tensor in enumerate(inputs):
+        tensor.requires_grad_(bool(wanted >> i & 1))
+    layer(x).backward(grad)
+    assert [tensor.grad is not None for tensor in inputs] == [tensor.requires_grad for tensor in inputs]
+
+
+def test_linear_of_other_shapes_and_types_is_torch_s() -> None:
+    layer, x, _ = case(6, 20, 10)
+    plain = torch.nn.Linear(20, 10)
+    plain.load_state_dict(layer.state_dict())
+    for other in (x[0], x.reshape(2, 3, 20)):
+        assert torch.equal(layer(other), plain(other))
+    assert layer.double()(x.double()).dtype == torch.float64
+
+
+def test_linear_repeats_bit_for_bit() -> None:
+    layer, x, grad = case(128, 1024, 50)
+    results = [[layer(x), *torch.autograd.grad(layer(x), list(layer.parameters()), grad)] for _ in range(2)]
+    assert all(map(torch.equal, *results))
