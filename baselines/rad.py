@@ -78,7 +78,7 @@ AGENT = AgentSpec(
     make=RAD,
     kind="visual-rl",
     paper="Laskin et al. 2020, arXiv 2004.14990",
-    checked="the official arithmetic; cartpole_swingup at 100k, with 64 pixels",
+    checked="the official arithmetic; a score at 100k, with 64 pixels",
     task_defaults={
         # The paper's choice by task, which the code does not hold: crop here, translation on the other five.
         "walker_walk": {"augmentation": "crop"},

@@ -219,7 +219,7 @@ def test_a_table_says_what_a_long_name_stands_for(cli: Callable[..., Any], tmp_p
                 writer.end()
     for format_ in ("terminal", "md", "latex"):
         shown = cli("table", "--out", tmp_path, "--format", format_).out.replace("\\_", "_")
-        (legend,) = re.findall(r"drqv2-set-\w{8}: ([^.]+)\.", shown)
+        (legend,) = re.findall(r"drqv2-set-\w{8}:\s+(drqv2.+?)\.(?=[\s}])", shown, re.DOTALL)
         assert legend.split() == [
             "drqv2.hidden_dim=64,", "feature_dim=32,", "stddev_steps=100000,", "batch_size=16"
         ]  # fmt: skip
