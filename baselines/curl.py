@@ -90,6 +90,6 @@ AGENT = AgentSpec(
     make=CURL,
     kind="visual-rl",
     paper="Laskin et al. 2020, arXiv 2004.04136",
-    checked="the official arithmetic",
+    checked="the official arithmetic; a score at 100k, with 64 pixels",
     task_defaults={"cheetah_run": {"lr": 2e-4}},  # table 3
 )
