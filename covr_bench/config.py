@@ -114,7 +114,7 @@ def _resolve(spec: AgentSpec, task: Task, budgeted: Mapping[str, Any], overrides
     return adapter.dump_python(config, mode="json")  # type: ignore[no-any-return]
 
 
-def resolve_env(task: Task, overrides: Mapping[str, str]) -> dict[str, Any]:
+def resolve_env(task: Task, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The `env.*` overrides as options of the task's `make`, each of the type of its default. Raises UserError."""
     from pydantic import TypeAdapter, ValidationError
 

@@ -88,7 +88,7 @@ def configure(
                         variant=variant.name,
                         overrides=concerning(spec, overrides),
                         agent_config=settings,
-                        env=drawn | resolve_env(task, overrides),
+                        env=resolve_env(task, budget.overrides) | drawn | resolve_env(task, overrides),
                         device=device,
                         out=out,
                     )

@@ -60,8 +60,9 @@ class Task:
 class Budget:
     """How long each run is and how it is evaluated. All lengths are environment steps (action repeat counted).
 
-    overrides: agent settings this budget changes (a tour cannot afford the published batch size): `key` for every
-    agent that has it, `agent.key` for one; recorded with the run, and themselves overridden by `--set`.
+    overrides: settings this budget changes (a tour cannot afford the published batch size): `key` for every agent that
+    has it, `agent.key` for one, `env.key` for the environment of every agent that does not ask for another itself;
+    recorded with the run, and themselves overridden by `--set`.
     """
 
     name: str

@@ -136,6 +136,19 @@ def test_an_agent_chooses_the_size_of_its_frames() -> None:
     assert {config.env["image_size"] for config in larger} == {120}
 
 
+def test_a_budget_draws_frames_smaller_for_agents_that_ask_for_no_size() -> None:
+    suite = registry.suite("catch")
+    large = AgentSpec("large", Large, lambda config, context: None, "control")  # type: ignore[arg-type,return-value]
+    agents = {"large": large, "random": registry.agent("random")}
+    budget = Budget("tour", 1_000, 500, 1, (0,), {"env.image_size": 48})
+    sizes = {config.agent: config.env["image_size"] for config in configure(suite, "catch", agents, budget)}
+    assert sizes == {"large": 100, "random": 48}
+    chosen = configure(suite, "catch", agents, budget, overrides={"env.image_size": "60"})
+    assert {config.env["image_size"] for config in chosen} == {60}
+    with pytest.raises(UserError, match=r"'env\.image_sise'. Did you mean 'env\.image_size'"):
+        configure(suite, "catch", agents, Budget("tour", 1_000, 500, 1, (0,), {"env.image_sise": 48}))
+
+
 @pytest.mark.parametrize("agent", ["sac", "covr"])
 def test_learning_that_begins_late_is_costed_all_the_same(tmp_path: Path, agent: str) -> None:
     suite, spec = registry.suite("catch"), registry.agent(agent)
