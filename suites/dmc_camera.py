@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RENDER_MODES = ("exact", "fast")
-FAST_QUALITY = {"shadowsize": 1024, "numslices": 14, "numstacks": 8}
+FAST_QUALITY = {"shadowsize": 512, "numslices": 14, "numstacks": 8}
 MAX_GEOMS = 1000  # a slack tendon alone is some thirty
 
 
@@ -21,7 +21,7 @@ class Camera:
     """Draws fixed camera 0 of `physics` at one size.
 
     render: `exact` gives the pixels of `physics.render(height, width, camera_id=0)`; `fast` is nearly identical and
-    about four times as fast: a coarser shadow map, bodies made of fewer triangles, no floor in the shadow map.
+    four to six times as fast: a coarser shadow map, bodies made of fewer triangles, no floor in the shadow map.
     floor_casts: whether `exact` draws the floor into the shadow map. Nothing lies below the floor to be shadowed, but
     at a body's silhouette multisampling evaluates the shadow beyond the body's surface, at times below the floor: one
     pixel in some thousand frames then differs by a few grey levels. False only where no body comes near the floor.
