@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MEASURES = {
     "return": "its own return",
     "heldout_error": "error on held-out actions",
+    "heldout_error_weighted": "the same, by their weights",
     "valid_share": "share of valid answers",
 }
 CSV_COLUMNS = (

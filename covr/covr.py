@@ -240,6 +240,7 @@ def _vlm(config: Config, context: Context) -> VisionLanguagePrior:
 def _reported(report: FinetuneReport, collected: int, entropy: float) -> dict[str, float]:
     return {
         "heldout_error": report.heldout_error,
+        "heldout_error_weighted": report.heldout_error_weighted,
         "error_before": report.error_before,
         "loss": report.loss,
         "samples": float(report.samples),

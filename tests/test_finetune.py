@@ -13,7 +13,7 @@ import torch
 from vlm_models import bars, prior, prompt, random_folder, speaking_folder
 
 from covr.vlm import finetune
-from covr.vlm.base import Samples
+from covr.vlm.base import Samples, relative_error
 from covr.vlm.finetune import FinetuneSettings, weighted_loss
 from covr.vlm.hf import HFPrior
 from covr_bench.errors import UserError
@@ -143,16 +143,32 @@ def test_epochs_are_added_until_there_are_enough_steps() -> None:
     assert vlm.finetune(samples(10), prompt()).steps == 6  # 8 samples are two steps an epoch
 
 
-def test_heldout_error_of_always_answering_the_mean_is_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    vlm, images, actions = prior(), bars(10)[0], np.array([[0.2], [0.4]] * 5, np.float32)
-    reader = vlm.reader(images, prompt(1))
-    constant = torch.tensor([0, 0, 3, 0]).expand(10, 1, 4)
-    monkeypatch.setattr(type(reader), "forced", lambda self, some: type("D", (), {"choices": constant[: len(some)]}))
-    error = finetune._heldout_error(vlm, reader, vlm.image_embeds(images), actions, np.array([0.3], np.float32))
-    assert error == pytest.approx(1)
-    nothing = finetune._heldout_error(vlm, reader, torch.zeros(0, 4, 128), actions[:0], np.zeros(1))
-    same = finetune._heldout_error(vlm, reader, vlm.image_embeds(images), actions * 0 + 0.3, np.float32([0.3]))
-    assert np.isnan(nothing) and np.isnan(same)
+def test_error_of_always_answering_the_mean_is_1_and_samples_count_by_weight() -> None:
+    actions, mean = np.array([[0.2], [0.4]], np.float32), np.array([0.3], np.float32)
+    alike, second = np.ones(2, np.float32), np.array([0, 1], np.float32)
+    assert relative_error(np.stack([mean, mean]), actions, mean, alike) == pytest.approx(1)
+    answers = np.array([[0.0], [0.4]], np.float32)  # wrong where the weight is 0
+    assert relative_error(answers, actions, mean, alike) == pytest.approx(2)  # 0.04 / 0.02
+    assert relative_error(answers, actions, mean, second) == 0
+    for nothing in ((answers[:0], actions[:0], mean, alike[:0]), (answers, actions, mean, alike * 0)):
+        assert np.isnan(relative_error(*nothing))
+    assert np.isnan(relative_error(answers, actions * 0 + mean, mean, alike))
+
+
+def test_held_out_samples_that_were_not_to_be_learnt_do_not_count_in_the_weighted_error() -> None:
+    """Two rules by the picture; only samples of one have weight."""
+    settings = dataclasses.replace(SMALL, heldout=0.5, epochs=20)
+    chosen = samples(64)
+    chosen.weights[:] = chosen.actions[:, 0] > 0
+    report = prior(speaking_folder(), settings=settings).finetune(chosen, prompt())
+    assert report.heldout_error_weighted != report.heldout_error
+    alike = prior(speaking_folder(), settings=settings).finetune(samples(64), prompt())
+    assert alike.heldout_error_weighted == pytest.approx(alike.heldout_error)
+
+
+def test_with_nothing_held_out_there_is_no_error() -> None:
+    report = prior(settings=dataclasses.replace(SMALL, heldout=0)).finetune(samples(8), prompt())
+    assert np.isnan([report.heldout_error, report.heldout_error_weighted, report.error_before]).all()
 
 
 def test_samples_of_weight_0_are_counted_but_teach_nothing() -> None:

@@ -71,8 +71,9 @@ class FinetuneReport:
 
     samples: trained on, after the held-out ones are set aside. steps: optimiser steps. loss: Eq. 6, mean of the last
     epoch; first_loss: of the first step. heldout_error: mean squared error of the held-out actions over that of always
-    answering the training mean, after the round; error_before: before it. Both NaN where nothing was held out or the
-    held-out actions do not vary.
+    answering the training mean, after the round; heldout_error_weighted: with each sample counted by its weight, as in
+    training; error_before: as heldout_error, before the round. NaN where nothing was held out or the held-out actions
+    do not vary.
     batch_halved: memory ran out once and each step was computed in twice as many parts.
     """
 
@@ -82,8 +83,23 @@ class FinetuneReport:
     first_loss: float
     seconds: float
     heldout_error: float
+    heldout_error_weighted: float
     error_before: float
     batch_halved: bool = False
+
+
+def relative_error(
+    answers: npt.NDArray[np.float32],
+    actions: npt.NDArray[np.float32],
+    mean: npt.NDArray[np.floating[Any]],
+    weights: npt.NDArray[np.floating[Any]],
+) -> float:
+    """Mean squared error of answers `(N, A)` over that of always answering `mean` `(A,)`, weights `(N,)` on samples.
+
+    NaN if there are no samples, none has weight, or none differs from the mean.
+    """
+    errors, spreads = (((guess - actions) ** 2).mean(1) @ weights for guess in (answers, mean))
+    return float(errors / spreads) if spreads else float("nan")
 
 
 class Proposer(Protocol):

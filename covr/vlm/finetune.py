@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from covr.vlm.base import FinetuneReport
+from covr.vlm.base import FinetuneReport, relative_error
 from covr.vlm.tree import values_of
 from covr_bench.errors import UserError
 
@@ -180,8 +180,7 @@ def tune(prior: HFPrior, samples: Samples, prompt: Prompt, settings: FinetuneSet
     embeds = _all_embeds(prior, samples)
     labels = torch.from_numpy(_labels(prior, reader, samples)).to(embeds.device)
     weights = torch.from_numpy(samples.weights).to(embeds.device)
-    centre = samples.actions[train].mean(0)
-    error_before = _heldout_error(prior, reader, embeds[held], samples.actions[held], centre)
+    before = _heldout_answers(prior, reader, embeds[held]) if len(held) else samples.actions[held]
 
     trained = prior.trainable()
     optimizer = torch.optim.AdamW(trained, lr=settings.lr, weight_decay=0.0)
@@ -195,16 +194,18 @@ def tune(prior: HFPrior, samples: Samples, prompt: Prompt, settings: FinetuneSet
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss)
     reader.prefix = None
-    error = _heldout_error(prior, reader, embeds[held], samples.actions[held], centre)
+    after = _heldout_answers(prior, reader, embeds[held]) if len(held) else before
     reader.prefix = None
+    equal = np.ones(len(samples))
     return FinetuneReport(
         samples=len(train),
         steps=len(losses),
         loss=float(np.mean(losses[-len(losses) // settings.epochs :])),
         first_loss=losses[0],
         seconds=time.perf_counter() - started,
-        heldout_error=error,
-        error_before=error_before,
+        heldout_error=_heldout_error(after, samples, held, train, equal),
+        heldout_error_weighted=_heldout_error(after, samples, held, train, samples.weights),
+        error_before=_heldout_error(before, samples, held, train, equal),
         batch_halved=parts.halved,
     )
 
@@ -276,10 +277,8 @@ def _out_of_memory(error: BaseException) -> bool:
     return known or "can't allocate memory" in str(error)  # what torch says on a CPU
 
 
-def _heldout_error(prior: HFPrior, reader: Reader, embeds: torch.Tensor, actions: Any, centre: Any) -> float:
-    """Mean squared error over that of answering `centre`; NaN if there is nothing to compare with."""
-    if not len(actions) or not (spread := float(((actions - centre) ** 2).mean())):
-        return float("nan")
+def _heldout_answers(prior: HFPrior, reader: Reader, embeds: torch.Tensor) -> Any:
+    """The actions answered, float32 `(N, A)`."""
 
     def answered(some: torch.Tensor) -> torch.Tensor:
         if prior.decode == "expect":
@@ -288,5 +287,12 @@ def _heldout_error(prior: HFPrior, reader: Reader, embeds: torch.Tensor, actions
             return mean.cpu()
         return values_of(reader.forced(some).choices).cpu()
 
-    answers = torch.cat([answered(some) for some in torch.split(embeds, prior.batch_size)]).numpy()
-    return float(((answers - actions) ** 2).mean()) / spread
+    return torch.cat([answered(some) for some in torch.split(embeds, prior.batch_size)]).numpy()
+
+
+def _heldout_error(answers: Any, samples: Samples, held: Any, train: Any, weights: Any) -> float:
+    """That of answers to the held-out samples, NaN if nothing was held out or taught."""
+    if not weights[train].any():
+        return float("nan")
+    mean = np.average(samples.actions[train], 0, weights[train])
+    return relative_error(answers, samples.actions[held], mean, weights[held])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from covr.vlm.base import FinetuneReport, Proposals, Samples, check_images, proposals_from_texts
+from covr.vlm.base import FinetuneReport, Proposals, Samples, check_images, proposals_from_texts, relative_error
 from covr.vlm.grammar import format_action, parse
 from covr_bench.errors import UserError
 
@@ -73,22 +72,25 @@ class ScriptedPrior:
         if not len(samples):
             raise UserError("fine-tuning got no samples; a round with an empty selection is not due")
         started = time.perf_counter()
-        before, error_before = self._errors(samples, prompt)
+        before, error_before, _ = self._errors(samples, prompt)
         weights = np.where(before.valid, samples.weights, 0.0)
         if weights.sum():
             step = (weights[:, None] * (samples.actions - before.actions)).sum(0) / weights.sum()
             self.shift = (np.asarray(self.shift or [0.0] * prompt.action_dim) + step).tolist()
         self.rounds += 1
-        _, error = self._errors(samples, prompt)
+        _, error, weighted = self._errors(samples, prompt)
         seconds = time.perf_counter() - started
-        return FinetuneReport(len(samples), 1, error, error_before, seconds, error, error_before)
+        return FinetuneReport(len(samples), 1, error, error_before, seconds, error, weighted, error_before)
 
-    def _errors(self, samples: Samples, prompt: Prompt) -> tuple[Proposals, float]:
+    def _errors(self, samples: Samples, prompt: Prompt) -> tuple[Proposals, float, float]:
+        """Errors of the answers that state an action: all counted alike, and by their weights."""
         answers = self.propose(samples.images, prompt)
-        spread = float(((samples.actions - samples.actions.mean(0)) ** 2).mean())
-        if not spread or not answers.valid.any():
-            return answers, math.nan
-        return answers, float(((answers.actions - samples.actions)[answers.valid] ** 2).mean()) / spread
+        mean, valid = samples.actions.mean(0), answers.valid.astype(np.float32)
+        alike, weighted = (
+            relative_error(answers.actions, samples.actions, mean, weights)
+            for weights in (valid, valid * samples.weights)
+        )
+        return answers, alike, weighted
 
     def save_adapter(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
