@@ -14,7 +14,6 @@ from results.store import read
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTE = {
-    ("drqv2", "one_update_per_16_env_steps"): ", a quarter of the\nofficial updates",
     ("covr", "set-0924ff88"): ", 64 pixels, stand-in VLM",
     ("rad", "set-46f6a035"): ", 64 pixels",
     ("curl", "image_size=76,random_agent_steps=500,window=64"): ", 64 of 76 pixels",
