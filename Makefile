@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.10; 
 .PHONY: run test env lock clean
 
 run: env
-	$(VENV)/bin/covr-bench run --suite dmc6 --budget smoke
+	$(VENV)/bin/covr-bench run --suite dmc6 --budget smoke --agent random --agent drqv2
 
 test: env
 	$(VENV)/bin/tox

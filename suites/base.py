@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import gymnasium
 
 
+# Compared by default: no learning, the two best known visual learners, COVR's base, a distilled VLM, and COVR.
+LINE_UP = ("random", "drqv2", "curl", "rad", "dgc", "covr")
+
+
 class SimulatorError(Exception):
     """A simulator cannot be used; the message says why and what mends it."""
 

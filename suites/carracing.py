@@ -17,7 +17,7 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from suites import cuts
-from suites.base import Budget, Suite, Task
+from suites.base import LINE_UP, Budget, Suite, Task
 from suites.wrappers import ActionRepeat, FrameStack, Pixels
 
 EPISODE_STEPS = 1000  # control steps of 1/50 s, as CarRacing-v3 is registered
@@ -163,6 +163,6 @@ SUITE = Suite(
             "paper", 100_000, 10_000, 10, (0, 1, 2), doc="dmc6's protocol; no paper reports CarRacing-v3 on it."
         ),
     },
-    agents=("random", "drqv2"),
+    agents=LINE_UP,
     doc="Gymnasium's CarRacing-v3 from 84x84 pixels, action repeat 4.",
 )

@@ -16,7 +16,7 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from suites import cuts, gl
-from suites.base import Budget, Suite, Task
+from suites.base import LINE_UP, Budget, Suite, Task
 from suites.wrappers import ActionRepeat, FrameStack, Pixels
 
 if TYPE_CHECKING:
@@ -182,7 +182,6 @@ def _budgets(paper_env_steps: int) -> dict[str, Budget]:
     }
 
 
-LINE_UP = ("random", "drqv2")
 SUITES = (
     Suite(
         "dmc6",

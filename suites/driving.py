@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium
 
 from suites import cuts
-from suites.base import Budget, Suite, Task
+from suites.base import LINE_UP, Budget, Suite, Task
 from suites.carla.env import Driving
 from suites.wrappers import ActionRepeat, FrameStack, Pixels
 
@@ -85,7 +85,7 @@ SUITE = Suite(
         "short": Budget("short", 20_000, 10_000, 5, (0,), cuts.SHORT, "Does it learn? One seed."),
         "paper": Budget("paper", 100_000, 10_000, 10, (0, 1, 2), doc="The COVR paper's: 100k steps, 10 episodes."),
     },
-    agents=("random", "driver", "full_throttle", "drqv2"),
+    agents=("driver", "full_throttle", *LINE_UP),
     doc="Driving by camera on CARLA: highway and street; a suburb is held out.",
     default_tasks=("hw", "gp"),
 )

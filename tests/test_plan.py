@@ -49,6 +49,20 @@ def test_tasks_and_seeds_can_be_chosen(tmp_path: Path) -> None:
         configs(tmp_path, tasks=["cach"])
 
 
+@pytest.mark.parametrize("name", sorted(registry.suites()))
+def test_every_suites_own_agents_can_be_planned_on_each_of_its_budgets(tmp_path: Path, name: str) -> None:
+    suite = registry.suite(name)
+    agents = {ref: registry.agent(ref) for ref in suite.agents}
+    for budget in suite.budgets.values():
+        runs = configure(suite, name, agents, budget, out=str(tmp_path))
+        assert {run.agent for run in runs} == set(suite.agents)
+
+
+def test_a_benchmark_compares_covr_with_its_base_and_with_other_learners_by_default() -> None:
+    for name in ("dmc6", "dmc6-ar2", "dmc-hard", "carracing", "carla"):
+        assert {"random", "drqv2", "curl", "rad", "dgc", "covr"} <= set(registry.suite(name).agents)
+
+
 def test_what_is_stored_decides_what_is_left(tmp_path: Path) -> None:
     runs = configs(tmp_path, seeds=[0])
     for run, status in zip(runs, ("finished", "failed", "interrupted", "running"), strict=True):
