@@ -95,7 +95,10 @@ class Services(Protocol):
         ...
 
     def play(self, policy: Callable[[Render], Policy], episodes: int) -> dict[str, list[float]]:
-        """Per episode `return` and `length` of a policy, made anew for each, from the starts of the evaluations."""
+        """Per episode `return` and `length` of a policy, made anew for each.
+
+        The starts are those of the run's evaluations, and further ones where more are asked for.
+        """
         ...
 
     def record(self, step: int, values: Mapping[str, float | list[float]]) -> None:

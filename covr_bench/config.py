@@ -68,6 +68,11 @@ def derive_seed(seed: int, purpose: str, index: int = 0) -> int:
     return int.from_bytes(digest[:4], "little") >> 1
 
 
+def starts(seed: int, episodes: int) -> list[int]:
+    """Reset seeds of the evaluation episodes of a run with that seed."""
+    return [derive_seed(seed, "eval_episode", index) for index in range(episodes)]
+
+
 def parse_overrides(items: Sequence[str]) -> dict[str, str]:
     """`["lr=1e-3", "env.render=fast"]` as a mapping. Raises UserError for anything else."""
     overrides: dict[str, str] = {}

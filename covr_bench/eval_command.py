@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covr_bench.config import ASIDE_FIELDS, derive_seed
+from covr_bench.config import ASIDE_FIELDS, derive_seed, starts
 from covr_bench.errors import UserError
-from covr_bench.policies import acting, backend, find_run, starts
+from covr_bench.policies import acting, backend, find_run
 from results import provenance
 from results.layout import PROVENANCE_FILE, RunId, run_folder, variant_of
 

@@ -254,8 +254,3 @@ def _agent(config: RunConfig, saved: Saved, context: Context, commit: str | None
             f"changed since (trained at commit {commit or 'unknown'}): {error}"
         ) from error
     return agent
-
-
-def starts(seed: int, episodes: int) -> list[int]:
-    """Reset seeds of the evaluation episodes of a run with that seed."""
-    return [derive_seed(seed, "eval_episode", index) for index in range(episodes)]

@@ -8,8 +8,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from covr_bench.config import starts
 from covr_bench.errors import UserError
-from covr_bench.policies import acting, find_run, starts
+from covr_bench.policies import acting, find_run
 from covr_bench.video import SMALL_MP4, check_format, video_file, writing_video
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from covr_bench.api import Agent, Context, Policy, Render
-from covr_bench.config import RunConfig, derive_seed, setting
+from covr_bench.config import RunConfig, derive_seed, setting, starts
 from covr_bench.errors import UserError
 from covr_bench.evaluate import Diverged, evaluate, finite
 from covr_bench.replay import Replay
@@ -68,7 +68,7 @@ class Run:
         self._warned: set[str] = set()
         self.env, self.eval_env = env, eval_env
         _seed_everything(derive_seed(config.seed, "agent"))
-        self.eval_seeds = [derive_seed(config.seed, "eval_episode", i) for i in range(config.eval_episodes)]
+        self.eval_seeds = starts(config.seed, config.eval_episodes)
         shape: Any = self.env.observation_space.shape
         (action_dim,) = self.env.action_space.shape or ()
         context = Context(
@@ -165,7 +165,7 @@ class Run:
         draw: Render = self.eval_env.unwrapped.render_image  # type: ignore[attr-defined]
         played = [
             evaluate(policy(draw), self.eval_env, [seed], self.env_steps, self._tick, self._lose)
-            for seed in self.eval_seeds[:episodes]
+            for seed in starts(self.config.seed, episodes)
         ]
         return {name: [episode[name][0] for episode in played] for name in ("return", "length")} if played else {}
 

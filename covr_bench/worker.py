@@ -53,7 +53,7 @@ def _run(job: dict[str, Any], stop: Callable[[], bool], say: Callable[[dict[str,
 
     from covr_bench import registry
     from covr_bench.checkpoint import Checkpoints
-    from covr_bench.config import RunConfig, derive_seed
+    from covr_bench.config import RunConfig, derive_seed, starts
     from covr_bench.nets import set_conv_kernel
     from covr_bench.train import Interrupted, Run
     from results import provenance
@@ -75,7 +75,7 @@ def _run(job: dict[str, Any], stop: Callable[[], bool], say: Callable[[dict[str,
     with RunWriter(config.out, config.run_id, action_repeat=config.action_repeat, labels=labels) as writer:
         seeds |= {"run": config.seed}
         seeds["train_episode_0"] = derive_seed(config.seed, "train_episode")
-        seeds |= {f"eval_episode_{i}": derive_seed(config.seed, "eval_episode", i) for i in range(config.eval_episodes)}
+        seeds |= {f"eval_episode_{i}": start for i, start in enumerate(starts(config.seed, config.eval_episodes))}
         provenance.begin(
             config.out,
             config.run_id,

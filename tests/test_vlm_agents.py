@@ -108,6 +108,22 @@ def test_vbe_plays_as_the_vlm_that_covr_scores(tmp_path: Path) -> None:
     assert rows["value"].tolist() == alone["return"] * 3  # at 0, 100 and 160: it learns nothing
 
 
+def test_the_vlm_plays_more_episodes_than_an_evaluation_has_if_asked(tmp_path: Path) -> None:
+    run = played(configured(tmp_path, "vbe", query_every="15"))
+    assert run.config.eval_episodes == 1
+    few, many = (
+        run.play(
+            lambda render: VLMPolicy(
+                run.agent.vlm, run.agent.prompt, render, every=15, action_repeat=2, frames=1, size=28
+            ),
+            episodes,
+        )
+        for episodes in (1, 3)
+    )
+    assert len(many["return"]) == 3
+    assert many["return"][:1] == few["return"]
+
+
 def test_an_evaluation_between_leaves_vbe_s_training_episode_alone(tmp_path: Path) -> None:
     often = configured(tmp_path / "a", "vbe", eval_every=10, query_every="14")
     once = configured(tmp_path / "b", "vbe", eval_every=LENGTH, query_every="14")
