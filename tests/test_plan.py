@@ -10,7 +10,7 @@ import pytest
 
 from analysis.published import published
 from covr_bench import calibrate, registry
-from covr_bench.api import AgentSpec
+from covr_bench.api import AgentSpec, Context
 from covr_bench.checkpoint import Checkpoints
 from covr_bench.commands import parse_seeds
 from covr_bench.config import setting
@@ -56,6 +56,19 @@ def test_every_suites_own_agents_can_be_planned_on_each_of_its_budgets(tmp_path:
     for budget in suite.budgets.values():
         runs = configure(suite, name, agents, budget, out=str(tmp_path))
         assert {run.agent for run in runs} == set(suite.agents)
+
+
+@pytest.mark.parametrize("name", sorted(set(registry.agent_names()) - {"driver", "full_throttle"}))
+def test_every_agent_can_be_made_with_the_small_frames_of_dmc6_short(tmp_path: Path, name: str) -> None:
+    suite = registry.suite("dmc6")
+    (config,) = configure(
+        suite, "dmc6", {name: registry.agent(name)}, suite.budgets["short"], tasks=["cheetah_run"], out=str(tmp_path)
+    )
+    size = config.env["image_size"]
+    context = Context(
+        (9, size, size), 6, 4, config.env_steps, "cpu", 0, instruction=suite.task("cheetah_run").instruction
+    )
+    assert registry.make_agent(name, config.agent_config, context).state_dict() is not None
 
 
 def test_a_benchmark_compares_covr_with_its_base_and_with_other_learners_by_default() -> None:
