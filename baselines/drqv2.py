@@ -212,7 +212,7 @@ AGENT = AgentSpec(
     make=DrQV2,
     kind="visual-rl",
     paper="Yarats et al. 2021, arXiv 2107.09645",
-    checked="the official arithmetic; the start of its curves",
+    checked="the official arithmetic; the start of its curves; a score at 100k",
     task_defaults={
         "walker_walk": _WALKER,
         "walker_run": _WALKER | _MEDIUM,

@@ -172,7 +172,7 @@ def _tasks(action_repeats: dict[tuple[str, str], int]) -> tuple[Task, ...]:
     )
 
 
-# Small fast frames: an update then costs a sixth, and an hour has room for the number of updates learning needs.
+# Small fast frames and networks: what counts is the number of updates, and an hour has room for it only so.
 SHORT: dict[str, Any] = {
     **cuts.SHORT,
     "env.image_size": 32,
