@@ -185,6 +185,7 @@ SHORT: dict[str, Any] = {
     "batch_size": 64,
     "hidden_dim": 256,
     "shift_pad": 2,
+    "random_agent_steps": 500,
     "drqv2.batch_size": 128,
     "drqv2.seed_steps": 2_000,
     "drqv2.stddev_steps": 50_000,
