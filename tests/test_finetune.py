@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from vlm_models import bars, prior, prompt, random_folder, speaking_folder
 
 from covr.vlm import finetune
@@ -107,6 +108,30 @@ def test_shared_prefix_gives_the_plain_loss_and_gradients(micro_batch: int, weig
         scale = float(gradient.abs().max())
         assert scale > 0, name
         assert torch.allclose(got[name], gradient, atol=1e-5 * scale, rtol=0), name
+
+
+def test_the_head_is_not_copied_for_every_sample() -> None:
+    vlm, batch = attached(), samples(8)
+    reader = vlm.reader(batch.images, prompt())
+    labels = torch.from_numpy(finetune._labels(vlm, reader, batch))
+    embeds, head = vlm.image_embeds(batch.images), vlm.checkpoint.model.lm_head.weight
+    with Products() as products:
+        finetune.answer_logits(reader, embeds, labels).sum().backward()  # type: ignore[no-untyped-call]
+    with_head = [s for s in products.shapes if sorted(s[-2:]) == sorted(head.shape)]
+    assert with_head and not [s for s in with_head if len(s) > 2]
+
+
+class Products(TorchDispatchMode):
+    """Shapes of all matrices that were multiplied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.bmm, torch.ops.aten.addmm):
+            self.shapes += [tuple(a.shape) for a in args]
+        return function(*args, **(kwargs or {}))
 
 
 def test_only_the_language_model_is_adapted() -> None:
