@@ -74,5 +74,5 @@ AGENT = AgentSpec(
     make=DrQ,
     kind="visual-rl",
     paper="Kostrikov et al. 2020, arXiv 2004.13649",
-    checked="the official arithmetic",
+    checked="the official arithmetic; returns of the short budget",
 )
