@@ -8,10 +8,11 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from analysis import grids, rates
+from analysis import grids
 from analysis.grids import MARK, Grid
-from analysis.remarks import gathered, kept_apart, remarks, steps_apart
-from analysis.scores import PROTOCOL, agent_name, final_scores, protocol_name
+from analysis.rows import driving as rates
+from analysis.rows.remarks import gathered, kept_apart, remarks, steps_apart
+from analysis.rows.scores import PROTOCOL, agent_name, final_scores, protocol_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Group
 
-    from analysis.rates import Driving
+    from analysis.rows.driving import Driving
 
 CSV_COLUMNS = (
     "suite", "budget", "labels", "task", "agent", "variant", "n", "mean", "std", "env_steps", "action_repeat"

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from covr.guided import FrozenGuided, GuidedConfig
-from covr_bench.api import AgentSpec
+from covr_bench.kit.api import AgentSpec
 
 if TYPE_CHECKING:
-    from covr_bench.api import Metrics
-    from covr_bench.replay import Replay
+    from covr_bench.kit.api import Metrics
+    from covr_bench.kit.replay import Replay
 
 
 class APL(FrozenGuided):

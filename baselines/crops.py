@@ -9,8 +9,8 @@ from pydantic import ConfigDict, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from baselines.sac import Settings, SoftActorCritic, SoftActorCriticAgent
-from covr_bench.api import Context
-from covr_bench.augment import UNIT, check_window, cropped, random_corner
+from covr_bench.kit.api import Context
+from covr_bench.kit.augment import UNIT, check_window, cropped, random_corner
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -25,11 +25,11 @@ from pydantic.dataclasses import dataclass
 from torch import nn
 
 from baselines.crops import CroppingAgent, CropSettings
-from covr_bench.api import AgentSpec, Context, Guidance
-from covr_bench.nets import adam
+from covr_bench.kit.api import AgentSpec, Context, Guidance
+from covr_bench.kit.nets import adam
 
 if TYPE_CHECKING:
-    from covr_bench.replay import Replay
+    from covr_bench.kit.replay import Replay
 
 ENCODER_STEPS = 2  # of the two Adams that own the encoder
 

@@ -19,12 +19,12 @@ from pydantic.dataclasses import dataclass
 from torch import nn
 
 from baselines.sac import Settings, SoftActorCritic, SoftActorCriticAgent
-from covr_bench.api import AgentSpec, Context, Guidance
-from covr_bench.augment import UNIT, scaled
-from covr_bench.nets import Linear, adam
+from covr_bench.kit.api import AgentSpec, Context, Guidance
+from covr_bench.kit.augment import UNIT, scaled
+from covr_bench.kit.nets import Linear, adam
 
 if TYPE_CHECKING:
-    from covr_bench.replay import Batch, Replay
+    from covr_bench.kit.replay import Batch, Replay
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -40,13 +40,13 @@ from baselines.sac import SoftActorCritic
 from covr.frames import Frames
 from covr.guided import ShownConfig
 from covr.vlm.open import open_model
-from covr_bench.api import AgentSpec, Context, Guidance, Metrics
-from covr_bench.augment import UNIT, scaled
-from covr_bench.nets import adam, conv_relu
+from covr_bench.kit.api import AgentSpec, Context, Guidance, Metrics
+from covr_bench.kit.augment import UNIT, scaled
+from covr_bench.kit.nets import adam, conv_relu
 
 if TYPE_CHECKING:
-    from covr_bench.api import Services
-    from covr_bench.replay import Replay
+    from covr_bench.kit.api import Services
+    from covr_bench.kit.replay import Replay
 
 TAUGHT = ("teacher", "projection", "distil_opt")  # of a run that trains
 MERGED = 2  # patches of a block, along each side: Qwen's merger

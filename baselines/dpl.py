@@ -10,7 +10,7 @@ that never learns. No cold start: the VLM is at the beginning what it is at the 
 from __future__ import annotations
 
 from covr.guided import FrozenGuided, GuidedConfig
-from covr_bench.api import AgentSpec
+from covr_bench.kit.api import AgentSpec
 
 CARLA = {"guidance_weight": 2.0}  # lambda of the paper for driving
 

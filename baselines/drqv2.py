@@ -17,14 +17,14 @@ from pydantic import ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from covr_bench.api import AgentSpec, Context, Fraction, Guidance, Metrics
-from covr_bench.augment import random_shift, scaled
-from covr_bench.nets import Linear, PixelEncoder, adam, linear_schedule, mlp, orthogonal_init, soft_update
+from covr_bench.kit.api import AgentSpec, Context, Fraction, Guidance, Metrics
+from covr_bench.kit.augment import random_shift, scaled
+from covr_bench.kit.nets import Linear, PixelEncoder, adam, linear_schedule, mlp, orthogonal_init, soft_update
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from covr_bench.replay import Batch, Replay
+    from covr_bench.kit.replay import Batch, Replay
 
 
 PART = 256  # samples: all of an ordinary batch

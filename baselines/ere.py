@@ -18,12 +18,12 @@ from pydantic.dataclasses import dataclass
 
 from baselines.sac import Config as SACConfig
 from baselines.sac import SoftActorCritic, SoftActorCriticAgent
-from covr_bench.api import AgentSpec, Context, Fraction, Guidance
-from covr_bench.augment import UNIT, scaled
-from covr_bench.nets import linear_schedule
+from covr_bench.kit.api import AgentSpec, Context, Fraction, Guidance
+from covr_bench.kit.augment import UNIT, scaled
+from covr_bench.kit.nets import linear_schedule
 
 if TYPE_CHECKING:
-    from covr_bench.replay import Replay
+    from covr_bench.kit.replay import Replay
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

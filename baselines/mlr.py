@@ -19,8 +19,8 @@ from pydantic.dataclasses import dataclass
 from torch import nn
 
 from baselines.spr import LatentPredictionAgent, PredictionSettings
-from covr_bench.api import AgentSpec, Context, Fraction
-from covr_bench.errors import UserError
+from covr_bench.kit.api import AgentSpec, Context, Fraction
+from covr_bench.kit.errors import UserError
 
 INIT_STD = 0.02  # of weights, cut off at one standard deviation
 WARM_UP_START = 5e-4  # share of the rate

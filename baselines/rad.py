@@ -20,11 +20,11 @@ from pydantic import ConfigDict, Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from baselines.sac import Settings, SoftActorCritic, SoftActorCriticAgent
-from covr_bench.api import AgentSpec, Context, Guidance
-from covr_bench.augment import UNIT, check_window, cropped, random_corner, scaled, translated
+from covr_bench.kit.api import AgentSpec, Context, Guidance
+from covr_bench.kit.augment import UNIT, check_window, cropped, random_corner, scaled, translated
 
 if TYPE_CHECKING:
-    from covr_bench.replay import Batch, Replay
+    from covr_bench.kit.replay import Batch, Replay
 
 
 def _sized(crop: int, translate: int) -> Any:

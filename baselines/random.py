@@ -8,12 +8,12 @@ import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from covr_bench.api import AgentSpec, Context, Metrics
+from covr_bench.kit.api import AgentSpec, Context, Metrics
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from covr_bench.replay import Replay
+    from covr_bench.kit.replay import Replay
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

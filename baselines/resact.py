@@ -24,16 +24,16 @@ from torch import nn
 
 from baselines.deepmdp import LatentModelAgent, ModelSettings
 from baselines.sac import SoftActorCritic
-from covr_bench.api import AgentSpec, Context, Guidance
-from covr_bench.augment import UNIT, check_window, random_corner, scaled, translated
-from covr_bench.errors import UserError
-from covr_bench.nets import PixelEncoder, SquashedGaussianActor
+from covr_bench.kit.api import AgentSpec, Context, Guidance
+from covr_bench.kit.augment import UNIT, check_window, random_corner, scaled, translated
+from covr_bench.kit.errors import UserError
+from covr_bench.kit.nets import PixelEncoder, SquashedGaussianActor
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from covr_bench.replay import Replay
+    from covr_bench.kit.replay import Replay
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

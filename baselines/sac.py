@@ -20,9 +20,16 @@ from pydantic import ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from covr_bench.api import AgentSpec, Context, Fraction, Guidance, Metrics
-from covr_bench.augment import UNIT, scaled
-from covr_bench.nets import PixelEncoder, SquashedGaussianActor, TwinCritic, adam, delta_orthogonal_init, soft_update
+from covr_bench.kit.api import AgentSpec, Context, Fraction, Guidance, Metrics
+from covr_bench.kit.augment import UNIT, scaled
+from covr_bench.kit.nets import (
+    PixelEncoder,
+    SquashedGaussianActor,
+    TwinCritic,
+    adam,
+    delta_orthogonal_init,
+    soft_update,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +37,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from covr_bench.replay import Batch, Replay
+    from covr_bench.kit.replay import Batch, Replay
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -23,12 +23,12 @@ from torch import nn
 
 from baselines.crops import CroppingAgent, CropSettings
 from baselines.deepmdp import model_head
-from covr_bench.api import AgentSpec, Context, Fraction, Guidance
-from covr_bench.augment import UNIT, cropped, random_corner
-from covr_bench.nets import PixelEncoder, adam, mlp, soft_update
+from covr_bench.kit.api import AgentSpec, Context, Fraction, Guidance
+from covr_bench.kit.augment import UNIT, cropped, random_corner
+from covr_bench.kit.nets import PixelEncoder, adam, mlp, soft_update
 
 if TYPE_CHECKING:
-    from covr_bench.replay import Replay
+    from covr_bench.kit.replay import Replay
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -18,12 +18,12 @@ from pydantic import ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from baselines.sac import Settings, SoftActorCritic, SoftActorCriticAgent
-from covr_bench.api import AgentSpec, Context, Guidance
-from covr_bench.augment import UNIT, random_convolution, random_shift
-from covr_bench.nets import PixelEncoder
+from covr_bench.kit.api import AgentSpec, Context, Guidance
+from covr_bench.kit.augment import UNIT, random_convolution, random_shift
+from covr_bench.kit.nets import PixelEncoder
 
 if TYPE_CHECKING:
-    from covr_bench.replay import Replay
+    from covr_bench.kit.replay import Replay
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

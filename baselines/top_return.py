@@ -17,12 +17,12 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from covr.selection import returns_to_go, transitions
-from covr_bench.api import AgentSpec, Context, Fraction, Metrics
+from covr_bench.kit.api import AgentSpec, Context, Fraction, Metrics
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from covr_bench.replay import Batch, Replay
+    from covr_bench.kit.replay import Batch, Replay
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -20,14 +20,14 @@ from pydantic.dataclasses import dataclass
 from covr.alone import VLMPolicy
 from covr.guided import ShownConfig, VLMConfig, frozen
 from covr.vlm.prompts import task_prompt
-from covr_bench.api import AgentSpec, Context, Metrics
-from covr_bench.errors import UserError
+from covr_bench.kit.api import AgentSpec, Context, Metrics
+from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from covr.vlm.base import Proposer
-    from covr_bench.replay import Replay
+    from covr_bench.kit.replay import Replay
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

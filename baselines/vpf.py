@@ -38,15 +38,15 @@ from covr.guided import ShownConfig
 from covr.vlm.base import Proposals
 from covr.vlm.open import open_model
 from covr.vlm.tree import values_of
-from covr_bench.api import AgentSpec, Context, Fraction, Metrics
-from covr_bench.nets import adam, mlp
+from covr_bench.kit.api import AgentSpec, Context, Fraction, Metrics
+from covr_bench.kit.nets import adam, mlp
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from covr.vlm.base import Proposer
     from covr.vlm.prompts import Prompt
-    from covr_bench.replay import Replay
+    from covr_bench.kit.replay import Replay
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

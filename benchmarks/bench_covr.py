@@ -24,7 +24,7 @@ def test_vlm_work_of_a_run(benchmark: Any, action_dim: int) -> None:
     from covr.vlm.base import Samples
     from covr.vlm.open import open_prior
     from covr.vlm.prompts import task_prompt
-    from covr_bench.replay import Replay
+    from covr_bench.kit.replay import Replay
 
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)

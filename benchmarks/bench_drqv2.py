@@ -22,7 +22,7 @@ def _frames(rng: np.random.Generator) -> Any:
 
 
 def _our_replay() -> Any:
-    from covr_bench.replay import Replay
+    from covr_bench.kit.replay import Replay
 
     rng = np.random.default_rng(0)
     replay = Replay(EPISODES * (LENGTH + 1) + 8, (9, 84, 84), 1, seed=0)
@@ -47,8 +47,8 @@ def _official_episodes() -> list[dict[str, Any]]:
 
 def _our_update(conv_kernel: str) -> Callable[[], Any]:
     from baselines.drqv2 import Config, DrQV2
-    from covr_bench.api import Context
-    from covr_bench.nets import set_conv_kernel
+    from covr_bench.kit.api import Context
+    from covr_bench.kit.nets import set_conv_kernel
 
     set_conv_kernel(conv_kernel)
     agent = DrQV2(Config(seed_steps=0, update_every=8), Context((9, 84, 84), 1, 8, 100_000, "cpu", 0))
@@ -79,7 +79,7 @@ def official_update() -> Callable[[], Any]:
 
 
 def our_batch() -> Callable[[], Any]:
-    from covr_bench.augment import random_shift
+    from covr_bench.kit.augment import random_shift
 
     replay = _our_replay()
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from covr_bench import registry
-from covr_bench.checkpoint import Checkpoints
-from covr_bench.config import derive_seed
-from covr_bench.plan import configure
-from covr_bench.train import Run
-from covr_bench.worker import keep_heap
+from covr_bench.config import registry
+from covr_bench.config.run_config import derive_seed
+from covr_bench.run.checkpoint import Checkpoints
+from covr_bench.run.plan import configure
+from covr_bench.run.train import Run
+from covr_bench.run.worker import keep_heap
 from results.store import RunWriter, read_run, run_folder
 
 if TYPE_CHECKING:

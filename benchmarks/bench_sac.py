@@ -26,10 +26,10 @@ def _frames(rng: np.random.Generator, what: str) -> Any:
 
 
 def _our_update(what: str, conv_kernel: str = "torch") -> Callable[[], Any]:
-    from covr_bench import registry
-    from covr_bench.api import Context
-    from covr_bench.nets import set_conv_kernel
-    from covr_bench.replay import Replay
+    from covr_bench.config import registry
+    from covr_bench.kit.api import Context
+    from covr_bench.kit.nets import set_conv_kernel
+    from covr_bench.kit.replay import Replay
 
     set_conv_kernel(conv_kernel)
     side = RENDERED[what]

@@ -112,7 +112,7 @@ clocks.append(clock())
 def test_a_whole_command(store: Path, verb: tuple[str, ...], benchmark: Any) -> None:
     """`covr-bench` on the store, as a user gives it."""
     code = f"""
-from covr_bench.cli import main
+from covr_bench.cli.app import main
 sys.argv = ["covr-bench", *{verb!r}, "--out", sys.argv[1]]
 try:
     main()

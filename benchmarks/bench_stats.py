@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from bench_store import EVALUATIONS, line
 
-from analysis import stats
+from analysis.statistics import bootstrap as stats
 from results.store import read, run_folder
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def test_start_of_a_command(verb: tuple[str, ...], tmp_path: Path, benchmark: An
         folder.mkdir(parents=True)
         (folder / "rows.jsonl").write_text("".join(line(seed, index) for index in range(EVALUATIONS)))
     read(tmp_path)
-    command = [sys.executable, "-m", "covr_bench.cli", *verb, "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "covr_bench.cli.app", *verb, "--out", str(tmp_path)]
     before = os.times()
     benchmark.pedantic(lambda: subprocess.run(command, capture_output=True, check=True), rounds=5)
     after = os.times()

@@ -18,7 +18,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from covr_bench import winograd
+from covr_bench.kit import winograd
 
 BATCH, ROUNDS = 256, 9
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1  # glibc, malloc.h

@@ -76,7 +76,7 @@ def compare(benchmark: Any, ours: Contestant, theirs: Contestant, rounds: int = 
 
 def _serve(setup: str, keep_heap: str, threads: str) -> None:
     if int(keep_heap):
-        from covr_bench.worker import keep_heap as keep
+        from covr_bench.run.worker import keep_heap as keep
 
         keep()
     import torch

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from covr.vlm.base import Proposer
     from covr.vlm.prompts import Prompt
-    from covr_bench.api import Render
+    from covr_bench.kit.api import Render
 
 
 class VLMPolicy:

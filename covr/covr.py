@@ -27,15 +27,15 @@ from covr.guided import Guided, GuidedConfig
 from covr.selection import Rule, choose, returns_to_go, transitions
 from covr.vlm.base import Samples, VisionLanguagePrior
 from covr.vlm.open import open_prior
-from covr_bench.api import AgentSpec, Context, Fraction, Guidance, Metrics
-from covr_bench.errors import UserError
+from covr_bench.kit.api import AgentSpec, Context, Fraction, Guidance, Metrics
+from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from covr.vlm.base import FinetuneReport
-    from covr_bench.api import Render
-    from covr_bench.replay import Replay
+    from covr_bench.kit.api import Render
+    from covr_bench.kit.replay import Replay
 
 Q_BATCH = 256
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from covr_bench.api import Render
-    from covr_bench.replay import Replay
+    from covr_bench.kit.api import Render
+    from covr_bench.kit.replay import Replay
 
 PICTURE_BYTES = 1 << 30  # kept at most
 

@@ -20,15 +20,15 @@ from covr.priors import HEALTH_OVER, Priors
 from covr.vlm.base import DecodeMode, VisionLanguagePrior
 from covr.vlm.open import SERVER, open_prior
 from covr.vlm.prompts import task_prompt
-from covr_bench.api import Context, Metrics
-from covr_bench.errors import UserError
+from covr_bench.kit.api import Context, Metrics
+from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from covr_bench.api import GuidedAgent, Services
-    from covr_bench.replay import Batch, Replay
+    from covr_bench.kit.api import GuidedAgent, Services
+    from covr_bench.kit.replay import Batch, Replay
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from covr.vlm.base import Proposals, VisionLanguagePrior
     from covr.vlm.prompts import Prompt
-    from covr_bench.replay import Replay
+    from covr_bench.kit.replay import Replay
 
     Slots = npt.NDArray[np.int64]
     Images = npt.NDArray[np.uint8]

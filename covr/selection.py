@@ -15,7 +15,7 @@ from covr import eddf
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from covr_bench.replay import Replay
+    from covr_bench.kit.replay import Replay
 
 Rule = Literal["eddf", "top", "random"]
 """`eddf`: the paper's filter. `top`: a fixed share of the highest scores. `random`: as many as EDDF, at random."""

@@ -16,16 +16,16 @@ for _name in ("suites", "baselines", "covr", "results", "analysis"):
         )
 
 if TYPE_CHECKING:
-    from covr_bench.api import Agent, AgentSpec, Context, Metrics
-    from covr_bench.errors import UserError
-    from covr_bench.replay import Batch, Replay
+    from covr_bench.kit.api import Agent, AgentSpec, Context, Metrics
+    from covr_bench.kit.errors import UserError
+    from covr_bench.kit.replay import Batch, Replay
     from suites.base import Budget, Suite, Task
 
 __all__ = ["Agent", "AgentSpec", "Batch", "Budget", "Context", "Metrics", "Replay", "Suite", "Task", "UserError"]
 _HOMES = {
-    "covr_bench.api": ("Agent", "AgentSpec", "Context", "Metrics"),
-    "covr_bench.errors": ("UserError",),
-    "covr_bench.replay": ("Batch", "Replay"),
+    "covr_bench.kit.api": ("Agent", "AgentSpec", "Context", "Metrics"),
+    "covr_bench.kit.errors": ("UserError",),
+    "covr_bench.kit.replay": ("Batch", "Replay"),
     "suites.base": ("Budget", "Suite", "Task"),
 }
 

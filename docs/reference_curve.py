@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.scores import returns
+from analysis.rows.scores import returns
 from results.store import read
 
 ROOT = Path(__file__).resolve().parent.parent

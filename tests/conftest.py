@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from covr_bench.worker import keep_heap
+from covr_bench.run.worker import keep_heap
 
 os.environ["OMP_NUM_THREADS"] = "1"
 keep_heap()
@@ -33,7 +33,7 @@ class Result:
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     """`covr-bench ARGS` inside this process: quick, for everything that starts no run."""
-    from covr_bench.cli import main
+    from covr_bench.cli.app import main
 
     monkeypatch.setenv("COLUMNS", "80")
 
@@ -61,7 +61,7 @@ def start() -> Any:
     def call(*arguments: object, path: tuple[Path, ...] = (), **options: Any) -> subprocess.Popen[str]:
         found = [*map(str, path), *filter(None, [os.environ.get("PYTHONPATH")])]
         env = os.environ | {"PYTHONPATH": os.pathsep.join(found), "COLUMNS": "80"}
-        command = [sys.executable, "-m", "covr_bench.cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "covr_bench.cli.app", *map(str, arguments)]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         options = {"preexec_fn": _heed_interrupts} | options
         started.append(subprocess.Popen(command, env=env, **pipes, **options))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from covr_bench import registry
-from covr_bench.api import Context
-from covr_bench.checkpoint import Checkpoints
-from covr_bench.replay import Replay
+from covr_bench.config import registry
+from covr_bench.kit.api import Context
+from covr_bench.kit.replay import Replay
+from covr_bench.run.checkpoint import Checkpoints
 
 torch.set_num_threads(1)
 A, EPISODE, STEPS, STOP = 2, 9, 22, 13

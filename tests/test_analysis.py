@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from analysis import style
-from analysis.plots import learning_curves
-from analysis.scores import agent_name, choose, curves, final_scores
+from analysis.figures import style
+from analysis.figures.curves import learning_curves
+from analysis.rows.scores import agent_name, choose, curves, final_scores
 from analysis.tables import CSV_COLUMNS, tables, to_csv, to_latex, to_markdown, to_terminal
 from results.store import RunWriter, read
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covr_bench.augment import CENTRED, random_shift, scaled, shifted
+from covr_bench.kit.augment import CENTRED, random_shift, scaled, shifted
 
 
 def slow_shift(obs: np.ndarray, shift: np.ndarray, pad: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covr_bench.evaluate import evaluate
+from covr_bench.run.evaluate import evaluate
 from suites.carracing import SUITE, CarRacing
 
 TASK = SUITE.tasks[0]

@@ -15,9 +15,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covr_bench.checkpoint import Checkpoints, load_agent
-from covr_bench.errors import UserError
-from covr_bench.replay import Replay
+from covr_bench.kit.errors import UserError
+from covr_bench.kit.replay import Replay
+from covr_bench.run.checkpoint import Checkpoints, load_agent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from covr_bench import registry
-from covr_bench.calibrate import Cost
-from covr_bench.plan import configure
+from covr_bench.config import registry
+from covr_bench.run.cost import Cost
+from covr_bench.run.plan import configure
 from results import provenance
 from results.store import RunWriter, run_folder
 
@@ -49,7 +49,7 @@ def out(tmp_path: Path) -> Path:
 def measured_cost(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Known costs in place of a trial of the first steps."""
     cost = {"env_s": 1e-3, "act_s": 1e-3, "update_s": 0.0, "frame_bytes": 1e3, "agent_bytes": 1e6}
-    monkeypatch.setattr("covr_bench.calibrate._measure", lambda configs: [Cost(**cost) for _ in configs])
+    monkeypatch.setattr("covr_bench.run.cost._measure", lambda configs: [Cost(**cost) for _ in configs])
     return cost
 
 
@@ -60,7 +60,7 @@ def imported_by(*arguments: object) -> set[str]:
     """Those heavy packages that `covr-bench ARGS` imports."""
     code = f"""
 import sys
-from covr_bench.cli import main
+from covr_bench.cli.app import main
 sys.argv = {["covr-bench", *map(str, arguments)]!r}
 try:
     main()
@@ -138,7 +138,7 @@ def test_trials_are_remembered(cli: Callable[..., Any], tmp_path: Path, monkeypa
         trials.append(len(configs))
         return [Cost(1e-3, 1e-3, 0.0, 1e3, 1e6) for _ in configs]
 
-    monkeypatch.setattr("covr_bench.calibrate._measure", measure)
+    monkeypatch.setattr("covr_bench.run.cost._measure", measure)
     command = ("run", "--suite", "catch", "--agent", "random", "--out", tmp_path, "--dry-run")
     cli(*command)
     cli(*command)
@@ -153,7 +153,7 @@ def test_a_plan_of_days_asks_once_at_a_terminal(
 ) -> None:
     measured_cost["update_s"] = 100.0
     launched: list[int] = []
-    monkeypatch.setattr("covr_bench.commands._launch", lambda todo, *rest: launched.append(len(todo)) or [])
+    monkeypatch.setattr("covr_bench.cli.run._launch", lambda todo, *rest: launched.append(len(todo)) or [])
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     asked: list[str] = []
     command = ("run", "--suite", "catch", "--agent", "random", "--out", tmp_path, "--workers", "1")
@@ -285,8 +285,8 @@ def test_doctor_examines_this_machine(cli: Callable[..., Any], monkeypatch: pyte
 
 
 def test_doctor_names_what_is_missing(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("covr_bench.doctor.REQUIRED", ("numpy", "absent_package"))
-    monkeypatch.setattr("covr_bench.doctor._rendering", list)
+    monkeypatch.setattr("covr_bench.cli.doctor.REQUIRED", ("numpy", "absent_package"))
+    monkeypatch.setattr("covr_bench.cli.doctor._rendering", list)
     result = cli("doctor")
     assert result.code == 1
     assert "FAIL" in result.out
@@ -297,7 +297,7 @@ def test_doctor_names_what_is_missing(cli: Callable[..., Any], monkeypatch: pyte
 def test_a_kernel_that_cannot_be_compiled_is_refused_before_anything_runs(
     cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from covr_bench import winograd
+    from covr_bench.kit import winograd
 
     monkeypatch.setattr(winograd, "build", lambda: (_ for _ in ()).throw(winograd.KernelUnavailable("no compiler")))
     result = cli("run", "--suite", "catch", "--conv-kernel", "winograd", "--out", str(tmp_path))

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.sides import Side
-from analysis.summary import Bootstrap
-from analysis.verdict_tables import CSV_COLUMNS
-from analysis.verdicts import Verdicts, verdicts
-from analysis.welch import Summary, p_value, t_tail
+from analysis.compare.sides import Side
+from analysis.compare.tables import CSV_COLUMNS
+from analysis.compare.verdicts import Verdicts, verdicts
+from analysis.statistics.summary import Bootstrap
+from analysis.statistics.welch import Summary, p_value, t_tail
 from results import provenance
 from results.layout import PROVENANCE_FILE, run_folder
 from results.store import RunWriter
@@ -381,7 +381,7 @@ def test_comparing_imports_nothing_heavy(stores: tuple[Path, Path]) -> None:
         write_seeds(out, "dmc6@paper/walker_walk/sac", [1.0])
     code = f"""
 import sys
-from covr_bench.cli import main
+from covr_bench.cli.app import main
 sys.argv = {["covr-bench", "compare", *map(str, stores)]!r}
 try:
     main()

@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from analysis import figures
-from analysis.comparison import Comparison, comparisons
+from analysis.figures import statistics as figures
+from analysis.figures.curves import learning_curves
 from analysis.grids import to_latex, to_markdown
-from analysis.plots import learning_curves
-from analysis.stats import aggregates
-from analysis.summary import CSV_COLUMNS, Bootstrap, by_task, efficiency, improvements, over_tasks, to_csv, to_grids
+from analysis.statistics.bootstrap import aggregates
+from analysis.statistics.comparison import Comparison, comparisons
+from analysis.statistics.summary import (
+    CSV_COLUMNS,
+    Bootstrap,
+    by_task,
+    efficiency,
+    improvements,
+    over_tasks,
+    to_csv,
+    to_grids,
+)
 from results.store import RunWriter, read
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covr_bench import registry
-from covr_bench.config import (
+from covr_bench.config import registry
+from covr_bench.config.run_config import (
     RunConfig,
     check_overrides,
     concerning,
@@ -19,7 +19,7 @@ from covr_bench.config import (
     resolve_env,
     variant_name,
 )
-from covr_bench.errors import UserError
+from covr_bench.kit.errors import UserError
 from results.store import RunId
 
 DRQV2, RANDOM = registry.agent("drqv2"), registry.agent("random")

@@ -22,12 +22,12 @@ from covr.priors import HEALTH_OVER, Priors
 from covr.selection import choose, returns_to_go, transitions
 from covr.vlm.prompts import task_prompt
 from covr.vlm.scripted import ScriptedPrior, silent
-from covr_bench import registry
-from covr_bench.api import Context
-from covr_bench.errors import UserError
-from covr_bench.plan import configure
-from covr_bench.replay import Batch, Replay
-from covr_bench.train import Interrupted
+from covr_bench.config import registry
+from covr_bench.kit.api import Context
+from covr_bench.kit.errors import UserError
+from covr_bench.kit.replay import Batch, Replay
+from covr_bench.run.plan import configure
+from covr_bench.run.train import Interrupted
 from results.store import read_run, run_folder
 from suites.base import Budget
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from covr_bench.config import RunConfig
+    from covr_bench.config.run_config import RunConfig
 
 torch.set_num_threads(1)
 SUITE = registry.suite("catch")
@@ -288,9 +288,9 @@ def test_a_trained_policy_acts_without_the_vlm(tmp_path: Path) -> None:
     program = f"""
 import sys
 import numpy as np
-from covr_bench import registry
-from covr_bench.api import Context
-from covr_bench.checkpoint import load_agent
+from covr_bench.config import registry
+from covr_bench.kit.api import Context
+from covr_bench.run.checkpoint import load_agent
 from pathlib import Path
 agent = registry.make_agent("covr", {config.agent_config!r}, Context((9, 32, 32), 1, 2, 120, "cpu", 0, "a task"))
 agent.load_state_dict(load_agent(Path({str(run_folder(config.out, config.run_id))!r}) / "checkpoint"))

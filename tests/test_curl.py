@@ -10,9 +10,9 @@ from reference_sac import ReferenceCURL, crop
 from test_sac import SMALL, A, B, OneBatch, assert_continues_bitwise, assert_updates_equal, batch, context
 
 from baselines.curl import AGENT, CURL, Config
-from covr_bench.augment import UNIT, cropped
-from covr_bench.errors import UserError
-from covr_bench.replay import Batch
+from covr_bench.kit.augment import UNIT, cropped
+from covr_bench.kit.errors import UserError
+from covr_bench.kit.replay import Batch
 
 torch.set_num_threads(1)
 

@@ -48,7 +48,7 @@ def test_optimisers() -> None:
 
 def test_weight_decay_reaches_adam() -> None:
     """With it, a weight whose gradient is zero still shrinks by the learning rate."""
-    from covr_bench.nets import adam
+    from covr_bench.kit.nets import adam
 
     weight = torch.nn.Parameter(torch.ones(3))
     optimiser = adam([weight], 1e-3, weight_decay=0.1)

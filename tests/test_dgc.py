@@ -21,10 +21,10 @@ from torch import nn
 from vlm_models import bars, random_folder
 
 from baselines.dgc import DGC, Config
-from covr_bench import registry
-from covr_bench.api import Context
-from covr_bench.errors import UserError
-from covr_bench.train import Interrupted
+from covr_bench.config import registry
+from covr_bench.kit.api import Context
+from covr_bench.kit.errors import UserError
+from covr_bench.run.train import Interrupted
 
 torch.set_num_threads(1)
 SEEN = 3  # of a batch's four samples
@@ -175,8 +175,8 @@ def test_a_trained_policy_acts_without_loading_a_vlm(tmp_path: Path) -> None:
     np.save(tmp_path / "obs.npy", obs)
     code = f"""
 import sys, numpy as np, torch
-from covr_bench import registry
-from covr_bench.api import Context
+from covr_bench.config import registry
+from covr_bench.kit.api import Context
 torch.set_num_threads(1)
 policy = registry.make_agent("dgc", {{"vlm": "gone", "hidden_dim": 64, "random_agent_steps": 0}},
                              Context((9, 84, 84), {A}, 4, 100, "cpu", 0))

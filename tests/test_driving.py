@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.wilson import wilson
-from covr_bench import registry
-from covr_bench.api import Context
-from covr_bench.checkpoint import Checkpoints
-from covr_bench.config import RunConfig
-from covr_bench.errors import UserError
-from covr_bench.evaluate import evaluate
-from covr_bench.plan import configure
-from covr_bench.train import MOST_LOST, Run
-from covr_bench.worker import _reason
+from analysis.statistics.wilson import wilson
+from covr_bench.config import registry
+from covr_bench.config.run_config import RunConfig
+from covr_bench.kit.api import Context
+from covr_bench.kit.errors import UserError
+from covr_bench.run.checkpoint import Checkpoints
+from covr_bench.run.evaluate import evaluate
+from covr_bench.run.plan import configure
+from covr_bench.run.train import MOST_LOST, Run
+from covr_bench.run.worker import _reason
 from results.store import RunWriter, read
 from suites.base import EpisodeLost, SimulatorError
 from suites.carla.episode import APART, EPISODE_STEPS, STUCK_STEPS, Contact, Episode, Tick

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from covr_bench.evaluate import evaluate
+from covr_bench.run.evaluate import evaluate
 from suites.base import EpisodeLost, SimulatorError
 from suites.carla import session
 from suites.carla.launch import ServerProcess, launch

@@ -10,7 +10,7 @@ from test_augment import slow_shift
 from test_sac import SMALL, A, B, OneBatch, assert_continues_bitwise, assert_updates_equal, batch, context
 
 from baselines.drq import AGENT, Actor, Config, DrQ
-from covr_bench.replay import Batch
+from covr_bench.kit.replay import Batch
 
 torch.set_num_threads(1)
 

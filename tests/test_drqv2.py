@@ -10,8 +10,8 @@ import torch
 from reference_drqv2 import ReferenceDrQV2, bilinear_shift, exact_shift
 
 from baselines.drqv2 import AGENT, Config, DrQV2, noisy
-from covr_bench.api import Context
-from covr_bench.replay import Batch, Replay
+from covr_bench.kit.api import Context
+from covr_bench.kit.replay import Batch, Replay
 
 CONTEXT = Context((9, 84, 84), 2, 2, 100_000, "cpu", 0)
 B = 12
@@ -218,7 +218,7 @@ def test_update_without_enough_data_does_nothing() -> None:
 
 
 def test_the_compiled_kernel_learns_the_same() -> None:
-    from covr_bench import nets, winograd
+    from covr_bench.kit import nets, winograd
 
     if not winograd.available():
         pytest.skip("no C++ compiler, or a CPU without AVX2")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analysis.elsewhere import ScoresError, read_scores, to_marl_eval
-from analysis.scores import final_scores
+from analysis.rows.external import ScoresError, read_scores, to_marl_eval
+from analysis.rows.scores import final_scores
 from analysis.tables import tables
 from results.store import RunWriter, read
 

@@ -10,7 +10,7 @@ from reference_sac import ReferenceSAC
 from test_sac import SMALL, A, OneBatch, assert_continues_bitwise, assert_updates_equal, batch, context, floats
 
 from baselines.ere import AGENT, ERE, Config
-from covr_bench.replay import Batch, Replay
+from covr_bench.kit.replay import Batch, Replay
 
 torch.set_num_threads(1)
 SIDE = 4

@@ -17,7 +17,7 @@ from covr.vlm import finetune
 from covr.vlm.base import Samples, relative_error
 from covr.vlm.finetune import FinetuneSettings, weighted_loss
 from covr.vlm.hf import HFPrior
-from covr_bench.errors import UserError
+from covr_bench.kit.errors import UserError
 
 SMALL = FinetuneSettings(rank=4, alpha=16, lr=5e-3, epochs=1, batch_size=8, micro_batch=8)
 

@@ -14,8 +14,8 @@ from test_sac import SMALL, A, B, OneBatch, assert_same_state, batch, context
 from test_spr import Sequences
 
 from baselines import curl, deepmdp, drq, drqv2, ere, mlr, per, rad, resact, sac, spr, svea
-from covr_bench.api import GuidedAgent
-from covr_bench.replay import Batch
+from covr_bench.kit.api import GuidedAgent
+from covr_bench.kit.replay import Batch
 
 torch.set_num_threads(1)
 DRQV2 = {"hidden_dim": 64, "lr": 1e-3, "seed_steps": 0, "update_every": 4, "stddev_start": 0.2}

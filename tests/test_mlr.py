@@ -11,7 +11,7 @@ from test_sac import SMALL, A, assert_continues_bitwise, batch, context
 from test_spr import Sequences, assert_predictions_equal, augmented, sequences
 
 from baselines.mlr import AGENT, MLR, Config
-from covr_bench.errors import UserError
+from covr_bench.kit.errors import UserError
 
 torch.set_num_threads(1)
 FRAMES, COUNT = 4, 2

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covr_bench.nets import Linear
+from covr_bench.kit.nets import Linear
 
 
 def case(rows: int, width_in: int, width_out: int, seed: int = 0) -> tuple[Linear, torch.Tensor, torch.Tensor]:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analysis import figures, papers, rounds
+from analysis.figures import statistics as figures
 from analysis.grids import to_latex, to_markdown
-from analysis.papers import PaperTable, paper_tables, to_grid, to_long_grid
-from analysis.published import PAPERS, published
-from analysis.welch import Summary, difference
+from analysis.papers import tables as papers
+from analysis.papers.published import PAPERS, published
+from analysis.papers.tables import PaperTable, paper_tables, to_grid, to_long_grid
+from analysis.rows import vlm_rounds as rounds
+from analysis.statistics.welch import Summary, difference
 from results.store import RunWriter, read
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from test_sac import (
 )
 
 from baselines.per import AGENT, PER, Config, Priorities
-from covr_bench.replay import Replay
+from covr_bench.kit.replay import Replay
 
 torch.set_num_threads(1)
 

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from analysis.published import published
-from covr_bench import calibrate, registry
-from covr_bench.api import AgentSpec, Context
-from covr_bench.checkpoint import Checkpoints
-from covr_bench.commands import parse_seeds
-from covr_bench.config import setting
-from covr_bench.errors import UserError
-from covr_bench.plan import configure, plan
-from covr_bench.replay import Replay
+from analysis.papers.published import published
+from covr_bench.cli.run import parse_seeds
+from covr_bench.config import registry
+from covr_bench.config.run_config import setting
+from covr_bench.kit.api import AgentSpec, Context
+from covr_bench.kit.errors import UserError
+from covr_bench.kit.replay import Replay
+from covr_bench.run import cost as calibrate
+from covr_bench.run.checkpoint import Checkpoints
+from covr_bench.run.plan import configure, plan
 from results import provenance
 from results.store import run_folder
 from suites.base import Budget, Suite, Variant

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 import torch
 
-from covr_bench import registry
-from covr_bench.api import Context
-from covr_bench.checkpoint import Checkpoints
-from covr_bench.config import RunConfig, derive_seed
-from covr_bench.errors import UserError
-from covr_bench.evaluate import evaluate
-from covr_bench.overlay import POLICY, VLM, Advice, Moment, Panel
-from covr_bench.policies import acting, find_run
-from covr_bench.record_command import MIN_SIZE, example_episode
+from covr_bench.cli.record import MIN_SIZE, example_episode
+from covr_bench.config import registry
+from covr_bench.config.run_config import RunConfig, derive_seed
+from covr_bench.kit.api import Context
+from covr_bench.kit.errors import UserError
+from covr_bench.policies.load import acting, find_run
+from covr_bench.policies.overlay import POLICY, VLM, Advice, Moment, Panel
+from covr_bench.run.checkpoint import Checkpoints
+from covr_bench.run.evaluate import evaluate
 from results import provenance
 from results.store import RunWriter, read, read_run, run_folder
 
@@ -246,7 +246,7 @@ import sys
 for name in ("transformers", "peft"):
     sys.modules[name] = None  # an import of it fails
 sys.argv = ["covr-bench", "eval", "covr", "--task", "catch_or_end", "--out", {str(tmp_path)!r}]
-from covr_bench.cli import main
+from covr_bench.cli.app import main
 main()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -11,7 +11,7 @@ import pytest
 from covr.vlm.base import Samples, check_images
 from covr.vlm.prompts import task_prompt
 from covr.vlm.scripted import ScriptedPrior, silent
-from covr_bench.errors import UserError
+from covr_bench.kit.errors import UserError
 from suites.dmc import SUITES
 
 PROMPT = task_prompt("Push the cart.", 2)

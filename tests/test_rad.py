@@ -11,10 +11,10 @@ from reference_sac import ReferenceSAC, crop, translate
 from test_sac import SMALL, A, B, assert_continues_bitwise, assert_updates_equal, batch, context
 
 from baselines.rad import AGENT, RAD, Config
-from covr_bench import augment
-from covr_bench.augment import UNIT, cropped, random_corner, scaled, translated
-from covr_bench.errors import UserError
-from covr_bench.replay import Batch
+from covr_bench.kit import augment
+from covr_bench.kit.augment import UNIT, cropped, random_corner, scaled, translated
+from covr_bench.kit.errors import UserError
+from covr_bench.kit.replay import Batch
 
 torch.set_num_threads(1)
 RENDERED = {"crop": 100, "translate": 108}

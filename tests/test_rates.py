@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from analysis import rates
+from analysis.rows import driving as rates
+from analysis.statistics.wilson import wilson
 from analysis.tables import CSV_COLUMNS, Table, rates_grid, tables, to_csv, to_grids, to_latex, to_markdown, to_terminal
-from analysis.wilson import wilson
 from results.store import RunWriter, read
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from covr_bench import registry
-from covr_bench.errors import UserError
+from covr_bench.config import registry
+from covr_bench.kit.errors import UserError
 
 AGENT_FILE = """
 from covr_bench import AgentSpec

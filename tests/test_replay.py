@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covr_bench.replay import Replay
+from covr_bench.kit.replay import Replay
 
 SHAPE = (9, 2, 2)
 

@@ -20,16 +20,18 @@ from browser import browser, find
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import stats
 from analysis.report.curves import MAX_POINTS, mean_and_interval
 from analysis.report.drawings import MAX_NAME, inline, short_names
-from analysis.summary import Bootstrap
-from covr_bench import registry, report_command, reproduce
-from covr_bench.config import parse_overrides
-from covr_bench.errors import UserError
-from covr_bench.plan import configure
-from covr_bench.report_command import ReportOptions, write_report
-from covr_bench.scoring import Choice
+from analysis.statistics import bootstrap as stats
+from analysis.statistics.summary import Bootstrap
+from covr_bench.cli import report as report_command
+from covr_bench.cli import reproduce
+from covr_bench.cli.report import ReportOptions, write_report
+from covr_bench.cli.scores import Choice
+from covr_bench.config import registry
+from covr_bench.config.run_config import parse_overrides
+from covr_bench.kit.errors import UserError
+from covr_bench.run.plan import configure
 from results import provenance
 from results.store import RunWriter
 
@@ -408,7 +410,7 @@ def test_an_episode_is_recorded_where_none_is_stored(
             raise UserError("run drqv2 has no checkpoint left")
         return b"recorded"
 
-    monkeypatch.setattr("covr_bench.record_command.example_episode", example_episode)
+    monkeypatch.setattr("covr_bench.cli.record.example_episode", example_episode)
     page = make("--out", tmp_path, "--videos")
     assert asked == [(("drqv2", "0"), 168), (("random", "0"), 168)]
     assert page.all("src") == ["data:video/mp4;base64," + base64.b64encode(b"recorded").decode()]

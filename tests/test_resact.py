@@ -20,9 +20,9 @@ from test_sac import (
 )
 
 from baselines.resact import AGENT, Config, ResAct
-from covr_bench.api import Context
-from covr_bench.errors import UserError
-from covr_bench.replay import Batch, Replay
+from covr_bench.kit.api import Context
+from covr_bench.kit.errors import UserError
+from covr_bench.kit.replay import Batch, Replay
 
 torch.set_num_threads(1)
 

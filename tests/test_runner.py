@@ -17,9 +17,9 @@ import pytest
 from conftest import SMALL_DRQV2
 from test_train import go, measured, trained
 
-from covr_bench import registry
-from covr_bench.checkpoint import Checkpoints
-from covr_bench.config import RunConfig, derive_seed
+from covr_bench.config import registry
+from covr_bench.config.run_config import RunConfig, derive_seed
+from covr_bench.run.checkpoint import Checkpoints
 from results import provenance
 from results.store import read_run, run_folder, writer_pid
 

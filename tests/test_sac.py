@@ -9,9 +9,9 @@ import torch
 from reference_sac import Encoder, ReferenceSAC
 
 from baselines.sac import AGENT, SAC, Config, SoftActorCritic
-from covr_bench.api import Context
-from covr_bench.nets import SquashedGaussianActor, delta_orthogonal_init
-from covr_bench.replay import Batch, Replay
+from covr_bench.kit.api import Context
+from covr_bench.kit.nets import SquashedGaussianActor, delta_orthogonal_init
+from covr_bench.kit.replay import Batch, Replay
 
 torch.set_num_threads(1)
 A, B = 2, 4

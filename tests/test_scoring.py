@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from analysis.published import published
-from covr_bench import registry
-from covr_bench.config import variant_name
+from analysis.papers.published import published
+from covr_bench.config import registry
+from covr_bench.config.run_config import variant_name
 from results.store import RunWriter
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def test_reading_imports_nothing_heavy(out: Path, verb: tuple[str, ...]) -> None
     heavy = ("torch", "mujoco", "dm_control", "transformers", "rliable", "scipy", "numba", "matplotlib", "carla")
     code = f"""
 import sys
-from covr_bench.cli import main
+from covr_bench.cli.app import main
 sys.argv = {["covr-bench", *verb, "--out", str(out)]!r}
 try:
     main()
@@ -176,7 +176,7 @@ except SystemExit as ended:
 def test_commands_name_runs_as_the_published_numbers_expect(overrides: dict[str, str], method: str) -> None:
     import pandas as pd
 
-    from analysis.published import is_run_of
+    from analysis.papers.published import is_run_of
 
     variant = variant_name(overrides, registry.agent("covr"))
     labels = f"vlm={overrides.get('vlm', 'tiny')}"

@@ -21,7 +21,7 @@ from test_sac import (
 )
 
 from baselines.spr import AGENT, SPR, Config
-from covr_bench.replay import Batch
+from covr_bench.kit.replay import Batch
 
 torch.set_num_threads(1)
 K = 3

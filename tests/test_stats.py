@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from analysis.stats import METRICS, aggregates, improvement, profile
-from analysis.welch import Summary, difference, t_quantile
+from analysis.statistics.bootstrap import METRICS, aggregates, improvement, profile
+from analysis.statistics.welch import Summary, difference, t_quantile
 
 SCORES = arrays(np.float64, st.tuples(st.integers(1, 8), st.integers(1, 5)), elements=st.floats(-2, 2))
 

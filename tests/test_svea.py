@@ -10,8 +10,8 @@ from test_augment import slow_shift
 from test_sac import SMALL, A, B, OneBatch, assert_continues_bitwise, assert_updates_equal, batch, context
 
 from baselines.svea import AGENT, SVEA, Config
-from covr_bench.augment import random_convolution
-from covr_bench.replay import Batch
+from covr_bench.kit.augment import random_convolution
+from covr_bench.kit.replay import Batch
 
 torch.set_num_threads(1)
 
@@ -91,7 +91,7 @@ def test_policy_and_target_never_see_convolved_images() -> None:
         draw = torch.randn
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(
-                "covr_bench.augment.torch.randn",
+                "covr_bench.kit.augment.torch.randn",
                 lambda *size, device=None, _g=kernels, _draw=draw: _draw(*size, generator=_g),
             )
             torch.manual_seed(3)

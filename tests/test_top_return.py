@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines.top_return import Config, TopReturns
-from covr_bench.replay import Replay
+from covr_bench.kit.replay import Replay
 
 OBS = np.zeros((3, 8, 8), np.uint8)
 

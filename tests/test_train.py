@@ -14,13 +14,13 @@ from conftest import SMALL_DRQV2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covr_bench import registry
-from covr_bench.api import AgentSpec, Context
-from covr_bench.checkpoint import Checkpoints, load_agent
-from covr_bench.config import RunConfig, derive_seed, parse_overrides
-from covr_bench.evaluate import Diverged
-from covr_bench.plan import configure
-from covr_bench.train import Interrupted, Run
+from covr_bench.config import registry
+from covr_bench.config.run_config import RunConfig, derive_seed, parse_overrides
+from covr_bench.kit.api import AgentSpec, Context
+from covr_bench.run.checkpoint import Checkpoints, load_agent
+from covr_bench.run.evaluate import Diverged
+from covr_bench.run.plan import configure
+from covr_bench.run.train import Interrupted, Run
 from results.store import RunWriter, read_run, run_folder
 from suites.base import Budget
 
@@ -173,7 +173,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_bit_for_bit(
 def test_checkpoints_on_the_way_change_nothing(
     unstopped: dict[str, RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("covr_bench.train.CHECKPOINT_EVERY_S", 0.0)  # one at every step
+    monkeypatch.setattr("covr_bench.run.train.CHECKPOINT_EVERY_S", 0.0)  # one at every step
     spec = registry.agent("drqv2")
     config = replace(unstopped["drqv2"], out=str(tmp_path))
     with pytest.raises(Killed):

@@ -17,19 +17,19 @@ from covr.alone import VLMPolicy
 from covr.priors import Priors
 from covr.vlm.prompts import task_prompt
 from covr.vlm.scripted import ScriptedPrior, silent
-from covr_bench import registry
-from covr_bench.api import Context
-from covr_bench.errors import UserError
-from covr_bench.plan import configure
-from covr_bench.replay import Batch
-from covr_bench.train import Interrupted
+from covr_bench.config import registry
+from covr_bench.kit.api import Context
+from covr_bench.kit.errors import UserError
+from covr_bench.kit.replay import Batch
+from covr_bench.run.plan import configure
+from covr_bench.run.train import Interrupted
 from results.store import read_run
 from suites.base import Budget
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from covr_bench.config import RunConfig
+    from covr_bench.config.run_config import RunConfig
 
 torch.set_num_threads(1)
 SUITE = registry.suite("catch")

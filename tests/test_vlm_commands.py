@@ -23,10 +23,11 @@ from covr.vlm.base import Samples
 from covr.vlm.finetune import FinetuneSettings
 from covr.vlm.grammar import STATUSES
 from covr.vlm.prompts import task_prompt
-from covr_bench import registry, vlm_commands
-from covr_bench.errors import UserError
-from covr_bench.pictures import MAX_SIDE, first_frames, read_image
-from covr_bench.vlm_commands import REASONS, Timing, print_timings
+from covr_bench.cli import vlm as vlm_commands
+from covr_bench.cli.pictures import MAX_SIDE, first_frames, read_image
+from covr_bench.cli.vlm import REASONS, Timing, print_timings
+from covr_bench.config import registry
+from covr_bench.kit.errors import UserError
 
 __all__ = ["server"]  # the fixture
 SUITE = registry.suite("catch")
@@ -196,7 +197,7 @@ def test_frames_of_the_control_suite_are_drawn(start: Any) -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     heavy = ("torch", "numpy", "PIL", "transformers", "gymnasium", "pandas", "rich.table")
-    code = f"import sys, covr_bench.cli; print([name for name in {heavy!r} if name in sys.modules])"
+    code = f"import sys, covr_bench.cli.app; print([name for name in {heavy!r} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 

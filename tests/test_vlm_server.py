@@ -22,7 +22,7 @@ from covr.vlm.finetune import FinetuneSettings
 from covr.vlm.open import open_prior
 from covr.vlm.prompts import task_prompt
 from covr.vlm.server import ServedPrior, ServerPrior, png
-from covr_bench.errors import UserError
+from covr_bench.kit.errors import UserError
 
 PROMPT = task_prompt("Push the cart.", 2)
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 28, 30, 3), dtype=np.uint8)

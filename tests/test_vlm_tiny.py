@@ -14,7 +14,7 @@ from covr.vlm import hf, pretrain, tiny
 from covr.vlm.hf import HFPrior
 from covr.vlm.images import patches
 from covr.vlm.template import Layout, Template
-from covr_bench.errors import UserError
+from covr_bench.kit.errors import UserError
 
 
 def contents(folder: Path) -> dict[str, bytes]:

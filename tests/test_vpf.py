@@ -18,11 +18,11 @@ from vlm_models import noise, prior, prompt, random_folder, speaking_folder
 from baselines.vpf import VPF, Config, Question, gae
 from covr.vlm.finetune import FinetuneSettings
 from covr.vlm.hf import HFPrior
-from covr_bench import registry
-from covr_bench.api import Context
-from covr_bench.errors import UserError
-from covr_bench.replay import Replay
-from covr_bench.train import Interrupted
+from covr_bench.config import registry
+from covr_bench.kit.api import Context
+from covr_bench.kit.errors import UserError
+from covr_bench.kit.replay import Replay
+from covr_bench.run.train import Interrupted
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covr_bench import winograd
+from covr_bench.kit import winograd
 
 
 def _missing() -> str:

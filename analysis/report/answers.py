@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analysis.grids import Grid
-from analysis.scores import CELL, PROTOCOL, agent_name, protocol_name, with_setting
+from analysis.rows.scores import CELL, PROTOCOL, agent_name, protocol_name, with_setting
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis import style
-from analysis.scores import PROTOCOL, agent_name, returns
-from analysis.stats import CONFIDENCE
-from analysis.summary import efficiency
+from analysis.figures import style
+from analysis.rows.scores import PROTOCOL, agent_name, returns
+from analysis.statistics.bootstrap import CONFIDENCE
+from analysis.statistics.summary import efficiency
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-    from analysis.comparison import Comparison
-    from analysis.summary import Bootstrap
+    from analysis.statistics.comparison import Comparison
+    from analysis.statistics.summary import Bootstrap
 
     Floats = npt.NDArray[np.float64]
 
@@ -65,7 +65,7 @@ def mean_and_interval(steps: Sequence[Floats], values: Sequence[Floats], how: Bo
     """Of runs evaluated at `steps` with `values`: a grid `(num_steps,)`, and mean, low and high `(3, num_steps)`.
 
     At each step a run has the value of its last evaluation so far; the grid reaches from where every run has one to
-    where the shortest run ends. Draws of the interval are those of `analysis.stats` with the same seed. A run's NaN is
+    where the shortest run ends. Draws of the interval are those of `statistics.bootstrap` with its seed. A run's NaN is
     a NaN of all three; with one run low and high are NaN.
     """
     first, last = max(each[0] for each in steps), min(each[-1] for each in steps)

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from analysis import figures
+from analysis.figures import statistics as figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from analysis.comparison import Comparison
-    from analysis.rounds import Rounds
-    from analysis.summary import Bootstrap
+    from analysis.rows.vlm_rounds import Rounds
+    from analysis.statistics.comparison import Comparison
+    from analysis.statistics.summary import Bootstrap
 
 MAX_NAME = 40  # letters of an agent's name in a figure; tables have the whole of it
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"

@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis.remarks import seeds_text
-from analysis.scores import agent_name, protocol_name
+from analysis.rows.remarks import seeds_text
+from analysis.rows.scores import agent_name, protocol_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -83,7 +83,7 @@ def _span(seconds: float) -> str:
 
 
 def entries(scores: pd.DataFrame, frame: pd.DataFrame, records: Mapping[str, Record]) -> list[RunEntry]:
-    """Every run, those without any row too. scores: of `analysis.scores.final_scores`; frame: the rows behind them."""
+    """Every run, those without any row too. scores: of `final_scores`; frame: the rows behind them."""
     errors = frame[frame["kind"] == "error"].drop_duplicates("run_id", keep="last")
     texts = dict(zip(errors["run_id"].astype(str), errors["text"].astype(str), strict=True))
     found = []

@@ -11,11 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis import papers, rounds, summary, tables
-from analysis.published import PAPERS, published
+from analysis import tables
+from analysis.papers import tables as papers
+from analysis.papers.published import PAPERS, published
 from analysis.report import answers, curves, origin
 from analysis.report.drawings import Drawings
-from analysis.scores import CELL, agent_name, final_scores
+from analysis.rows import vlm_rounds as rounds
+from analysis.rows.scores import CELL, agent_name, final_scores
+from analysis.statistics import summary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,9 +26,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from markupsafe import Markup
 
-    from analysis.comparison import Comparison
     from analysis.grids import Grid
-    from analysis.summary import Bootstrap
+    from analysis.statistics.comparison import Comparison
+    from analysis.statistics.summary import Bootstrap
 
 _HERE = Path(__file__).parent
 

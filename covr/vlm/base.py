@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from covr_bench.errors import UserError
+from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path

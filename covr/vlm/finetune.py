@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from covr.vlm.base import FinetuneReport, relative_error
 from covr.vlm.tree import values_of
-from covr_bench.errors import UserError
+from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

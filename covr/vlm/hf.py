@@ -20,7 +20,7 @@ from covr.vlm.base import DecodeMode, Proposals, check_images, proposals_from_te
 from covr.vlm.images import cut_by_matmul, patches
 from covr.vlm.template import Layout, Template, text_of
 from covr.vlm.tree import values_of
-from covr_bench.errors import UserError, unknown
+from covr_bench.kit.errors import UserError, unknown
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from covr_bench.errors import UserError
+from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -32,7 +32,7 @@ from covr.vlm.hf import HFPrior
 from covr.vlm.images import patches
 from covr.vlm.prompts import Prompt, task_prompt
 from covr.vlm.tree import values_of
-from covr_bench.errors import UserError
+from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from covr_bench.errors import UserError
+from covr_bench.kit.errors import UserError
 
 ROLE = "You control a robot."
 ASK = "Look at the image and answer with one action."

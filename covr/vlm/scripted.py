@@ -12,7 +12,7 @@ import numpy as np
 
 from covr.vlm.base import FinetuneReport, Proposals, Samples, check_images, proposals_from_texts, relative_error
 from covr.vlm.grammar import format_action, parse
-from covr_bench.errors import UserError
+from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -25,7 +25,7 @@ import numpy as np
 
 from covr.vlm.base import FinetuneReport, Proposals, Samples, check_images, proposals_from_texts
 from covr.vlm.grammar import Parsed, parse
-from covr_bench.errors import UserError
+from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
     import numpy.typing as npt

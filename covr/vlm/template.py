@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from covr.vlm.grammar import format_action
-from covr_bench.errors import UserError
+from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covr_bench.errors import unknown
+from covr_bench.kit.errors import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,14 +14,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from covr_bench.worker import FINISHED, INTERRUPTED
+from covr_bench.run.worker import FINISHED, INTERRUPTED
 from results.store import run_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from covr_bench.config import RunConfig
+    from covr_bench.config.run_config import RunConfig
 
     Messages = queue.Queue[tuple["Job", dict[str, Any]]]
 
@@ -91,7 +91,7 @@ def _start(job: Job, context: dict[str, Any], messages: Messages) -> None:
         job.log.parent.mkdir(parents=True, exist_ok=True)
         with job.log.open("a") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "covr_bench.worker"],
+                [sys.executable, "-m", "covr_bench.run.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -1,0 +1,155 @@
+"""Verdicts as grids of text, as CSV and as JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from analysis.compare.verdicts import ALPHA, MIN_SEEDS
+from analysis.grids import MARK, Grid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from analysis.compare.verdicts import Aggregate, Line, Verdicts
+    from analysis.statistics.bootstrap import Estimate
+    from analysis.statistics.welch import Summary
+
+CSV_COLUMNS = (
+    "suite", "budget", "setting", "statistic", "agent", "task", "action_repeat", "env_steps", "a", "a_std", "a_low",
+    "a_high", "a_n", "b", "b_std", "b_low", "b_high", "b_n", "difference", "low", "high", "p", "p_holm",
+    "improvement", "improvement_low", "improvement_high", "verdict",
+)  # fmt: skip
+
+
+def to_grids(made: Verdicts) -> list[Grid]:
+    """One grid of lines and one of aggregates per protocol; what the sides are, and the notes, under the first."""
+    grids: list[Grid] = []
+    for title in dict.fromkeys(line.title for line in made.lines):
+        lines = [line for line in made.lines if line.title == title]
+        notes = () if grids else made.notes
+        grids.append(Grid(f"B against A: {title}", _caption(made, lines), _HEADER, tuple(_rows(lines)), notes, 2))
+        if aggregates := [each for each in made.aggregates if each.title == title]:
+            caption = (
+                f"IQM over the tasks compared, 95 % bootstrap intervals; {made.normalisation[title]}. With "
+                "less than five seeds these intervals are too narrow; no verdict is drawn from them."
+            )
+            header = ("agent", "tasks", "runs A, B", "IQM of A", "IQM of B", "P(B > A)")
+            grids.append(Grid(f"Over tasks: {title}", caption, header, tuple(map(_aggregate_row, aggregates))))
+    return grids
+
+
+def to_csv(made: Verdicts) -> str:
+    """All of it in full precision; columns `CSV_COLUMNS`. What is not known is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n", restval="")
+    writer.writeheader()
+    for line in made.lines:
+        writer.writerow({name: _csv(value) for name, value in _line_values(line, made.metric).items()})
+    for aggregate in made.aggregates:
+        writer.writerow({name: _csv(value) for name, value in _aggregate_values(aggregate).items()})
+    return text.getvalue()
+
+
+def to_json(made: Verdicts) -> str:
+    """One object: what was compared, `lines`, `aggregates` and `notes`; null for what is not known."""
+    record = {
+        "a": made.a,
+        "b": made.b,
+        "metric": made.metric,
+        "margin": made.margin,
+        "lines": [_plain(_line_values(line, made.metric) | {"broken": line.broken}) for line in made.lines],
+        "aggregates": [_plain(_aggregate_values(each)) for each in made.aggregates],
+        "notes": list(made.notes),
+    }
+    return json.dumps(record, indent=2, allow_nan=False) + "\n"
+
+
+_HEADER = ("task", "agent", "A", "B", "B - A", "p (Holm)", "verdict")
+
+
+def _rows(lines: Sequence[Line]) -> Iterator[tuple[str, ...]]:
+    largest = max(
+        (abs(mean) for line in lines for mean in (line.a.mean, line.b.mean) if math.isfinite(mean)), default=0
+    )
+    digits = 1 if largest >= 10 else 3  # returns of hundreds, or shares
+    for line in lines:
+        value, low, high = line.difference
+        gap = "-" if math.isnan(value) else f"{value:+.{digits}f}"
+        interval = "" if math.isnan(low) or low == high else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
+        p = "-" if math.isnan(line.p_holm) else f"{line.p_holm:.3f}" if line.p_holm >= 0.001 else "< 0.001"
+        partly = line.verdict == "identical" and line.a.n != line.b.n
+        mark = MARK if line.broken or line.verdict == "different steps" or partly else ""
+        means = (_mean(side, digits) for side in (line.a, line.b))
+        yield (line.task, line.agent, *means, gap + interval, p, f"{line.verdict}{mark}")
+
+
+def _mean(side: Summary, digits: int) -> str:
+    """`731.2 ± 41.0 (5)`."""
+    if not side.n:
+        return "-"
+    spread = "" if math.isnan(side.std) else f" ± {side.std:.{digits}f}"
+    return f"{side.mean:.{digits}f}{spread} ({side.n})"
+
+
+def _caption(made: Verdicts, lines: list[Line]) -> str:
+    steps = sorted({step for line in lines for step in line.env_steps})
+    where = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
+    tests = sum(math.isfinite(line.p) for line in made.lines)
+    margin = f" Differences up to {made.margin:g} are of no interest." if made.margin else ""
+    return (
+        f"A: {made.a}. B: {made.b}. Final {made.metric} at {where} environment steps, mean ± standard deviation "
+        f"(seeds); difference with Welch's 95 % interval, by itself; verdicts from {MIN_SEEDS} seeds a side on, by "
+        f"p <= {ALPHA:g} after Holm's correction for {tests} test{'' if tests == 1 else 's'}.{margin}"
+    )
+
+
+def _aggregate_row(each: Aggregate) -> tuple[str, ...]:
+    counts = (str(each.num_tasks), f"{each.runs[0]}, {each.runs[1]}")
+    return (each.agent, *counts, *map(_interval, (each.a, each.b, each.improvement)))
+
+
+def _interval(estimate: Estimate) -> str:
+    value, low, high = estimate
+    return f"{value:.2f}" if math.isnan(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _line_values(line: Line, metric: str) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "suite": line.suite,
+        "budget": line.budget,
+        "setting": line.setting,
+        "statistic": metric,
+        "agent": line.agent,
+        "task": line.task,
+        "action_repeat": line.action_repeat,
+        "env_steps": line.env_steps[0] if line.env_steps[0] == line.env_steps[1] else None,
+    }
+    for letter, side in (("a", line.a), ("b", line.b)):
+        values |= {letter: side.mean, f"{letter}_std": side.std, f"{letter}_n": side.n}
+    values |= dict(zip(("difference", "low", "high"), line.difference, strict=True))
+    return values | {"p": line.p, "p_holm": line.p_holm, "verdict": line.verdict}
+
+
+def _aggregate_values(each: Aggregate) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "suite": each.suite, "budget": each.budget, "setting": each.setting, "statistic": "iqm", "agent": each.agent,
+        "a_n": each.runs[0], "b_n": each.runs[1],
+    }  # fmt: skip
+    for name, estimate in (("a", each.a), ("b", each.b), ("improvement", each.improvement)):
+        values |= dict(zip((name, f"{name}_low", f"{name}_high"), estimate, strict=True))
+    return values
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """With None for numbers that JSON has no word for."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
+
+def _csv(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return repr(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,156 @@
+"""Learning curves as a figure: a panel per task, and one for all of them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.figures import style
+from analysis.figures.style import PANEL_INCHES
+from analysis.rows.scores import PROTOCOL, agent_name, curves, protocol_name, returns
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+    Efficiency = Mapping[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
+
+_COLUMNS = {1: 1, 2: 2, 4: 2, 7: 4, 8: 4}  # of so many panels; 3 of any other number
+
+
+def learning_curves(
+    frame: pd.DataFrame,
+    path: str | os.PathLike[str],
+    *,
+    tasks: Sequence[str] | None = None,
+    efficiency: Efficiency | None = None,
+) -> list[str]:
+    """Draw one panel per task, a curve per agent, and save it as PNG, PDF or SVG by the suffix of `path`.
+
+    Thick: mean over seeds, where every seed has been evaluated. Thin: each seed. tasks: the panels, in order.
+    efficiency: of `analysis.statistics.summary.efficiency`, a last panel with the IQM over tasks and its interval.
+    Returns remarks the reader of the figure should be told (evaluations that are not numbers cannot be drawn).
+    Raises ValueError when there is nothing to draw, or rows of several suites, budgets or settings.
+    """
+    rows = returns(frame)
+    title = _title(rows)
+    found = sorted({(str(task), int(n)) for task, n in zip(rows["task"], rows["action_repeat"], strict=True)})
+    panels = [panel for panel in found if tasks is None or panel[0] in tasks]
+    if tasks is not None:
+        panels.sort(key=lambda panel: (list(tasks).index(panel[0]), panel[1]))
+    if not panels:
+        raise ValueError(f"no evaluation on {list(tasks or ())}; tasks with evaluations: {[task for task, _ in found]}")
+    named = curves(frame)
+    for part in (named, rows):
+        triples = zip(part["agent"], part["variant"], part["labels"], strict=True)
+        part["name"] = [agent_name(*map(str, triple)) for triple in triples]
+    styles = style.styles(sorted(named["name"].unique()))
+    with style.look():
+        _figure(path, title, panels, rows, named, styles, efficiency or {})
+    return _remarks(rows)
+
+
+def _figure(
+    path: str | os.PathLike[str],
+    title: str,
+    panels: Sequence[tuple[str, int]],
+    rows: pd.DataFrame,
+    named: pd.DataFrame,
+    styles: Mapping[str, style.Style],
+    efficiency: Efficiency,
+) -> None:
+    from matplotlib.figure import Figure
+
+    count = len(panels) + bool(efficiency)
+    columns = _COLUMNS.get(count, 3)
+    lines = math.ceil(count / columns)
+    width = max(columns, 1.6) * PANEL_INCHES[0]
+    entries = _entries(styles, bool(efficiency))
+    legend_lines = style.legend_lines([str(entry.get_label()) for entry in entries], width)
+    height = lines * PANEL_INCHES[1] + 0.4 + 0.22 * legend_lines
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False)
+    for index, axis in enumerate(axes.flat):
+        if index >= count:
+            axis.remove()
+            continue
+        last = index + columns >= count
+        if index == len(panels):
+            style.title(axis, "all tasks")
+            _draw_efficiency(axis, efficiency, styles, last=last)
+            continue
+        task, repeat = panels[index]
+        twice = sum(name == task for name, _ in panels) > 1
+        style.title(axis, f"{task} (action repeat {repeat})" if twice else task)
+        _draw(axis, _on(rows, task, repeat), _on(named, task, repeat), styles)
+        style.steps_axis(axis, label=last)
+        style.returns_axis(axis)
+        style.dress(axis)
+        if index % columns == 0:
+            axis.set_ylabel("return")
+    figure.suptitle(title, parse_math=False)
+    style.legend(figure, entries, width)
+    style.save(figure, path)
+
+
+def _title(rows: pd.DataFrame) -> str:
+    protocols = sorted({tuple(map(str, key)) for key in rows[PROTOCOL].drop_duplicates().itertuples(index=False)})
+    if len(protocols) != 1:
+        names = ", ".join(protocol_name(*protocol) for protocol in protocols) or "no evaluations"
+        raise ValueError(f"a figure shows one suite, budget and set of labels; the rows have: {names}. Select one")
+    return protocol_name(*protocols[0])
+
+
+def _on(rows: pd.DataFrame, task: str, repeat: int) -> pd.DataFrame:
+    return rows[(rows["task"] == task) & (rows["action_repeat"] == repeat)]
+
+
+def _draw(axis: Axes, rows: pd.DataFrame, means: pd.DataFrame, styles: Mapping[str, style.Style]) -> None:
+    for name, seeds in rows.groupby("name"):
+        for _, seed in seeds.groupby("run_id", observed=True):
+            seed = seed.sort_values("env_steps")
+            axis.plot(seed["env_steps"], seed["value"], color=styles[str(name)]["color"], linewidth=0.5, alpha=0.4)
+    for index, (name, curve) in enumerate(means.groupby("name")):
+        curve = curve[curve["n"] == curve["n"].max()]  # a mean over fewer seeds would jump
+        style.curve(axis, curve["env_steps"], curve["mean"], styles[str(name)], index)
+
+
+def _draw_efficiency(axis: Axes, efficiency: Efficiency, styles: Mapping[str, style.Style], *, last: bool) -> None:
+    for index, (name, (steps, (value, low, high))) in enumerate(efficiency.items()):
+        axis.fill_between(steps, low, high, color=styles[name]["color"], alpha=style.BAND_ALPHA, linewidth=0)
+        style.curve(axis, steps, value, styles[name], index)
+    style.steps_axis(axis, label=last)
+    style.returns_axis(axis)
+    style.dress(axis)
+    axis.set_ylabel("IQM of normalised scores")
+
+
+def _entries(styles: Mapping[str, style.Style], with_band: bool) -> list[Line2D]:
+    from matplotlib.lines import Line2D
+
+    explained = [("mean over seeds", 1.8, 1.0), ("one seed", 0.5, 1.0)]
+    explained += [("95 % interval (all tasks)", 6.0, 2 * style.BAND_ALPHA)] if with_band else []
+    lines = [Line2D([], [], color="0.4", linewidth=w, alpha=alpha, label=text) for text, w, alpha in explained]
+    return [*style.handles(styles), *lines]
+
+
+def _remarks(rows: pd.DataFrame) -> list[str]:
+    bad = rows[~np.isfinite(rows["value"])]
+    counts = bad.groupby("run_id", observed=True).size()
+    said = [
+        f"{run_id}: {'1 evaluation is no finite number' if n == 1 else f'{n} evaluations are not finite numbers'}"
+        " and not drawn"
+        for run_id, n in counts.items()
+    ]
+    ends = rows.groupby(["name", "task", "action_repeat", "run_id"], observed=True)["env_steps"].max()
+    spans = ends.groupby(level=["name", "task", "action_repeat"], observed=True).agg(["min", "max"])
+    for (name, task, _), low, high in spans[spans["min"] < spans["max"]].itertuples():
+        said.append(f"{name} on {task}: runs end at {low:,} to {high:,} env steps; the mean is drawn where all are")
+    return said

@@ -1,0 +1,1 @@
+"""The numbers of papers, and ours beside them."""

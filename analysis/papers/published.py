@@ -1,0 +1,92 @@
+"""The numbers of papers that ship with the project, and which of our runs each stands beside."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pandas as pd
+
+import results
+from analysis.statistics.welch import Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PAPERS = {
+    "T1": "COVR, table 1: driving, highway",
+    "T2": "COVR, table 2: driving, ghost pedestrian",
+    "T3": "COVR, table 3: three base agents with and without COVR",
+    "T4": "COVR, table 4: six DMControl tasks",
+    "T5": "COVR, table 5: ablations",
+    "hard": "COVR, appendix: hard tasks",
+    "vlm": "COVR, appendix: three VLMs",
+    "drqv2": "DrQ-v2, official seeds",
+}
+
+
+class Published(NamedTuple):
+    """One number of a paper: a line of results/published/paper_tables.csv, described in the README beside it."""
+
+    table: str
+    suites: tuple[str, ...]
+    task: str
+    method: str
+    agent: str
+    variants: tuple[str, ...]
+    labels: str
+    metric: str
+    summary: Summary
+    env_steps: int
+    source: str
+
+
+def published(table: str) -> list[Published]:
+    """The paper's numbers in the order of the table. Raises ValueError for a table that is not in PAPERS."""
+    if table not in PAPERS:
+        raise ValueError(f"no published table {table!r}; valid: {', '.join(PAPERS)}")
+    path = Path(results.__file__).parent / "published" / "paper_tables.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        return [_published(line) for line in csv.DictReader(file) if line["table"] == table]
+
+
+def _published(line: Mapping[str, str]) -> Published:
+    return Published(
+        line["table"],
+        tuple(line["suite"].split("|")),
+        line["task"],
+        line["method"],
+        line["agent"],
+        tuple(line["variants"].split("|")),
+        line["labels"],
+        line["metric"],
+        Summary(float(line["mean"]), float(line["std"]), int(line["n"])),
+        int(line["env_steps"]),
+        line["source"],
+    )
+
+
+def is_run_of(scores: pd.DataFrame, number: Published) -> pd.Series[bool]:
+    """Which lines of `analysis.rows.scores.final_scores` are runs of the method that the number is of."""
+    columns = (scores["agent"], scores["variant"], scores["labels"])
+    found = [
+        agent == number.agent != ""
+        and (not number.labels or number.labels in labels.split(","))
+        and any(variant in _spellings(wanted, labels) for wanted in number.variants)
+        for agent, variant, labels in zip(*columns, strict=True)
+    ]
+    return pd.Series(found, index=scores.index, dtype=bool)
+
+
+def _spellings(variant: str, labels: str) -> set[str]:
+    """How a run of this variant may be called, given that some of its labels may have been settings of the command.
+
+    A long or unusual list of settings is called by its hash: `covr_bench.config.run_config.variant_name`.
+    """
+    texts = {variant}
+    if "=" in variant or not variant:
+        settings = [part for part in variant.split(",") if part]
+        texts |= {",".join(sorted([*settings, label])) for label in labels.split(",") if label}
+    return texts | {f"set-{hashlib.sha256(text.encode()).hexdigest()[:8]}" for text in texts if text}

@@ -1,0 +1,1 @@
+"""From rows to scores, and what must be said of them."""

@@ -1,0 +1,195 @@
+"""Scores from elsewhere as rows of ours, and ours as the JSON that marl-eval reads.
+
+A file of scores is CSV or JSON lines with at least `agent, task, seed, env_steps, return`. Optional: `suite`, `budget`,
+`variant`, `labels` (`k=v,k=v`, as in the store) and `action_repeat`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from analysis.rows.scores import agent_name, protocol_name, returns
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+REQUIRED = ("agent", "task", "seed", "env_steps", "return")
+OPTIONAL = {"suite": "scores", "budget": "given", "variant": "", "labels": "", "action_repeat": 1}
+_SUFFIXES = (".csv", ".jsonl")
+_RUN = ["suite", "budget", "labels", "task", "agent", "variant", "seed"]
+
+
+class ScoresError(Exception):
+    """Scores from elsewhere cannot be read. The message says which file and line, and what is expected."""
+
+
+def read_scores(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, list[str]]:
+    """Rows like those of `results.store.read`, and remarks on what was passed over.
+
+    path: a .csv or .jsonl file, or a folder that is searched for them. An empty return or `nan` is a return that is
+    not a number. Raises ScoresError for a missing column, a value of the wrong kind, or two different returns of one
+    run at one step.
+    """
+    files = _files(Path(path))
+    lines = [line for file in files for line in _lines(file)]
+    if not lines:
+        raise ScoresError(f"{path} has no scores; a line states {', '.join(REQUIRED)}")
+    frame = pd.DataFrame(lines)
+    remarks = []
+    ignored = sorted(set(frame.columns) - {*REQUIRED, *OPTIONAL, "where"})
+    if ignored:
+        remarks.append(f"columns not used: {', '.join(map(str, ignored))}")
+    frame["value"] = frame.pop("return")
+    key = [*_RUN, "env_steps"]
+    again = frame.duplicated([*key, "action_repeat", "value"])
+    if again.any():
+        where = frame["where"][again].iloc[0]
+        remarks.append(f"lines given twice count once: {int(again.sum())}, the first of them at {where}")
+    frame = frame[~again]
+    conflict = frame.duplicated(key, keep=False)
+    if conflict.any():
+        first = frame[conflict].iloc[0]
+        pair = frame[(frame[key] == first[key]).all(axis=1)]["where"].tolist()
+        raise ScoresError(
+            f"{pair[0]} and {pair[1]} differ on one and the same score: {agent_name(first['agent'], first['variant'])} "
+            f"on {first['task']}, seed {first['seed']}, at {first['env_steps']:,} env steps. If they are two runs, "
+            "tell them apart by seed, agent, budget or labels."
+        )
+    return _as_rows(frame), remarks
+
+
+def to_marl_eval(frame: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
+    """The evaluation returns as marl-eval's nested JSON, and remarks on what it will not take well.
+
+    Its `absolute_metrics`, ten times as many episodes by the best policy, are filled with the last evaluation: that is
+    what we have. Evaluations that are not finite are left out, since JSON has no number for them.
+    """
+    remarks = ["absolute_metrics hold the last evaluation of each run, not a longer one of its best policy"]
+    rows = returns(frame)
+    finite = rows["value"].map(math.isfinite)
+    if not finite.all():
+        remarks.append(f"{int((~finite).sum())} evaluations are not finite numbers and left out")
+    result: dict[str, Any] = {}
+    shapes = set()
+    for _, run in rows[finite].sort_values("env_steps", kind="stable").groupby("run_id", observed=True, sort=False):
+        first = run.iloc[0]
+        name = agent_name(str(first["agent"]), str(first["variant"]), str(first["labels"])).replace(",", ";")
+        steps: dict[str, Any] = {}
+        for number, row in enumerate(run.itertuples(index=False), start=1):
+            episodes = [float(row.value)] if _absent(row.episodes) else [float(each) for each in row.episodes]
+            steps[f"step_{number}"] = {"step_count": int(row.env_steps), "return": episodes}
+        shapes.add(len(steps))
+        steps["absolute_metrics"] = {"return": episodes}
+        protocol = protocol_name(*(str(first[column]) for column in ("suite", "budget", "setting")))
+        algorithms = result.setdefault(protocol, {}).setdefault(str(first["task"]), {})
+        algorithms.setdefault(name, {})[f"seed_{first['seed']}"] = steps
+    for protocol, tasks in result.items():
+        sizes = {len(runs) for task in tasks.values() for runs in task.values()}
+        same = len({tuple(sorted(task)) for task in tasks.values()}) == 1
+        if len(sizes) > 1 or not same or len(shapes) > 1:
+            remarks.append(f"{protocol}: marl-eval wants the same agents, seeds and evaluations on every task")
+    return result, remarks
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file() and path.suffix in _SUFFIXES:
+        return [path]
+    found = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+    if not found:
+        raise ScoresError(f"no {' or '.join(_SUFFIXES)} file in {path}")
+    return found
+
+
+def _lines(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            if file.suffix == ".csv":
+                reader = csv.DictReader(text)
+                for line in reader:
+                    if None in line or None in line.values():
+                        raise ScoresError(f"{file}:{reader.line_num}: not as many values as the header has columns")
+                    yield _checked(line, f"{file}:{reader.line_num}")
+                return
+            for number, entry in enumerate(text, start=1):
+                if entry.strip():
+                    yield _checked(json.loads(entry), f"{file}:{number}")
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ScoresError(f"{file} is not a table in UTF-8 text: {error}") from error
+    except json.JSONDecodeError as error:
+        raise ScoresError(f"{file} has a line that is not JSON: {error}") from error
+    except OSError as error:
+        raise ScoresError(f"cannot read {file}: {error.strerror or error}") from error
+
+
+def _checked(line: Any, where: str) -> dict[str, Any]:
+    """One line with every column, each of its kind."""
+    if not isinstance(line, dict):
+        raise ScoresError(f"{where}: not an object with {', '.join(REQUIRED)}")
+    missing = [name for name in REQUIRED if name not in line]
+    if missing:
+        raise ScoresError(
+            f"{where}: no {', '.join(missing)}; needed are {', '.join(REQUIRED)}, there are {', '.join(map(str, line))}"
+        )
+    checked = {name: default if line.get(name) in (None, "") else line[name] for name, default in OPTIONAL.items()}
+    checked |= line | {name: checked[name] for name in OPTIONAL} | {"where": where}
+    for name in ("suite", "budget", "labels", "task", "agent", "variant"):
+        checked[name] = _name(checked[name], name, where)
+    for name in ("seed", "env_steps", "action_repeat"):
+        checked[name] = _whole(checked[name], name, where)
+    checked["return"] = _number(checked["return"], where)
+    return checked
+
+
+def _name(value: Any, column: str, where: str) -> str:
+    text = "" if value is None else str(value).strip()
+    if isinstance(value, (dict, list)) or not text.isprintable() or not (text or column in ("labels", "variant")):
+        raise ScoresError(f"{where}: {column} is {value!r}; a name of printable characters is needed")
+    if column == "labels" and not all(part.count("=") == 1 for part in text.split(",") if text):
+        raise ScoresError(f"{where}: labels are {value!r}; expected k=v,k=v")
+    return ",".join(sorted(text.split(","))) if column == "labels" else text
+
+
+def _whole(value: Any, column: str, where: str) -> int:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool) or not (math.isfinite(number) and number >= 0 and number == int(number)):
+        raise ScoresError(f"{where}: {column} is {value!r}; a whole number, 0 or more, is needed")
+    return int(number)
+
+
+def _number(value: Any, where: str) -> float:
+    if value is None or value == "":
+        return math.nan
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        raise ScoresError(f"{where}: return is {value!r}; a number or nan is needed") from None
+
+
+def _as_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns of the store, and a row that ends each run: what is given counts as whole."""
+    ids = []
+    for suite, budget, labels, task, agent, variant, seed in zip(*(frame[name] for name in _RUN), strict=True):
+        name = f"{agent}[{variant}]" if variant else agent
+        ids.append(f"{protocol_name(suite, budget, labels)}/{task}/{name}/{seed}")
+    columns = [*_RUN, "env_steps", "action_repeat", "value"]
+    rows = frame[columns].assign(run_id=ids, kind="eval", metric="return", text="", wall_s=0.0, time=0.0)
+    rows["episodes"] = pd.Series([None] * len(rows), index=rows.index, dtype=object)
+    rows["agent_steps"] = rows["env_steps"] // rows["action_repeat"].clip(lower=1)
+    ends = rows.drop_duplicates("run_id", keep="last").assign(kind="end", metric="end", value=1.0)
+    rows = pd.concat([rows, ends], ignore_index=True)
+    texts = ["run_id", "suite", "budget", "task", "agent", "variant", "kind", "metric", "labels"]
+    return rows.astype(dict.fromkeys(texts, "category"))
+
+
+def _absent(episodes: Any) -> bool:
+    return episodes is None or episodes is pd.NA or (isinstance(episodes, float) and math.isnan(episodes))

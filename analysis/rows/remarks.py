@@ -1,0 +1,91 @@
+"""What a reader of a number must be told about the runs behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.rows.scores import PROTOCOL, protocol_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+    import pandas as pd
+
+
+def remarks(runs: pd.DataFrame, seeds: Sequence[int] = ()) -> list[str]:
+    """On the runs of one agent on one task, lines of `final_scores`. seeds: those there should be."""
+    found = []
+    seed, status, steps = (runs[name].to_numpy() for name in ("seed", "status", "env_steps"))
+    measured = runs["evaluations"].to_numpy() > 0
+    for chosen, remark in (
+        (sorted(set(seeds) - set(seed.tolist())), "not run"),
+        (_sorted(seed[~measured]), "never evaluated"),
+        (_sorted(seed[status == "failed"]), "failed"),
+        (_sorted(seed[measured & (status == "unfinished")]), "unfinished"),
+        (
+            _sorted(seed[measured & ~np.isfinite(runs["score"].to_numpy())]),
+            "not a finite number at the last evaluation",
+        ),
+        (
+            _sorted(seed[runs["label_sets"].to_numpy() > 1]),
+            "evaluated under several sets of labels in one run; the last counts",
+        ),
+    ):
+        if chosen:
+            found.append(f"{seeds_text(chosen)} {remark}")
+    steps = steps[measured]
+    if len(steps) and steps.min() < steps.max():
+        found.append(f"seeds scored at different steps, {steps.min():,} to {steps.max():,}")
+    return found
+
+
+def gathered(noted: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
+    """`sac on walker_walk, cheetah_run: seed 2 failed`, from the tasks by agent and remark."""
+    return [f"{name} on {', '.join(dict.fromkeys(tasks))}: {remark}" for (name, remark), tasks in noted.items()]
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """`seed 3`, `seeds 0, 2, 5-9` of increasing numbers."""
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {ranges(seeds)}"
+
+
+def steps_apart(scores: pd.DataFrame) -> list[str]:
+    """That agents, by `name`, were not all scored at the same environment steps."""
+    steps = scores[scores["evaluations"] > 0].groupby("name")["env_steps"].agg(["min", "max"])
+    if len(set(steps.to_numpy().ravel().tolist())) < 2:
+        return []
+    each = "; ".join(
+        f"{name} {low:,}" + (f" to {high:,}" if high > low else "") for name, low, high in steps.itertuples()
+    )
+    return [f"scored at different environment steps: {each} (--env-steps {steps['min'].min()} scores all by then)"]
+
+
+def kept_apart(scores: pd.DataFrame) -> dict[tuple[str, str, str], list[str]]:
+    """Per suite, budget and setting, which agents, by `name`, were also run under another of the same suite."""
+    found: dict[tuple[str, str], set[tuple[str, str, str]]] = {}
+    for suite, budget, setting, name in scores[[*PROTOCOL, "name"]].drop_duplicates().astype(str).to_numpy():
+        found.setdefault((name, suite), set()).add((suite, budget, setting))
+    said: dict[tuple[str, str, str], list[str]] = {}
+    for (name, _), protocols in sorted(found.items()):
+        for protocol in protocols if len(protocols) > 1 else ():
+            others = ", ".join(sorted(protocol_name(*other) for other in protocols - {protocol}))
+            said.setdefault(protocol, []).append(f"{name} was also run as {others}: kept apart")
+    return said
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """`0, 2, 5-9` of increasing whole numbers."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(f"{p[0]}-{p[-1]}" if len(p) > 2 else ", ".join(map(str, p)) for p in parts)
+
+
+def _sorted(seeds: npt.NDArray[np.int64]) -> list[int]:
+    return sorted(map(int, seeds))

@@ -1,0 +1,192 @@
+"""From final scores to the arrays that statistics are made of: agents under one protocol, normalised task by task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from analysis.rows.remarks import gathered, kept_apart, remarks, steps_apart
+from analysis.rows.scores import PROTOCOL, agent_name, final_scores, protocol_name, returns
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+    Ints = npt.NDArray[np.int64]
+
+UNKNOWN_RANGE = (0.0, 1.0)  # of a task nobody has stated a range for: its returns are taken as they are
+_CURVE_POINTS = 200
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Agents under one suite, budget and setting.
+
+    tasks: columns of every array; a task that was run at two action repeats is two. ranges: the returns that count as
+    0 and as 1, by task. scores: per agent the normalised final scores, float64 `(num_runs, num_tasks)`, NaN where there
+    is none. steps: the environment steps they were measured at, least and most. remarks: what a reader must know.
+    """
+
+    suite: str
+    budget: str
+    setting: str
+    tasks: tuple[str, ...]
+    ranges: tuple[tuple[float, float], ...]
+    scores: Mapping[str, Floats]
+    steps: tuple[int, int]
+    remarks: tuple[str, ...]
+    evaluations: pd.DataFrame  # name, column, run_id, env_steps, score of every finite evaluation of every counted run
+
+    @property
+    def title(self) -> str:
+        return protocol_name(self.suite, self.budget, self.setting)
+
+    @property
+    def whole(self) -> list[str]:
+        """Agents with a score on every task: only they have statistics over tasks."""
+        return [name for name, scores in self.scores.items() if np.isfinite(scores).any(axis=0).all()]
+
+    @property
+    def normalisation(self) -> str:
+        """How returns were normalised, in words."""
+        tasks_by_range: dict[tuple[float, float], list[str]] = {}
+        for task, bounds in zip(self.tasks, self.ranges, strict=True):
+            tasks_by_range.setdefault(bounds, []).append(task)
+        if set(tasks_by_range) == {UNKNOWN_RANGE}:
+            return "scores are the returns as they are"
+        parts = [
+            f"{low:g} to {high:g}" + (f" on {', '.join(tasks)}" if len(tasks_by_range) > 1 else "")
+            for (low, high), tasks in tasks_by_range.items()
+        ]
+        return f"scores are returns from {'; '.join(parts)}, mapped to 0 to 1"
+
+    def curve(self, name: str) -> tuple[Ints, Floats]:
+        """Scores of an agent over environment steps: `(num_steps,)` and `(num_steps, num_runs, num_tasks)`, NaN where
+        a task has fewer runs. At each step a run has the score of its last evaluation so far; steps reach from where
+        every run has one to where the shortest run ends, none if there is no such step.
+        """
+        mine = self.evaluations[self.evaluations["name"] == name].sort_values(["column", "run_id", "env_steps"])
+        starts = np.flatnonzero(mine["run_id"].ne(mine["run_id"].shift()).to_numpy())
+        steps, values = mine["env_steps"].to_numpy(), mine["score"].to_numpy()
+        runs = [slice(a, b) for a, b in zip(starts, [*starts[1:], len(mine)], strict=True)]
+        first, last = max(steps[run][0] for run in runs), min(steps[run][-1] for run in runs)
+        grid = np.unique(steps[(first <= steps) & (steps <= last)])
+        if len(grid) > _CURVE_POINTS:
+            grid = grid[np.linspace(0, len(grid) - 1, _CURVE_POINTS).round().astype(int)]
+        column = mine["column"].to_numpy()[starts]
+        counts = np.bincount(column, minlength=len(self.tasks))
+        result = np.full((len(grid), counts.max(), len(self.tasks)), np.nan)
+        row = np.zeros(len(self.tasks), np.int64)
+        for run, task in zip(runs, column, strict=True):
+            result[:, row[task], task] = values[run][np.searchsorted(steps[run], grid, side="right") - 1]
+            row[task] += 1
+        return grid.astype(np.int64), result
+
+
+def comparisons(
+    frame: pd.DataFrame, suites: Mapping[str, Mapping[str, tuple[float, float]]], *, env_steps: int | None = None
+) -> list[Comparison]:
+    """One per suite, budget and setting among the rows of `results.store.read`.
+
+    suites: per suite the score range of each task, in the order to show. env_steps: score the last evaluation at or
+    before it. Raises ValueError for a score range that is none.
+    """
+    scores = final_scores(frame, env_steps=env_steps)
+    scores["name"] = _names(scores)
+    evaluations = returns(frame, env_steps)
+    evaluations = evaluations[["run_id", "env_steps", "value"]].astype({"run_id": str})
+    groups = [(tuple(map(str, key)), group) for key, group in scores.groupby(PROTOCOL, sort=True)]
+    apart = kept_apart(scores)
+    result = []
+    for (suite, budget, setting), group in groups:
+        said = apart.get((suite, budget, setting), [])
+        result.append(_comparison(suite, budget, setting, group, evaluations, suites.get(suite, {}), said))
+    return result
+
+
+def _comparison(
+    suite: str,
+    budget: str,
+    setting: str,
+    scores: pd.DataFrame,
+    evaluations: pd.DataFrame,
+    known: Mapping[str, tuple[float, float]],
+    apart: Sequence[str],
+) -> Comparison:
+    order = {task: index for index, task in enumerate(known)}
+    pairs = sorted(
+        {(str(task), int(repeat)) for task, repeat in zip(scores["task"], scores["action_repeat"], strict=True)},
+        key=lambda pair: (order.get(pair[0], len(order)), pair),
+    )
+    twice = len({task for task, _ in pairs}) < len(pairs)
+    labels = tuple(f"{task} (action repeat {repeat})" if twice else task for task, repeat in pairs)
+    ranges = tuple(_checked(known.get(task, UNKNOWN_RANGE), task) for task, _ in pairs)
+    place = {pair: index for index, pair in enumerate(pairs)}
+    column = np.array([place[pair] for pair in zip(scores["task"], scores["action_repeat"], strict=True)])
+    low, high = np.array(ranges).T
+    scores = scores.assign(column=column, score=(scores["score"] - low[column]) / (high - low)[column])
+    arrays = {str(name): _array(runs, len(pairs)) for name, runs in scores.groupby("name", sort=True)}
+    said = _remarks(scores, labels, arrays)
+    if unstated := [task for task, _ in pairs if task not in known]:
+        said.append(f"no score range is known for {', '.join(unstated)}: returns are taken as they are")
+    said += apart
+    finite = evaluations[np.isfinite(evaluations["value"])]
+    counted = scores[np.isfinite(scores["score"])][["run_id", "name", "column"]]
+    merged = finite.merge(counted, on="run_id")
+    at = merged["column"].to_numpy()
+    merged["score"] = (merged.pop("value").to_numpy() - low[at]) / (high - low)[at]
+    steps = scores[scores["evaluations"] > 0]["env_steps"]
+    span = (int(steps.min()), int(steps.max())) if len(steps) else (0, 0)
+    return Comparison(suite, budget, setting, labels, ranges, arrays, span, tuple(said), merged)
+
+
+def _array(runs: pd.DataFrame, num_tasks: int) -> Floats:
+    finite = runs[np.isfinite(runs["score"])]
+    by_task = [finite["score"].to_numpy()[finite["column"].to_numpy() == task] for task in range(num_tasks)]
+    result = np.full((max(1, *map(len, by_task)), num_tasks), np.nan)
+    for task, values in enumerate(by_task):
+        result[: len(values), task] = values
+    return result
+
+
+def _remarks(scores: pd.DataFrame, tasks: Sequence[str], arrays: Mapping[str, Floats]) -> list[str]:
+    noted: dict[tuple[str, str], list[str]] = {}
+    notes = []
+    for name, runs in scores.groupby("name", sort=True):
+        seeds = runs["seed"].unique().tolist()
+        found: dict[str, list[str]] = {}
+        for column, part in runs.groupby("column", sort=True):
+            for remark in [*remarks(part, seeds), *_shape(arrays[name][:, column])]:
+                found.setdefault(remark, []).append(tasks[column])
+        noted |= {(str(name), remark): where for remark, where in found.items()}
+        if absent := [task for index, task in enumerate(tasks) if not np.isfinite(arrays[name][:, index]).any()]:
+            notes.append(f"{name}: no score on {', '.join(absent)}, so no statistics over all tasks")
+    if not np.isfinite(scores["score"]).all():
+        notes.append("runs without a finite score are left out of the statistics, which flatters their agents")
+    notes += steps_apart(scores)
+    return [*gathered(noted), *notes]
+
+
+def _shape(scores: Floats) -> list[str]:
+    """On the scores of one agent on one task."""
+    finite = scores[np.isfinite(scores)]
+    if len(finite) == 1:
+        return ["one run: no interval"]
+    return ["all runs score the same: the interval has no width"] if len(finite) and np.ptp(finite) == 0 else []
+
+
+def _names(scores: pd.DataFrame) -> list[str]:
+    triples = zip(scores["agent"], scores["variant"], scores["labels"], strict=True)
+    return [agent_name(*map(str, triple)) for triple in triples]
+
+
+def _checked(bounds: tuple[float, float], task: str) -> tuple[float, float]:
+    low, high = map(float, bounds)
+    if not low < high or not np.isfinite([low, high]).all():
+        raise ValueError(f"the score range of {task} is {low:g} to {high:g}; the first must be less than the second")
+    return low, high

@@ -1,0 +1,191 @@
+"""`covr-bench eval`: trained policies on another task, or on more episodes of their own."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from covr_bench.config.run_config import ASIDE_FIELDS, derive_seed, starts
+from covr_bench.kit.errors import UserError
+from covr_bench.policies.load import acting, backend, find_run
+from results import provenance
+from results.layout import PROVENANCE_FILE, RunId, run_folder, variant_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
+
+    from covr_bench.policies.load import Acting
+
+    Measured = Mapping[str, list[float]]  # per metric one number an episode
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """The command line of `covr-bench eval`; empty and None mean the run's own.
+
+    seed: of the starts; two runs given the same one meet the same episodes.
+    """
+
+    runs: tuple[str, ...]
+    task: str = ""
+    episodes: int | None = None
+    seed: int | None = None
+    overrides: tuple[str, ...] = ()
+    device: str = "auto"
+    out: Path = Path("results")
+
+
+def evaluate_runs(options: EvalOptions, console: Console) -> None:
+    """Evaluate every run named and store the rows. Raises UserError, after the others, for those that fail."""
+    from covr_bench.cli.run import device
+
+    folders = list(dict.fromkeys(find_run(options.out, run) for run in options.runs))
+    on = device(options.device)
+    failures = []
+    for folder in folders:
+        try:
+            with acting(folder, options.task, options.overrides, device=on) as policy:
+                _evaluate(policy, options, on, console)
+        except UserError as error:
+            failures.append(str(error))
+    if failures:
+        raise UserError("\n".join(failures))
+
+
+def _evaluate(policy: Acting, options: EvalOptions, device: str, console: Console) -> None:
+    from covr_bench.cli.show import say
+
+    config = _config(policy, options, device)
+    run_id, metrics = config["run_id"], _stored(options.out, config)
+    if new := metrics is None:
+        with console.status(f"{policy.config.run_id} on {policy.target.name} ..."):
+            metrics = _measure(policy, options.out, config)
+    assert metrics
+    number = config["eval_episodes"]
+    say(
+        console,
+        f"{policy.config.run_id} after {policy.env_steps:,} env steps, on {policy.target.name}: "
+        f"{number} episode{'s' if number > 1 else ''} from the starts of seed {config['starts_seed']}",
+    )
+    if policy.target.dropped:
+        say(console, f"  {policy.target.name} has no option {', '.join(policy.target.dropped)}: left out")
+    for name, values in metrics.items():
+        say(console, f"  {name:<24} {summary(values)}")
+    say(console, f"  {'rows in' if new else 'was already in'} {run_folder(options.out, run_id)}")
+
+
+def summary(values: list[float]) -> str:
+    """`31.2 ± 4.0 (n=10)`: mean, standard deviation of a sample, number; without deviation for one value."""
+    import numpy as np
+
+    spread = f" ± {np.std(values, ddof=1):.4g}" if len(values) > 1 else ""
+    return f"{np.mean(values):.4g}{spread} (n={len(values)})"
+
+
+def _config(policy: Acting, options: EvalOptions, device: str) -> dict[str, Any]:
+    """What is evaluated and how, as JSON values: the run's configuration with the task's in its place."""
+    run, target = policy.config, policy.target
+    seed = run.seed if options.seed is None else options.seed
+    episodes = options.episodes or run.eval_episodes
+    changes: dict[str, str] = {f"eval.env.{name}": str(value) for name, value in target.changes.items()}
+    changes |= {"eval.episodes": str(episodes)} if episodes != run.eval_episodes else {}
+    changes |= {"eval.seed": str(seed)} if seed != run.seed else {}
+    config = replace(
+        run,
+        run_id=str(_run_id(policy, changes)),
+        suite=target.ref,
+        suite_version=target.suite.version,
+        task=target.task.name,
+        env_steps=policy.env_steps,
+        eval_episodes=episodes,
+        action_repeat=target.task.action_repeat,
+        overrides=run.overrides | changes,
+        env=dict(target.env),
+        device=device,
+        out=str(options.out),
+    ).as_dict()
+    weights = {"env_steps": policy.env_steps, "sha256": policy.saved.sha256}
+    trained = {"run": run.run_id, "checkpoint": weights, "git_sha": policy.record["sessions"][-1]["git_sha"]}
+    return json.loads(json.dumps(config | {"starts_seed": seed, "evaluated": trained}))  # type: ignore[no-any-return]
+
+
+def _run_id(policy: Acting, changes: Mapping[str, str]) -> RunId:
+    """Where the rows go: `carla@paper-from-carla.hw/a/covr/0`. Raises UserError for a name too long."""
+    own, target = RunId.parse(policy.config.run_id), policy.target
+    variant = ",".join(filter(None, (own.variant, variant_of(changes))))
+    budget = f"{own.budget}-from-{own.suite}.{own.task}"
+    try:
+        return RunId(target.suite.name, budget, target.task.name, own.agent, variant, own.seed)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _stored(out: Path, config: Mapping[str, Any]) -> Measured | None:
+    """What the store has of this very evaluation: of the same weights, under the same settings."""
+    from results.store import read_run
+
+    file = run_folder(out, config["run_id"]) / PROVENANCE_FILE
+    if not file.exists():
+        return None
+    record = provenance.read(file)
+    changed = {key: after for key, (_, after) in record["sessions"][-1].get("config_changes", {}).items()}
+    differing = {key for key, value in (record["config"] | changed).items() if config.get(key) != value}
+    if record["status"] != "finished" or differing - set(ASIDE_FIELDS):
+        return None
+    rows = read_run(out, config["run_id"])
+    rows = rows[(rows["kind"] == "eval") & (rows["env_steps"] == config["env_steps"])]
+    return {str(metric): list(values) for metric, values in zip(rows["metric"], rows["episodes"], strict=True)}
+
+
+def _measure(policy: Acting, out: Path, config: Mapping[str, Any]) -> Measured:
+    """Play the episodes and store their rows. Raises UserError if the policy's networks have diverged."""
+    from covr_bench.run.evaluate import Diverged, evaluate
+    from results.store import RunWriter
+
+    step, run_id, seed = policy.env_steps, config["run_id"], config["starts_seed"]
+    resets = starts(seed, config["eval_episodes"])
+    seeds = {"run": config["seed"], "eval_env": derive_seed(config["seed"], "eval_env")}
+    seeds |= {f"eval_episode_{index}": reset for index, reset in enumerate(resets)}
+    with RunWriter(out, run_id, action_repeat=config["action_repeat"], labels=_labels(policy)) as writer:
+        provenance.begin(
+            out,
+            run_id,
+            config=config,
+            seeds=seeds,
+            command=shlex.join(["covr-bench", *sys.argv[1:]]),
+            wall_s=writer.wall_s,
+            extra=backend() if policy.target.task.needs_gl else {},
+        )
+        status = "interrupted"
+        try:
+            measured = evaluate(policy.agent, policy.env, resets, step)
+            writer.resume(step)  # rows of later steps are those of weights that are no more
+            writer.write("eval", step, policy.saved.state["agent_steps"], measured)
+            writer.end()
+            status = "finished"
+        except Exception as error:
+            status = "failed"
+            writer.error(str(error))
+            if isinstance(error, Diverged):
+                raise UserError(f"run {policy.config.run_id}: {error}") from error
+            raise
+        finally:
+            provenance.finish(out, run_id, status, wall_s=writer.wall_s)
+    return measured
+
+
+def _labels(policy: Acting) -> dict[str, str]:
+    """What the task's environment and the run's VLM mark rows with, and what the policy was trained on."""
+    labels = dict(getattr(policy.env.unwrapped, "labels", {}))
+    if "vlm" in policy.config.agent_config:
+        from covr.vlm.open import label
+
+        labels["vlm"] = label(policy.config.agent_config["vlm"])
+    own = RunId.parse(policy.config.run_id)
+    return labels | {"trained_on": f"{own.suite}/{own.task}"}

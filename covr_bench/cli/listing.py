@@ -1,0 +1,87 @@
+"""`covr-bench list`: what the registry knows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from covr_bench.config import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def tables(what: str | None = None) -> Iterator[Table]:
+    """The listing of `suites`, `agents`, `budgets`, `tasks` or `variants`, made when it is asked for; all for None."""
+    makers = {"suites": _suites, "agents": _agents, "budgets": _budgets, "tasks": _tasks, "variants": _variants}
+    for name, make in makers.items():
+        if what in (None, name):
+            yield make()
+
+
+def _suites() -> Table:
+    table = _table("Suites", "suite", "version", "tasks", "default agents", "")
+    for suite in registry.suites().values():
+        _add(table, suite.name, suite.version, len(suite.tasks), ", ".join(suite.agents), suite.doc)
+    return table
+
+
+def _agents() -> Table:
+    table = _table("Agents", "agent", "kind", "needs a VLM", "paper", "checked against")
+    for name in registry.agent_names():
+        spec = registry.agent(name)
+        _add(table, name, spec.kind, "yes" if spec.needs_vlm else "no", spec.paper or "-", spec.checked or "-")
+    return table
+
+
+def _budgets() -> Table:
+    """Suites with the same budget share a line."""
+    table = _table("Budgets, in env steps", "budget", "suites", "length", "evaluation", "seeds", "")
+    users = defaultdict(list)
+    for suite in registry.suites().values():
+        for budget in registry.budgets(suite).values():
+            evaluation = f"{budget.eval_episodes} episodes every {budget.eval_every:,}"
+            if budget.eval_episodes == 1:
+                evaluation = f"1 episode every {budget.eval_every:,}"
+            seeds = ", ".join(map(str, budget.seeds))
+            users[budget.name, f"{budget.env_steps:,}", evaluation, seeds, budget.doc].append(suite.name)
+    for (name, *rest), names in users.items():
+        _add(table, name, ", ".join(names), *rest)
+    return table
+
+
+def _tasks() -> Table:
+    """Suites with the same task share a line."""
+    table = _table("Tasks", "task", "suites (action repeat)", "instruction")
+    users = defaultdict(list)
+    for suite in registry.suites().values():
+        for task in suite.tasks:
+            users[task.name, task.instruction].append(f"{suite.name} ({task.action_repeat})")
+    for (name, instruction), names in users.items():
+        _add(table, name, ", ".join(names), instruction)
+    return table
+
+
+def _variants() -> Table:
+    table = _table("Variants", "suite", "agent", "variant", "settings", "")
+    for suite in registry.suites().values():
+        for variant in suite.variants:
+            settings = " ".join(f"{key}={value}" for key, value in variant.settings.items())
+            shown = "" if settings == variant.name else settings
+            _add(table, suite.name, variant.agent, variant.name or "-", shown or "-", variant.doc)
+    return table
+
+
+def _add(table: Table, *cells: object) -> None:
+    table.add_row(*(Text(str(cell)) for cell in cells))
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

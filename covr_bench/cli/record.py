@@ -1,0 +1,189 @@
+"""`covr-bench record`: a trained policy at work as a video."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from covr_bench.config.run_config import starts
+from covr_bench.kit.errors import UserError
+from covr_bench.policies.load import acting, find_run
+from covr_bench.policies.video import SMALL_MP4, check_format, video_file, writing_video
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    import numpy.typing as npt
+    from rich.console import Console
+
+    from covr.guided import Guided
+    from covr.vlm.base import Proposals, VisionLanguagePrior
+    from covr.vlm.prompts import Prompt
+    from covr_bench.policies.load import Acting
+    from covr_bench.policies.overlay import Advice, Moment
+
+MIN_SIZE, MAX_SIZE = 200, 2160  # pixels; a panel narrower than that cannot be read
+UNKNOWN_FPS = 30  # control steps a second, of a task that does not say
+LAST_S = 0.5  # for which an episode's last frame stands
+EXAMPLE_FPS, EXAMPLE_S = 10, 15
+
+
+@dataclass(frozen=True)
+class RecordOptions:
+    """The command line of `covr-bench record`; empty and None mean the run's own. size: height of the scene, pixels."""
+
+    run: str
+    file: Path
+    task: str = ""
+    episodes: int = 1
+    size: int = 480
+    seed: int | None = None
+    prior: bool = True
+    overrides: tuple[str, ...] = ()
+    device: str = "auto"
+    out: Path = Path("results")
+
+
+def record(options: RecordOptions, console: Console) -> None:
+    """Play episodes of the deterministic policy and film them. Raises UserError."""
+    from covr_bench.cli.run import device
+    from covr_bench.cli.show import say
+    from covr_bench.policies.overlay import Panel
+
+    check_format(options.file)
+    _check_size(options.size)
+    folder = find_run(options.out, options.run)
+    on = device(options.device)
+    with (
+        acting(folder, options.task, options.overrides, device=on, with_vlm=options.prior) as policy,
+        console.status("recording ..."),
+    ):
+        rate, known = frame_rate(policy)
+        seeds = starts(policy.config.seed if options.seed is None else options.seed, options.episodes)
+        agent = policy.config.run_id.split("/")[2].partition("-")[0]
+        said = f"{agent}, seed {policy.config.seed}, {policy.env_steps:,} steps, on {policy.target.name}"
+        returns = []
+        with video_file(options.file, rate) as video:
+            for number, seed in enumerate(seeds, start=1):
+                of = f", episode {number} of {len(seeds)}" if len(seeds) > 1 else ""
+                panel = Panel(said + of, component_names(policy), _is_guided(policy))
+                for moment in played(policy, seed, options.size):
+                    video.add(panel.draw(moment))
+                for _ in range(round(LAST_S * rate)):
+                    video.add(panel.draw(moment))
+                returns.append(moment.total)
+    pace = "real time" if known else f"the task states no pace; {UNKNOWN_FPS} control steps a second assumed"
+    say(console, f"{said}: return {', '.join(f'{value:.4g}' for value in returns)}")
+    say(console, f"wrote {options.file}: {video.frames} frames, {float(rate):.4g} a second ({pace})")
+
+
+def example_episode(run_folder: Path, size: int = 168) -> bytes:
+    """A short, small video of the policy of the run in `run_folder`: MP4, H.264, without the panel.
+
+    size: height of the frames, even, in pixels. The episode is the first of the run's evaluations, on the CPU: at most
+    its first EXAMPLE_S seconds at at most EXAMPLE_FPS frames a second; tens of kilobytes at 84 pixels, below 300 at
+    168. Agents that act through a VLM load it, others do not. Raises UserError as `acting` does, and without PyAV.
+    """
+    check_format(Path("example.mp4"))
+    file = io.BytesIO()
+    with acting(run_folder) as policy:
+        rate, _ = frame_rate(policy)
+        every = -(-rate // EXAMPLE_FPS)  # rounded up
+        with writing_video(file, SMALL_MP4, rate / every) as video:
+            for number, moment in enumerate(played(policy, starts(policy.config.seed, 1)[0], size)):
+                if number > EXAMPLE_S * rate:
+                    break
+                if number % every == 0:
+                    video.add(moment.picture)
+    return file.getvalue()
+
+
+def played(policy: Acting, seed: int, size: int) -> Iterator[Moment]:
+    """The decisions of one episode from that reset seed, and then its last scene. Raises UserError for NaN actions."""
+    import numpy as np
+
+    from covr_bench.policies.overlay import Moment
+    from covr_bench.run.evaluate import Diverged, finite
+
+    env, step = policy.env, policy.env_steps
+    draw: Any = env.unwrapped.render_image  # type: ignore[attr-defined]
+    *_, obs_height, obs_width = env.observation_space.shape or (1, 1)
+    width = 2 * round(size * obs_width / obs_height / 2)
+    guide = Guide(policy) if _is_guided(policy) else None
+    obs, _ = env.reset(seed=seed)
+    env_steps, total, done = 0, 0.0, False
+    while not done:
+        picture = np.array(draw(size, width))
+        try:
+            action = finite(policy.agent.act(obs, step, explore=False), step)
+        except Diverged as error:
+            raise UserError(f"run {policy.config.run_id}: {error}") from error
+        advice = guide.advice(obs) if guide else None
+        obs, reward, terminated, truncated, info = env.step(action)
+        total, done = total + float(reward), terminated or truncated
+        yield Moment(picture, env_steps, action, float(reward), total, advice)
+        env_steps += info["env_steps"]
+    yield Moment(np.array(draw(size, width)), env_steps, None, float(reward), total)
+
+
+def frame_rate(policy: Acting) -> tuple[Fraction, bool]:
+    """Frames a second at which a video shows the task in real time, one frame a decision; whether the task says so."""
+    fps = policy.env.unwrapped.metadata.get("render_fps")
+    return Fraction(fps or UNKNOWN_FPS).limit_denominator(1000) / policy.target.task.action_repeat, bool(fps)
+
+
+def component_names(policy: Acting) -> list[str]:
+    """What the action's components are called: the environment's `action_names` if it has them, else a0, a1, ..."""
+    (number,) = policy.env.action_space.shape or (0,)
+    return list(getattr(policy.env.unwrapped, "action_names", ())) or [f"a{index}" for index in range(number)]
+
+
+class Guide:
+    """The VLM of a guided agent in one episode, asked at its first step and then every `query_every` env steps."""
+
+    def __init__(self, policy: Acting) -> None:
+        from covr.alone import VLMPolicy
+
+        agent = cast("Guided", policy.agent)
+        config = agent.config
+        self.vlm = cast("VisionLanguagePrior", agent.vlm)
+        self.newest: Proposals | None = None
+        self.policy = VLMPolicy(
+            cast("VisionLanguagePrior", self),
+            agent.prompt,
+            policy.env.unwrapped.render_image,  # type: ignore[attr-defined]
+            every=config.query_every,
+            action_repeat=agent.context.action_repeat,
+            frames=config.vlm_frames,
+            size=config.vlm_image_size,
+        )
+
+    def propose(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
+        self.newest = self.vlm.propose(images, prompt)
+        return self.newest
+
+    def advice(self, obs: npt.NDArray[np.uint8]) -> Advice:
+        """The newest answer; asks for one if it is time to."""
+        from covr_bench.policies.overlay import Advice
+
+        action = self.policy.act(obs, 0, explore=False)
+        assert self.newest
+        valid, text = self.newest.valid[0], " ".join(self.newest.texts[0].split())
+        return Advice(action, text) if valid else Advice(None, f"no action ({self.newest.statuses[0]}) {text}".rstrip())
+
+
+def _is_guided(policy: Acting) -> bool:
+    if not policy.with_vlm:
+        return False
+    from covr.guided import Guided
+
+    return isinstance(policy.agent, Guided)
+
+
+def _check_size(size: int) -> None:
+    if size % 2 or not MIN_SIZE <= size <= MAX_SIZE:
+        raise UserError(f"--size {size}: videos take an even number of pixels from {MIN_SIZE} to {MAX_SIZE}")

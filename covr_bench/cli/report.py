@@ -1,0 +1,164 @@
+"""`covr-bench report`: gathers what the page shows and writes it. Imports no torch, except to record videos."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from covr_bench.cli import reproduce
+from covr_bench.cli.scores import Choice, frame_of, score_ranges
+from covr_bench.cli.show import writing
+from covr_bench.config import registry
+from covr_bench.kit.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from analysis.report.page import Command, Video
+
+VIDEO_BYTES = 2_500_000  # of all videos together: with a third more as text the page stays under 5 MB
+EXAMPLE_FILE = "example.mp4"
+LARGE, SMALL = 168, 84  # height in pixels of recorded videos: small where there are many
+LARGE_BYTES = 300_000  # that a large one takes at most
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """How the page is made: bootstrap replicates and seed, whom the probability of improvement is over."""
+
+    title: str = ""
+    reps: int = 50_000
+    seed: int = 0
+    over: str = ""
+    videos: bool = False
+
+
+def write_report(choice: Choice, file: Path, options: ReportOptions) -> list[str]:
+    """Write the page; returns what there is to say of it. Raises UserError when there is nothing to show."""
+    from analysis.report.page import Inputs, to_html
+    from analysis.statistics.comparison import comparisons
+    from analysis.statistics.summary import Bootstrap
+    from results import provenance
+
+    if file.suffix not in (".html", ".htm"):
+        raise UserError(f"the report is a page: give a name that ends in .html, not {str(file)!r}")
+    frame = frame_of(choice)
+    records = {} if choice.scores else _chosen(provenance.statuses(choice.out), frame, choice)
+    videos, remarks = ([], []) if choice.scores else _videos(choice, frame, record=options.videos)
+    try:
+        page = to_html(
+            Inputs(
+                title=options.title or f"covr-bench: {choice.scores or choice.out}",
+                frame=frame,
+                comparisons=comparisons(frame, score_ranges(frame, choice.score_ranges), env_steps=choice.env_steps),
+                how=Bootstrap(reps=options.reps, seed=options.seed),
+                over=options.over,
+                env_steps=choice.env_steps,
+                records=records,
+                runs=_run_commands(records),
+                analyses=_analyses(choice, options),
+                tasks={} if choice.tasks else _tasks(),
+                videos=videos,
+            )
+        )
+    except ValueError as error:  # an unknown --over, a score range that is none
+        raise UserError(str(error)) from error
+    with writing(file.parent):
+        file.write_text(page, encoding="utf-8")
+    return remarks
+
+
+def _tasks() -> dict[str, list[str]]:
+    return {name: [task.name for task in suite.tasks] for name, suite in registry.suites().items()}
+
+
+def _chosen(records: Mapping[str, Any], frame: pd.DataFrame, choice: Choice) -> dict[str, Any]:
+    """Those of the runs with rows; where nothing was chosen also of runs that have none."""
+    if not (choice.suite or choice.tasks or choice.agents):
+        return dict(records)
+    run_ids = set(frame["run_id"].astype(str).unique())
+    return {run_id: record for run_id, record in records.items() if run_id in run_ids}
+
+
+def _run_commands(records: Mapping[str, Any]) -> list[Command]:
+    from analysis.report.page import Command
+
+    return [Command(each.text, each.run_ids) for each in reproduce.commands(records)]
+
+
+def _analyses(choice: Choice, options: ReportOptions) -> list[Command]:
+    """The commands that print the page's tables and make its figures."""
+    from analysis.report.page import Command
+
+    rows = ["--scores", str(choice.scores)] if choice.scores else ["--out", str(choice.out)]
+    rows += ["--suite", choice.suite] if choice.suite else []
+    rows += [word for task in choice.tasks for word in ("--task", task)]
+    rows += [word for agent in choice.agents for word in ("--agent", agent)]
+    rows += ["--env-steps", str(choice.env_steps)] if choice.env_steps is not None else []
+    drawn = [word for text in choice.score_ranges for word in ("--score-range", text)]
+    drawn += ["--over", options.over] if options.over else []
+    drawn += ["--reps", str(options.reps), "--seed", str(options.seed)]
+    commands = {
+        "Returns": ["table", *rows],
+        "Beside a paper (T1 ... T5, hard, vlm, drqv2), and the VLM by round (rounds)": [
+            "table",
+            *rows,
+            "--paper",
+            "T4",
+        ],
+        "Statistics": ["stats", *rows, *drawn],
+        "Figures (aggregate, profile, improvement, curves, rounds)": ["plot", *rows, *drawn, "--kind", "aggregate"],
+    }
+    return [Command(shlex.join(["covr-bench", *words]), outcome=outcome) for outcome, words in commands.items()]
+
+
+def _videos(choice: Choice, frame: pd.DataFrame, *, record: bool) -> tuple[list[Video], list[str]]:
+    """An example episode for each agent and task as long as they fit, and what was left out.
+
+    Stored ones are `example.mp4` in a run's folder. record: make one where there is none.
+    """
+    from analysis.report.page import Video
+    from results import provenance
+    from results.layout import PROVENANCE_FILE
+    from results.store import run_folder
+
+    finished = frame[frame["kind"] == "end"].drop_duplicates("run_id").sort_values("seed")
+    groups = [
+        [run_folder(choice.out, str(run_id)) for run_id in runs["run_id"]]
+        for _, runs in finished.groupby(["suite", "budget", "task", "agent", "variant"], observed=True, sort=True)
+    ]
+    size = LARGE if len(groups) * LARGE_BYTES <= VIDEO_BYTES else SMALL
+    videos: list[Video] = []
+    remarks: list[str] = []
+    room = VIDEO_BYTES
+    for folders in groups:
+        stored = next((folder for folder in folders if (folder / EXAMPLE_FILE).is_file()), None)
+        folder = stored or folders[0]
+        run_id = folder.relative_to(choice.out / "runs").as_posix()
+        if stored:
+            data = (stored / EXAMPLE_FILE).read_bytes()
+        elif record and "evaluated" not in provenance.read(folder / PROVENANCE_FILE)["config"]:
+            data = _recorded(folder, size, remarks)
+        else:
+            continue
+        if len(data) > room:
+            remarks.append(f"no room for the video of {run_id} ({len(data) / 1e6:.1f} MB)")
+        elif data:
+            videos.append(Video(run_id, data))
+            room -= len(data)
+    return videos, remarks
+
+
+def _recorded(folder: Path, size: int, remarks: list[str]) -> bytes:
+    """An episode of the run's policy; empty, with a remark, where it can no longer be played."""
+    from covr_bench.cli.record import example_episode
+
+    try:
+        return example_episode(folder, size)
+    except UserError as error:
+        remarks.append(f"no video: {error}")
+        return b""

@@ -1,0 +1,145 @@
+"""What shows stored runs as they are: `covr-bench show`, and the report at the end of `run`. Imports no torch."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from covr_bench.kit.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pandas as pd
+    from rich.console import Console
+    from rich.table import Table
+
+    from covr_bench.config.run_config import RunConfig
+    from suites.base import Budget, Suite
+
+
+def say(console: Console, text: str) -> None:
+    """A line as it is: not folded, so that it can be copied and searched for."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def report(configs: Sequence[RunConfig], suite: Suite, budget: Budget, console: Console) -> None:
+    """The table and the curves of the runs a command named, on screen and as files."""
+    from analysis.figures.curves import learning_curves
+    from analysis.rows.scores import returns, with_setting
+    from analysis.tables import tables, to_csv, to_markdown, to_terminal
+    from results.store import read
+
+    out = Path(configs[0].out)
+    frame = read(out) if (out / "runs").exists() else None
+    run_ids = [config.run_id for config in configs]
+    if frame is None or returns(frame := frame[frame["run_id"].isin(run_ids)]).empty:
+        console.print("no evaluation yet")
+        return
+    tasks = list(dict.fromkeys(config.task for config in configs))
+    made = tables(frame, tasks={suite.name: tasks}, settings=settings_of(out, frame))
+    console.print(to_terminal(made, rows="tasks"))
+    base = out / "reports" / f"{suite.name}@{budget.name}"
+    pictures = {
+        base.with_name(f"{base.name}{f'.{setting}' if setting else ''}.png"): rows
+        for setting, rows in with_setting(frame).groupby("setting", observed=True)
+    }
+    texts = {base.with_name(f"{base.name}.md"): to_markdown(made), base.with_name(f"{base.name}.csv"): to_csv(made)}
+    with writing(base.parent):
+        base.parent.mkdir(exist_ok=True)
+        for path, text in texts.items():
+            path.write_text(text)
+        for path, rows in pictures.items():
+            for remark in learning_curves(rows, path, tasks=tasks):
+                say(console, remark)
+    for path in (*texts, *pictures):
+        say(console, f"wrote {path}")
+
+
+def settings_of(out: Path, frame: pd.DataFrame) -> dict[str, str]:
+    """What the variants of these rows stand for whose names do not say it: of `tables`."""
+    from results.provenance import behind_hashes
+
+    runs = frame[["variant", "run_id"]].drop_duplicates("variant").astype(str)
+    return behind_hashes(out, dict(zip(runs["variant"], runs["run_id"], strict=True)))
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Raises UserError in place of OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {folder}: {error.strerror or error}. The runs' rows are kept; free some space or make "
+            "the folder writable, then give the same command again."
+        ) from error
+
+
+def show_run(out: Path, run: str, console: Console) -> None:
+    """`covr-bench show`: settings, provenance and the curve drawn in the terminal. Raises UserError."""
+    from analysis.rows.scores import returns
+    from results import provenance
+    from results.layout import PROVENANCE_FILE
+    from results.store import RunId, read_run, run_folder
+
+    try:
+        run_id = RunId.parse(run.removeprefix(f"{out}/").removeprefix("runs/").strip("/"))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if not (run_folder(out, run_id) / PROVENANCE_FILE).exists():
+        raise unknown(f"run in {out}", run, provenance.statuses(out))
+    record = provenance.statuses(out)[str(run_id)]
+    console.print(f"[bold]{run_id}[/bold]", highlight=False)
+    console.print(_facts(record))
+    frame = read_run(out, run_id)
+    _draw(returns(frame), console)
+    if record["status"] == "failed":
+        for text in frame[frame["kind"] == "error"]["text"].tail(1):
+            say(console, f"\nerror: {text}")
+
+
+def _facts(record: Mapping[str, Any]) -> Table:
+    """Settings and provenance of a run, a line each."""
+    from rich.table import Table
+    from rich.text import Text
+
+    config, environment, session = record["config"], record["environment"], record["sessions"][-1]
+    settings = {name: value for name, value in config.items() if name not in ("run_id", "agent_config", "env")}
+    dirty = " with uncommitted changes" if environment["git_dirty"] else ""
+    lines = {
+        "status": f"{record['status']} after {record['wall_s']:.0f} s in {len(record['sessions'])} session(s)",
+        "started": f"{record['sessions'][0]['started']} by: {session['command']}",
+        "settings": _pairs(settings),
+        "agent settings": _pairs(config["agent_config"]) or "none",
+        "task settings": _pairs(config["env"]) or "as published",
+        "seeds": _pairs(record["seeds"]),
+        "code": f"covr-bench {environment['version']}, commit {environment['git_sha'] or 'unknown'}{dirty}",
+        "packages": _pairs({"python": environment["python"], **environment["packages"]}, " "),
+        "machine": f"{environment['cpu_cores']} cores of {environment['cpu']}, "
+        f"{environment['ram_bytes'] / 1e9:.0f} GB, {environment['platform']}",
+        "gpu": ", ".join(environment["gpus"]) or "none",
+    }
+    if environment.get("gl_backend"):
+        lines["rendering"] = f"{environment['gl_backend']} ({environment['gl_vendor']}, {environment['gl_renderer']})"
+    grid = Table.grid(padding=(0, 2))
+    for name, text in lines.items():
+        grid.add_row(name, Text(text))
+    return grid
+
+
+def _pairs(values: Mapping[str, Any], sign: str = "=") -> str:
+    return ", ".join(f"{name}{sign}{value}" for name, value in values.items())
+
+
+def _draw(rows: pd.DataFrame, console: Console) -> None:
+    """Returns over environment steps as bars."""
+    if rows.empty:
+        console.print("\nno evaluation yet")
+        return
+    top = max(1e-9, *(abs(value) for value in rows["value"] if value == value))
+    console.print("\n env steps    return")
+    for step, value in zip(rows["env_steps"], rows["value"], strict=True):
+        bar = "█" * round(40 * max(value, 0) / top) if value == value else ""
+        say(console, f"{step:>10,} {value:>9.1f} {bar}")

@@ -1,0 +1,1 @@
+"""The contract between agents and the machine: all of it that an agent may import."""

@@ -1,0 +1,156 @@
+"""The contract between the loop and an agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+from pydantic import Field
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
+    from covr_bench.kit.replay import Batch, Replay
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+"""The type of a setting between 0 and 1: a discount, a rate of averaging."""
+
+Metrics = Mapping[str, "torch.Tensor"]
+"""Named scalars of one update, as detached 0-d tensors, so that reading them is the loop's choice."""
+
+Guidance = Callable[["Batch", "torch.Tensor"], "torch.Tensor"]
+"""An extra actor loss: of the batch and the policy's own action for `batch.obs`, float32 `(B, A)` with its gradient.
+
+Returns a scalar that is added to the actor loss; its gradient reaches what the actor's own loss reaches, no more.
+"""
+
+
+class Agent(Protocol):
+    """What the loop asks of an agent. Steps are environment steps (action repeat counted)."""
+
+    def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
+        """The action, float32 `(action_dim,)` in [-1, 1], for one observation, uint8 `(C, H, W)`.
+
+        explore: act as in training; otherwise the policy that is evaluated, deterministic where the method has one.
+        """
+        ...
+
+    def update(self, replay: Replay, step: int) -> Metrics:
+        """Called once before every step of the environment; learns if it is time to. Empty when it did not."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training changed, as nested dicts and lists of tensors, numbers and strings."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`: training goes on as if it had never stopped."""
+        ...
+
+
+class GuidedAgent(Agent, Protocol):
+    """An agent whose actor can be pulled towards another's advice, and that says how undecided its policy is."""
+
+    def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
+        """As `Agent.update`; `guidance`, if given, is added to the actor loss whenever the actor is updated."""
+        ...
+
+    def entropy(self, step: int) -> float:
+        """Differential entropy of the training policy in nats, summed over action components; may be negative.
+
+        NaN if it is estimated from batches and there was none yet.
+        """
+        ...
+
+    def q_value(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """The critics' lower estimate, float32 `(B,)`, of uint8 `(B, C, H, W)` and float32 `(B, A)`; no gradient."""
+        ...
+
+
+Render = Callable[[int, int], "npt.NDArray[np.uint8]"]
+"""`(height, width)` to the environment's present frame, uint8 `(height, width, 3)`."""
+
+
+class Policy(Protocol):
+    """What acts in an environment: an agent, or something of an agent's own that it wants to see tried."""
+
+    def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]: ...
+
+
+class Services(Protocol):
+    """What a run in training offers its agent."""
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder, for files the agent wants to keep."""
+        ...
+
+    def render(self, height: int, width: int) -> npt.NDArray[np.uint8]:
+        """The frame the newest observation ends with, drawn at another size, uint8 `(height, width, 3)`."""
+        ...
+
+    def play(self, policy: Callable[[Render], Policy], episodes: int) -> dict[str, list[float]]:
+        """Per episode `return` and `length` of a policy, made anew for each.
+
+        The starts are those of the run's evaluations, and further ones where more are asked for.
+        """
+        ...
+
+    def record(self, step: int, values: Mapping[str, float | list[float]]) -> None:
+        """Store rows of kind `vlm`."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Tell the user, once per text."""
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an agent is built for.
+
+    obs_shape: `(3 * frame_stack, height, width)`. action_dim: number of action components.
+    total_env_steps: the length of the run, for schedules that end with it.
+    instruction: the task in a sentence. services: of the run it trains in; None where a trained agent only acts.
+    make_agent: builds another agent for the same context, by name and settings; of an agent that wraps one.
+    """
+
+    obs_shape: tuple[int, int, int]
+    action_dim: int
+    action_repeat: int
+    total_env_steps: int
+    device: str
+    seed: int
+    instruction: str = ""
+    services: Services | None = None
+    make_agent: Callable[[str, Mapping[str, Any], Context], Agent] | None = None
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """An agent as the registry knows it; an agent file ends in `AGENT = AgentSpec(...)`.
+
+    Config: a frozen (pydantic) dataclass of settings, each with its published default.
+    make: `(config, context) -> Agent`.
+    kind: `control`, `visual-rl` or `vlm`.
+    paper: where the method is published.
+    task_defaults: published exceptions by task name; between the defaults and the user's own settings.
+    wraps: the setting that names another agent, the base; that agent's settings are resolved as if it ran by itself
+        and handed over as the setting `base_settings`.
+    checked: what the agent's numbers were compared with, empty if nothing yet.
+    """
+
+    name: str
+    Config: type[Any]
+    make: Callable[[Any, Context], Agent]
+    kind: str
+    paper: str = ""
+    needs_vlm: bool = False
+    task_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    checked: str = ""
+    wraps: str = ""

@@ -1,0 +1,243 @@
+"""Network parts and update steps that several agents share."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.autograd.function import once_differentiable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class PixelEncoder(nn.Module):
+    """3x3 convolutions, strides 2, 1, 1, 1, ReLU after each: four of 32 filters in the SAC-AE family.
+
+    Takes float32 `(B, C, H, W)` in channels-last memory, returns `(B, out_dim)`; 84x84 gives 39200. Features are
+    flattened in (row, column, filter) order, a view in that memory layout; official code flattens (filter, row,
+    column), so a linear layer that follows has its columns permuted against it.
+    """
+
+    def __init__(
+        self, obs_shape: tuple[int, int, int], *, layers: int = 4, filters: int = 32, last_relu: bool = True
+    ) -> None:
+        super().__init__()
+        channels, height, width = obs_shape
+        strides = (2, *[1] * (layers - 1))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(filters if i else channels, filters, 3, stride) for i, stride in enumerate(strides)
+        )
+        for stride in strides:
+            height, width = (height - 3) // stride + 1, (width - 3) // stride + 1
+        self.out_dim = filters * height * width
+        self.last_relu = last_relu
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        *inner, last = self.convs
+        for conv in inner:
+            x = conv_relu(x, conv)
+        x = conv_relu(x, last) if self.last_relu else last(x)
+        return x.permute(0, 2, 3, 1).reshape(len(x), -1)
+
+
+_conv_kernel = "torch"
+
+
+def set_conv_kernel(name: str) -> None:
+    """What this process convolves 32 filters to 32 with on a CPU: `torch`, or `winograd` for the compiled kernel.
+
+    The same mathematics, not bit-equal. Raises ValueError for another name, UserError if it cannot be compiled here.
+    """
+    global _conv_kernel
+    if name == "winograd":
+        from covr_bench.kit import winograd
+
+        winograd.build()
+    elif name != "torch":
+        raise ValueError(f"unknown convolution kernel {name!r}; valid: torch, winograd")
+    _conv_kernel = name
+
+
+def conv_relu(x: torch.Tensor, conv: Any) -> torch.Tensor:
+    """relu(conv(x)); on a CPU in one pass over memory."""
+    if x.device.type != "cpu":
+        return F.relu(conv(x), inplace=True)
+    if _conv_kernel == "winograd" and conv.weight.shape[:2] == (32, 32) and conv.stride == (1, 1):
+        from covr_bench.kit.winograd import conv3x3_relu
+
+        return conv3x3_relu(x, conv.weight, conv.bias)
+    return _ConvReLU.apply(x, conv.weight, conv.bias, conv.stride)  # type: ignore[no-any-return,no-untyped-call]
+
+
+class _ConvReLU(torch.autograd.Function):
+    """oneDNN's convolution with ReLU as its last step, which saves writing and reading the pre-activation."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, stride: tuple[int, int]) -> Any:
+        y = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, [0, 0], stride, [1, 1], 1, "relu", [], None)
+        ctx.save_for_backward(x, weight, y)
+        ctx.stride = stride
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any) -> Any:
+        x, weight, y = ctx.saved_tensors
+        grad = torch.ops.aten.threshold_backward(grad, y, 0)
+        needs = list(ctx.needs_input_grad[:3])
+        return *torch.ops.aten.convolution_backward(
+            grad, x, weight, [len(weight)], ctx.stride, [0, 0], [1, 1], False, [0, 0], 1, needs
+        ), None
+
+
+class Linear(nn.Linear):
+    """torch's, but for who multiplies float32 matrices on a CPU: oneDNN, in place of MKL.
+
+    MKL keeps to AVX2 on CPUs that are not Intel's. Where they have AVX-512, oneDNN is twice as fast; the results differ
+    by rounding.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ours = x.dim() == 2 and len(x) and x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32
+        if not ours or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            return super().forward(x)
+        return _Linear.apply(x, self.weight, self.bias)  # type: ignore[no-any-return,no-untyped-call]
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        return (
+            _product(grad, weight.t()) if needs_x else None,
+            _product(grad.t(), x.t()) if needs_weight else None,
+            grad.sum(0) if needs_bias else None,
+        )
+
+
+def _product(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """`a b^T + bias` of matrices."""
+    result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(a, b, bias, "none", [], None)
+    return result
+
+
+def mlp(*sizes: int) -> nn.Sequential:
+    """Linear layers of these widths with a ReLU between each two."""
+    layers: list[nn.Module] = []
+    for width_in, width_out in pairwise(sizes):
+        layers += [Linear(width_in, width_out), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers[:-1])
+
+
+def orthogonal_init(module: nn.Module) -> None:
+    """Orthogonal weights and zero biases; gain sqrt(2) for convolutions, 1 for linear layers (DrQ, DrQ-v2)."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Conv2d):
+            nn.init.orthogonal_(part.weight, 2**0.5 if isinstance(part, nn.Conv2d) else 1.0)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+def delta_orthogonal_init(module: nn.Module) -> None:
+    """As `orthogonal_init`, but a convolution starts as an orthogonal matrix at its centre tap, zero elsewhere.
+
+    Xiao et al. 2018 (arXiv 1806.05393); the SAC-AE family's initialisation.
+    """
+    orthogonal_init(module)
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            middle = part.weight.shape[-1] // 2
+            nn.init.zeros_(part.weight)
+            nn.init.orthogonal_(part.weight.data[:, :, middle, middle], 2**0.5)
+
+
+def feature_head(repr_dim: int, feature_dim: int, tanh: bool) -> nn.Sequential:
+    """The linear layer and LayerNorm that read an encoder's features; SAC-AE, DrQ and SVEA end it in tanh."""
+    layers: list[nn.Module] = [Linear(repr_dim, feature_dim), nn.LayerNorm(feature_dim)]
+    return nn.Sequential(*layers, nn.Tanh()) if tanh else nn.Sequential(*layers)
+
+
+class SquashedGaussianActor(nn.Module):
+    """The SAC-AE family's policy: a Gaussian squashed by tanh (Haarnoja et al. 2018, arXiv 1812.05905, appendix C).
+
+    Its own head reads the encoder's features, which come without gradient. `given` is what else a method lets the
+    policy see, `given_dim` numbers.
+    """
+
+    LOG_STD = (-10.0, 2.0)
+
+    def __init__(
+        self, repr_dim: int, action_dim: int, feature_dim: int, hidden_dim: int, tanh: bool = False, given_dim: int = 0
+    ) -> None:
+        super().__init__()
+        self.head = feature_head(repr_dim, feature_dim, tanh)
+        self.policy = mlp(feature_dim + given_dim, hidden_dim, hidden_dim, 2 * action_dim)
+        orthogonal_init(self)
+
+    def forward(self, features: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and logarithm of the standard deviation before squashing, each `(B, A)`."""
+        mean, log_std = self.policy(torch.cat([self.head(features), *given], dim=-1)).chunk(2, dim=-1)
+        low, high = self.LOG_STD
+        return mean, low + 0.5 * (high - low) * (torch.tanh(log_std) + 1)
+
+    def sample(self, features: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A reparameterised action `(B, A)` in [-1, 1] and its log density `(B, 1)` in nats."""
+        mean, log_std = self(features, *given)
+        noise = torch.randn_like(mean)
+        before = mean + noise * log_std.exp()
+        action = torch.tanh(before)
+        log_density = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
+        return action, (log_density - self.log_slope(before, action)).sum(dim=-1, keepdim=True)
+
+    def log_slope(self, before: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """Logarithm of the derivative of tanh where it took `before` to `action`; bounded, as SAC-AE has it."""
+        return torch.log(F.relu(1 - action.square()) + 1e-6)
+
+
+class TwinCritic(nn.Module):
+    """Two Q functions on one head that reads the encoder's features (the SAC-AE family)."""
+
+    def __init__(self, repr_dim: int, action_dim: int, feature_dim: int, hidden_dim: int, tanh: bool = False) -> None:
+        super().__init__()
+        self.head = feature_head(repr_dim, feature_dim, tanh)
+        self.q1 = mlp(feature_dim + action_dim, hidden_dim, hidden_dim, 1)
+        self.q2 = mlp(feature_dim + action_dim, hidden_dim, hidden_dim, 1)
+        orthogonal_init(self)
+
+    def forward(self, features: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both Q values, each `(B, 1)`."""
+        h = torch.cat([self.head(features), action], dim=-1)
+        return self.q1(h), self.q2(h)
+
+
+@torch.no_grad()
+def soft_update(target: nn.Module, online: nn.Module, tau: float) -> None:
+    """target <- (1 - tau) * target + tau * online, parameter by parameter."""
+    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), tau)
+
+
+def adam(
+    parameters: Iterable[nn.Parameter],
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    weight_decay: float = 0.0,
+) -> torch.optim.Adam:
+    """torch's Adam, its update fused into one pass; weight_decay is L2, added to the gradient."""
+    return torch.optim.Adam(parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+
+
+def linear_schedule(step: int, start: float, end: float, duration: int) -> float:
+    """From `start` at step 0 to `end` at step `duration`, constant after."""
+    mix = min(max(step / duration, 0.0), 1.0)
+    return (1.0 - mix) * start + mix * end

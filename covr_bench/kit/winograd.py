@@ -1,0 +1,211 @@
+"""relu(conv2d) for the pixel encoder's 32 -> 32 channel 3x3 layers on CPU, compiled from ``winograd.cpp`` at first use.
+
+The same mathematics as torch, with Winograd's F(4x4, 3x3) instead of direct products (Lavin and Gray,
+arXiv:1509.09308): results agree to about 1e-6 of the largest value but are not bit-equal to torch. They are bit-equal
+from run to run with the same ``torch.get_num_threads()``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from covr_bench.kit.errors import UserError
+
+CHANNELS = 32
+SOURCE = Path(__file__).with_name("winograd.cpp")
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
+TURN_OFF = "Or go on without the kernel: --conv-kernel torch."
+
+
+class KernelUnavailable(UserError, RuntimeError):
+    """The kernel cannot be built on this machine; the message names what is missing and how to go on."""
+
+
+def available() -> bool:
+    """Say whether the kernel can be built and loaded here. Builds it if that has not been done yet."""
+    try:
+        build()
+    except KernelUnavailable:
+        return False
+    return True
+
+
+@functools.cache
+def build() -> ctypes.CDLL:
+    """Compile the kernel unless the user's cache folder has it, and load it.
+
+    The cache is ``$XDG_CACHE_HOME/covr-bench`` or ``~/.cache/covr-bench``; the file name is a hash of source, flags,
+    compiler version and CPU, so a new compiler or another machine with the same home folder builds its own.
+
+    Raises:
+        KernelUnavailable: no AVX2 and FMA, no compiler, a failed compilation, or a cache folder that is not writable.
+    """
+    cpu = _cpu_description()
+    missing = {"avx2", "fma"} - set(cpu.split())
+    if missing:
+        raise KernelUnavailable(f"The Winograd kernel needs an x86-64 CPU with AVX2 and FMA on Linux. {TURN_OFF}")
+    compiler = _compiler()
+    version = _run([*compiler, "--version"])
+    key = "\0".join([SOURCE.read_text(), *FLAGS, *compiler, version, cpu])
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "covr-bench"
+    library = folder / f"winograd-{hashlib.sha256(key.encode()).hexdigest()[:20]}.so"
+    try:
+        if not library.exists():
+            _compile(compiler, library)
+        return _load(library)
+    except OSError as error:
+        raise KernelUnavailable(
+            f"Cannot store or load {library}: {error}. Set XDG_CACHE_HOME to a writable folder. {TURN_OFF}"
+        ) from error
+
+
+def conv3x3_relu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Return ``relu(conv2d(x, weight, bias))``, differentiable once with respect to all three.
+
+    A NaN or infinity in ``x`` may spread over the 4x4 output tiles that it touches, a little further than in torch.
+
+    Args:
+        x: (B, 32, H, W), H and W at least 3, float32 on the CPU; fastest in ``torch.channels_last`` memory.
+        weight: (32, 32, 3, 3) float32.
+        bias: (32,) float32.
+
+    Returns:
+        (B, 32, H - 2, W - 2) float32 in ``torch.channels_last`` memory.
+
+    Raises:
+        ValueError: another shape, dtype or device.
+        KernelUnavailable: the kernel cannot be built here.
+    """
+    _check(x, weight, bias)
+    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or bias.requires_grad):
+        y: torch.Tensor = _Conv3x3Relu.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+        return y
+    return _forward(x, weight, bias)
+
+
+class _Conv3x3Relu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        y = _forward(x, weight, bias)
+        ctx.save_for_backward(x, weight, y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+        x, weight, y = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        dx, dw, db = _backward(x, weight, y, grad, needs_x, needs_weight or needs_bias)
+        return dx, dw if needs_weight else None, db if needs_bias else None
+
+
+def _forward(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    # Names, not expressions, in the call: a temporary would be freed before the kernel reads it.
+    x, weight, bias = _nhwc(x), weight.contiguous(), bias.contiguous()
+    batch, _, height, width = x.shape
+    y = _empty_nhwc(batch, height - 2, width - 2)
+    build().conv3x3_relu_forward(
+        *map(torch.Tensor.data_ptr, (x, weight, bias, y)),
+        batch,
+        height,
+        width,
+        torch.get_num_threads(),
+    )
+    return y
+
+
+def _backward(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    y: torch.Tensor,
+    grad: torch.Tensor,
+    needs_x: bool,
+    needs_weight: bool,
+) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+    x, weight, grad = _nhwc(x), weight.contiguous(), _nhwc(grad)
+    batch, _, height, width = x.shape
+    dx = _empty_nhwc(batch, height, width) if needs_x else None
+    dw = torch.empty_like(weight) if needs_weight else None
+    db = weight.new_empty(CHANNELS) if needs_weight else None
+    pointers = [None if tensor is None else tensor.data_ptr() for tensor in (x, weight, y, grad, dx, dw, db)]
+    build().conv3x3_relu_backward(*pointers, batch, height, width, torch.get_num_threads())
+    return dx, dw, db
+
+
+def _nhwc(tensor: torch.Tensor) -> torch.Tensor:
+    nhwc: torch.Tensor = tensor.contiguous(memory_format=torch.channels_last)
+    return nhwc
+
+
+def _empty_nhwc(batch: int, height: int, width: int) -> torch.Tensor:
+    return torch.empty((batch, CHANNELS, height, width), dtype=torch.float32, memory_format=torch.channels_last)
+
+
+def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    if x.dim() != 4 or x.shape[1] != CHANNELS or min(x.shape[2:]) < 3:
+        raise ValueError(f"x must have the shape (B, {CHANNELS}, H >= 3, W >= 3), not {tuple(x.shape)}")
+    if weight.shape != (CHANNELS, CHANNELS, 3, 3):
+        raise ValueError(f"weight must have the shape ({CHANNELS}, {CHANNELS}, 3, 3), not {tuple(weight.shape)}")
+    if bias.shape != (CHANNELS,):
+        raise ValueError(f"bias must have the shape ({CHANNELS},), not {tuple(bias.shape)}")
+    for name, tensor in (("x", x), ("weight", weight), ("bias", bias)):
+        if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+            raise ValueError(f"{name} must be float32 on the cpu, not {tensor.dtype} on {tensor.device}. {TURN_OFF}")
+
+
+def _cpu_description() -> str:
+    """Model name and feature flags of the first CPU; empty where Linux's /proc/cpuinfo is absent."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return ""
+    first = cpuinfo.read_text().split("\n\n", 1)[0].splitlines()
+    return "\n".join(line for line in first if line.startswith(("model name", "flags")))
+
+
+def _compiler() -> list[str]:
+    chosen = os.environ.get("CXX")
+    for command in [chosen] if chosen else ["c++", "g++", "clang++"]:
+        words = shlex.split(command)
+        if words and shutil.which(words[0]):
+            return words
+    tried = f"CXX={chosen} is not on the PATH" if chosen else "none of c++, g++, clang++ is on the PATH"
+    raise KernelUnavailable(
+        f"The Winograd kernel needs a C++17 compiler: {tried}. Install one (for example g++) or set CXX. {TURN_OFF}"
+    )
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise KernelUnavailable(f"{shlex.join(command)} failed:\n{done.stderr.strip()[-2000:]}\n{TURN_OFF}")
+    return done.stdout
+
+
+def _compile(compiler: list[str], library: Path) -> None:
+    library.parent.mkdir(parents=True, exist_ok=True)
+    # Built under a private name and moved into place, so that processes may build at the same time.
+    with tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as folder:
+        made = Path(folder) / library.name
+        _run([*compiler, *FLAGS, str(SOURCE), "-o", str(made)])
+        os.replace(made, library)
+
+
+def _load(library: Path) -> ctypes.CDLL:
+    kernel = ctypes.CDLL(str(library))
+    pointer, size = ctypes.c_void_p, ctypes.c_int64
+    kernel.conv3x3_relu_forward.argtypes = [*[pointer] * 4, *[size] * 3, ctypes.c_int]
+    kernel.conv3x3_relu_backward.argtypes = [*[pointer] * 7, *[size] * 3, ctypes.c_int]
+    kernel.conv3x3_relu_forward.restype = kernel.conv3x3_relu_backward.restype = None
+    return kernel

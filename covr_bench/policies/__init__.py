@@ -1,0 +1,1 @@
+"""What a trained policy can do: play, be evaluated elsewhere, be filmed."""

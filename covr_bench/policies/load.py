@@ -1,0 +1,256 @@
+"""Trained policies out of the store: which run is meant, its newest weights, and a task for it to act on.
+
+No VLM is loaded for an agent that was only guided by one, unless it is asked for.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import random
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from covr_bench.config import registry
+from covr_bench.config.run_config import RunConfig, derive_seed, parse_overrides, resolve_env
+from covr_bench.kit.api import Context
+from covr_bench.kit.errors import UserError, unknown
+from results import provenance
+from results.layout import PROVENANCE_FILE, run_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import gymnasium
+
+    from covr_bench.kit.api import Agent, AgentSpec, Services
+    from covr_bench.run.checkpoint import Saved
+    from suites.base import Suite, Task
+
+SEEN = ("image_size", "frame_stack")  # options of every task that decide what a policy sees
+
+
+def find_run(out: Path, text: str) -> Path:
+    """The folder of a trained run: `text` is its id, its folder, or a part of the id that no other has.
+
+    Runs that `covr-bench eval` made have no weights and are passed over. Raises UserError.
+    """
+    folder = Path(text)
+    if not (folder / PROVENANCE_FILE).is_file():
+        name = text.removeprefix(f"{out}/").removeprefix("runs/").strip("/")
+        found = {run: record for run, record in provenance.statuses(out).items() if "evaluated" not in record["config"]}
+        matching = [name] if name in found else [run for run in found if name in run]
+        if not matching:
+            raise unknown(f"trained run in {out}", text, found)
+        if len(matching) > 1:
+            raise UserError(f"{text!r} is part of {len(matching)} runs; say more: {', '.join(matching)}")
+        folder = run_folder(out, matching[0])
+    if "evaluated" in provenance.read(folder / PROVENANCE_FILE)["config"]:
+        raise UserError(f"{folder} holds an evaluation and no weights; give the run that was evaluated")
+    return folder
+
+
+@dataclass(frozen=True)
+class Target:
+    """A task for a trained policy. ref: its suite as the user gave it. env: options given to its `make`.
+
+    changes: those of the options that the user set apart from the run's own. dropped: options of the run that the task
+    does not have.
+    """
+
+    ref: str
+    suite: Suite
+    task: Task
+    env: Mapping[str, Any]
+    changes: Mapping[str, Any]
+    dropped: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.suite.name}/{self.task.name}"
+
+
+@dataclass(frozen=True)
+class Acting:
+    """A trained policy before a task it fits. config: of its run. saved: where the weights come from."""
+
+    agent: Agent
+    env: gymnasium.Env[Any, Any]
+    target: Target
+    config: RunConfig
+    saved: Saved
+    record: Mapping[str, Any]  # the run's provenance
+    with_vlm: bool  # whether the agent was given its VLM to look at
+
+    @property
+    def env_steps(self) -> int:
+        """How long the policy was trained."""
+        return int(self.saved.state["env_steps"])
+
+
+@contextmanager
+def acting(
+    folder: Path, task: str = "", overrides: Sequence[str] = (), *, device: str = "cpu", with_vlm: bool = False
+) -> Iterator[Acting]:
+    """The newest policy of the run in `folder`, and an environment of `task` that is closed at the end.
+
+    task: `SUITE/TASK`, a task of the run's suite, or empty for the run's own. overrides: `env.KEY=VALUE`.
+    with_vlm: also open the VLM that the agent was guided by, as the run's last fine-tuning left it.
+    Raises UserError where the run, its weights or its files are gone, and where the policy does not fit the task.
+    """
+    from covr_bench.run.checkpoint import load_saved
+
+    record = provenance.read(folder / PROVENANCE_FILE)
+    config = RunConfig.from_dict(record["config"])
+    saved = load_saved(folder / "checkpoint")
+    if saved is None:
+        raise UserError(
+            f"run {config.run_id} has no checkpoint left in {folder / 'checkpoint'}, so its policy is lost; "
+            f"it was trained by: {record['sessions'][-1]['command']}"
+        )
+    source = _task(config, f"{config.suite}/{config.task}")
+    target = _target(config, source, task, overrides)
+    _choose_gl(source[2], target.task)
+    spec = _spec(config)
+    trained = None if target.task is source[2] and not target.changes else _trained_spaces(config, source[2])
+    env = target.task.make(derive_seed(config.seed, "eval_env"), **target.env)
+    try:
+        seen = _spaces(env)
+        _check_spaces(config, trained or seen, target, seen)
+        context = Context(
+            obs_shape=cast("tuple[int, int, int]", seen.obs),
+            action_dim=seen.action[0],
+            action_repeat=target.task.action_repeat,
+            total_env_steps=config.env_steps,
+            device=device,
+            seed=derive_seed(config.seed, "agent"),
+            instruction=target.task.instruction or source[2].instruction,
+            services=cast("Services", _Kept(folder)) if with_vlm and spec.needs_vlm else None,
+        )
+        agent = _agent(config, saved, context, record["sessions"][-1]["git_sha"])
+        yield Acting(agent, env, target, config, saved, record, context.services is not None)
+    finally:
+        env.close()
+
+
+def _task(config: RunConfig, text: str) -> tuple[str, Suite, Task]:
+    """Reference, suite and task that `SUITE/TASK`, or a task of the run's suite, stands for. Raises UserError."""
+    ref, _, name = text.rpartition("/")
+    ref = ref or config.suite
+    if ref.endswith(".py"):
+        ref = str(Path(ref).expanduser().resolve())
+    suite = registry.suite(ref)
+    if name not in (names := [task.name for task in suite.tasks]):
+        raise unknown(f"task of suite {suite.name}", name, names)
+    return ref, suite, suite.task(name)
+
+
+def _target(config: RunConfig, source: tuple[str, Suite, Task], text: str, overrides: Sequence[str]) -> Target:
+    """The task with the options of the run that it has too, and what the user sets apart from them."""
+    ref, suite, task = _task(config, text) if text else source
+    wanted = parse_overrides(overrides)
+    if others := [key for key in wanted if not key.startswith("env.")]:
+        raise UserError(f"--set {others[0]}: a trained policy keeps its settings; only env.KEY can be set here")
+    known, own = _options(task), _options(source[2])
+    theirs = {name: own[name] for name in SEEN if name in own} | dict(config.env)
+    env = {name: value for name, value in theirs.items() if name in known}
+    before = known | env
+    changes = {name: value for name, value in resolve_env(task, wanted).items() if value != before[name]}
+    return Target(ref, suite, task, env | changes, changes, tuple(name for name in theirs if name not in known))
+
+
+def _options(task: Task) -> dict[str, Any]:
+    """Options of the task's `make` with their defaults: its keyword-only parameters."""
+    parameters = inspect.signature(task.make).parameters.values()
+    return {item.name: item.default for item in parameters if item.kind is item.KEYWORD_ONLY}
+
+
+def _choose_gl(source: Task, target: Task) -> None:
+    """Of the task a policy was trained on only the spaces are looked at: nothing is drawn."""
+    if target.needs_gl:
+        backend()
+    elif source.needs_gl:
+        os.environ.setdefault("MUJOCO_GL", "disabled")
+
+
+@cache
+def backend() -> dict[str, str]:
+    """Choose the OpenGL backend of this process, once; what was chosen, for provenance. Raises UserError."""
+    from suites.gl import GLError, choose_backend
+
+    try:
+        chosen = choose_backend()
+    except GLError as error:
+        raise UserError(str(error)) from error
+    os.environ["MUJOCO_GL"] = chosen.name
+    return {"gl_backend": chosen.name, "gl_vendor": chosen.vendor, "gl_renderer": chosen.renderer}
+
+
+@dataclass(frozen=True)
+class Spaces:
+    obs: tuple[int, ...]
+    action: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"observations {self.obs} and actions {self.action}"
+
+
+def _spaces(env: gymnasium.Env[Any, Any]) -> Spaces:
+    return Spaces(env.observation_space.shape or (), env.action_space.shape or ())
+
+
+def _trained_spaces(config: RunConfig, task: Task) -> Spaces:
+    env = task.make(derive_seed(config.seed, "eval_env"), **config.env)
+    try:
+        return _spaces(env)
+    finally:
+        env.close()
+
+
+def _check_spaces(config: RunConfig, trained: Spaces, target: Target, offered: Spaces) -> None:
+    if trained != offered:
+        raise UserError(
+            f"run {config.run_id} cannot act on {target.name}: its policy was trained on {config.task} with {trained}, "
+            f"and {target.name} has {offered}. Choose a task of the same shapes"
+        )
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """All that a run which is only looked at offers its agent: the folder that its adapters are in."""
+
+    folder: Path
+
+
+def _spec(config: RunConfig) -> AgentSpec:
+    if config.agent.endswith(".py") and not Path(config.agent).is_file():
+        raise UserError(f"run {config.run_id} was trained with the agent in {config.agent}, and that file is gone")
+    return registry.agent(config.agent)
+
+
+def _agent(config: RunConfig, saved: Saved, context: Context, commit: str | None) -> Agent:
+    """The agent with its trained weights. commit: of the training. Raises UserError."""
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(config.threads)  # sums in another order round differently
+    torch.manual_seed(context.seed)
+    np.random.seed(context.seed)
+    random.seed(context.seed)
+    # The VLM is asked beside the policy here, whatever device it had in training.
+    settings = config.agent_config | ({"vlm_device": ""} if "vlm_device" in config.agent_config else {})
+    try:
+        agent = registry.make_agent(config.agent, settings, context)
+        agent.load_state_dict(saved.state["agent"])
+    except UserError as error:
+        hint = "\nThe policy itself needs no VLM: --no-prior leaves it out" if context.services else ""
+        raise UserError(f"{error}{hint}") from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"the settings and weights of run {config.run_id} do not fit the agent {config.agent}, whose code may have "
+            f"changed since (trained at commit {commit or 'unknown'}): {error}"
+        ) from error
+    return agent

@@ -1,0 +1,249 @@
+"""Checkpoints: safetensors for tensors, plain JSON for the rest, compressed arrays for the replay. Never pickle.
+
+`<run>/checkpoint/<env_steps>/{state.json, tensors.safetensors}` is complete or absent (renamed into place), and only
+the newest is kept; that of a finished run is called `<env_steps>-final` and has no replay.
+`<run>/checkpoint/replay/<first>-<end>.npz` hold the replay's slots; each checkpoint writes only those filled since the
+one before, and drops files that have left the ring, so disk use is bounded by the replay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from covr_bench.kit.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from covr_bench.kit.replay import Replay
+
+FORMAT = 1
+
+
+class Checkpoints:
+    """The checkpoints of one run, in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, env_steps: int, state: dict[str, Any], replay: Replay) -> None:
+        """Make `state` (nested dicts and lists of tensors, numbers, strings) and the replay the newest checkpoint.
+
+        Raises UserError if the disk is full or the folder cannot be written; the checkpoint before it stays.
+        """
+        self._save(f"{env_steps:012d}", state, replay)
+
+    def save_final(self, env_steps: int, state: dict[str, Any]) -> None:
+        """The checkpoint of a finished run, which needs its replay no more. Raises UserError as `save` does."""
+        self._save(f"{env_steps:012d}-final", state, None)
+
+    def _save(self, name: str, state: dict[str, Any], replay: Replay | None) -> None:
+        if (self.folder / name).exists():
+            return
+        try:
+            self._write(name, state, replay)
+        except OSError as error:
+            raise UserError(
+                f"cannot write a checkpoint to {self.folder}: {error.strerror or error}. Rows and the checkpoint "
+                "before it are kept; free some space or mend the folder, then give the same command again."
+            ) from error
+
+    def _write(self, name: str, state: dict[str, Any], replay: Replay | None) -> None:
+        (self.folder / "replay").mkdir(parents=True, exist_ok=True)
+        chunks = self._save_replay(replay) if replay else []
+        tensors: dict[str, torch.Tensor] = {}
+        tree = _flatten(state, "", tensors)
+        packed = save(tensors)
+        record = {
+            "format": FORMAT,
+            "sha256": hashlib.sha256(packed).hexdigest(),
+            "state": tree,
+            "replay": {"chunks": chunks} | (_position(replay) if replay else {}),
+        }
+        final, part = self.folder / name, self.folder / f".{name}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        _write_file(part / "tensors.safetensors", packed)
+        _write_file(part / "state.json", json.dumps(record).encode())
+        os.replace(part, final)
+        _sync_folder(self.folder)
+        for old in self._complete():
+            if old != final:
+                shutil.rmtree(old)
+        for file in (self.folder / "replay").iterdir():
+            if file.name not in chunks:
+                file.unlink()
+
+    def load(self, replay: Replay) -> dict[str, Any] | None:
+        """The newest checkpoint's state, with `replay` filled from it; None if there is none. Raises UserError."""
+        complete = self._complete()
+        if not complete:
+            return None
+        newest = complete[-1]
+        try:
+            record, state = _read(newest)
+            self._load_replay(replay, record["replay"])
+        except _DAMAGE as error:
+            raise _damaged(newest, error) from error
+        return state
+
+    def exists(self) -> bool:
+        return bool(self._complete())
+
+    def _complete(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("[0-9]*") if path.is_dir())
+
+    def _save_replay(self, replay: Replay) -> list[str]:
+        oldest = max(0, replay.head - replay.capacity)
+        folder = self.folder / "replay"
+        kept = [name for name in self._chunks_of_newest() if _span(name)[1] > oldest]
+        # The newest slot's action is only known with the next step, so the next file repeats that slot.
+        start = max(oldest, _span(kept[-1])[1] - 1) if kept else oldest
+        if replay.head > start:
+            name = f"{start:012d}-{replay.head:012d}.npz"
+            part = folder / f".{name}.part"
+            with part.open("wb") as file:
+                arrays: dict[str, Any] = replay.slots(start, replay.head)
+                np.savez_compressed(file, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, folder / name)
+            kept.append(name)
+        return kept
+
+    def _chunks_of_newest(self) -> list[str]:
+        complete = self._complete()
+        if not complete:
+            return []
+        return json.loads((complete[-1] / "state.json").read_bytes())["replay"]["chunks"]  # type: ignore[no-any-return]
+
+    def _load_replay(self, replay: Replay, record: dict[str, Any]) -> None:
+        for name in record["chunks"]:
+            with np.load(self.folder / "replay" / name, allow_pickle=False) as arrays:
+                replay.put(_span(name)[0], dict(arrays))
+        if "head" in record:
+            replay.head = record["head"]
+            replay.rng.bit_generator.state = record["rng"]
+
+
+_DAMAGE = (
+    OSError, ValueError, TypeError, KeyError, IndexError, EOFError, SafetensorError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What reading a damaged checkpoint raises."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint without its replay. sha256: of its tensors, which no other training has."""
+
+    state: dict[str, Any]
+    sha256: str
+
+
+def load_saved(folder: Path) -> Saved | None:
+    """The newest checkpoint under `folder`, also while its run goes on; None if there is none. Raises UserError."""
+    while complete := Checkpoints(folder)._complete():
+        try:
+            record, state = _read(complete[-1])
+            return Saved(state, record["sha256"])
+        except _DAMAGE as error:
+            if complete[-1].exists():  # else the run has just replaced it
+                raise _damaged(complete[-1], error) from error
+    return None
+
+
+def load_agent(folder: Path) -> dict[str, Any] | None:
+    """The agent's state in the newest checkpoint under `folder`; None if there is none. Raises UserError."""
+    saved = load_saved(folder)
+    return saved.state["agent"] if saved else None
+
+
+def _read(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The record and the state in a checkpoint's folder. Raises any of _DAMAGE."""
+    record = json.loads((checkpoint / "state.json").read_bytes())
+    packed = (checkpoint / "tensors.safetensors").read_bytes()
+    if record["format"] != FORMAT:
+        raise ValueError(f"format {record['format']}, this version reads {FORMAT}")
+    if hashlib.sha256(packed).hexdigest() != record["sha256"]:
+        raise ValueError("tensors.safetensors does not match its checksum")
+    return record, _unflatten(record["state"], load(packed))
+
+
+def _damaged(checkpoint: Path, error: Exception) -> UserError:
+    return UserError(
+        f"the checkpoint {checkpoint} cannot be read: {error}. Results already stored are safe; delete the folder "
+        f"{checkpoint.parent} to train this run anew, or restore it from a copy."
+    )
+
+
+def state_bytes(state: dict[str, Any]) -> int:
+    """Size of a state's tensors."""
+    tensors: dict[str, torch.Tensor] = {}
+    _flatten(state, "", tensors)
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def _position(replay: Replay) -> dict[str, Any]:
+    return {"head": replay.head, "rng": replay.rng.bit_generator.state}
+
+
+def _span(name: str) -> tuple[int, int]:
+    first, end = name.removesuffix(".npz").split("-")
+    return int(first), int(end)
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flatten(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """JSON for `value`; its tensors go to `tensors` under their path. Keys of dicts may be strings or integers."""
+    if isinstance(value, torch.Tensor):
+        tensors[path] = value.detach().cpu().contiguous().clone()
+        return {"$": "tensor", "at": path}
+    if isinstance(value, dict):
+        kind = "ints" if value and all(isinstance(key, int) for key in value) else "dict"
+        return {"$": kind, "of": {str(key): _flatten(item, f"{path}/{key}", tensors) for key, item in value.items()}}
+    if isinstance(value, list | tuple):
+        return {
+            "$": type(value).__name__,
+            "of": [_flatten(item, f"{path}/{i}", tensors) for i, item in enumerate(value)],
+        }
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{path} is a {type(value).__name__}, which a checkpoint cannot hold")
+
+
+def _unflatten(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    kind = value["$"]
+    if kind == "tensor":
+        return tensors[value["at"]]
+    if kind in ("list", "tuple"):
+        items = [_unflatten(item, tensors) for item in value["of"]]
+        return items if kind == "list" else tuple(items)
+    return {int(key) if kind == "ints" else key: _unflatten(item, tensors) for key, item in value["of"].items()}
