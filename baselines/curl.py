@@ -91,5 +91,5 @@ AGENT = AgentSpec(
     kind="visual-rl",
     paper="Laskin et al. 2020, arXiv 2004.04136",
     checked="the official arithmetic; a score at 100k, with 64 pixels",
-    task_defaults={"cheetah_run": {"lr": 2e-4}},  # table 3
+    task_defaults={"dmc/cheetah_run": {"lr": 2e-4}},  # table 3
 )

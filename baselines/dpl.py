@@ -23,5 +23,5 @@ AGENT = AgentSpec(
     checked="Eq. 4 written out; its base by itself at weight 0",
     needs_vlm=True,
     wraps="base",
-    task_defaults={"hw": CARLA, "gp": CARLA, "a": CARLA},
+    task_defaults={"carla/hw": CARLA, "carla/gp": CARLA, "carla/a": CARLA},
 )

@@ -214,10 +214,10 @@ AGENT = AgentSpec(
     paper="Yarats et al. 2021, arXiv 2107.09645",
     checked="the official arithmetic; the start of its curves; a score at 100k",
     task_defaults={
-        "walker_walk": _WALKER,
-        "walker_run": _WALKER | _MEDIUM,
-        "cheetah_run": _MEDIUM,
-        "reacher_easy": _MEDIUM,
-        "hopper_hop": _MEDIUM,
+        "dmc/walker_walk": _WALKER,
+        "dmc/walker_run": _WALKER | _MEDIUM,
+        "dmc/cheetah_run": _MEDIUM,
+        "dmc/reacher_easy": _MEDIUM,
+        "dmc/hopper_hop": _MEDIUM,
     },
 )

@@ -131,9 +131,9 @@ AGENT = AgentSpec(
     paper="Yu et al. 2022, arXiv 2201.12096",
     checked="the official arithmetic",
     task_defaults={  # configs/
-        "cartpole_swingup": {"block_size": 4},
-        "reacher_easy": {"block_size": 4},
-        "cheetah_run": {"lr": 2e-4},
-        "walker_walk": {"momentum_tau": 0.1},
+        "dmc/cartpole_swingup": {"block_size": 4},
+        "dmc/reacher_easy": {"block_size": 4},
+        "dmc/cheetah_run": {"lr": 2e-4},
+        "dmc/walker_walk": {"momentum_tau": 0.1},
     },
 )

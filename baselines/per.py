@@ -111,5 +111,5 @@ AGENT = AgentSpec(
     kind="visual-rl",
     paper="Schaul et al. 2016, arXiv 1511.05952; on SAC: Wang, Ross 2019, arXiv 1906.04009",
     checked="the official arithmetic",
-    task_defaults={"cheetah_run": {"lr": 2e-4}},  # as SAC's
+    task_defaults={"dmc/cheetah_run": {"lr": 2e-4}},  # as SAC's
 )

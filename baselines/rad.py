@@ -81,8 +81,8 @@ AGENT = AgentSpec(
     checked="the official arithmetic; a score at 100k, with 64 pixels",
     task_defaults={
         # The paper's choice by task, which the code does not hold: crop here, translation on the other five.
-        "walker_walk": {"augmentation": "crop"},
+        "dmc/walker_walk": {"augmentation": "crop"},
         # scripts/cheetah_test.sh; its 10,000 random agent steps belong to its longer run and are not taken over.
-        "cheetah_run": {"lr": 2e-4, "feature_dim": 64},
+        "dmc/cheetah_run": {"lr": 2e-4, "feature_dim": 64},
     },
 )

@@ -146,5 +146,5 @@ AGENT = AgentSpec(
     kind="visual-rl",
     paper="Liu et al. 2025, AAAI, doi 10.1609/aaai.v39i18.34097",
     checked="the official arithmetic",
-    task_defaults={"cheetah_run": {"lr": 2e-4, "encoder_lr": 2e-4, "feature_dim": 64}},  # run_cheetah.sh
+    task_defaults={"dmc/cheetah_run": {"lr": 2e-4, "encoder_lr": 2e-4, "feature_dim": 64}},  # run_cheetah.sh
 )

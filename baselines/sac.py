@@ -291,5 +291,5 @@ AGENT = AgentSpec(
     kind="visual-rl",
     paper="Haarnoja et al. 2018, arXiv 1812.05905; pixels: Yarats et al. 2019, arXiv 1910.01741",
     checked="the official arithmetic",
-    task_defaults={"cheetah_run": {"lr": 2e-4}},  # CURL's table 3
+    task_defaults={"dmc/cheetah_run": {"lr": 2e-4}},  # CURL's table 3
 )

@@ -147,5 +147,5 @@ AGENT = AgentSpec(
     kind="visual-rl",
     paper="Schwarzer et al. 2021, arXiv 2007.05929; control: Yu et al. 2022, arXiv 2201.12096",
     checked="the official arithmetic",
-    task_defaults={"cheetah_run": {"lr": 2e-4}, "walker_walk": {"momentum_tau": 0.1}},  # configs/
+    task_defaults={"dmc/cheetah_run": {"lr": 2e-4}, "dmc/walker_walk": {"momentum_tau": 0.1}},  # configs/
 )

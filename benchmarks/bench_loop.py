@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from covr_bench.config import registry
-from covr_bench.config.run_config import derive_seed
+from covr_bench.kit.seeds import derive_seed
 from covr_bench.run.checkpoint import Checkpoints
 from covr_bench.run.plan import configure
 from covr_bench.run.train import Run

@@ -262,5 +262,5 @@ AGENT = AgentSpec(
     checked="Eq. 4 to 6 by hand; its base by itself until guidance",
     needs_vlm=True,
     wraps="base",
-    task_defaults={"hw": _CARLA, "gp": _CARLA, "a": _CARLA},
+    task_defaults={"carla/hw": _CARLA, "carla/gp": _CARLA, "carla/a": _CARLA},
 )

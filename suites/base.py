@@ -6,7 +6,7 @@ Everything here is a frozen value that can be printed, compared and counted with
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Task:
     """One task of a suite.
 
     name: unique within the suite, in snake case (`cartpole_swingup`).
+    family: suites that share tasks name it (`dmc`), so that an agent's published exceptions hold in all of them; the
+        suite's own name where nothing is said.
     make: builds a seeded environment.
     action_repeat: simulator control steps per agent step.
     score_range: returns that count as 0 and as 1 when scores are normalised.
@@ -58,6 +60,12 @@ class Task:
     instruction: str = ""
     max_episode_steps: int = 1000
     needs_gl: bool = False
+    family: str = ""
+
+    @property
+    def key(self) -> str:
+        """What agents key their published exceptions by: `family/name`."""
+        return f"{self.family}/{self.name}"
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,10 @@ class Suite:
     doc: str = ""
     default_tasks: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
+
+    def __post_init__(self) -> None:
+        named = tuple(task if task.family else replace(task, family=self.name) for task in self.tasks)
+        object.__setattr__(self, "tasks", named)
 
     def task(self, name: str) -> Task:
         """The task of that name. Raises KeyError."""

@@ -167,6 +167,7 @@ def _tasks(action_repeats: dict[tuple[str, str], int]) -> tuple[Task, ...]:
             (0.0, 1000.0),
             INSTRUCTIONS[f"{domain}_{task}"],
             needs_gl=True,
+            family="dmc",
         )
         for (domain, task), repeat in action_repeats.items()
     )

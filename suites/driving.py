@@ -72,9 +72,9 @@ SUBURB = ASSISTANT.format(
 )
 # The score of 1: about the mean return of the agent `driver`; 0: of a car that stands.
 TASKS = (
-    Task("hw", partial(make, "hw"), ACTION_REPEAT, (0.0, 920.0), HIGHWAY, EPISODE_STEPS),
-    Task("gp", partial(make, "gp"), ACTION_REPEAT, (0.0, 440.0), STREET, EPISODE_STEPS),
-    Task("a", partial(make, "a"), ACTION_REPEAT, (0.0, 320.0), SUBURB, EPISODE_STEPS),
+    Task("hw", partial(make, "hw"), ACTION_REPEAT, (0.0, 920.0), HIGHWAY, EPISODE_STEPS, family="carla"),
+    Task("gp", partial(make, "gp"), ACTION_REPEAT, (0.0, 440.0), STREET, EPISODE_STEPS, family="carla"),
+    Task("a", partial(make, "a"), ACTION_REPEAT, (0.0, 320.0), SUBURB, EPISODE_STEPS, family="carla"),
 )
 SUITE = Suite(
     name="carla",

@@ -13,13 +13,13 @@ from covr_bench.config.run_config import (
     RunConfig,
     check_overrides,
     concerning,
-    derive_seed,
     parse_overrides,
     resolve_agent,
     resolve_env,
     variant_name,
 )
 from covr_bench.kit.errors import UserError
+from covr_bench.kit.seeds import derive_seed
 from results.store import RunId
 
 DRQV2, RANDOM = registry.agent("drqv2"), registry.agent("random")

@@ -105,7 +105,7 @@ def test_state_round_trip_continues_bitwise() -> None:
 def test_published_settings() -> None:
     config = Config()
     assert (config.image_size, config.window, config.lr, config.feature_dim) == (100, 84, 1e-3, 50)
-    cheetah = CURL(Config(**SMALL, **AGENT.task_defaults["cheetah_run"]), context(100))
+    cheetah = CURL(Config(**SMALL, **AGENT.task_defaults["dmc/cheetah_run"]), context(100))
     encoder, similarity = cheetah.contrast_opt.param_groups
     assert (cheetah.sac.critic_opt.param_groups[0]["lr"], encoder["lr"], similarity["lr"]) == (2e-4, 4e-4, 2e-4)
     assert [id(p) for p in encoder["params"]] == [id(p) for p in cheetah.sac.encoder_parameters()]

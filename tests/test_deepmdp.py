@@ -115,6 +115,6 @@ def test_state_round_trip_continues_bitwise() -> None:
 
 @pytest.mark.parametrize("task", ["cartpole_swingup", "cheetah_run", "walker_walk"])
 def test_published_settings_have_no_exceptions(task: str) -> None:
-    config = Config(**AGENT.task_defaults.get(task, {}))
+    config = Config(**AGENT.task_defaults.get(f"dmc/{task}", {}))
     assert (config.batch_size, config.lr, config.encoder_lr, config.model_lr) == (128, 1e-3, 1e-3, 1e-3)
     assert config.image_size == 84

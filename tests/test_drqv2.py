@@ -171,7 +171,7 @@ def test_gradient_passes_the_action_bound() -> None:
     ],
 )
 def test_official_settings_per_task(task: str, expected: tuple[int, int, int]) -> None:
-    config = Config(**AGENT.task_defaults.get(task, {}))
+    config = Config(**AGENT.task_defaults.get(f"dmc/{task}", {}))
     assert (config.nstep, config.batch_size, config.stddev_steps) == expected
 
 

@@ -94,4 +94,4 @@ def test_state_round_trip_continues_bitwise() -> None:
 def test_published_settings() -> None:
     config = Config()
     assert (config.eta_start, config.eta_end, config.smallest_window) == (0.996, 1.0, 5_000)
-    assert AGENT.task_defaults == {"cheetah_run": {"lr": 2e-4}}
+    assert AGENT.task_defaults == {"dmc/cheetah_run": {"lr": 2e-4}}

@@ -124,7 +124,7 @@ def test_published_settings() -> None:
         2,
     )
     assert (config.batch_size, config.model_batch_size, config.filters, config.warm_up) == (512, 128, 64, 6000)
-    assert Config(**AGENT.task_defaults["cartpole_swingup"]).block_size == 4
-    assert Config(**AGENT.task_defaults["reacher_easy"]).block_size == 4
-    assert Config(**AGENT.task_defaults["walker_walk"]).momentum_tau == 0.1
+    assert Config(**AGENT.task_defaults["dmc/cartpole_swingup"]).block_size == 4
+    assert Config(**AGENT.task_defaults["dmc/reacher_easy"]).block_size == 4
+    assert Config(**AGENT.task_defaults["dmc/walker_walk"]).momentum_tau == 0.1
     assert agent().model.action.in_features == A

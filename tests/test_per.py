@@ -133,4 +133,4 @@ def test_published_settings() -> None:
     config = Config()
     assert (config.priority_exponent, config.beta_start, config.beta_end) == (0.6, 0.4, 1.0)
     assert (config.smallest_priority, config.batch_size, config.lr) == (1e-5, 128, 1e-3)
-    assert AGENT.task_defaults == {"cheetah_run": {"lr": 2e-4}}
+    assert AGENT.task_defaults == {"dmc/cheetah_run": {"lr": 2e-4}}

@@ -17,9 +17,10 @@ import torch
 
 from covr_bench.cli.record import MIN_SIZE, example_episode
 from covr_bench.config import registry
-from covr_bench.config.run_config import RunConfig, derive_seed
+from covr_bench.config.run_config import RunConfig
 from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError
+from covr_bench.kit.seeds import derive_seed
 from covr_bench.policies.load import acting, find_run
 from covr_bench.policies.overlay import POLICY, VLM, Advice, Moment, Panel
 from covr_bench.run.checkpoint import Checkpoints

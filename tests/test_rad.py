@@ -99,7 +99,7 @@ def test_state_round_trip_continues_bitwise(augmentation: str) -> None:
     ],
 )
 def test_published_settings_per_task(task: str, expected: tuple[Any, ...]) -> None:
-    config = Config(**AGENT.task_defaults.get(task, {}))  # type: ignore[arg-type]
+    config = Config(**AGENT.task_defaults.get(f"dmc/{task}", {}))  # type: ignore[arg-type]
     assert (config.augmentation, config.image_size, config.window, config.lr, config.feature_dim) == expected
 
 

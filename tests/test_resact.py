@@ -189,5 +189,5 @@ def test_published_settings() -> None:
         1e-3,
     )
     assert (config.model_weight_decay, config.batch_size, config.feature_dim) == (0, 128, 50)
-    cheetah = Config(**AGENT.task_defaults["cheetah_run"])
+    cheetah = Config(**AGENT.task_defaults["dmc/cheetah_run"])
     assert (cheetah.lr, cheetah.encoder_lr, cheetah.model_lr, cheetah.feature_dim) == (2e-4, 2e-4, 1e-3, 64)

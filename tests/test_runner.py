@@ -18,7 +18,8 @@ from conftest import SMALL_DRQV2
 from test_train import go, measured, trained
 
 from covr_bench.config import registry
-from covr_bench.config.run_config import RunConfig, derive_seed
+from covr_bench.config.run_config import RunConfig
+from covr_bench.kit.seeds import derive_seed
 from covr_bench.run.checkpoint import Checkpoints
 from results import provenance
 from results.store import read_run, run_folder, writer_pid

@@ -309,6 +309,6 @@ def test_published_settings() -> None:
     assert (config.batch_size, config.lr, config.critic_tau, config.encoder_tau) == (128, 1e-3, 0.01, 0.05)
     assert (config.alpha_lr, config.alpha_beta, config.init_temperature) == (1e-4, 0.5, 0.1)
     assert (config.actor_every, config.target_every, config.random_agent_steps) == (2, 2, 1000)
-    assert {task: dict(settings) for task, settings in AGENT.task_defaults.items()} == {"cheetah_run": {"lr": 2e-4}}
+    assert {task: dict(settings) for task, settings in AGENT.task_defaults.items()} == {"dmc/cheetah_run": {"lr": 2e-4}}
     optimiser = agent().sac.alpha_opt.param_groups[0]
     assert (optimiser["lr"], optimiser["betas"]) == (1e-4, (0.5, 0.999))

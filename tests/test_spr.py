@@ -169,6 +169,6 @@ def test_published_settings() -> None:
     assert (config.projection_dim, config.model_dim, config.jitter, config.max_gradient_norm) == (100, 512, 0.05, 10)
     assert agent(lr=2e-4).model_opt.param_groups[0]["lr"] == 1e-4
     assert {task: dict(s) for task, s in AGENT.task_defaults.items()} == {
-        "cheetah_run": {"lr": 2e-4},
-        "walker_walk": {"momentum_tau": 0.1},
+        "dmc/cheetah_run": {"lr": 2e-4},
+        "dmc/walker_walk": {"momentum_tau": 0.1},
     }

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covr_bench.config import registry
-from covr_bench.config.run_config import RunConfig, derive_seed, parse_overrides
+from covr_bench.config.run_config import RunConfig, parse_overrides
 from covr_bench.kit.api import AgentSpec, Context
+from covr_bench.kit.seeds import derive_seed
 from covr_bench.run.checkpoint import Checkpoints, load_agent
 from covr_bench.run.evaluate import Diverged
 from covr_bench.run.plan import configure

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covr_bench.config.run_config import ASIDE_FIELDS, derive_seed, starts
+from covr_bench.config.run_config import ASIDE_FIELDS
 from covr_bench.kit.errors import UserError
+from covr_bench.kit.seeds import derive_seed, starts
 from covr_bench.policies.load import acting, backend, find_run
 from results import provenance
 from results.layout import PROVENANCE_FILE, RunId, run_folder, variant_of

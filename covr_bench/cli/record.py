@@ -8,8 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from covr_bench.config.run_config import starts
 from covr_bench.kit.errors import UserError
+from covr_bench.kit.seeds import starts
 from covr_bench.policies.load import acting, find_run
 from covr_bench.policies.video import SMALL_MP4, check_format, video_file, writing_video
 

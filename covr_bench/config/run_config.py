@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -59,20 +58,6 @@ ASIDE_FIELDS = ("device", "threads", "conv_kernel", "out", "variant", "overrides
 """What may differ when a stored run is continued: where it runs and how it was asked for, not what it computes."""
 
 
-def derive_seed(seed: int, purpose: str, index: int = 0) -> int:
-    """A 31-bit seed for one source of randomness of a run: `(seed, purpose, index)` hashed by SHA-256.
-
-    Purposes: `agent`, `replay`, `train_env`, `eval_env`, and `train_episode`, `eval_episode` with the episode's index.
-    """
-    digest = hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()
-    return int.from_bytes(digest[:4], "little") >> 1
-
-
-def starts(seed: int, episodes: int) -> list[int]:
-    """Reset seeds of the evaluation episodes of a run with that seed."""
-    return [derive_seed(seed, "eval_episode", index) for index in range(episodes)]
-
-
 def parse_overrides(items: Sequence[str]) -> dict[str, str]:
     """`["lr=1e-3", "env.render=fast"]` as a mapping. Raises UserError for anything else."""
     overrides: dict[str, str] = {}
@@ -110,7 +95,7 @@ def _resolve(spec: AgentSpec, task: Task, budgeted: Mapping[str, Any], overrides
 
     adapter = TypeAdapter(spec.Config)
     try:
-        config = adapter.validate_python({**spec.task_defaults.get(task.name, {}), **budgeted, **overrides})
+        config = adapter.validate_python({**spec.task_defaults.get(task.key, {}), **budgeted, **overrides})
     except ValidationError as error:
         # A default that follows from a bad setting is no second error.
         errors = [e for e in error.errors() if e["type"] != "default_factory_not_called"]

@@ -139,7 +139,8 @@ class AgentSpec:
     make: `(config, context) -> Agent`.
     kind: `control`, `visual-rl` or `vlm`.
     paper: where the method is published.
-    task_defaults: published exceptions by task name; between the defaults and the user's own settings.
+    task_defaults: published exceptions by `family/task`, such as `dmc/walker_walk`; they override the defaults, and the
+        budget's and the user's settings override them.
     wraps: the setting that names another agent, the base; that agent's settings are resolved as if it ran by itself
         and handed over as the setting `base_settings`.
     checked: what the agent's numbers were compared with, empty if nothing yet.

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from covr_bench.config import registry
-from covr_bench.config.run_config import RunConfig, derive_seed, parse_overrides, resolve_env
+from covr_bench.config.run_config import RunConfig, parse_overrides, resolve_env
 from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError, unknown
+from covr_bench.kit.seeds import derive_seed
 from results import provenance
 from results.layout import PROVENANCE_FILE, run_folder
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from covr_bench.config.run_config import RunConfig, derive_seed, setting, starts
+from covr_bench.config.run_config import RunConfig, setting
 from covr_bench.kit.api import Agent, Context, Policy, Render
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.replay import Replay
+from covr_bench.kit.seeds import derive_seed, starts
 from covr_bench.run.evaluate import Diverged, evaluate, finite
 from suites.base import EpisodeLost, SimulatorError
 

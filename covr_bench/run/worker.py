@@ -52,8 +52,9 @@ def _run(job: dict[str, Any], stop: Callable[[], bool], say: Callable[[dict[str,
     import torch
 
     from covr_bench.config import registry
-    from covr_bench.config.run_config import RunConfig, derive_seed, starts
+    from covr_bench.config.run_config import RunConfig
     from covr_bench.kit.nets import set_conv_kernel
+    from covr_bench.kit.seeds import derive_seed, starts
     from covr_bench.run.checkpoint import Checkpoints
     from covr_bench.run.train import Interrupted, Run
     from results import provenance

@@ -1,0 +1,243 @@
+"""Finding what can be added to the machine: ours by module, a user's by file, an installed package's by entry point.
+
+A file ends in a constant named after the kind, such as `AGENT = AgentSpec(...)`; a package names the same value in the
+entry point group `covr_bench.agents`. Two that claim one name are an error: results carry the name only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import pkgutil
+import re
+import sys
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from covr_bench.kit.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import ModuleType
+
+T = TypeVar("T")
+USER_MODULE = "covr_bench_user_"  # how the modules of users' files begin in `sys.modules`
+
+
+@dataclass(frozen=True)
+class Kind(Generic[T]):
+    """A kind of extension.
+
+    Attributes:
+        name: In lower case, such as `agent`.
+        type: What its values are instances of, such as `AgentSpec`; each has a `name`.
+    """
+
+    name: str
+    type: type[T]
+
+    @property
+    def constant(self) -> str:
+        """What a file calls its value."""
+        return self.name.upper()
+
+    @property
+    def group(self) -> str:
+        """The entry point group."""
+        return f"covr_bench.{self.name}s"
+
+
+def names(kind: Kind[Any], ours: Mapping[str, str]) -> list[str]:
+    """Every name known, ours first, without importing anything.
+
+    Args:
+        kind: What is looked for.
+        ours: Modules by name, such as `{"drqv2": "baselines.drqv2"}`.
+
+    Raises:
+        UserError: Two share a name.
+    """
+    return [*ours, *sorted(installed(kind, _homes(ours)))]
+
+
+def find(kind: Kind[T], ref: str, ours: Mapping[str, str]) -> T:
+    """The value of that name, or the one in that file.
+
+    Args:
+        kind: What is looked for.
+        ref: A name, or the path of a `.py` file.
+        ours: Modules by name.
+
+    Raises:
+        UserError: No such name or file, one that cannot be imported, or a name that another has.
+    """
+    others = installed(kind, _homes(ours))
+    if is_path(ref):
+        return unclaimed(kind, from_file(kind, ref), [*ours, *others], ref)
+    if ref in ours:
+        return checked(kind, getattr(importlib.import_module(ours[ref]), kind.constant), ours[ref])
+    if ref in others:
+        return load(kind, others[ref])
+    raise unknown(kind.name, ref, [*ours, *sorted(others)])
+
+
+def is_path(ref: str) -> bool:
+    """Whether a reference is a file's path, and no name."""
+    return ref.endswith(".py")
+
+
+def absolute(ref: str) -> str:
+    """A file by its whole path, since workers and later commands may start elsewhere; a name as it is."""
+    return str(Path(ref).expanduser().resolve()) if is_path(ref) else ref
+
+
+def modules_with(package: ModuleType, constant: str) -> dict[str, str]:
+    """Modules of a package that define a constant at top level, by last name, found without importing any.
+
+    Args:
+        package: Where to look; not in its sub-packages.
+        constant: A regular expression for the constant's name.
+    """
+    defines = re.compile(rf"^{constant}\b.*=", re.MULTILINE)
+    files = [Path(folder) / f"{info.name}.py" for folder in package.__path__ for info in pkgutil.iter_modules([folder])]
+    found = [file.stem for file in files if file.is_file() and defines.search(file.read_text(encoding="utf-8"))]
+    return {name: f"{package.__name__}.{name}" for name in found}
+
+
+def installed(kind: Kind[Any], homes: Mapping[str, str]) -> dict[str, EntryPoint]:
+    """Entry points of a kind by name.
+
+    Args:
+        kind: What is looked for.
+        homes: Where each name already in use comes from.
+
+    Raises:
+        UserError: Two share a name.
+    """
+    found: dict[str, EntryPoint] = {}
+    taken = dict(homes)
+    # A package that is found twice on the path (an installed copy beside its source) names the same value.
+    for point in dict.fromkeys(entry_points(group=kind.group)):
+        if point.name in taken:
+            raise UserError(
+                f"two {kind.name}s are called {point.name!r}: {taken[point.name]} and {_origin(point)}. Results carry "
+                "only the name; rename or uninstall one of them."
+            )
+        found[point.name], taken[point.name] = point, _origin(point)
+    return found
+
+
+def load(kind: Kind[T], point: EntryPoint) -> T:
+    """The value an entry point names. Raises UserError."""
+    try:
+        value = point.load()
+    except Exception as error:
+        raise UserError(
+            f"{_origin(point)} cannot be loaded: {type(error).__name__}: {error}. Mend or uninstall that package."
+        ) from error
+    if checked(kind, value, _origin(point)).name != point.name:  # type: ignore[attr-defined]
+        raise UserError(f"{_origin(point)} is named {value.name!r}; both names must be equal")
+    return value  # type: ignore[no-any-return]
+
+
+def from_file(kind: Kind[T], ref: str) -> T:
+    """The value of a user's file. Modules beside the file can be imported from it. Raises UserError."""
+    path = Path(ref).expanduser().resolve()
+    if not path.is_file():
+        raise UserError(f"no file {str(path)!r}")
+    module = _run(path)
+    if not hasattr(module, kind.constant):
+        raise UserError(f"{path} defines no {kind.constant}; it should end in {kind.constant} = ...")
+    return checked(kind, getattr(module, kind.constant), str(path))
+
+
+def checked(kind: Kind[T], value: Any, home: str) -> T:
+    """`value`, if it is of the kind's type. Raises UserError."""
+    if isinstance(value, kind.type):
+        return value
+    what = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+    raise UserError(
+        f"{kind.constant} of {home} is {what}; it should be {kind.constant} = {kind.type.__name__}(...), "
+        f"see {kind.type.__module__}.{kind.type.__name__}"
+    )
+
+
+def unclaimed(kind: Kind[T], value: T, known: Iterable[str], ref: str) -> T:
+    """`value`, unless its name is already another's. Raises UserError."""
+    name = value.name  # type: ignore[attr-defined]
+    if name in known:
+        raise UserError(
+            f"{Path(ref).resolve()} calls its {kind.name} {name!r}, and there is another {kind.name} of that name "
+            f"(`covr-bench list {kind.name}s`). Results carry only the name; give yours another."
+        )
+    return value
+
+
+def _homes(ours: Mapping[str, str]) -> dict[str, str]:
+    return {name: f"{module.replace('.', '/')}.py" for name, module in ours.items()}
+
+
+def _origin(point: EntryPoint) -> str:
+    package = point.dist.name if point.dist else "an installed package"
+    return f"{point.value} of {package}"
+
+
+def _run(path: Path) -> ModuleType:
+    name = f"{USER_MODULE}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    _make_room_for(path.parent)
+    sys.modules[name] = module  # dataclasses look their module up by name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(
+            f"{path} cannot be imported: {type(error).__name__}: {error}{_shadowed(path, error)}"
+        ) from error
+    return module
+
+
+def _make_room_for(folder: Path) -> None:
+    """Let modules in `folder` be imported: after the standard library, ours and installed ones, which none may hide.
+
+    A module of another user's folder that has the name of one in this folder is forgotten first.
+    """
+    others = {Path(str(module.__file__)).parent for module in _user_modules()} - {folder}
+    for name, module in list(sys.modules.items()):
+        if _home_of(name, module) in others and _holds(folder, name.partition(".")[0]):
+            del sys.modules[name]
+    theirs = {str(folder), *map(str, others)}
+    fixed = next((i for i in range(len(sys.path), 0, -1) if sys.path[i - 1] not in theirs), 0)
+    added = [] if str(folder) in sys.path[:fixed] else [str(folder)]
+    sys.path[fixed:] = [*added, *(entry for entry in sys.path[fixed:] if entry != str(folder))]
+    importlib.invalidate_caches()
+
+
+def _user_modules() -> list[ModuleType]:
+    return [module for name, module in sys.modules.items() if name.startswith(USER_MODULE)]
+
+
+def _home_of(name: str, module: Any) -> Path | None:
+    """The folder that a module, or the package it is in, was found in."""
+    file = getattr(module, "__file__", None)
+    if not file or name.startswith(USER_MODULE):
+        return None
+    depth = name.count(".") + (Path(file).name == "__init__.py")
+    return Path(file).resolve().parents[depth] if depth < len(Path(file).parents) else None
+
+
+def _holds(folder: Path, name: str) -> bool:
+    return (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()
+
+
+def _shadowed(path: Path, error: Exception) -> str:
+    """A hint where an import failed because another module has the name of a file beside `path`."""
+    name = (getattr(error, "name", None) or "").partition(".")[0]
+    if not isinstance(error, ImportError) or not name or not _holds(path.parent, name) or name == path.stem:
+        return ""
+    return f". {path.parent / name} is hidden by another module called {name!r}; rename yours"
