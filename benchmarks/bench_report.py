@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from browser import browser, find
 
+from covr_bench.cli.choice import Choice
 from covr_bench.cli.report import ReportOptions, write_report
-from covr_bench.cli.scores import Choice
 
 if TYPE_CHECKING:
     from pathlib import Path

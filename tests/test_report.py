@@ -26,8 +26,8 @@ from analysis.statistics import bootstrap as stats
 from analysis.statistics.summary import Bootstrap
 from covr_bench.cli import report as report_command
 from covr_bench.cli import reproduce
+from covr_bench.cli.choice import Choice
 from covr_bench.cli.report import ReportOptions, write_report
-from covr_bench.cli.scores import Choice
 from covr_bench.config import registry
 from covr_bench.config.run_config import parse_overrides
 from covr_bench.kit.errors import UserError

@@ -7,9 +7,12 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from covr_bench.cli.scores import Choice, frame_of, score_ranges
+import typer
+
+from covr_bench.cli.choice import Choice, frame_of, score_ranges
+from covr_bench.cli.options import BootstrapSeed, OneSuite, OnlyAgent, OnlyTask, Reps, ScoreRange, UpTo, console
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +23,31 @@ if TYPE_CHECKING:
 
 FORMATS = ("terminal", "md", "csv", "json")
 _COMMIT = re.compile(r"[0-9a-f]{4,40}")
+
+
+def compare_command(
+    a: Annotated[str, typer.Argument(metavar="A", help="Folder of results, commit, or file or folder of scores.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The same; judged against A.")],
+    out: Annotated[Path, typer.Option("--out", help="Results that hold a commit's runs.")] = Path("results"),
+    suite: OneSuite = "",
+    format_: Annotated[str, typer.Option("--format", help="terminal, md, csv or json.")] = "terminal",
+    task: OnlyTask = None,
+    agent: OnlyAgent = None,
+    env_steps: UpTo = None,
+    score_range: ScoreRange = None,
+    metric: Annotated[str, typer.Option(help="A measure of the evaluations.")] = "return",
+    lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="Low values are good.")] = False,
+    margin: Annotated[float, typer.Option(min=0, help="Differences that do not matter, in units of the metric.")] = 0.0,
+    fail_on_worse: Annotated[
+        bool, typer.Option("--fail-on-worse", help="Exit with 1 if B is worse, or failed where A did not.")
+    ] = False,
+    reps: Reps = 50_000,
+    seed: BootstrapSeed = 0,
+) -> None:
+    """Two folders of results or commits side by side, with a verdict per task that respects the number of seeds."""
+    choice = Choice(out, None, suite, tuple(task or ()), tuple(agent or ()), env_steps, tuple(score_range or ()))
+    question = Question(a, b, choice, metric, margin, lower_is_better, reps, seed)
+    raise typer.Exit(compare(question, format_, console(), fail_on_worse=fail_on_worse))
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,11 @@ from importlib import metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+import typer
 from rich.table import Table
 from rich.text import Text
+
+from covr_bench.cli.options import console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +25,11 @@ OPTIONAL = {
     "carla": "CARLA client, for driving suites: pip install carla==0.9.16 (Python 3.10-3.12, Linux x86_64)",
     "Box2D": "physics of CarRacing: pip install 'gymnasium[box2d]'",
 }
+
+
+def doctor_command() -> None:
+    """Check this machine: versions, rendering, cores, GPU, disk, optional parts."""
+    raise typer.Exit(examine(console()))
 
 
 def examine(console: Console) -> int:

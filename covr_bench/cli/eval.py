@@ -7,8 +7,11 @@ import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from covr_bench.cli.options import DeviceName, OfTask, Out, SetEnv, StartSeed, console, fail, say
 from covr_bench.config.run_config import ASIDE_FIELDS
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.seeds import derive_seed, starts
@@ -24,6 +27,22 @@ if TYPE_CHECKING:
     from covr_bench.policies.load import Acting
 
     Measured = Mapping[str, list[float]]  # per metric one number an episode
+
+
+def eval_command(
+    run: Annotated[list[str], typer.Argument(help="Run ids, folders of runs, or parts of ids that fit one run each.")],
+    task: OfTask = "",
+    episodes: Annotated[int | None, typer.Option(min=1, help="Episodes. [the run's]")] = None,
+    seed: StartSeed = None,
+    set_: SetEnv = None,
+    device: DeviceName = "auto",
+    out: Out = Path("results"),
+) -> None:
+    """Evaluate trained policies on another task of the same shapes, without training on it."""
+    try:
+        evaluate_runs(EvalOptions(tuple(run), task, episodes, seed, tuple(set_ or ()), device, out), console())
+    except KeyboardInterrupt:
+        fail("stopped; the same command goes on from here", 130)
 
 
 @dataclass(frozen=True)
@@ -60,7 +79,6 @@ def evaluate_runs(options: EvalOptions, console: Console) -> None:
 
 
 def _evaluate(policy: Acting, options: EvalOptions, device: str, console: Console) -> None:
-    from covr_bench.cli.show import say
 
     config = _config(policy, options, device)
     run_id, metrics = config["run_id"], _stored(options.out, config)

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from covr_bench.cli.options import console
 from covr_bench.config import registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+class Listing(str, Enum):
+    suites = "suites"
+    agents = "agents"
+    budgets = "budgets"
+    tasks = "tasks"
+    variants = "variants"
+
+
+def list_command(what: Annotated[Listing | None, typer.Argument(help="[all]")] = None) -> None:
+    """What can be run: suites, agents, budgets, tasks, variants."""
+    for table in tables(what.value if what else None):
+        console().print(table)
 
 
 def tables(what: str | None = None) -> Iterator[Table]:

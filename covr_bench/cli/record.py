@@ -6,8 +6,11 @@ import io
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
+import typer
+
+from covr_bench.cli.options import DeviceName, OfTask, Out, SetEnv, StartSeed, console, say
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.seeds import starts
 from covr_bench.policies.load import acting, find_run
@@ -32,6 +35,23 @@ LAST_S = 0.5  # for which an episode's last frame stands
 EXAMPLE_FPS, EXAMPLE_S = 10, 15
 
 
+def record_command(
+    run: Annotated[str, typer.Argument(help="A run id, the folder of a run, or a part of an id that fits one run.")],
+    task: OfTask = "",
+    file: Annotated[Path, typer.Option("-o", "--output", help="MP4, WebM or GIF by its ending.")] = Path("episode.mp4"),
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes, one after the other.")] = 1,
+    size: Annotated[int, typer.Option(help="Height of the frames, in pixels.")] = 480,
+    seed: StartSeed = None,
+    prior: Annotated[bool, typer.Option("--prior/--no-prior", help="Ask the run's VLM, if any, beside it.")] = True,
+    set_: SetEnv = None,
+    device: DeviceName = "auto",
+    out: Out = Path("results"),
+) -> None:
+    """A video of a trained policy with its reward and action, and what the VLM would have done."""
+    overrides = tuple(set_ or ())
+    record(RecordOptions(run, file, task, episodes, size, seed, prior, overrides, device, out), console())
+
+
 @dataclass(frozen=True)
 class RecordOptions:
     """The command line of `covr-bench record`; empty and None mean the run's own. size: height of the scene, pixels."""
@@ -51,7 +71,6 @@ class RecordOptions:
 def record(options: RecordOptions, console: Console) -> None:
     """Play episodes of the deterministic policy and film them. Raises UserError."""
     from covr_bench.cli.run import device
-    from covr_bench.cli.show import say
     from covr_bench.policies.overlay import Panel
 
     check_format(options.file)

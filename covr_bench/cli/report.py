@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from covr_bench.cli import reproduce
-from covr_bench.cli.scores import Choice, frame_of, score_ranges
+from covr_bench.cli.choice import Choice, frame_of, score_ranges
+from covr_bench.cli.options import (
+    BootstrapSeed,
+    OneSuite,
+    OnlyAgent,
+    OnlyTask,
+    Out,
+    Over,
+    Reps,
+    ScoreRange,
+    Scores,
+    UpTo,
+)
 from covr_bench.cli.show import writing
 from covr_bench.config import registry
 from covr_bench.kit.errors import UserError
@@ -24,6 +39,28 @@ VIDEO_BYTES = 2_500_000  # of all videos together: with a third more as text the
 EXAMPLE_FILE = "example.mp4"
 LARGE, SMALL = 168, 84  # height in pixels of recorded videos: small where there are many
 LARGE_BYTES = 300_000  # that a large one takes at most
+
+
+def report_command(
+    out: Out = Path("results"),
+    suite: OneSuite = "",
+    file: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "",
+    scores: Scores = None,
+    task: OnlyTask = None,
+    agent: OnlyAgent = None,
+    env_steps: UpTo = None,
+    score_range: ScoreRange = None,
+    over: Over = "",
+    reps: Reps = 50_000,
+    seed: BootstrapSeed = 0,
+    videos: Annotated[bool, typer.Option("--videos", help="Record an episode of each agent and task.")] = False,
+) -> None:
+    """One HTML page with everything in it: tables, curves, statistics, failures, provenance, commands."""
+    choice = Choice(out, scores, suite, tuple(task or ()), tuple(agent or ()), env_steps, tuple(score_range or ()))
+    for remark in write_report(choice, file, ReportOptions(title, reps, seed, over, videos)):
+        print(f"note: {remark}", file=sys.stderr)
+    print(file)
 
 
 @dataclass(frozen=True)

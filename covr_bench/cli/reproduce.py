@@ -6,7 +6,6 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis.rows.remarks import ranges
 from results.store import RunId
 
 if TYPE_CHECKING:
@@ -37,6 +36,8 @@ def _text(arguments: Sequence[str], run_ids: Iterable[str]) -> str:
     if not threads:
         return ""
     if rest[0] == "run":
+        from analysis.rows.remarks import ranges
+
         rest += ["--seeds", ranges(sorted(RunId.parse(run_id).seed for run_id in run_ids)).replace(" ", "")]
     return f"OMP_NUM_THREADS={threads} {shlex.join(['covr-bench', *rest])}"
 

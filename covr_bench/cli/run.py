@@ -7,10 +7,14 @@ import shlex
 import shutil
 import sys
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from covr_bench.cli.show import report, say
+import typer
+
+from covr_bench.cli.options import Out, console, fail, say
+from covr_bench.cli.show import report
 from covr_bench.config import registry
 from covr_bench.config.run_config import RunConfig, parse_overrides
 from covr_bench.kit.errors import UserError
@@ -26,6 +30,78 @@ if TYPE_CHECKING:
 
 DAY_S = 86_400
 RUN_MEMORY = 3 << 30  # bytes of RAM a worker may need on a 100k-step run
+
+
+class ConvKernel(str, Enum):
+    torch = "torch"
+    winograd = "winograd"
+
+
+def run_command(
+    suite: Annotated[str, typer.Option(help="Suite name or a .py file that defines SUITE.")],
+    agent: Annotated[
+        list[str] | None, typer.Option(help="Agent name or .py file; repeatable. [the suite's line-up]")
+    ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Task of the suite; repeatable. [the suite's own choice]")
+    ] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Variant of the suite, such as M1 of ablation; repeatable. [all]")
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Seeds, such as 0,1,2 or 0-4. [the budget's]")] = "",
+    budget: Annotated[str, typer.Option(help="smoke, short, paper, another of the suite's, or a .py file.")] = "paper",
+    env_steps: Annotated[int | None, typer.Option(min=1, help="Length, instead of the budget's.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time. [one per core that memory allows]")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
+    vlm: Annotated[
+        str, typer.Option(help="VLM of the agents that ask one: tiny, a folder, a hub id, openai:URL. [tiny]")
+    ] = "",
+    conv_kernel: Annotated[ConvKernel, typer.Option(help="Compiled CPU kernel for convolutions.")] = ConvKernel.torch,
+    out: Out = Path("results"),
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Setting of the agents (lr=1e-3, drqv2.lr=1e-3) or the task (env.KEY)."
+        ),
+    ] = None,
+    carla_host: Annotated[str, typer.Option(help="Of a CARLA server to use; short for --set env.host=HOST.")] = "",
+    carla_port: Annotated[
+        int | None, typer.Option(help="Its port, of this machine if no host is given. [2000]")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a plan of more than a day.")] = False,
+) -> None:
+    """Train and evaluate agents on a suite; the same command continues where it stopped."""
+    options = RunOptions(
+        suite=suite,
+        agents=tuple(agent or ()),
+        tasks=tuple(task or ()),
+        variants=tuple(variant or ()),
+        seeds=seeds,
+        budget=budget,
+        env_steps=env_steps,
+        workers=workers,
+        device=device,
+        vlm=vlm,
+        conv_kernel=conv_kernel.value,
+        out=str(out),
+        overrides=(*(set_ or ()), *_carla_server(carla_host, carla_port)),
+        dry_run=dry_run,
+        yes=yes,
+    )
+    try:
+        code = run_suite(options, console())
+    except KeyboardInterrupt:  # typer would end here without a word
+        fail("stopped; the same command goes on from here", 130)
+    raise typer.Exit(code)
+
+
+def _carla_server(host: str, port: int | None) -> list[str]:
+    """The settings of the driving tasks that name a server."""
+    named = [f"env.host={host or '127.0.0.1'}"] if host or port else []
+    return named + ([f"env.port={port}"] if port else [])
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from covr_bench.cli.options import Out, console, say
 from covr_bench.kit.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -19,9 +22,11 @@ if TYPE_CHECKING:
     from suites.base import Budget, Suite
 
 
-def say(console: Console, text: str) -> None:
-    """A line as it is: not folded, so that it can be copied and searched for."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+def show_command(
+    run: Annotated[str, typer.Argument(help="A run id, as printed by run.")], out: Out = Path("results")
+) -> None:
+    """One run: its configuration, provenance and curve."""
+    show_run(out, run, console())
 
 
 def report(configs: Sequence[RunConfig], suite: Suite, budget: Budget, console: Console) -> None:

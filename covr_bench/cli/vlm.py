@@ -134,7 +134,7 @@ def propose(prior: VisionLanguagePrior, images: npt.NDArray[np.uint8], prompt: P
 
 def ask(prior: VisionLanguagePrior, prompt: Prompt, pictures: Sequence[tuple[str, Picture]], console: Console) -> None:
     """Print the prompt, and the answer to each picture. Raises UserError if a server gives none."""
-    from covr_bench.cli.show import say
+    from covr_bench.cli.options import say
 
     say(console, f"{described(prior)}, decode {prior.describe()['decode']}")
     console.print(_grid([("system", prompt.system), ("user", f"{prompt.user}\n<image>")]))
@@ -206,7 +206,7 @@ def print_timings(timings: Sequence[Timing], title: str, console: Console) -> No
     from rich import box
     from rich.table import Table
 
-    from covr_bench.cli.show import say
+    from covr_bench.cli.options import say
 
     say(console, title)
     first = timings[0]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
-from pydantic import Field
+from annotated_types import Interval
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from covr_bench.kit.replay import Batch, Replay
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Interval(ge=0, le=1)]
 """The type of a setting between 0 and 1: a discount, a rate of averaging."""
 
 Metrics = Mapping[str, "torch.Tensor"]

@@ -13,7 +13,6 @@ import pkgutil
 import re
 import sys
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -21,6 +20,7 @@ from covr_bench.kit.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from importlib.metadata import EntryPoint
     from types import ModuleType
 
 T = TypeVar("T")
@@ -117,6 +117,8 @@ def installed(kind: Kind[Any], homes: Mapping[str, str]) -> dict[str, EntryPoint
     Raises:
         UserError: Two share a name.
     """
+    from importlib.metadata import entry_points  # slow to import
+
     found: dict[str, EntryPoint] = {}
     taken = dict(homes)
     # A package that is found twice on the path (an installed copy beside its source) names the same value.

@@ -1,0 +1,132 @@
+"""Which scores a verb is about: of the store, or of a file from elsewhere; and what counts as 0 and 1."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from covr_bench.config import registry
+from covr_bench.kit.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import pandas as pd
+    from rich.console import Console
+
+    from analysis.grids import Grid
+    from analysis.statistics.comparison import Comparison
+
+FORMATS = ("terminal", "md", "csv", "latex")
+Ranges = dict[str, dict[str, tuple[float, float]]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which scores: of the store `out`, or of the file or folder `scores`; empty and None mean all.
+
+    score_ranges: `LOW,HIGH` for every task or `TASK=LOW,HIGH`, instead of the suite's.
+    """
+
+    out: Path = Path("results")
+    scores: Path | None = None
+    suite: str = ""
+    tasks: tuple[str, ...] = ()
+    agents: tuple[str, ...] = ()
+    env_steps: int | None = None
+    score_ranges: tuple[str, ...] = ()
+
+
+def frame_of(choice: Choice) -> pd.DataFrame:
+    """The rows chosen; what was passed over is said on standard error. Raises UserError."""
+    from analysis.rows.scores import choose
+    from results.store import read
+
+    if choice.scores is None:
+        frame, where = read(choice.out), choice.out
+    else:
+        from analysis.rows.external import ScoresError, read_scores
+
+        try:
+            (frame, remarks), where = read_scores(choice.scores), choice.scores
+        except ScoresError as error:
+            raise UserError(str(error)) from error
+        warn(remarks)
+    if choice.suite:
+        frame = frame[frame["suite"] == choice.suite]
+    if frame.empty:
+        of_suite = f" of suite {choice.suite!r}" if choice.suite else ""
+        raise UserError(f"no rows{of_suite} in {where}; `covr-bench run` makes some")
+    if choice.tasks or choice.agents:
+        try:
+            frame = choose(frame, tasks=choice.tasks, agents=choice.agents)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+    if frame.empty:
+        raise UserError(f"none of the agents {', '.join(choice.agents)} was run on {', '.join(choice.tasks)}")
+    return frame
+
+
+def comparisons_of(frame: pd.DataFrame, choice: Choice) -> list[Comparison]:
+    from analysis.statistics.comparison import comparisons
+
+    ranges = score_ranges(frame, choice.score_ranges)
+    try:
+        made = comparisons(frame, ranges, env_steps=choice.env_steps)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if not any(len(each.evaluations) for each in made):
+        raise UserError("no evaluation with a finite return yet")
+    return made
+
+
+def score_ranges(frame: pd.DataFrame, given: Sequence[str] = ()) -> Ranges:
+    """By suite and task: what was given, else the suite's own, else that of the task's name where suites agree."""
+    known: Ranges = {
+        name: {task.name: task.score_range for task in suite.tasks} for name, suite in registry.suites().items()
+    }
+    pairs = [(str(suite), str(task)) for suite, task in frame[["suite", "task"]].drop_duplicates().to_numpy()]
+    for suite, task in pairs:
+        if suite not in registry.suites():
+            same = {ranges[task] for ranges in known.values() if task in ranges}
+            if len(same) == 1:
+                known.setdefault(suite, {})[task] = same.pop()
+    for text in given:
+        only, bounds = _range(text)
+        for suite, task in pairs:
+            if only in ("", task):
+                known.setdefault(suite, {})[task] = bounds
+    return known
+
+
+def _range(text: str) -> tuple[str, tuple[float, float]]:
+    task, _, bounds = text.rpartition("=")
+    try:
+        low, high = map(float, bounds.split(","))
+    except ValueError:
+        raise UserError(f"--score-range takes LOW,HIGH or TASK=LOW,HIGH, got {text!r}") from None
+    return task, (low, high)
+
+
+def check_format(format_: str) -> None:
+    if format_ not in FORMATS:
+        raise UserError(f"unknown format {format_!r}. Valid: {', '.join(FORMATS)}.")
+
+
+def show_grids(grids: Sequence[Grid], to_csv: Callable[[], str], format_: str, console: Console) -> None:
+    from analysis.grids import to_latex, to_markdown, to_terminal
+
+    if format_ == "terminal":
+        console.print(to_terminal(grids))
+    elif format_ == "csv":
+        warn(dict.fromkeys(note for grid in grids for note in grid.notes))
+        sys.stdout.write(to_csv())
+    else:
+        sys.stdout.write(to_markdown(grids) if format_ == "md" else to_latex(grids))
+
+
+def warn(remarks: Iterable[str]) -> None:
+    for remark in remarks:
+        print(f"note: {remark}", file=sys.stderr)

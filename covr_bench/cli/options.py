@@ -1,0 +1,55 @@
+"""Options that several verbs share, and the console they print to."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Out = Annotated[Path, typer.Option("--out", help="Folder of the results.")]
+OneSuite = Annotated[str, typer.Option("--suite", help="Only this suite.")]
+Format = Annotated[str, typer.Option("--format", help="terminal, md, csv or latex.")]
+Scores = Annotated[
+    Path | None, typer.Option(help="CSV or JSONL of agent, task, seed, env_steps, return, instead of the results.")
+]
+OnlyTask = Annotated[list[str] | None, typer.Option(help="Only this task; repeatable.")]
+OnlyAgent = Annotated[list[str] | None, typer.Option(help="Only this agent; repeatable.")]
+UpTo = Annotated[int | None, typer.Option(min=0, help="Score the last evaluation at or before this step.")]
+ScoreRange = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[TASK=]LOW,HIGH", help="Returns that count as 0 and 1, instead of the suite's; repeatable."),
+]
+Over = Annotated[str, typer.Option(help="Probability of improvement over this agent only.")]
+OfTask = Annotated[str, typer.Option(metavar="SUITE/TASK", help="Task to act on. [the run's own]")]
+StartSeed = Annotated[
+    int | None, typer.Option(min=0, help="Seed of the first episodes' states. [the run's: those of its evaluations]")
+]
+SetEnv = Annotated[
+    list[str] | None, typer.Option("--set", metavar="env.KEY=VALUE", help="Setting of the task; repeatable.")
+]
+Reps = Annotated[int, typer.Option(min=1, help="Bootstrap replicates.")]
+BootstrapSeed = Annotated[int, typer.Option("--seed", min=0, help="Bootstrap seed.")]
+DeviceName = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ... or auto.")]
+
+
+def console() -> Console:
+    """Standard output, as wide as the terminal."""
+    from rich.console import Console
+
+    return Console()
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is: not folded, so that it can be copied and searched for."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """End the command with a message on standard error."""
+    print(f"covr-bench: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,138 @@
+"""`covr-bench plot`: figures of scores. Imports neither torch nor a simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from covr_bench.cli.choice import Choice, comparisons_of, frame_of, warn
+from covr_bench.cli.options import (
+    BootstrapSeed,
+    OneSuite,
+    OnlyAgent,
+    OnlyTask,
+    Out,
+    Over,
+    Reps,
+    ScoreRange,
+    Scores,
+    UpTo,
+)
+from covr_bench.cli.show import writing
+from covr_bench.kit.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.statistics.comparison import Comparison
+    from analysis.statistics.summary import Bootstrap
+
+
+KINDS = ("curves", "aggregate", "profile", "improvement", "rounds")
+
+
+def plot_command(
+    out: Out = Path("results"),
+    suite: OneSuite = "",
+    kind: Annotated[str, typer.Option(help="curves, aggregate, profile, improvement or rounds.")] = "curves",
+    file: Annotated[
+        Path | None, typer.Option("-o", "--output", help="PNG, PDF or SVG by its ending. [KIND.png]")
+    ] = None,
+    scores: Scores = None,
+    task: OnlyTask = None,
+    agent: OnlyAgent = None,
+    env_steps: UpTo = None,
+    score_range: ScoreRange = None,
+    over: Over = "",
+    reps: Reps = 50_000,
+    seed: BootstrapSeed = 0,
+) -> None:
+    """Figures: learning curves, aggregate scores, profiles, probability of improvement, the VLM by round."""
+    choice = Choice(out, scores, suite, tuple(task or ()), tuple(agent or ()), env_steps, tuple(score_range or ()))
+    for path in plot(choice, kind, file, reps=reps, seed=seed, over=over):
+        print(path)
+
+
+def plot(choice: Choice, kind: str, file: Path | None, *, reps: int, seed: int, over: str) -> list[Path]:
+    """`covr-bench plot`: one file per suite, budget and setting; returns their paths. Raises UserError."""
+    if kind not in KINDS:
+        raise unknown("kind of plot", kind, KINDS)
+    file = file or Path(f"{kind}.png")
+    if file.suffix not in (".png", ".pdf", ".svg"):
+        raise UserError(f"cannot draw to {str(file)!r}. Valid endings: .png, .pdf, .svg.")
+    frame = frame_of(choice)
+    try:
+        return _plot_rounds(frame, file) if kind == "rounds" else _plot(frame, choice, kind, file, reps, seed, over)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _plot(frame: pd.DataFrame, choice: Choice, kind: str, file: Path, reps: int, seed: int, over: str) -> list[Path]:
+    from analysis.statistics import summary
+
+    how = summary.Bootstrap(reps=reps, seed=seed)
+    comparisons = [each for each in comparisons_of(frame, choice) if len(each.evaluations)]
+    if not comparisons:
+        raise UserError("no evaluation with a finite return yet")
+    drawn, refused = [], []
+    for made, path in zip(comparisons, _paths(file, [each.title for each in comparisons]), strict=True):
+        warn(made.remarks)
+        try:
+            warn(_draw(frame, choice, kind, made, how, path, over))
+            drawn.append(path)
+        except ValueError as error:  # of this protocol there is too little; others may have enough
+            refused.append(str(error))
+    if not drawn:
+        raise UserError("\n".join(refused))
+    warn(refused)
+    return drawn
+
+
+def _draw(
+    frame: pd.DataFrame, choice: Choice, kind: str, made: Comparison, how: Bootstrap, path: Path, over: str
+) -> list[str]:
+    """One file; returns what must be said of it. Raises ValueError when there is nothing to draw."""
+    from analysis.figures import statistics as figures
+    from analysis.figures.curves import learning_curves
+    from analysis.rows.scores import PROTOCOL, returns
+    from analysis.statistics import summary
+
+    with writing(path.parent):
+        if kind == "curves":
+            rows = returns(frame, choice.env_steps)
+            rows = rows[(rows[PROTOCOL] == [made.suite, made.budget, made.setting]).all(axis=1)]
+            together = summary.efficiency(made, how) if len(made.tasks) > 1 else None
+            order = [task.split(" (action repeat ")[0] for task in made.tasks]
+            return learning_curves(rows, path, tasks=list(dict.fromkeys(order)), efficiency=together)
+        if kind == "improvement":
+            figures.improvement(made, how, path, over=over)
+            return summary.pairing(made, over)
+        {"aggregate": figures.aggregate, "profile": figures.profile}[kind](made, how, path)
+        return []
+
+
+def _plot_rounds(frame: pd.DataFrame, file: Path) -> list[Path]:
+    from analysis.figures import statistics as figures
+    from analysis.rows.scores import protocol_name
+    from analysis.rows.vlm_rounds import rounds
+
+    made = rounds(frame)
+    protocols = list(dict.fromkeys(each.protocol for each in made)) or [("", "", "")]
+    paths = _paths(file, [protocol_name(*protocol) for protocol in protocols])
+    for protocol, path in zip(protocols, paths, strict=True):
+        some = [each for each in made if each.protocol == protocol]
+        with writing(path.parent):
+            figures.rounds(some, path)
+        warn(f"{each.title}: {remark}" for each in some for remark in each.remarks)
+    return paths
+
+
+def _paths(file: Path, titles: Sequence[str]) -> list[Path]:
+    """The file itself, or one per protocol beside it."""
+    if len(titles) == 1:
+        return [file]
+    names = [title.replace(" ", "").replace("/", "_") for title in titles]
+    return [file.with_name(f"{file.stem}-{name}{file.suffix}") for name in names]

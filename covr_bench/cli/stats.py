@@ -1,0 +1,77 @@
+"""`covr-bench stats`: statistics of scores with intervals. Imports neither torch nor a simulator."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from covr_bench.cli.choice import Choice, check_format, comparisons_of, frame_of, show_grids, warn
+from covr_bench.cli.options import (
+    BootstrapSeed,
+    Format,
+    OneSuite,
+    OnlyAgent,
+    OnlyTask,
+    Out,
+    Over,
+    Reps,
+    ScoreRange,
+    Scores,
+    UpTo,
+    console,
+)
+from covr_bench.cli.show import writing
+from covr_bench.kit.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def stats_command(
+    out: Out = Path("results"),
+    suite: OneSuite = "",
+    format_: Format = "terminal",
+    scores: Scores = None,
+    task: OnlyTask = None,
+    agent: OnlyAgent = None,
+    env_steps: UpTo = None,
+    score_range: ScoreRange = None,
+    over: Over = "",
+    reps: Reps = 50_000,
+    seed: BootstrapSeed = 0,
+    marl_eval: Annotated[Path | None, typer.Option(help="Also write the returns as marl-eval's JSON.")] = None,
+) -> None:
+    """IQM, median, mean and optimality gap with intervals, probability of improvement, profiles, sample efficiency."""
+    choice = Choice(out, scores, suite, tuple(task or ()), tuple(agent or ()), env_steps, tuple(score_range or ()))
+    print_stats(choice, format_, console(), reps=reps, seed=seed, over=over, marl_eval=marl_eval)
+
+
+def print_stats(
+    choice: Choice, format_: str, console: Console, *, reps: int, seed: int, over: str, marl_eval: Path | None
+) -> None:
+    """`covr-bench stats`. Raises UserError for an unknown format, task or agent, or when there is nothing."""
+    from analysis.statistics import summary
+
+    check_format(format_)
+    frame = frame_of(choice)
+    comparisons = comparisons_of(frame, choice)
+    how = summary.Bootstrap(reps=reps, seed=seed)
+    try:
+        grids = [] if format_ == "csv" else [grid for each in comparisons for grid in summary.to_grids(each, how, over)]
+        if format_ == "csv":
+            warn(remark for each in comparisons for remark in each.remarks)
+        show_grids(grids, lambda: summary.to_csv(comparisons, how, over), format_, console)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if marl_eval:
+        from analysis.rows.external import to_marl_eval
+
+        exported, remarks = to_marl_eval(frame)
+        with writing(marl_eval.parent):
+            marl_eval.write_text(json.dumps(exported, allow_nan=False) + "\n")
+        warn(remarks)
+        print(f"wrote {marl_eval}", file=sys.stderr)
