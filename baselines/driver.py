@@ -148,4 +148,4 @@ def _on_way(way: Floats, metres: Floats, points: Floats) -> tuple[Floats, Floats
     return metres[nearest] + apart[:, 0] * cos + apart[:, 1] * sin, apart[:, 1] * cos - apart[:, 0] * sin
 
 
-AGENT = AgentSpec(name="driver", Config=Config, make=Driver, kind="control")
+AGENT = AgentSpec(name="driver", Config=Config, make=Driver, kind="control", replay_frames=0)

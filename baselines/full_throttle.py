@@ -39,4 +39,4 @@ class FullThrottle:
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-AGENT = AgentSpec(name="full_throttle", Config=Config, make=FullThrottle, kind="control")
+AGENT = AgentSpec(name="full_throttle", Config=Config, make=FullThrottle, kind="control", replay_frames=0)

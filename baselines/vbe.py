@@ -138,4 +138,5 @@ AGENT = AgentSpec(
     paper="baseline in Xia et al. 2026, arXiv 2601.06122",
     checked="what covr scores its VLM by",
     needs_vlm=True,
+    replay_frames=0,
 )

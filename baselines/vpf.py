@@ -214,4 +214,5 @@ AGENT = AgentSpec(
     paper="Zhai et al. 2024, arXiv 2405.10292; baseline in Xia et al. 2026, arXiv 2601.06122",
     checked="GAE and PPO written out",
     needs_vlm=True,
+    replay_frames=0,
 )

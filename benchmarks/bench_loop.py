@@ -12,10 +12,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from experiments import configure
+
 from covr_bench.config import registry
 from covr_bench.kit.seeds import derive_seed
 from covr_bench.run.checkpoint import Checkpoints
-from covr_bench.run.plan import configure
 from covr_bench.run.train import Run
 from covr_bench.run.worker import keep_heap
 from results.store import RunWriter, read_run, run_folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import os
 import platform
@@ -34,12 +35,14 @@ def begin(
     config: Mapping[str, Any],
     seeds: Mapping[str, int],
     command: str,
+    options: Mapping[str, Any] | None = None,
     wall_s: float = 0.0,
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Open a session of a run: status `running`, one more entry in `sessions`. Returns the record written.
 
-    config: as resolved, JSON values. seeds: the run's seed and all that derive from it. command: what the user typed.
+    config: as resolved, JSON values. seeds: the run's seed and all that derive from it. command: what asks for the run,
+    to be read by people. options: the same as data, to be asked again.
     wall_s: seconds spent on the run before this session (`RunWriter.wall_s` once open), which closes the books of a
     session that was killed. extra: facts only the caller can know (`gl_vendor`, `gl_renderer`), added to the
     environment. A resumed run keeps its first configuration; a session whose configuration differs lists the changed
@@ -51,10 +54,13 @@ def begin(
     if sessions and sessions[-1]["wall_s"] is None:
         sessions[-1]["wall_s"] = round(max(wall_s - record["wall_s"], 0.0), 3)
     environment = collect() | dict(extra or {})
-    session = {"started": _now(), "ended": None, "wall_s": None, "git_sha": environment["git_sha"]}
-    session["command"] = command
+    session: dict[str, Any] = {"started": _now(), "ended": None, "wall_s": None, "git_sha": environment["git_sha"]}
+    session |= {"command": command, "options": dict(options or {}), "code": dict(config.get("code", {}))}
+    if (before := code_of(record)) and session["code"] and before != session["code"]:
+        session["accepted_changed_code"] = {"from": before, "to": session["code"]}
     if changes := _changes(record["config"], config):
         session["config_changes"] = changes
+    record["config"] |= {key: config[key] for key in ("agent", "suite") if key in config}  # a file may have moved
     record |= {"schema": SCHEMA, "run_id": str(run_id), "status": "running", "seeds": dict(seeds)}
     record |= {"wall_s": round(max(wall_s, record["wall_s"]), 3), "environment": environment}
     sessions.append(session)
@@ -80,6 +86,25 @@ def finish(out: str | os.PathLike[str], run_id: RunId | str, status: str, *, wal
     session = record["sessions"][-1]
     session |= {"ended": _now(), "wall_s": round(wall_s - record["wall_s"], 3)}
     write(path, record | {"status": status, "wall_s": round(wall_s, 3)})
+
+
+def code_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """Hashes of the code a run was last trained with, by what it is the code of; empty where none was recorded."""
+    recorded = [session["code"] for session in record["sessions"] if session.get("code")]
+    return dict(recorded[-1] if recorded else record["config"].get("code", {}))
+
+
+def went_on_with_other_code(
+    out: str | os.PathLike[str], run_id: RunId | str, code: Mapping[str, str] | None = None
+) -> bool:
+    """Whether a run went on with other code than it began with, or will with `code`. Raises StoreError."""
+    path = run_folder(out, run_id) / PROVENANCE_FILE
+    if not path.exists():
+        return False
+    record = read(path)
+    before = code_of(record)
+    accepted = any("accepted_changed_code" in session for session in record["sessions"])
+    return accepted or bool(before and code and before != dict(code))
 
 
 def write(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
@@ -180,9 +205,18 @@ def _git() -> dict[str, Any]:
     git = ("git", "-C", str(_SOURCE))
     sha = _output(*git, "rev-parse", "--verify", "--quiet", "HEAD") if (_SOURCE / ".git").exists() else None
     if sha is None:
-        return {"git_sha": None, "git_dirty": None}
+        return {"git_sha": None, "git_dirty": None, "content_sha256": _content()}
     changes = _output(*git, "status", "--porcelain", "--untracked-files=no")
     return {"git_sha": sha, "git_dirty": None if changes is None else bool(changes)}
+
+
+def _content() -> str:
+    """SHA-256 of the installed packages' sources: what stands in for a commit where there is none."""
+    digest = hashlib.sha256()
+    for package in ("analysis", "baselines", "covr", "covr_bench", "results", "suites"):
+        for file in sorted((_SOURCE / package).rglob("*.py")):
+            digest.update(f"{file.relative_to(_SOURCE).as_posix()}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def _output(*command: str) -> str | None:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from experiments import configure
 
 from covr_bench.config import registry
 from covr_bench.run.cost import Cost
-from covr_bench.run.plan import configure
 from results import provenance
 from results.store import RunWriter, run_folder
 

@@ -9,15 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covr_bench.config import registry
-from covr_bench.config.run_config import (
-    RunConfig,
-    check_overrides,
-    concerning,
-    parse_overrides,
-    resolve_agent,
-    resolve_env,
-    variant_name,
-)
+from covr_bench.config.request import parse_pairs
+from covr_bench.config.run_config import RunConfig
+from covr_bench.config.settings import check_names, concerning, of_env, resolve, variant_name
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.seeds import derive_seed
 from results.store import RunId
@@ -29,15 +23,15 @@ PAPER, SMOKE = DMC6.budgets["paper"], DMC6.budgets["smoke"]
 
 
 def test_defaults_then_task_then_budget_then_user() -> None:
-    assert resolve_agent(DRQV2, CARTPOLE, PAPER, {})["batch_size"] == 256
-    assert resolve_agent(DRQV2, WALKER, PAPER, {})["batch_size"] == 512
-    assert resolve_agent(DRQV2, WALKER, SMOKE, {})["batch_size"] == SMOKE.overrides["batch_size"]
-    assert resolve_agent(DRQV2, WALKER, SMOKE, {"batch_size": "7"})["batch_size"] == 7
-    assert resolve_agent(DRQV2, WALKER, SMOKE, {"drqv2.batch_size": "8", "batch_size": "7"})["batch_size"] == 8
+    assert resolve(DRQV2, CARTPOLE, PAPER, {}).agent["batch_size"] == 256
+    assert resolve(DRQV2, WALKER, PAPER, {}).agent["batch_size"] == 512
+    assert resolve(DRQV2, WALKER, SMOKE, {}).agent["batch_size"] == SMOKE.overrides["batch_size"]
+    assert resolve(DRQV2, WALKER, SMOKE, {"batch_size": "7"}).agent["batch_size"] == 7
+    assert resolve(DRQV2, WALKER, SMOKE, {"drqv2.batch_size": "8", "batch_size": "7"}).agent["batch_size"] == 8
 
 
 def test_settings_survive_json() -> None:
-    settings = resolve_agent(DRQV2, CARTPOLE, PAPER, {"lr": "1e-3"})
+    settings = resolve(DRQV2, CARTPOLE, PAPER, {"lr": "1e-3"}).agent
     assert settings["lr"] == 1e-3
     assert DRQV2.Config(**json.loads(json.dumps(settings))) == DRQV2.Config(lr=1e-3)
 
@@ -52,46 +46,46 @@ def test_settings_survive_json() -> None:
 )
 def test_a_bad_value_is_named_with_what_is_valid(key: str, value: str, complaint: str) -> None:
     with pytest.raises(UserError, match=rf"bad setting of drqv2: {complaint}"):
-        resolve_agent(DRQV2, CARTPOLE, PAPER, {key: value})
+        resolve(DRQV2, CARTPOLE, PAPER, {key: value})
 
 
 @pytest.mark.parametrize("key", ["batchsize", "drqv2.batchsize", "env.image_siz", "random.batch_size", "lr2"])
 def test_an_unknown_key_names_the_nearest(key: str) -> None:
     with pytest.raises(UserError, match=rf"unknown setting '{key}'.*Did you mean"):
-        check_overrides([DRQV2, RANDOM], DMC6.tasks, {key: "1"})
+        check_names("setting", {key: "1"}, [DRQV2, RANDOM], DMC6.tasks)
 
 
 @pytest.mark.parametrize("text", ["lr", "=1", ""])
 def test_an_override_is_key_equals_value(text: str) -> None:
     with pytest.raises(UserError, match=r"key=value"):
-        parse_overrides([text])
+        parse_pairs([text])
 
 
 def test_overrides_are_given_once() -> None:
-    assert parse_overrides(["lr=1e-3", " env.render = fast=er"]) == {"lr": "1e-3", "env.render": "fast=er"}
+    assert parse_pairs(["lr=1e-3", " env.render = fast=er"]) == {"lr": "1e-3", "env.render": "fast=er"}
     with pytest.raises(UserError, match=r"'lr' twice"):
-        parse_overrides(["lr=1", "lr=2"])
+        parse_pairs(["lr=1", "lr=2"])
 
 
 def test_task_settings_have_the_type_of_their_default() -> None:
-    assert resolve_env(CARTPOLE, {"env.image_size": "64", "env.render": "fast", "lr": "1"}) == {
+    assert of_env(CARTPOLE, {"env.image_size": "64", "env.render": "fast", "lr": "1"}) == {
         "image_size": 64,
         "render": "fast",
     }
     with pytest.raises(UserError, match=r"env.image_size = 'big': .*valid integer"):
-        resolve_env(CARTPOLE, {"env.image_size": "big"})
+        of_env(CARTPOLE, {"env.image_size": "big"})
     with pytest.raises(UserError, match=r"unknown setting of task catch 'env.render'.*env.frame_stack"):
-        resolve_env(registry.suite("catch").task("catch"), {"env.render": "fast"})
+        of_env(registry.suite("catch").task("catch"), {"env.render": "fast"})
 
 
 def test_a_variant_is_named_after_what_sets_it_apart() -> None:
     overrides = {"nstep": "1", "drqv2.lr": "1e-3", "env.render": "fast"}
-    assert variant_name(overrides, DRQV2) == "env.render=fast,lr=1e-3,nstep=1"
-    assert variant_name(overrides, RANDOM) == "env.render=fast"
+    assert variant_name(DRQV2, overrides) == "env.render=fast,lr=1e-3,nstep=1"
+    assert variant_name(RANDOM, overrides) == "env.render=fast"
     assert (
-        variant_name({"lr": "1", "drqv2.lr": "2"}, DRQV2) == variant_name({"drqv2.lr": "2", "lr": "1"}, DRQV2) == "lr=2"
+        variant_name(DRQV2, {"lr": "1", "drqv2.lr": "2"}) == variant_name(DRQV2, {"drqv2.lr": "2", "lr": "1"}) == "lr=2"
     )
-    assert variant_name({}, DRQV2) == ""
+    assert variant_name(DRQV2, {}) == ""
 
 
 @settings(deadline=None)  # the first import of an agent takes its time
@@ -108,14 +102,14 @@ def test_what_concerns_an_agent_names_its_runs_alike(overrides: dict[str, str], 
     spec = registry.agent(name)
     mine = concerning(spec, overrides)
     assert mine.items() <= overrides.items()
-    assert variant_name(mine, spec) == variant_name(overrides, spec)
+    assert variant_name(spec, mine) == variant_name(spec, overrides)
     assert name == "covr" or "base" not in mine
     assert name == "drqv2" or "drqv2.nstep" not in mine
 
 
 @given(values=st.dictionaries(st.sampled_from(["lr", "nstep", "discount", "env.render"]), st.text()))
 def test_every_variant_fits_a_run_id(values: dict[str, str]) -> None:
-    run_id = RunId("dmc6", "paper", "cartpole_swingup", "drqv2", variant_name(values, DRQV2), 0)
+    run_id = RunId("dmc6", "paper", "cartpole_swingup", "drqv2", variant_name(DRQV2, values), 0)
     assert RunId.parse(str(run_id)) == run_id
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from experiments import configure
 from hypothesis import given
 from hypothesis import strategies as st
 from test_train import go, measured
@@ -26,7 +27,6 @@ from covr_bench.config import registry
 from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.replay import Batch, Replay
-from covr_bench.run.plan import configure
 from covr_bench.run.train import Interrupted
 from results.store import read_run, run_folder
 from suites.base import Budget

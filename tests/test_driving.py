@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from experiments import configure
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,6 @@ from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError
 from covr_bench.run.checkpoint import Checkpoints
 from covr_bench.run.evaluate import evaluate
-from covr_bench.run.plan import configure
 from covr_bench.run.train import MOST_LOST, Run
 from covr_bench.run.worker import _reason
 from results.store import RunWriter, read

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from experiments import configure
 
 from analysis.papers.published import published
-from covr_bench.cli.run import parse_seeds
 from covr_bench.config import registry
+from covr_bench.config.request import parse_seeds
 from covr_bench.config.run_config import setting
 from covr_bench.kit.api import AgentSpec, Context
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.replay import Replay
 from covr_bench.run import cost as calibrate
 from covr_bench.run.checkpoint import Checkpoints
-from covr_bench.run.plan import configure, plan
+from covr_bench.run.plan import State, plan
 from results import provenance
 from results.store import run_folder
 from suites.base import Budget, Suite, Variant
@@ -36,7 +37,7 @@ def test_agents_times_tasks_times_seeds_each_once_seeds_outermost(tmp_path: Path
     assert len({run.run_id for run in runs}) == len(runs) == 2 * 2 * 3
     assert [run.seed for run in runs] == sorted(run.seed for run in runs)
     assert runs[1].run_id == "catch@paper/catch/drqv2-batch_size=8/0"
-    assert {item.state for item in plan(runs)} == {"to do"}
+    assert {item.state for item in plan(runs).runs} == {State.TO_DO}
 
 
 def test_tasks_and_seeds_can_be_chosen(tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_what_is_stored_decides_what_is_left(tmp_path: Path) -> None:
         if status != "running":
             provenance.finish(tmp_path, run.run_id, status, wall_s=1.0)
     Checkpoints(run_folder(tmp_path, runs[2].run_id) / "checkpoint").save(1, {}, Replay(4, (3, 2, 2), 1, seed=0))
-    assert [item.state for item in plan(runs)] == ["done", "failed before", "to continue", "to do"]
+    assert [item.state.value for item in plan(runs).runs] == ["done", "failed before", "to continue", "to do"]
 
 
 def test_a_stored_run_with_other_settings_is_refused_with_the_difference(tmp_path: Path) -> None:
@@ -104,7 +105,7 @@ def test_another_machine_may_go_on(tmp_path: Path) -> None:
     provenance.begin(
         tmp_path, old.run_id, config=old.as_dict() | {"device": "cuda", "threads": 8}, seeds={}, command=""
     )
-    assert plan([old])[0].state == "to do"
+    assert plan([old]).runs[0].state is State.TO_DO
 
 
 def test_names_that_cannot_be_a_folder_are_refused(tmp_path: Path) -> None:
@@ -126,9 +127,9 @@ def test_two_agents_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seeds"), [("", []), ("3", [3]), ("0,1,2", [0, 1, 2]), ("0-2", [0, 1, 2]), ("7,0-1", [7, 0, 1])]
+    ("text", "seeds"), [("", ()), ("3", (3,)), ("0,1,2", (0, 1, 2)), ("0-2", (0, 1, 2)), ("7,0-1", (7, 0, 1))]
 )
-def test_seeds_are_numbers_and_ranges(text: str, seeds: list[int]) -> None:
+def test_seeds_are_numbers_and_ranges(text: str, seeds: tuple[int, ...]) -> None:
     assert parse_seeds(text) == seeds
 
 

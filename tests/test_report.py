@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from browser import browser, find
+from experiments import configure
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,9 +30,8 @@ from covr_bench.cli import reproduce
 from covr_bench.cli.choice import Choice
 from covr_bench.cli.report import ReportOptions, write_report
 from covr_bench.config import registry
-from covr_bench.config.run_config import parse_overrides
+from covr_bench.config.request import parse_pairs
 from covr_bench.kit.errors import UserError
-from covr_bench.run.plan import configure
 from results import provenance
 from results.store import RunWriter
 
@@ -98,7 +98,7 @@ def write_record(
         given.setdefault(option, []).append(value)
     suite = registry.suite("catch")
     specs = {name: registry.agent(name) for name in given["--agent"]}
-    overrides = parse_overrides(given["--set"])
+    overrides = parse_pairs(given["--set"])
     budget = suite.budgets["smoke"]
     configs = configure(suite, "catch", specs, budget, tasks=["catch"], seeds=seeds, overrides=overrides, out=str(out))
     mine = [config for config in configs if config.agent == agent]
@@ -376,7 +376,7 @@ def test_the_command_of_an_evaluation() -> None:
 
 
 def test_a_command_names_the_server_that_was_given() -> None:
-    given = parse_overrides(["env.host=127.0.0.1", "env.port=2004"])
+    given = parse_pairs(["env.host=127.0.0.1", "env.port=2004"])
     config = {"suite": "carla", "agent": "random", "variant": "", "overrides": given, "env_steps": 9, "device": "cpu"}
     record = {"config": config, "sessions": [{"command": "covr-bench run --suite carla --carla-port 2004"}]}
     (made,) = reproduce.commands({"carla@paper-9/hw/random-env.host=127.0.0.1,env.port=2004/0": record})

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL_DRQV2
+from experiments import configure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covr_bench.config import registry
-from covr_bench.config.run_config import RunConfig, parse_overrides
+from covr_bench.config.request import parse_pairs
+from covr_bench.config.run_config import RunConfig
 from covr_bench.kit.api import AgentSpec, Context
 from covr_bench.kit.seeds import derive_seed
 from covr_bench.run.checkpoint import Checkpoints, load_agent
-from covr_bench.run.evaluate import Diverged
-from covr_bench.run.plan import configure
+from covr_bench.run.contract import Diverged
 from covr_bench.run.train import Interrupted, Run
 from results.store import RunWriter, read_run, run_folder
 from suites.base import Budget
@@ -69,7 +70,7 @@ def configured(
     out: Path, spec: AgentSpec, env_steps: int, eval_every: int, task: str = "catch", seed: int = 0, episodes: int = 1
 ) -> RunConfig:
     budget = Budget("tried", env_steps, eval_every, episodes)
-    overrides = parse_overrides(SMALL_DRQV2 if spec.name == "drqv2" else ())
+    overrides = parse_pairs(SMALL_DRQV2 if spec.name == "drqv2" else ())
     (config,) = configure(
         SUITE, "catch", {spec.name: spec}, budget, tasks=[task], seeds=[seed], overrides=overrides, out=str(out)
     )
@@ -86,7 +87,17 @@ def go(config: RunConfig, spec: AgentSpec, stop: Callable[[], bool] = lambda: Fa
     envs = [task.make(derive_seed(config.seed, name), **config.env) for name in ("train_env", "eval_env")]
     checkpoints = Checkpoints(run_folder(config.out, config.run_id) / "checkpoint")
     with RunWriter(config.out, config.run_id, action_repeat=config.action_repeat) as writer:
-        run = Run(config, *envs, make, writer, checkpoints, instruction=task.instruction, stop=stop, **options)
+        run = Run(
+            config,
+            *envs,
+            make,
+            writer,
+            checkpoints,
+            instruction=task.instruction,
+            stop=stop,
+            replay_frames=spec.replay_frames,
+            **options,
+        )
         run.train()
     return run
 
@@ -171,12 +182,9 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_bit_for_bit(
     assert trained(config) == trained(unstopped["drqv2"])
 
 
-def test_checkpoints_on_the_way_change_nothing(
-    unstopped: dict[str, RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("covr_bench.run.train.CHECKPOINT_EVERY_S", 0.0)  # one at every step
+def test_checkpoints_on_the_way_change_nothing(unstopped: dict[str, RunConfig], tmp_path: Path) -> None:
     spec = registry.agent("drqv2")
-    config = replace(unstopped["drqv2"], out=str(tmp_path))
+    config = replace(unstopped["drqv2"], out=str(tmp_path), checkpoint_every_s=0.0)  # at every step
     with pytest.raises(Killed):
         go(config, spec, StopAt(80, kill=True))
     go(config, spec)
@@ -207,7 +215,7 @@ def test_a_simulator_that_does_not_repeat_itself_loses_the_running_episode_only(
     arrays["frames"][-1] += 1
     np.savez(chunk, **arrays)
     run = go(config, spec)
-    assert run.env_steps == 120
+    assert run.counters.env_steps == 120
     lengths = read_run(tmp_path, config.run_id).query("kind == 'episode' and metric == 'length'")
     assert lengths["value"].tolist() == [40.0, 40.0]  # after 24 steps of the abandoned one
 
@@ -230,10 +238,10 @@ def test_evaluations_are_at_the_nominal_multiples_first_at_0_and_once_at_the_end
         rows = read_run(out, config.run_id, compact=False)
         evaluated = rows.query("kind == 'eval' and metric == 'return'")
         assert evaluated["env_steps"].tolist() == [*range(0, env_steps, eval_every), env_steps]
-        assert env_steps <= run.env_steps < env_steps + config.action_repeat
+        assert env_steps <= run.counters.env_steps < env_steps + config.action_repeat
         assert agents[0].steps[0] == 0
         assert agents[0].steps == sorted(set(agents[0].steps))
-        assert len(agents[0].steps) == run.agent_steps
+        assert len(agents[0].steps) == run.counters.agent_steps
         assert evaluated["episodes"].map(len).tolist() == [1] * len(evaluated)
 
 

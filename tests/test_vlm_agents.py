@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from experiments import configure
 from test_covr import after, evaluations
 from test_train import go, measured
 from vlm_models import random_folder
@@ -21,7 +22,6 @@ from covr_bench.config import registry
 from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.replay import Batch
-from covr_bench.run.plan import configure
 from covr_bench.run.train import Interrupted
 from results.store import read_run
 from suites.base import Budget

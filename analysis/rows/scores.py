@@ -15,7 +15,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-AGENT_LABELS = ("vlm",)  # keys of the labels that say what the agent was, not how the task was set
+AGENT_LABELS = ("vlm", "code")  # keys of the labels that say what the agent was, not how the task was set
 PROTOCOL = ["suite", "budget", "setting"]  # one table or one figure each; setting: the labels other than the agent's
 CELL = [*PROTOCOL, "labels", "task", "action_repeat", "agent", "variant"]  # averaged over seeds only
 _RUN = ["run_id", *CELL, "seed"]

@@ -15,7 +15,8 @@ from covr_bench.cli.options import DeviceName, OfTask, Out, SetEnv, StartSeed, c
 from covr_bench.config.run_config import ASIDE_FIELDS
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.seeds import derive_seed, starts
-from covr_bench.policies.load import acting, backend, find_run
+from covr_bench.policies.load import acting, find_run
+from covr_bench.run.machine import device, rendering
 from results import provenance
 from results.layout import PROVENANCE_FILE, RunId, run_folder, variant_of
 
@@ -63,8 +64,6 @@ class EvalOptions:
 
 def evaluate_runs(options: EvalOptions, console: Console) -> None:
     """Evaluate every run named and store the rows. Raises UserError, after the others, for those that fail."""
-    from covr_bench.cli.run import device
-
     folders = list(dict.fromkeys(find_run(options.out, run) for run in options.runs))
     on = device(options.device)
     failures = []
@@ -179,7 +178,7 @@ def _measure(policy: Acting, out: Path, config: Mapping[str, Any]) -> Measured:
             seeds=seeds,
             command=shlex.join(["covr-bench", *sys.argv[1:]]),
             wall_s=writer.wall_s,
-            extra=backend() if policy.target.task.needs_gl else {},
+            extra=rendering() if policy.target.task.needs_gl else {},
         )
         status = "interrupted"
         try:

@@ -15,6 +15,7 @@ from covr_bench.kit.errors import UserError
 from covr_bench.kit.seeds import starts
 from covr_bench.policies.load import acting, find_run
 from covr_bench.policies.video import SMALL_MP4, check_format, video_file, writing_video
+from covr_bench.run.machine import device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +71,6 @@ class RecordOptions:
 
 def record(options: RecordOptions, console: Console) -> None:
     """Play episodes of the deterministic policy and film them. Raises UserError."""
-    from covr_bench.cli.run import device
     from covr_bench.policies.overlay import Panel
 
     check_format(options.file)

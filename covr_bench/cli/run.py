@@ -1,101 +1,120 @@
-"""What `covr-bench run` does: rooms joined together, nothing of its own."""
+"""`covr-bench run`: train and evaluate agents on a suite."""
 
 from __future__ import annotations
 
-import os
-import shlex
 import shutil
 import sys
-from dataclasses import dataclass, replace
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from covr_bench.cli.options import Out, console, fail, say
-from covr_bench.cli.show import report
-from covr_bench.config import registry
-from covr_bench.config.run_config import RunConfig, parse_overrides
-from covr_bench.kit.errors import UserError
-from covr_bench.run.plan import Planned, configure, plan
+from covr_bench.cli.options import console, fail, say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console
 
-    from covr_bench.kit.api import AgentSpec
-    from suites.base import Budget, Suite
+    from covr_bench.config.request import Request
+    from covr_bench.face import Preparation
+    from covr_bench.launch.local import Job
 
 DAY_S = 86_400
-RUN_MEMORY = 3 << 30  # bytes of RAM a worker may need on a 100k-step run
 
-
-class ConvKernel(str, Enum):
-    torch = "torch"
-    winograd = "winograd"
+Texts = list[str] | None
 
 
 def run_command(
-    suite: Annotated[str, typer.Option(help="Suite name or a .py file that defines SUITE.")],
-    agent: Annotated[
-        list[str] | None, typer.Option(help="Agent name or .py file; repeatable. [the suite's line-up]")
-    ] = None,
-    task: Annotated[
-        list[str] | None, typer.Option(help="Task of the suite; repeatable. [the suite's own choice]")
-    ] = None,
+    suite: Annotated[str | None, typer.Option(help="Suite name or a .py file that defines SUITE.")] = None,
+    agent: Annotated[Texts, typer.Option(help="Agent name or .py file; repeatable. [the suite's line-up]")] = None,
+    task: Annotated[Texts, typer.Option(help="Task of the suite; repeatable. [the suite's own choice]")] = None,
     variant: Annotated[
-        list[str] | None, typer.Option(help="Variant of the suite, such as M1 of ablation; repeatable. [all]")
+        Texts, typer.Option(help="Variant of the suite, such as M1 of ablation; repeatable. [all]")
     ] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds, such as 0,1,2 or 0-4. [the budget's]")] = "",
-    budget: Annotated[str, typer.Option(help="smoke, short, paper, another of the suite's, or a .py file.")] = "paper",
-    env_steps: Annotated[int | None, typer.Option(min=1, help="Length, instead of the budget's.")] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Runs at a time. [one per core that memory allows]")
+    seeds: Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2 or 0-4. [the budget's]")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="smoke, short, paper, another of the suite's, or a .py file. [paper]")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
-    vlm: Annotated[
-        str, typer.Option(help="VLM of the agents that ask one: tiny, a folder, a hub id, openai:URL. [tiny]")
-    ] = "",
-    conv_kernel: Annotated[ConvKernel, typer.Option(help="Compiled CPU kernel for convolutions.")] = ConvKernel.torch,
-    out: Out = Path("results"),
+    env_steps: Annotated[
+        int | None, typer.Option(min=1, help="Length of a run in environment steps. [the budget's]")
+    ] = None,
     set_: Annotated[
-        list[str] | None,
+        Texts,
         typer.Option(
             "--set", metavar="KEY=VALUE", help="Setting of the agents (lr=1e-3, drqv2.lr=1e-3) or the task (env.KEY)."
         ),
     ] = None,
-    carla_host: Annotated[str, typer.Option(help="Of a CARLA server to use; short for --set env.host=HOST.")] = "",
-    carla_port: Annotated[
-        int | None, typer.Option(help="Its port, of this machine if no host is given. [2000]")
+    vlm: Annotated[
+        str | None, typer.Option(help="VLM of the agents that ask one: a name, .py file, folder, hub id or openai:URL.")
     ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of these options by name; the command line overrides it.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time. [one per core that memory allows]")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... or auto. [auto]")] = None,
+    conv_kernel: Annotated[
+        str | None, typer.Option(help="Convolutions on a CPU: auto, torch, or winograd, which is compiled. [auto]")
+    ] = None,
+    launcher: Annotated[str | None, typer.Option(help="Launcher name or .py file. [local]")] = None,
+    set_launcher: Annotated[
+        Texts, typer.Option(metavar="KEY=VALUE", help="Setting of the launcher; repeatable.")
+    ] = None,
+    track: Annotated[Texts, typer.Option(help="Tracker name or .py file; repeatable. [none]")] = None,
+    set_track: Annotated[
+        Texts, typer.Option(metavar="NAME.KEY=VALUE", help="Setting of a tracker; repeatable.")
+    ] = None,
+    checkpoint_every: Annotated[float | None, typer.Option(help="Seconds between checkpoints. [300]")] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew what is unfinished or was made with other code.")
+    ] = False,
+    accept_changed_code: Annotated[
+        bool, typer.Option("--accept-changed-code", help="Go on with other code; the rows will say so.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results. [results]")] = None,
+    carla_host: Annotated[str, typer.Option(help="CARLA server to use; short for --set env.host=HOST.")] = "",
+    carla_port: Annotated[int | None, typer.Option(help="Port of the CARLA server. [2000]")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a plan of more than a day.")] = False,
 ) -> None:
     """Train and evaluate agents on a suite; the same command continues where it stopped."""
-    options = RunOptions(
-        suite=suite,
-        agents=tuple(agent or ()),
-        tasks=tuple(task or ()),
-        variants=tuple(variant or ()),
-        seeds=seeds,
-        budget=budget,
-        env_steps=env_steps,
-        workers=workers,
-        device=device,
-        vlm=vlm,
-        conv_kernel=conv_kernel.value,
-        out=str(out),
-        overrides=(*(set_ or ()), *_carla_server(carla_host, carla_port)),
-        dry_run=dry_run,
-        yes=yes,
-    )
+    from covr_bench.config.request import from_yaml, parse_pairs, request
+
+    given: dict[str, Any] = {
+        "suite": suite,
+        "agents": agent,
+        "tasks": task,
+        "variants": variant,
+        "seeds": seeds,
+        "budget": budget,
+        "env_steps": env_steps,
+        "settings": parse_pairs([*(set_ or ()), *_carla_server(carla_host, carla_port)]),
+        "vlm": vlm,
+        "workers": workers,
+        "device": device,
+        "conv_kernel": conv_kernel,
+        "launcher": launcher,
+        "launcher_settings": parse_pairs(set_launcher or (), "--set-launcher"),
+        "trackers": track,
+        "tracker_settings": parse_pairs(set_track or (), "--set-track"),
+        "checkpoint_every": checkpoint_every,
+        "restart": restart,
+        "accept_changed_code": accept_changed_code,
+        "out": out,
+    }
+    values = from_yaml(config) if config else {}
+    for name, value in given.items():
+        if isinstance(value, dict):
+            values[name] = (values.get(name) or {}) | value
+        elif value or (value == 0 and not isinstance(value, bool)):
+            values[name] = value
+    origin = f"{config} and the command line" if config else "the command line"
     try:
-        code = run_suite(options, console())
+        raise typer.Exit(run_suite(request(values, origin), console(), dry_run=dry_run, yes=yes))
     except KeyboardInterrupt:  # typer would end here without a word
         fail("stopped; the same command goes on from here", 130)
-    raise typer.Exit(code)
 
 
 def _carla_server(host: str, port: int | None) -> list[str]:
@@ -104,65 +123,32 @@ def _carla_server(host: str, port: int | None) -> list[str]:
     return named + ([f"env.port={port}"] if port else [])
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """The command line of `covr-bench run`; empty and None mean the suite's or budget's own choice."""
-
-    suite: str
-    agents: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ()
-    variants: tuple[str, ...] = ()
-    seeds: str = ""
-    budget: str = "paper"
-    env_steps: int | None = None
-    workers: int | None = None
-    device: str = "auto"
-    vlm: str = ""
-    conv_kernel: str = "torch"
-    out: str = "results"
-    overrides: tuple[str, ...] = ()
-    dry_run: bool = False
-    yes: bool = False
-
-
-def run_suite(options: RunOptions, console: Console) -> int:
+def run_suite(request: Request, console: Console, *, dry_run: bool = False, yes: bool = False) -> int:
     """Plan, ask, launch, report. Returns the exit code: 0, or 1 if a run failed. Raises UserError."""
-    suite = registry.suite(_absolute(options.suite))
-    budget = _budget(suite, options)
-    agents = {ref: registry.agent(ref) for ref in map(_absolute, options.agents or suite.agents)}
-    overrides = parse_overrides(options.overrides) | _vlm(options.vlm, agents)
-    configs = configure(
-        suite,
-        _absolute(options.suite),
-        agents,
-        budget,
-        tasks=options.tasks,
-        seeds=parse_seeds(options.seeds),
-        variants=options.variants,
-        overrides=overrides,
-        device=device(options.device),
-        out=options.out,
-    )
-    planned = plan(configs)
-    _check_kernel(options.conv_kernel)
-    todo = [item.config for item in planned if item.state != "done"]
-    facts = _rendering(any(suite.task(config.task).needs_gl for config in todo), console)
-    workers = min(options.workers or _default_workers(), max(len(todo), 1))
-    threads = 1 if workers > 1 else _cores()
-    todo = [replace(config, threads=threads, conv_kernel=options.conv_kernel) for config in todo]
-    seconds = _show_plan(planned, todo, workers, suite, budget, facts, console)
-    if options.dry_run:
+    from covr_bench.cli.progress import Progress
+    from covr_bench.cli.show import report
+    from covr_bench.face import execute, prepare
+
+    preparation = prepare(request)
+    seconds = _show_plan(preparation, console)
+    if dry_run or (seconds > DAY_S and not yes and sys.stdin.isatty() and not _confirmed(seconds, console)):
         return 0
-    if seconds > DAY_S and not options.yes and sys.stdin.isatty() and not _confirmed(seconds, console):
+    jobs: list[Job] = []
+    if preparation.plan.todo:
+        with Progress(console) as progress:
+            jobs = execute(preparation, progress.watch)
+    report([each.config for each in preparation.plan.runs], preparation.experiment, console)
+    return _say_unfinished([job for job in jobs if job.state != "finished"], len(preparation.plan.runs), console)
+
+
+def _say_unfinished(jobs: Sequence[Job], runs: int, console: Console) -> int:
+    if not jobs:
         return 0
-    unfinished = _launch(todo, workers, facts, console) if todo else []
-    report(configs, suite, budget, console)
-    if unfinished:
-        console.print(f"[bold]{len(unfinished)} of {len(configs)} runs did not finish:[/bold]")
-        for job in unfinished:
-            say(console, f"  {job.config.run_id} {job.state}: {job.error.strip().splitlines()[-1]}")
-        say(console, "The same command tries them again; `covr-bench show RUN` tells more.")
-    return 1 if unfinished else 0
+    console.print(f"[bold]{len(jobs)} of {runs} runs did not finish:[/bold]")
+    for job in jobs:
+        say(console, f"  {job.config.run_id} {job.state}: {job.error.strip().splitlines()[-1]}")
+    say(console, "The same command tries them again; `covr-bench show RUN` tells more.")
+    return 1
 
 
 def _confirmed(seconds: float, console: Console) -> bool:
@@ -170,116 +156,36 @@ def _confirmed(seconds: float, console: Console) -> bool:
     return console.input(question, markup=False).strip().lower() in ("y", "yes")
 
 
-def parse_seeds(text: str) -> list[int]:
-    """`"0,1,2"` or `"0-4"` or both. Raises UserError."""
-    seeds: list[int] = []
-    try:
-        for part in filter(None, text.split(",")):
-            first, dash, last = part.partition("-")
-            seeds += range(int(first), int(last) + 1) if dash else [int(part)]
-    except ValueError:
-        raise UserError(f"--seeds takes numbers and ranges such as 0,1,2 or 0-4, got {text!r}") from None
-    if len(set(seeds)) < len(seeds) or (text and not seeds):
-        raise UserError(f"--seeds names {'no seed' if not seeds else 'a seed twice'}: {text!r}")
-    return seeds
-
-
-def _budget(suite: Suite, options: RunOptions) -> Budget:
-    budget = registry.budget(suite, _absolute(options.budget))
-    if options.env_steps is None:
-        return budget
-    every = min(budget.eval_every, options.env_steps)
-    return replace(budget, name=f"{budget.name}-{options.env_steps}", env_steps=options.env_steps, eval_every=every)
-
-
-def _vlm(name: str, agents: Mapping[str, AgentSpec]) -> dict[str, str]:
-    """The `--vlm` option as a setting. Raises UserError if none of the agents asks a VLM."""
-    if not name:
-        return {}
-    if not any(spec.needs_vlm for spec in agents.values()):
-        raise UserError(f"--vlm {name}: none of the agents {', '.join(agents)} asks a VLM; add --agent covr")
-    return {"vlm": str(Path(name).resolve()) if Path(name).is_dir() else name}
-
-
-def _absolute(ref: str) -> str:
-    """Files by their whole path: workers and later commands may start elsewhere."""
-    return str(Path(ref).expanduser().resolve()) if ref.endswith(".py") else ref
-
-
-def device(name: str) -> str:
-    """A torch device by name, `auto` for a GPU if there is one. Raises UserError."""
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind = torch.device(name).type
-    except RuntimeError:
-        raise UserError(f"unknown device {name!r}. Valid: auto, cpu, cuda, cuda:0, ...") from None
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device {name!r} needs an NVIDIA GPU and a CUDA build of torch; this torch sees none")
-    return name
-
-
-def _check_kernel(name: str) -> None:
-    """Compile the kernel once, before any worker needs it. Raises UserError."""
-    if name == "winograd":
-        from covr_bench.kit.winograd import build
-
-        build()
-
-
-def _cores() -> int:
-    """Cores this process may use; OMP_NUM_THREADS, where set, is obeyed."""
-    if (limit := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
-        return max(1, int(limit))
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _default_workers() -> int:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min(_cores(), memory // RUN_MEMORY))
-
-
-def _rendering(needed: bool, console: Console) -> dict[str, Any]:
-    """Choose the OpenGL backend for this process's children; what was chosen goes into each run's provenance."""
-    if not needed:
-        return {}
-    from covr_bench.policies.load import backend
-
-    chosen = backend()
-    say(console, f"rendering: {chosen['gl_backend']} ({chosen['gl_renderer']})")
-    return chosen
-
-
-def _show_plan(
-    planned: Sequence[Planned],
-    todo: Sequence[RunConfig],
-    workers: int,
-    suite: Suite,
-    budget: Budget,
-    facts: Mapping[str, Any],
-    console: Console,
-) -> float:
+def _show_plan(preparation: Preparation, console: Console) -> float:
     """Print what will run and what it costs; returns the estimated seconds."""
-    states = [item.state for item in planned]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    runs = f"{len(planned)} run{'s' if len(planned) > 1 else ''} of {budget.env_steps:,} env steps"
-    say(console, f"plan: {runs} ({suite.name}@{budget.name}): {counts}")
-    if not todo:
-        say(console, f"nothing to do: every run is in {planned[0].config.out}")
+    experiment, plan = preparation.experiment, preparation.plan
+    budget, count, out = experiment.budget, len(plan.runs), experiment.request.out
+    runs = f"{count} run{'s' if count > 1 else ''} of {budget.env_steps:,} env steps"
+    say(console, f"plan: {runs} ({experiment.suite.name}@{budget.name}): {plan.describe()}")
+    for remark in plan.remarks():
+        say(console, f"note: {remark}")
+    if preparation.facts:
+        say(console, f"rendering: {preparation.facts['gl_backend']} ({preparation.facts['gl_renderer']})")
+    if not plan.todo:
+        say(console, f"nothing to do: every run is in {out}")
         return 0.0
+    return _show_cost(preparation, console)
+
+
+def _show_cost(preparation: Preparation, console: Console) -> float:
     from covr_bench.run.cost import costs
 
+    todo, workers, suite = preparation.plan.todo, preparation.workers, preparation.experiment.suite
+    out = Path(preparation.experiment.request.out)
     with console.status("trying the first steps of each task ..."):
-        each = costs(todo, Path(todo[0].out) / "cache" / "calibration.json", _machine(facts))
+        each = costs(todo, out / "cache" / "calibration.json", _machine(preparation.facts))
     times = [
         cost.seconds(config, suite.task(config.task).max_episode_steps) for cost, config in zip(each, todo, strict=True)
     ]
     seconds = max(sum(times) / workers, max(times))
     running = sorted((cost.running_bytes(config) for cost, config in zip(each, todo, strict=True)), reverse=True)
     disk = sum(running[:workers]) + sum(cost.agent_bytes for cost in each)
-    free = shutil.disk_usage(_existing(Path(todo[0].out))).free
+    free = shutil.disk_usage(_existing(out)).free
     threads = f"{todo[0].threads} torch thread{'s' if todo[0].threads > 1 else ''}"
     say(console, f"time: about {_span(seconds)}, {workers} at a time, {threads} each on {todo[0].device}")
     say(console, f"disk: up to {disk / 1e9:.1f} GB while they run, {free / 1e9:.0f} GB free")
@@ -288,10 +194,11 @@ def _show_plan(
     return seconds
 
 
-def _machine(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _machine(facts: Any) -> dict[str, Any]:
     from results.provenance import collect
 
-    return {name: value for name, value in collect().items() if name not in ("git_sha", "git_dirty")} | dict(facts)
+    code = ("git_sha", "git_dirty", "content_sha256")
+    return {name: value for name, value in collect().items() if name not in code} | dict(facts)
 
 
 def _existing(path: Path) -> Path:
@@ -303,14 +210,3 @@ def _span(seconds: float) -> str:
     if minutes < 100:
         return f"{max(minutes, 1):.0f} min"
     return f"{minutes / 60:.1f} h" if minutes < 2880 else f"{seconds / DAY_S:.1f} days"
-
-
-def _launch(todo: Sequence[RunConfig], workers: int, facts: dict[str, Any], console: Console) -> list[Any]:
-    """Run everything; returns the jobs that did not finish."""
-    from covr_bench.cli.progress import Progress
-    from covr_bench.launch.local import launch
-
-    command = shlex.join(["covr-bench", *sys.argv[1:]])
-    with Progress(console) as progress:
-        jobs = launch(todo, workers, command, facts, progress.watch)
-    return [job for job in jobs if job.state != "finished"]

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from covr_bench.config.experiment import Experiment
     from covr_bench.config.run_config import RunConfig
-    from suites.base import Budget, Suite
 
 
 def show_command(
@@ -29,7 +29,7 @@ def show_command(
     show_run(out, run, console())
 
 
-def report(configs: Sequence[RunConfig], suite: Suite, budget: Budget, console: Console) -> None:
+def report(configs: Sequence[RunConfig], experiment: Experiment, console: Console) -> None:
     """The table and the curves of the runs a command named, on screen and as files."""
     from analysis.figures.curves import learning_curves
     from analysis.rows.scores import returns, with_setting
@@ -43,9 +43,9 @@ def report(configs: Sequence[RunConfig], suite: Suite, budget: Budget, console: 
         console.print("no evaluation yet")
         return
     tasks = list(dict.fromkeys(config.task for config in configs))
-    made = tables(frame, tasks={suite.name: tasks}, settings=settings_of(out, frame))
+    made = tables(frame, tasks={experiment.suite.name: tasks}, settings=settings_of(out, frame))
     console.print(to_terminal(made, rows="tasks"))
-    base = out / "reports" / f"{suite.name}@{budget.name}"
+    base = out / "reports" / f"{experiment.suite.name}@{experiment.budget.name}"
     pictures = {
         base.with_name(f"{base.name}{f'.{setting}' if setting else ''}.png"): rows
         for setting, rows in with_setting(frame).groupby("setting", observed=True)

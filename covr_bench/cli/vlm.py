@@ -116,12 +116,11 @@ def question(suite_ref: str, name: str, seeds: Sequence[int], size: int) -> tupl
 def open_vlm(name: str, device: str, decode: DecodeMode | None) -> VisionLanguagePrior:
     """The VLM of that name; `device` is that of a model in this process. Raises UserError."""
     from covr.vlm.open import SERVER, open_prior
+    from covr_bench.run import machine
 
     if name == "scripted" or name.startswith(SERVER):
         return open_prior(name, decode=decode)
-    from covr_bench.cli import run as commands
-
-    return open_prior(name, decode=decode, device=commands.device(device))
+    return open_prior(name, decode=decode, device=machine.device(device))
 
 
 def propose(prior: VisionLanguagePrior, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:

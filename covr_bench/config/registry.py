@@ -7,17 +7,18 @@ in `AGENT = AgentSpec(...)`, a suite file in `SUITE = Suite(...)`, and so on.
 from __future__ import annotations
 
 import importlib
-from dataclasses import replace
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from covr_bench.kit import extensions
 from covr_bench.kit.api import AgentSpec
-from covr_bench.kit.errors import unknown
+from covr_bench.kit.errors import UserError, unknown
 from covr_bench.kit.extensions import Kind, is_path, modules_with
+from results.layout import RunId
 from suites.base import Budget, Suite
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from covr_bench.kit.api import Agent, Context
 
@@ -30,8 +31,20 @@ def agent_names() -> list[str]:
 
 
 def agent(ref: str) -> AgentSpec:
-    """The agent of that name, or the one in that file. Raises UserError."""
-    return extensions.find(AGENTS, ref, our_agents())
+    """The agent of that name, or the one in that file. Raises UserError, also for one that could not be run."""
+    spec = extensions.find(AGENTS, ref, our_agents())
+    if ref not in our_agents():
+        check_agent(spec, ref)
+    return spec
+
+
+def module_of(ref: str) -> str:
+    """The module that defines the agent of that name; empty for a file, or a name that is not known."""
+    ours = our_agents()
+    if is_path(ref) or ref in ours:
+        return ours.get(ref, "")
+    installed = extensions.installed(AGENTS, {})
+    return installed[ref].module if ref in installed else ""
 
 
 def make_agent(ref: str, settings: Mapping[str, Any], context: Context) -> Agent:
@@ -85,3 +98,38 @@ def budget(suite: Suite, ref: str) -> Budget:
     if ref not in known:
         raise unknown(f"budget of suite {suite.name}", ref, known)
     return known[ref]
+
+
+def check_agent(spec: AgentSpec, origin: str) -> None:
+    """Raises UserError if runs of the agent could not be planned or stored. origin: where it comes from."""
+    for problem in _problems(spec):
+        raise UserError(f"the agent of {origin} cannot be run: {problem}")
+
+
+def _problems(spec: AgentSpec) -> Iterator[str]:
+    """What is wrong with an agent, a sentence each."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        RunId("suite", "budget", "task", str(spec.name))
+    except ValueError as error:
+        yield str(error)
+    if not (isinstance(spec.Config, type) and is_dataclass(spec.Config)):
+        yield f"its Config is {spec.Config!r}, which is no dataclass; declare it with @dataclass(frozen=True)"
+        return
+    if missing := [item.name for item in fields(spec.Config) if _has_no_default(item)]:
+        yield f"its Config has no default for {', '.join(missing)}; give each setting its published value"
+        return
+    if not callable(spec.make):
+        yield f"its make is {spec.make!r}; it should be a class or function of (config, context)"
+    try:
+        defaults = asdict(spec.Config())
+        TypeAdapter(spec.Config).validate_python(defaults)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = ".".join(map(str, wrong["loc"]))
+        yield f"its default {name} = {wrong['input']!r} is not of its type: {wrong['msg']}"
+
+
+def _has_no_default(item: Field[Any]) -> bool:
+    return item.init and item.default is MISSING and item.default_factory is MISSING

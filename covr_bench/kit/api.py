@@ -144,6 +144,8 @@ class AgentSpec:
     wraps: the setting that names another agent, the base; that agent's settings are resolved as if it ran by itself
         and handed over as the setting `base_settings`.
     checked: what the agent's numbers were compared with, empty if nothing yet.
+    replay_frames: frames of replay that the agent reads; 0 of a policy that does not learn from replay. None: its
+        setting `replay_capacity`, or all frames of the run where it has none.
     """
 
     name: str
@@ -155,3 +157,4 @@ class AgentSpec:
     task_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     checked: str = ""
     wraps: str = ""
+    replay_frames: int | None = None

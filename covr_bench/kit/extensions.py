@@ -209,7 +209,7 @@ def _make_room_for(folder: Path) -> None:
 
     A module of another user's folder that has the name of one in this folder is forgotten first.
     """
-    others = {Path(str(module.__file__)).parent for module in _user_modules()} - {folder}
+    others = user_folders() - {folder}
     for name, module in list(sys.modules.items()):
         if _home_of(name, module) in others and _holds(folder, name.partition(".")[0]):
             del sys.modules[name]
@@ -220,8 +220,9 @@ def _make_room_for(folder: Path) -> None:
     importlib.invalidate_caches()
 
 
-def _user_modules() -> list[ModuleType]:
-    return [module for name, module in sys.modules.items() if name.startswith(USER_MODULE)]
+def user_folders() -> set[Path]:
+    """Folders of the users' files that were imported."""
+    return {Path(str(module.__file__)).parent for name, module in sys.modules.items() if name.startswith(USER_MODULE)}
 
 
 def _home_of(name: str, module: Any) -> Path | None:

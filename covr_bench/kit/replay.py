@@ -87,6 +87,11 @@ class Replay:
         self.first[slot] = first
         self.head += 1
 
+    def newest_frame(self) -> npt.NDArray[Any]:
+        """The frame stored last, `(3, H, W)`."""
+        frame: npt.NDArray[Any] = self.frames[(self.head - 1) % self.capacity]
+        return frame
+
     def can_sample(self, nstep: int = 1) -> bool:
         """Whether one whole n-step window is stored."""
         end = self.head - 1 - nstep

@@ -5,20 +5,21 @@ No VLM is loaded for an agent that was only guided by one, unless it is asked fo
 
 from __future__ import annotations
 
-import inspect
 import os
 import random
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from covr_bench.config import registry
-from covr_bench.config.run_config import RunConfig, parse_overrides, resolve_env
+from covr_bench.config.request import parse_pairs
+from covr_bench.config.run_config import RunConfig
+from covr_bench.config.settings import env_options, of_env
 from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError, unknown
 from covr_bench.kit.seeds import derive_seed
+from covr_bench.run.machine import rendering
 from results import provenance
 from results.layout import PROVENANCE_FILE, run_folder
 
@@ -152,42 +153,23 @@ def _task(config: RunConfig, text: str) -> tuple[str, Suite, Task]:
 def _target(config: RunConfig, source: tuple[str, Suite, Task], text: str, overrides: Sequence[str]) -> Target:
     """The task with the options of the run that it has too, and what the user sets apart from them."""
     ref, suite, task = _task(config, text) if text else source
-    wanted = parse_overrides(overrides)
+    wanted = parse_pairs(overrides)
     if others := [key for key in wanted if not key.startswith("env.")]:
         raise UserError(f"--set {others[0]}: a trained policy keeps its settings; only env.KEY can be set here")
-    known, own = _options(task), _options(source[2])
+    known, own = env_options(task), env_options(source[2])
     theirs = {name: own[name] for name in SEEN if name in own} | dict(config.env)
     env = {name: value for name, value in theirs.items() if name in known}
     before = known | env
-    changes = {name: value for name, value in resolve_env(task, wanted).items() if value != before[name]}
+    changes = {name: value for name, value in of_env(task, wanted).items() if value != before[name]}
     return Target(ref, suite, task, env | changes, changes, tuple(name for name in theirs if name not in known))
-
-
-def _options(task: Task) -> dict[str, Any]:
-    """Options of the task's `make` with their defaults: its keyword-only parameters."""
-    parameters = inspect.signature(task.make).parameters.values()
-    return {item.name: item.default for item in parameters if item.kind is item.KEYWORD_ONLY}
 
 
 def _choose_gl(source: Task, target: Task) -> None:
     """Of the task a policy was trained on only the spaces are looked at: nothing is drawn."""
     if target.needs_gl:
-        backend()
+        rendering()
     elif source.needs_gl:
         os.environ.setdefault("MUJOCO_GL", "disabled")
-
-
-@cache
-def backend() -> dict[str, str]:
-    """Choose the OpenGL backend of this process, once; what was chosen, for provenance. Raises UserError."""
-    from suites.gl import GLError, choose_backend
-
-    try:
-        chosen = choose_backend()
-    except GLError as error:
-        raise UserError(str(error)) from error
-    os.environ["MUJOCO_GL"] = chosen.name
-    return {"gl_backend": chosen.name, "gl_vendor": chosen.vendor, "gl_renderer": chosen.renderer}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from covr_bench.config.run_config import RunConfig
+from covr_bench.config.run_config import RunConfig, replay_slots
 from covr_bench.kit.errors import UserError
 from suites.base import SimulatorError
 
@@ -57,9 +57,7 @@ class Cost:
 
     def running_bytes(self, config: RunConfig) -> float:
         """On disk while the run goes on: its replay and two checkpoints."""
-        from covr_bench.run.train import replay_slots
-
-        return 2 * self.agent_bytes + self.frame_bytes * replay_slots(config)
+        return 2 * self.agent_bytes + self.frame_bytes * replay_slots(config, None)
 
 
 def costs(configs: Sequence[RunConfig], cache: Path, facts: dict[str, Any]) -> list[Cost]:

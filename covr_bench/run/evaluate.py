@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from covr_bench.run.contract import checked_action
 from suites.base import EpisodeLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import gymnasium
-    import numpy.typing as npt
+    from gymnasium import Env
 
     from covr_bench.kit.api import Policy
-
-
-class Diverged(Exception):
-    """A loss or an action became NaN, or a loss exploded."""
 
 
 def _give_up(lost: EpisodeLost) -> None:
@@ -27,7 +21,7 @@ def _give_up(lost: EpisodeLost) -> None:
 
 def evaluate(
     agent: Policy,
-    env: gymnasium.Env[Any, Any],
+    env: Env[Any, Any],
     seeds: Sequence[int],
     step: int,
     tick: Callable[[], None] = lambda: None,
@@ -51,32 +45,23 @@ def evaluate(
 
 def _play(
     agent: Policy,
-    env: gymnasium.Env[Any, Any],
+    env: Env[Any, Any],
     seed: int,
     step: int,
     tick: Callable[[], None],
     on_lost: Callable[[EpisodeLost], None],
 ) -> dict[str, float]:
     """The measures of one whole episode."""
+    (action_dim,) = env.action_space.shape or ()
     while True:
         try:
             obs, _ = env.reset(seed=seed)
             total, length, done = 0.0, 0, False
             while not done:
-                action = finite(agent.act(obs, step, explore=False), step)
+                action = checked_action(agent.act(obs, step, explore=False), action_dim, step)
                 obs, reward, terminated, truncated, info = env.step(action)
                 total, length, done = total + float(reward), length + info["env_steps"], terminated or truncated
                 tick()
             return {**info.get("episode_metrics", {}), "return": total, "length": length}
         except EpisodeLost as lost:
             on_lost(lost)
-
-
-def finite(action: npt.NDArray[np.float32], step: int) -> npt.NDArray[np.float32]:
-    """The action itself. Raises Diverged if it is not made of numbers: a simulator's own complaint is obscure."""
-    if not np.isfinite(action).all():
-        raise Diverged(
-            f"the agent's action is {action.tolist()} at {step} env steps: its networks have diverged. The run stops "
-            "here; its rows are kept. A smaller learning rate may help."
-        )
-    return action

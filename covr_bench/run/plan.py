@@ -1,181 +1,154 @@
-"""What a command will run: agents x tasks x seeds, less what is already done, and what it will cost."""
+"""What the store already has of the runs that an experiment asks for, and what is left to do."""
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covr_bench.config.run_config import (
-    ASIDE_FIELDS,
-    RunConfig,
-    check_overrides,
-    concerning,
-    env_options,
-    resolve_agent,
-    resolve_env,
-    setting,
-    variant_name,
-)
-from covr_bench.kit.errors import UserError, unknown
-from covr_bench.run.checkpoint import Checkpoints
+from covr_bench.config.run_config import ASIDE_FIELDS, RunConfig
+from covr_bench.kit.errors import UserError
+from covr_bench.kit.extensions import is_path
 from results import provenance
-from results.layout import PROVENANCE_FILE
-from results.store import RunId, run_folder
-from suites.base import Variant
+from results.layout import PROVENANCE_FILE, run_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from covr_bench.kit.api import AgentSpec
-    from suites.base import Budget, Suite, Task
+
+class State(str, Enum):
+    """What the store has of a run."""
+
+    TO_DO = "to do"
+    TO_CONTINUE = "to continue"  # it has a checkpoint
+    FAILED_BEFORE = "failed before"
+    DONE = "done"
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A run of the plan. state: `to do`, `to continue` (has a checkpoint), `failed before` or `done`."""
+    """A run of the plan.
+
+    Attributes:
+        changed_code: Whether the store has it from other code than the present one.
+        replaced: Where its stored folder goes when it begins anew; None if it does not.
+    """
 
     config: RunConfig
-    state: str
+    state: State
+    changed_code: bool = False
+    replaced: Path | None = None
 
 
-def configure(
-    suite: Suite,
-    suite_ref: str,
-    agents: Mapping[str, AgentSpec],
-    budget: Budget,
-    *,
-    tasks: Sequence[str] = (),
-    seeds: Sequence[int] = (),
-    variants: Sequence[str] = (),
-    overrides: Mapping[str, str] | None = None,
-    device: str = "cpu",
-    out: str = "results",
-) -> list[RunConfig]:
-    """Every run the command means, seeds outermost so that each task has one seed before any has two.
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a command, in the order they start."""
 
-    agents: specs by the reference the user gave. tasks, seeds: the suite's and the budget's own when empty.
-    variants: only these of the suite's; one that changes nothing on a task is the same run as an earlier one and is
-    left out. Raises UserError for an unknown task, variant or setting, and for names that cannot be kept apart.
-    """
-    overrides = overrides or {}
-    chosen = _chosen(suite, tasks)
-    check_overrides(list(agents.values()), chosen, overrides)
-    _check_names(agents)
-    line_up = _line_up(suite, agents, variants)
-    configs = []
-    for seed in seeds or budget.seeds:
-        for task in chosen:
-            seen: list[tuple[str, dict[str, Any]]] = []
-            for ref, variant in line_up:
-                spec = agents[ref]
-                settings = resolve_agent(spec, task, budget, {**variant.settings, **overrides})
-                if (ref, settings) in seen:
-                    continue
-                seen.append((ref, settings))
-                drawn = _asked_of_env(spec, task, settings)
-                configs.append(
-                    RunConfig(
-                        run_id=_run_id(suite, budget, task, spec, _called(variant, overrides, spec), seed),
-                        suite=suite_ref,
-                        suite_version=suite.version,
-                        task=task.name,
-                        agent=ref,
-                        seed=seed,
-                        env_steps=budget.env_steps,
-                        eval_every=budget.eval_every,
-                        eval_episodes=budget.eval_episodes,
-                        action_repeat=task.action_repeat,
-                        variant=variant.name,
-                        overrides=concerning(spec, overrides),
-                        agent_config=settings,
-                        env=resolve_env(task, budget.overrides) | drawn | resolve_env(task, overrides),
-                        device=device,
-                        out=out,
-                    )
-                )
-    return configs
+    runs: tuple[Planned, ...]
+
+    @property
+    def todo(self) -> list[RunConfig]:
+        """What is left to run."""
+        return [each.config for each in self.runs if each.state is not State.DONE]
+
+    @property
+    def run_ids(self) -> list[str]:
+        """Ids of all runs, those that are done too."""
+        return [each.config.run_id for each in self.runs]
+
+    def describe(self) -> str:
+        """How many runs are in which state, such as `2 done, 4 to do`."""
+        states = [each.state.value for each in self.runs]
+        return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+
+    def remarks(self) -> list[str]:
+        """What a reader of the plan must know, a sentence each."""
+        done = [each.config.run_id for each in self.runs if each.state is State.DONE and each.changed_code]
+        going_on = [each.config.run_id for each in self.runs if each.state is not State.DONE and each.changed_code]
+        moved = [each.config.run_id for each in self.runs if each.replaced]
+        return [
+            f"{text}: {', '.join(run_ids)}"
+            for run_ids, text in (
+                (done, "made with other code than now, and done (--restart runs them again)"),
+                (going_on, "going on with changed code, which the rows will say"),
+                (moved, "begins anew, the stored folder is kept in replaced/"),
+            )
+            if run_ids
+        ]
+
+    def prepare(self) -> None:
+        """Move the folders of runs that begin anew aside, so that nothing computed is lost. Raises UserError."""
+        for each in self.runs:
+            if each.replaced:
+                _move(run_folder(each.config.out, each.config.run_id), each.replaced)
 
 
-def plan(configs: Sequence[RunConfig]) -> list[Planned]:
+def plan(configs: Sequence[RunConfig], *, restart: bool = False, accept_changed_code: bool = False) -> Plan:
     """The runs with what the store already has of each.
 
-    Raises UserError when a stored run of the same name has other settings: rows of both would be mixed.
+    Args:
+        configs: The runs.
+        restart: Begin anew what is unfinished, or was made with other code.
+        accept_changed_code: Go on with runs whose code has changed.
+
+    Raises:
+        UserError: A stored run of the same name has other settings, or an unfinished one other code: rows of both
+            would be mixed.
     """
-    return [Planned(config, _state(config)) for config in configs]
+    return Plan(tuple(_planned(config, restart, accept_changed_code) for config in configs))
 
 
-def _chosen(suite: Suite, names: Sequence[str]) -> list[Task]:
-    valid = [task.name for task in suite.tasks]
-    for name in names:
-        if name not in valid:
-            raise unknown(f"task of suite {suite.name}", name, valid)
-    wanted = names or suite.default_tasks or valid
-    return [task for task in suite.tasks if task.name in wanted]
-
-
-def _line_up(suite: Suite, agents: Mapping[str, AgentSpec], names: Sequence[str]) -> list[tuple[str, Variant]]:
-    """Every agent as the suite runs it: the reference the user gave, and a variant."""
-    theirs = {variant.name for variant in suite.variants if variant.agent in [spec.name for spec in agents.values()]}
-    for name in names:
-        if name not in theirs - {""}:
-            raise unknown(f"variant of {', '.join(agents)} in suite {suite.name}", name, theirs - {""})
-    line_up = []
-    for ref, spec in agents.items():
-        mine = [variant for variant in suite.variants if variant.agent == spec.name] or [Variant(spec.name, "")]
-        line_up += [(ref, variant) for variant in mine if not names or variant.name in names]
-    return line_up
-
-
-def _asked_of_env(spec: AgentSpec, task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of the environment that are the agent's to choose.
-
-    One that crops says with its image_size how large frames are drawn; one that sees no pictures says with its
-    observation what it is told instead. Raises UserError for a task that cannot be seen so.
-    """
-    asked = {name: value for name in ("image_size", "observation") if (value := setting(settings, name))}
-    if missing := asked.keys() - env_options(task):
-        names = ", ".join(f"{name}={asked[name]}" for name in sorted(missing))
-        raise UserError(
-            f"agent {spec.name} needs {names}, which task {task.name} does not offer; leave one of them out"
-        )
-    return asked
-
-
-def _called(variant: Variant, overrides: Mapping[str, str], spec: AgentSpec) -> str:
-    return ",".join(filter(None, (variant.name, variant_name(overrides, spec))))
-
-
-def _check_names(agents: Mapping[str, AgentSpec]) -> None:
-    refs: dict[str, str] = {}
-    for ref, spec in agents.items():
-        if spec.name in refs:
-            raise UserError(f"{refs[spec.name]} and {ref} are both called {spec.name!r}; give one another name")
-        refs[spec.name] = ref
-
-
-def _run_id(suite: Suite, budget: Budget, task: Task, spec: AgentSpec, variant: str, seed: int) -> str:
-    try:
-        return str(RunId(suite.name, budget.name, task.name, spec.name, variant, seed))
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
-def _state(config: RunConfig) -> str:
+def _planned(config: RunConfig, restart: bool, accept: bool) -> Planned:
     folder = run_folder(config.out, config.run_id)
     if not (folder / PROVENANCE_FILE).exists():
-        return "to do"
+        return Planned(config, State.TO_DO)
     record = provenance.read(folder / PROVENANCE_FILE)
+    state, changed = _state(folder, record), _changed_code(record, config)
+    if restart and (changed or state is not State.DONE):
+        return Planned(config, State.TO_DO, replaced=_replaced(config))
     if differing := _differences(record["config"], config.as_dict()):
         raise UserError(
             f"run {config.run_id} exists in {config.out} with other settings:\n  "
             + "\n  ".join(differing)
             + f"\nIts rows and new ones must not be mixed: give another --out, or delete {folder}"
         )
+    if changed and state is State.TO_CONTINUE and not accept:
+        raise UserError(
+            f"run {config.run_id} in {config.out} is unfinished, and {changed} since. Rows of both programs would make "
+            "one curve. Give --restart to begin it anew (its folder is kept aside), or --accept-changed-code to go on, "
+            "which its rows will say"
+        )
+    return Planned(config, state, changed_code=bool(changed))
+
+
+def _state(folder: Path, record: Mapping[str, Any]) -> State:
     if record["status"] == "finished":
-        return "done"
-    if Checkpoints(folder / "checkpoint").exists():
-        return "to continue"
-    return "failed before" if record["status"] == "failed" else "to do"
+        return State.DONE
+    if any((folder / "checkpoint").glob("[0-9]*")):
+        return State.TO_CONTINUE
+    return State.FAILED_BEFORE if record["status"] == "failed" else State.TO_DO
+
+
+def _changed_code(record: Mapping[str, Any], config: RunConfig) -> str:
+    """What of the code differs from the stored run's, in words; empty if nothing does."""
+    stored = provenance.code_of(record)
+    changed = [
+        f"the code of its {what} ({config_ref}) has changed"
+        for what, config_ref in (("agent", config.agent), ("suite", config.suite))
+        if stored.get(what) and config.code.get(what) and stored[what] != config.code[what]
+    ]
+    moved = [
+        f"its {what} was {before} and is {now} now, and that they are the same was not recorded"
+        for what, before, now in (
+            ("agent", record["config"]["agent"], config.agent),
+            ("suite", record["config"]["suite"], config.suite),
+        )
+        if not stored.get(what) and before != now and (is_path(before) or is_path(now))
+    ]
+    return " and ".join(changed + moved)
 
 
 def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -194,3 +167,15 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
+
+
+def _replaced(config: RunConfig) -> Path:
+    return Path(config.out) / "replaced" / time.strftime("%Y%m%d-%H%M%S") / config.run_id
+
+
+def _move(folder: Path, aside: Path) -> None:
+    try:
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(folder, aside)
+    except OSError as error:
+        raise UserError(f"cannot move {folder} to {aside}: {error.strerror or error}; mend that folder") from error

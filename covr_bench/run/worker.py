@@ -52,6 +52,7 @@ def _run(job: dict[str, Any], stop: Callable[[], bool], say: Callable[[dict[str,
     import torch
 
     from covr_bench.config import registry
+    from covr_bench.config.request import to_yaml
     from covr_bench.config.run_config import RunConfig
     from covr_bench.kit.nets import set_conv_kernel
     from covr_bench.kit.seeds import derive_seed, starts
@@ -72,6 +73,9 @@ def _run(job: dict[str, Any], stop: Callable[[], bool], say: Callable[[dict[str,
         from covr.vlm.open import label
 
         labels["vlm"] = label(config.agent_config["vlm"])
+    if provenance.went_on_with_other_code(config.out, config.run_id, config.code):
+        labels["code"] = "changed"
+    spec = registry.agent(config.agent)
     checkpoints = Checkpoints(run_folder(config.out, config.run_id) / "checkpoint")
     with RunWriter(config.out, config.run_id, action_repeat=config.action_repeat, labels=labels) as writer:
         seeds |= {"run": config.seed}
@@ -83,9 +87,11 @@ def _run(job: dict[str, Any], stop: Callable[[], bool], say: Callable[[dict[str,
             config=config.as_dict(),
             seeds=seeds,
             command=job["command"],
+            options=config.options,
             wall_s=writer.wall_s,
             extra=job["facts"],
         )
+        (writer.folder / "request.yaml").write_text(to_yaml(config.options))
         if not checkpoints.exists() and (writer.folder / ROWS_FILE).stat().st_size > 0:
             writer.resume(0)  # rows of a session that ended before its first checkpoint
         status = "failed"
@@ -97,6 +103,7 @@ def _run(job: dict[str, Any], stop: Callable[[], bool], say: Callable[[dict[str,
                 lambda context: registry.make_agent(config.agent, config.agent_config, context),
                 writer,
                 checkpoints,
+                replay_frames=spec.replay_frames,
                 instruction=task.instruction,
                 stop=stop,
                 report=say,
@@ -123,7 +130,7 @@ def _run(job: dict[str, Any], stop: Callable[[], bool], say: Callable[[dict[str,
 def _reason(error: Exception) -> str:
     """The message of an error meant for the user, the traceback of any other."""
     from covr_bench.kit.errors import UserError
-    from covr_bench.run.evaluate import Diverged
+    from covr_bench.run.contract import Diverged
     from results.store import StoreError
     from suites.base import SimulatorError
 

@@ -1,0 +1,212 @@
+"""What a request means: a suite, a budget, and each agent on each task with its settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from covr_bench.config import registry
+from covr_bench.config.code import code_hash
+from covr_bench.config.run_config import RunConfig
+from covr_bench.config.settings import check_names, concerning, resolve, variant_name
+from covr_bench.kit.errors import UserError, unknown
+from covr_bench.kit.extensions import is_path
+from results.layout import RunId
+from suites.base import Variant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from covr_bench.config.request import Request
+    from covr_bench.config.settings import Settings
+    from covr_bench.kit.api import AgentSpec
+    from suites.base import Budget, Suite, Task
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An agent as the suite runs it. ref: what the user gave. code: the hash of its source."""
+
+    ref: str
+    spec: AgentSpec
+    variant: Variant
+    code: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One agent on one task, for every seed alike."""
+
+    contender: Contender
+    task: Task
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything a request names, found and checked; no run is looked up or started yet.
+
+    Attributes:
+        request: As it was asked, files by their whole paths.
+        suite_code: The hash of the suite's source where that is a file, else empty: ours have a version.
+        settings: What the user set, `--vlm` among them.
+        cells: Of each task in turn, the line-up.
+    """
+
+    request: Request
+    suite: Suite
+    suite_code: str
+    budget: Budget
+    settings: Mapping[str, str]
+    cells: tuple[Cell, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the runs: the request's, else the budget's."""
+        return self.request.seeds or self.budget.seeds
+
+    def runs(self, *, device: str, threads: int, conv_kernel: str) -> list[RunConfig]:
+        """Every run, seeds outermost so that each task has one seed before any has two. Raises UserError."""
+        shared: dict[str, Any] = {"device": device, "threads": threads, "conv_kernel": conv_kernel}
+        return [self._run(cell, seed, shared) for seed in self.seeds for cell in self.cells]
+
+    def _run(self, cell: Cell, seed: int, shared: Mapping[str, Any]) -> RunConfig:
+        contender, task, budget, request = cell.contender, cell.task, self.budget, self.request
+        chosen = concerning(contender.spec, self.settings)
+        alone = replace(
+            request,
+            agents=(contender.ref,),
+            tasks=(task.name,),
+            variants=(contender.variant.name,) if contender.variant.name else (),
+            seeds=(seed,),
+            settings={key: value for key, value in request.settings.items() if key in chosen},
+            vlm=request.vlm if contender.spec.needs_vlm else "",
+        )
+        return RunConfig(
+            run_id=self._run_id(cell, seed),
+            suite=request.suite,
+            suite_version=self.suite.version,
+            task=task.name,
+            agent=contender.ref,
+            seed=seed,
+            env_steps=budget.env_steps,
+            eval_every=budget.eval_every,
+            eval_episodes=budget.eval_episodes,
+            action_repeat=task.action_repeat,
+            variant=contender.variant.name,
+            overrides=chosen,
+            agent_config=dict(cell.settings.agent),
+            env=dict(cell.settings.env),
+            code={"agent": contender.code, "suite": self.suite_code},
+            checkpoint_every_s=request.checkpoint_every,
+            options=alone.as_dict(),
+            out=request.out,
+            **shared,
+        )
+
+    def _run_id(self, cell: Cell, seed: int) -> str:
+        spec, variant = cell.contender.spec, cell.contender.variant
+        called = ",".join(filter(None, (variant.name, variant_name(spec, self.settings))))
+        try:
+            return str(RunId(self.suite.name, self.budget.name, cell.task.name, spec.name, called, seed))
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+
+def design(request: Request) -> Experiment:
+    """What a request means. Each agent is imported once.
+
+    Raises:
+        UserError: An unknown suite, agent, task, variant, budget or setting, a bad value, or two of one name.
+    """
+    suite = registry.suite(request.suite)
+    budget = registry.budget(suite, request.budget)
+    agents = {ref: registry.agent(ref) for ref in request.agents or suite.agents}
+    return compose(request, suite, budget, agents)
+
+
+def compose(request: Request, suite: Suite, budget: Budget, agents: Mapping[str, AgentSpec]) -> Experiment:
+    """What a request means, with all that it names found.
+
+    Args:
+        request: The rest of what was asked.
+        suite, budget: As found; `request.env_steps` shortens or lengthens the budget.
+        agents: By what the user gave.
+
+    Raises:
+        UserError: An unknown task, variant or setting, a bad value, or two agents of one name.
+    """
+    budget = _of_length(budget, request.env_steps)
+    tasks = _tasks(suite, request.tasks)
+    settings = request.settings | _vlm(request.vlm, agents)
+    _check_agent_names(agents)
+    specs = list(agents.values())
+    check_names("setting", settings, specs, tasks)
+    check_names(f"setting of budget {budget.name}", budget.overrides, specs, tasks, others=True)
+    line_up = list(_line_up(suite, agents, request.variants))
+    for contender in line_up:
+        variant = contender.variant
+        check_names(f"setting of variant {variant.name}", variant.settings, [contender.spec], tasks)
+    return Experiment(
+        request=request,
+        suite=suite,
+        suite_code=code_hash(request.suite, "") if is_path(request.suite) else "",
+        budget=budget,
+        settings=settings,
+        cells=tuple(cell for task in tasks for cell in _cells(task, line_up, budget, settings)),
+    )
+
+
+def _cells(task: Task, line_up: list[Contender], budget: Budget, settings: Mapping[str, str]) -> Iterator[Cell]:
+    """Each contender on a task; a variant that changes nothing there is the same run as an earlier one."""
+    seen: list[tuple[str, Settings]] = []
+    for contender in line_up:
+        resolved = resolve(contender.spec, task, budget, {**contender.variant.settings, **settings})
+        if (contender.ref, resolved) not in seen:
+            seen.append((contender.ref, resolved))
+            yield Cell(contender, task, resolved)
+
+
+def _of_length(budget: Budget, env_steps: int | None) -> Budget:
+    if env_steps is None:
+        return budget
+    every = min(budget.eval_every, env_steps)
+    return replace(budget, name=f"{budget.name}-{env_steps}", env_steps=env_steps, eval_every=every)
+
+
+def _tasks(suite: Suite, names: tuple[str, ...]) -> list[Task]:
+    valid = [task.name for task in suite.tasks]
+    for name in names:
+        if name not in valid:
+            raise unknown(f"task of suite {suite.name}", name, valid)
+    wanted = names or suite.default_tasks or valid
+    return [task for task in suite.tasks if task.name in wanted]
+
+
+def _vlm(name: str, agents: Mapping[str, AgentSpec]) -> dict[str, str]:
+    """The `--vlm` option as a setting. Raises UserError if none of the agents asks a VLM."""
+    if not name:
+        return {}
+    if not any(spec.needs_vlm for spec in agents.values()):
+        raise UserError(f"--vlm {name}: none of the agents {', '.join(agents)} asks a VLM; add --agent covr")
+    return {"vlm": name}
+
+
+def _check_agent_names(agents: Mapping[str, AgentSpec]) -> None:
+    refs: dict[str, str] = {}
+    for ref, spec in agents.items():
+        if spec.name in refs:
+            raise UserError(f"{refs[spec.name]} and {ref} are both called {spec.name!r}; give one another name")
+        refs[spec.name] = ref
+
+
+def _line_up(suite: Suite, agents: Mapping[str, AgentSpec], names: tuple[str, ...]) -> Iterator[Contender]:
+    """Every agent as the suite runs it. Raises UserError for an unknown variant."""
+    theirs = {variant.name for variant in suite.variants if variant.agent in [spec.name for spec in agents.values()]}
+    for name in names:
+        if name not in theirs - {""}:
+            raise unknown(f"variant of {', '.join(agents)} in suite {suite.name}", name, theirs - {""})
+    for ref, spec in agents.items():
+        code = code_hash(ref, registry.module_of(ref))
+        mine = [variant for variant in suite.variants if variant.agent == spec.name] or [Variant(spec.name, "")]
+        yield from (Contender(ref, spec, variant, code) for variant in mine if not names or variant.name in names)

@@ -1,0 +1,202 @@
+"""Settings resolved once: what an agent and its task are set to, from defaults, budget, variant and user.
+
+A setting can be named in four places, each of which overrides the ones before it: the agent's defaults for a task, the
+budget, the suite's variant, and what the user set. A name that nothing has is refused wherever it stands.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from covr_bench.config import registry
+from covr_bench.config.run_config import setting
+from covr_bench.kit.errors import UserError, unknown
+from results.layout import variant_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from covr_bench.kit.api import AgentSpec
+    from suites.base import Budget, Task
+
+ENV = "env."  # how the name of a setting of the environment begins
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one agent on one task is set to, JSON values.
+
+    Attributes:
+        agent: Every field of the agent's Config; of an agent that wraps another, with that one's as `base_settings`.
+        env: Options given to the task's `make`.
+    """
+
+    agent: Mapping[str, Any]
+    env: Mapping[str, Any]
+
+
+def resolve(spec: AgentSpec, task: Task, budget: Budget, chosen: Mapping[str, str]) -> Settings:
+    """Settings of an agent on a task.
+
+    The base of an agent that wraps one is set as if it ran by itself, so that the two can be compared.
+
+    Args:
+        spec: The agent.
+        task: The task.
+        budget: Its `overrides` are settings.
+        chosen: The variant's and the user's settings, by names that `check_names` has seen.
+
+    Raises:
+        UserError: A bad value, or a task that does not offer what the agent needs.
+    """
+    settings = _checked(spec, task, _of_agent(spec, budget.overrides) | _of_agent(spec, chosen))
+    if spec.wraps:
+        base = registry.agent(settings[spec.wraps])
+        layers = [_of_base(spec, base, layer) for layer in (budget.overrides, chosen)]
+        settings["base_settings"] = _checked(base, task, layers[0] | layers[1])
+    needed = _needed_of_env(spec, task, settings)
+    return Settings(settings, of_env(task, budget.overrides) | needed | of_env(task, chosen))
+
+
+def env_options(task: Task) -> dict[str, Any]:
+    """Options of the task's `make` with their defaults: its keyword-only parameters."""
+    parameters = inspect.signature(task.make).parameters.values()
+    return {item.name: item.default for item in parameters if item.kind is item.KEYWORD_ONLY}
+
+
+def of_env(task: Task, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Those settings that are options of the task's `make`, each of the type of its default. Raises UserError."""
+    from pydantic import TypeAdapter, ValidationError
+
+    options, found = env_options(task), {}
+    for key, value in chosen.items():
+        name = key.removeprefix(ENV)
+        if name == key:
+            continue
+        if name not in options:
+            raise unknown(f"setting of task {task.name}", key, (f"{ENV}{option}" for option in options))
+        try:
+            found[name] = TypeAdapter(type(options[name])).validate_python(value)
+        except ValidationError as error:
+            message = error.errors()[0]["msg"]
+            raise UserError(f"bad setting of task {task.name}: {key} = {value!r}: {message}") from error
+    return found
+
+
+def check_names(
+    what: str, chosen: Mapping[str, Any], specs: Sequence[AgentSpec], tasks: Iterable[Task], *, others: bool = False
+) -> None:
+    """Every setting belongs to some agent or to the environment.
+
+    Args:
+        what: What each of them is, for the error, such as `setting of budget smoke`.
+        chosen: Settings by name.
+        specs: Agents that are run.
+        tasks: Tasks that are run.
+        others: Whether settings of agents that are not run are fine too, as in a budget, which is for all of them.
+
+    Raises:
+        UserError: Names the nearest valid ones.
+    """
+    valid = {f"{ENV}{option}" for task in tasks for option in env_options(task)}
+    for spec in specs:
+        valid |= names_of(spec, chosen)
+    unclear = [key for key in chosen if key not in valid]
+    if unclear and others:
+        run = {spec.name for spec in specs}
+        for name in sorted(set(registry.our_agents()) - run, key=lambda name: not _prefixes_any(name, unclear)):
+            valid |= names_of(registry.agent(name), chosen)
+            if not (unclear := [key for key in unclear if key not in valid]):
+                return
+    for key in unclear:
+        raise unknown(what, key, valid)
+
+
+def names_of(spec: AgentSpec, chosen: Mapping[str, Any]) -> set[str]:
+    """What settings of an agent, and of the base it wraps, can be called: `key` and `agent.key`."""
+    names, keys = _fields(spec), set()
+    if spec.wraps:
+        base = _base(spec, chosen)
+        keys = {f"{base.name}.{name}" for name in _fields(base)}
+        names |= _fields(base)
+    return keys | names | {f"{spec.name}.{name}" for name in names}
+
+
+def concerning(spec: AgentSpec, chosen: Mapping[str, str]) -> dict[str, str]:
+    """Those of a command's settings that an agent's runs follow, as typed: it may name settings of other agents."""
+    keys = names_of(spec, chosen)
+    return {key: value for key, value in chosen.items() if key in keys or key.startswith(ENV)}
+
+
+def variant_name(spec: AgentSpec, chosen: Mapping[str, str]) -> str:
+    """What sets a run with these settings apart from the agent as published, fit for a folder's name."""
+    mine = {key: value for key, value in chosen.items() if key.startswith(ENV)} | _of_agent(spec, chosen)
+    if spec.wraps:
+        mine |= _of_base(spec, _base(spec, chosen), chosen)
+    return variant_of(mine)
+
+
+def _checked(spec: AgentSpec, task: Task, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The agent's own settings: its defaults, those for the task, and what was chosen."""
+    from pydantic import TypeAdapter, ValidationError
+
+    adapter, defaults = TypeAdapter(spec.Config), spec.task_defaults.get(task.key, {})
+    for key in defaults:
+        if key not in _fields(spec):
+            raise unknown(f"setting in task_defaults[{task.key!r}] of agent {spec.name}", key, _fields(spec))
+    try:
+        config = adapter.validate_python({**defaults, **chosen})
+    except ValidationError as error:
+        # A default that follows from a bad setting is no second error.
+        errors = [e for e in error.errors() if e["type"] != "default_factory_not_called"]
+        lines = [f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in errors]
+        raise UserError(f"bad setting of {spec.name}: " + "; ".join(lines)) from error
+    return adapter.dump_python(config, mode="json")  # type: ignore[no-any-return]
+
+
+def _needed_of_env(spec: AgentSpec, task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the environment that are the agent's to choose.
+
+    One that crops says with its image_size how large frames are drawn; one that sees no pictures says with its
+    observation what it is told instead. Raises UserError for a task that cannot be seen so.
+    """
+    needed = {name: value for name in ("image_size", "observation") if (value := setting(settings, name))}
+    if missing := needed.keys() - env_options(task):
+        names = ", ".join(f"{name}={needed[name]}" for name in sorted(missing))
+        raise UserError(
+            f"agent {spec.name} needs {names}, which task {task.name} does not offer; leave one of them out"
+        )
+    return needed
+
+
+def _fields(spec: AgentSpec) -> set[str]:
+    return {item.name for item in fields(spec.Config)} - {"base_settings"}
+
+
+def _of_agent(spec: AgentSpec, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of an agent: a plain `key` is for every agent that has it, `agent.key` for that one and overrides it."""
+    names, own = _fields(spec), _prefixed(spec, chosen)
+    shared = {key: value for key, value in chosen.items() if key in names}
+    return shared | {key: value for key, value in own.items() if key in names or not spec.wraps}
+
+
+def _of_base(spec: AgentSpec, base: AgentSpec, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of an agent's base: its own, then `agent.key` of keys that are the base's and not the agent's."""
+    theirs = {key: value for key, value in _prefixed(spec, chosen).items() if key not in _fields(spec)}
+    return _of_agent(base, chosen) | theirs
+
+
+def _prefixed(spec: AgentSpec, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    prefix = f"{spec.name}."
+    return {key.removeprefix(prefix): value for key, value in chosen.items() if key.startswith(prefix)}
+
+
+def _base(spec: AgentSpec, chosen: Mapping[str, Any]) -> AgentSpec:
+    default = next(item.default for item in fields(spec.Config) if item.name == spec.wraps)
+    return registry.agent(_of_agent(spec, chosen).get(spec.wraps, default))
+
+
+def _prefixes_any(name: str, keys: Iterable[str]) -> bool:
+    return any(key.startswith(f"{name}.") for key in keys)

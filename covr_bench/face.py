@@ -1,0 +1,179 @@
+"""The Python face: what the commands do, as functions that return values, for notebooks and scripts.
+
+outcome = covr_bench.run("catch", agents=["drqv2"], budget="smoke")
+outcome.results.returns()
+results = covr_bench.read("results")
+with covr_bench.load_policy("catch@smoke/catch/drqv2/0") as policy:
+    policy.play(episodes=3)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from covr_bench.config.experiment import design
+from covr_bench.config.request import request as checked
+from covr_bench.kit.errors import UserError
+from covr_bench.run.machine import cores, device, most_workers, rendering
+from covr_bench.run.plan import plan as planned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pandas as pd
+
+    from covr_bench.config.experiment import Experiment
+    from covr_bench.config.request import Request
+    from covr_bench.launch.local import Job
+    from covr_bench.run.plan import Plan
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """An experiment ready to start on this machine.
+
+    Attributes:
+        experiment: What was asked for, found and checked.
+        plan: Its runs, and what the store has of each.
+        workers: Runs at a time.
+        facts: What was chosen for rendering, for each run's provenance; empty where nothing is drawn with OpenGL.
+    """
+
+    experiment: Experiment
+    plan: Plan
+    workers: int
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Rows of a store.
+
+    Attributes:
+        out: The store's folder.
+        frame: A line per row: `suite, budget, task, agent, variant, seed, kind, env_steps, metric, value, ...`.
+    """
+
+    out: Path
+    frame: pd.DataFrame
+
+    def returns(self, env_steps: int | None = None) -> pd.DataFrame:
+        """The final return of every run, a line each; at or before `env_steps` where given."""
+        from analysis.rows.scores import final_scores
+
+        return final_scores(self.frame, env_steps=env_steps)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a command.
+
+    Attributes:
+        plan: All its runs, those that were done before too.
+        failed: Why each run that did not finish did not, by its id.
+        results: The rows of all its runs.
+    """
+
+    plan: Plan
+    failed: Mapping[str, str]
+    results: Results
+
+
+def prepare(request: Request) -> Preparation:
+    """Find and check all that a request names, and look up what is done. Starts nothing. Raises UserError."""
+    experiment = design(request)
+    todo = _plan(experiment, threads=1, kernel="torch").todo
+    facts = rendering() if any(experiment.suite.task(config.task).needs_gl for config in todo) else {}
+    workers = min(request.workers or most_workers(), max(len(todo), 1))
+    threads = 1 if workers > 1 else cores()
+    return Preparation(
+        experiment,
+        _plan(experiment, threads=threads, kernel=request.conv_kernel.replace("auto", "torch")),
+        workers,
+        facts,
+    )
+
+
+def execute(preparation: Preparation, watch: Callable[[list[Job]], None]) -> list[Job]:
+    """Run what is left to do; returns the jobs.
+
+    Args:
+        preparation: Of `prepare`.
+        watch: Shown the jobs a few times a second.
+
+    Raises:
+        UserError: The folders of runs that begin anew cannot be moved.
+        KeyboardInterrupt: The user asked to stop; all runs have checkpointed.
+    """
+    from covr_bench.launch.local import launch
+
+    preparation.plan.prepare()
+    command = preparation.experiment.request.command()
+    return launch(preparation.plan.todo, preparation.workers, command, dict(preparation.facts), watch)
+
+
+def run(suite: str, *, watch: Callable[[list[Job]], None] = lambda jobs: None, **options: Any) -> Outcome:
+    """Train and evaluate agents on a suite, as `covr-bench run` does; the same call continues where it stopped.
+
+    Args:
+        suite: Name, or path of a `.py` file that defines SUITE.
+        watch: Shown the jobs a few times a second.
+        options: Those of `covr-bench run`, by the names of `config.request.Request` or of the command line: `agents`,
+            `tasks`, `seeds` (`[0, 1]` or `"0-4"`), `budget`, `env_steps`, `settings` (`{"lr": 1e-3}`), `out`, ...
+
+    Returns:
+        The plan, what failed and why, and the rows.
+
+    Raises:
+        UserError: Something named does not exist, or does not fit.
+    """
+    preparation = prepare(checked({"suite": suite, **options}, "covr_bench.run"))
+    jobs = execute(preparation, watch) if preparation.plan.todo else []
+    failed = {job.config.run_id: job.error.strip() for job in jobs if job.state != "finished"}
+    out = Path(preparation.experiment.request.out)
+    return Outcome(preparation.plan, failed, read(out, runs=preparation.plan.run_ids))
+
+
+def plan(suite: str, **options: Any) -> Plan:
+    """What `run` with the same arguments would do: `covr-bench run --dry-run` without the costs. Raises UserError."""
+    return prepare(checked({"suite": suite, **options}, "covr_bench.plan")).plan
+
+
+def read(
+    out: str | Path = "results",
+    *,
+    suite: str = "",
+    tasks: Sequence[str] = (),
+    agents: Sequence[str] = (),
+    runs: Sequence[str] = (),
+) -> Results:
+    """The rows of a store.
+
+    Args:
+        out: The store's folder.
+        suite, tasks, agents: Only these, by name.
+        runs: Only these, by id.
+
+    Raises:
+        UserError: There is no store, or it has no rows of that name.
+    """
+    from analysis.rows.scores import choose
+    from results.store import read as read_rows
+
+    if not (Path(out) / "runs").is_dir():
+        raise UserError(f"no results in {out}; covr_bench.run(...) or `covr-bench run` makes some")
+    frame = read_rows(Path(out))
+    frame = frame[frame["suite"] == suite] if suite else frame
+    frame = frame[frame["run_id"].isin(runs)] if runs else frame
+    try:
+        return Results(Path(out), choose(frame, tasks=tasks, agents=agents) if tasks or agents else frame)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _plan(experiment: Experiment, *, threads: int, kernel: str) -> Plan:
+    request = experiment.request
+    runs = experiment.runs(device=device(request.device), threads=threads, conv_kernel=kernel)
+    return planned(runs, restart=request.restart, accept_changed_code=request.accept_changed_code)

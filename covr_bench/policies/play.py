@@ -1,0 +1,81 @@
+"""A trained policy as a value: it acts, plays whole episodes, and has its environment at hand."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from covr_bench.kit.seeds import starts
+from covr_bench.policies.load import acting, find_run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    import numpy as np
+    import numpy.typing as npt
+    from typing_extensions import Self
+
+    from covr_bench.config.run_config import RunConfig
+
+
+class TrainedPolicy:
+    """The newest policy of a stored run, before its own task or another of the same shapes; a context manager.
+
+    Args:
+        out: Folder of the results.
+        run: The run's id, its folder, or a part of the id that no other has.
+        task: `SUITE/TASK`; the run's own where empty.
+        settings: Options of the task, `env.KEY=VALUE` each.
+        device: A torch device.
+
+    Attributes:
+        env: The environment, `suites.base.PixelEnv`.
+        config: Of the run.
+        env_steps: How long the policy was trained, in environment steps.
+
+    Raises:
+        UserError: The run, its weights or its files are gone, or the policy does not fit the task.
+    """
+
+    def __init__(
+        self, out: Path, run: str, *, task: str = "", settings: Sequence[str] = (), device: str = "cpu"
+    ) -> None:
+        self._open = ExitStack()
+        loaded = self._open.enter_context(acting(find_run(out, run), task, settings, device=device))
+        self._agent = loaded.agent
+        self.env = loaded.env
+        self.config: RunConfig = loaded.config
+        self.env_steps = loaded.env_steps
+
+    def act(self, obs: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """The policy's action, float32 `(action_dim,)` in [-1, 1], for one observation, uint8 `(C, H, W)`."""
+        return self._agent.act(obs, self.env_steps, explore=False)
+
+    def play(self, episodes: int = 1, *, seed: int | None = None) -> dict[str, list[float]]:
+        """Whole episodes; per episode `return`, `length` in environment steps, and what the task measures.
+
+        Args:
+            episodes: How many.
+            seed: Of the starts; those of the run's evaluations where None.
+        """
+        from covr_bench.run.evaluate import evaluate
+
+        begins = starts(self.config.seed if seed is None else seed, episodes)
+        return evaluate(self._agent, self.env, begins, self.env_steps)
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"TrainedPolicy({self.config.run_id!r}, env_steps={self.env_steps})"

@@ -1,0 +1,55 @@
+"""What this machine has for runs: devices, cores, memory, and an OpenGL backend to draw with."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+from covr_bench.kit.errors import UserError
+
+RUN_MEMORY = 3 << 30  # bytes of RAM a worker may need on a 100k-step run
+
+
+def device(name: str) -> str:
+    """A torch device by name, `auto` for a GPU if there is one. Raises UserError."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(name).type
+    except RuntimeError:
+        raise UserError(f"unknown device {name!r}. Valid: auto, cpu, cuda, cuda:0, ...") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device {name!r} needs an NVIDIA GPU and a CUDA build of torch; this torch sees none")
+    return name
+
+
+def cores() -> int:
+    """Cores this process may use; OMP_NUM_THREADS, where set, is obeyed."""
+    if (limit := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
+        return max(1, int(limit))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def most_workers() -> int:
+    """Runs at a time: one per core that memory allows."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(cores(), memory // RUN_MEMORY))
+
+
+@cache
+def rendering() -> dict[str, str]:
+    """Choose the OpenGL backend of this process and its children, once; what was chosen, for provenance.
+
+    Raises:
+        UserError: No backend works here.
+    """
+    from suites.gl import GLError, choose_backend
+
+    try:
+        chosen = choose_backend()
+    except GLError as error:
+        raise UserError(str(error)) from error
+    os.environ["MUJOCO_GL"] = chosen.name
+    return {"gl_backend": chosen.name, "gl_vendor": chosen.vendor, "gl_renderer": chosen.renderer}
