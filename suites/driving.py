@@ -13,7 +13,7 @@ import gymnasium
 
 from suites import cuts
 from suites.base import LINE_UP, Budget, Suite, Task
-from suites.carla.env import Driving
+from suites.carla.task.env import Driving
 from suites.wrappers import ActionRepeat, FrameStack, Pixels
 
 ACTION_REPEAT = 1  # the paper: 1000 steps at 20 Hz, and no word of repeated actions

@@ -16,9 +16,10 @@ from carla_fuzz import fuzz
 from carla_wire import RawClient, read_message
 
 from suites.carla.launch import ServerProcess, launch
-from suites.carla.server import service, streams
+from suites.carla.server import service
+from suites.carla.server.protocol import streams
+from suites.carla.server.protocol.versions import version
 from suites.carla.server.service import Service
-from suites.carla.server.versions import version
 
 HEAD = 48 + 36  # bytes of a snapshot before its actors
 RECORD = 119

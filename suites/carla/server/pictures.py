@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from suites.carla.render.scene import Look, Scene, Weather
-from suites.carla.server.actors import Prop, TrafficLight, Vehicle, Walker
-from suites.carla.server.geometry import into_frame
 from suites.carla.server.sensors import Camera
-
-if TYPE_CHECKING:
-    from suites.carla.server.world import World
+from suites.carla.server.things.actors import Prop, TrafficLight, Vehicle, Walker
+from suites.carla.server.things.geometry import into_frame
+from suites.carla.server.world import World
 
 BRAKE_LIGHT, REVERSE_LIGHT = 8, 64
 LAMP_COLOUR = (40, 40, 40)

@@ -9,8 +9,8 @@ import sys
 import threading
 
 from suites.carla.maps import MAPS
+from suites.carla.server.protocol.versions import version
 from suites.carla.server.service import MAX_PORT, Service
-from suites.carla.server.versions import version
 from suites.carla.server.warm_up import warm_up
 
 

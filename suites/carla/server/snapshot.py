@@ -6,8 +6,8 @@ import struct
 
 import numpy as np
 
-from suites.carla.server.actors import UNION_BYTES, Actor
-from suites.carla.server.bodies import Bodies
+from suites.carla.server.things.actors import UNION_BYTES, Actor
+from suites.carla.server.things.bodies import Bodies
 
 _EPISODE = struct.Struct("<Qdf3iI")
 _RECORD = np.dtype([

@@ -12,16 +12,14 @@ from numpy.typing import NDArray
 
 from suites.carla.maps import MAPS, RoadMap, load_map
 from suites.carla.render.renderer import Renderer
-from suites.carla.server import dynamics, geodesy, pilot, rays, snapshot, spawning
-from suites.carla.server.actors import Actor, TrafficLight, Vehicle, Walker
-from suites.carla.server.bodies import CONTACT, Bodies, Rows
-from suites.carla.server.obstacles import obstacles_of
-from suites.carla.server.rpc import CallError
-from suites.carla.server.sensors import Sensor
-from suites.carla.server.signals import Signals
-from suites.carla.server.traffic import Traffic, driven_control
-from suites.carla.server.versions import Version
-from suites.carla.server.wire import (
+from suites.carla.server import snapshot
+from suites.carla.server.motion import dynamics, pilot, rays
+from suites.carla.server.motion.obstacles import obstacles_of
+from suites.carla.server.motion.traffic import Traffic, driven_control
+from suites.carla.server.protocol import geodesy
+from suites.carla.server.protocol.refusal import CallError
+from suites.carla.server.protocol.versions import Version
+from suites.carla.server.protocol.wire import (
     ActorDescription,
     BoundingBox,
     EpisodeSettings,
@@ -31,6 +29,9 @@ from suites.carla.server.wire import (
     WalkerControl,
     Weather,
 )
+from suites.carla.server.things.actors import Actor, TrafficLight, Vehicle, Walker
+from suites.carla.server.things.bodies import CONTACT, Bodies, Rows
+from suites.carla.server.things.signals import Signals
 
 Floats = NDArray[np.float64]
 Kind = TypeVar("Kind", bound=Actor)
@@ -85,7 +86,7 @@ class World:
         self.settings = EpisodeSettings()
         self.custom_map: Site | None = None  # "OpenDriveMap"
         self._sites: dict[str, Site] = {}
-        self._next_id = 1
+        self.next_id = 1  # of the next actor
         self.load(map_name, reset_settings=True)
 
     def load(self, name: str, reset_settings: bool) -> None:
@@ -107,7 +108,8 @@ class World:
         self._near = np.zeros(len(self.obstacles), np.int64)
         self.collisions: list[Collision] = []
         self.actors: dict[int, Actor] = {}
-        self.spectator = self._enter(Actor(self._new_id(), ActorDescription(0, "spectator"), {}, Transform()))
+        self.spectator = Actor(self.next_id, ActorDescription(0, "spectator"), {}, Transform())
+        self.enter(self.spectator)
         self.signals = Signals(self.map, self._light)
         self.traffic = Traffic(self.map, self.signals)
 
@@ -122,17 +124,16 @@ class World:
             return self.custom_map
         raise CallError(f"map not found: {name[:80]!r}; available: {', '.join(MAPS)}")
 
-    def _new_id(self) -> int:
-        self._next_id += 1
-        return self._next_id - 1
-
-    def _enter(self, actor: Actor) -> Actor:
+    def enter(self, actor: Actor) -> None:
+        """Adds an actor, whose id is `next_id`. A vehicle whose attributes ask for it is driven from now on."""
         self.actors[actor.id] = actor
-        return actor
+        self.next_id = actor.id + 1
+        if isinstance(actor, Vehicle):
+            self.traffic.join(actor, self.bodies)
 
     def _light(self, place: Transform) -> TrafficLight:
-        light = TrafficLight(self._new_id(), ActorDescription(0, "traffic.traffic_light"), {}, place)
-        self._enter(light)
+        light = TrafficLight(self.next_id, ActorDescription(0, "traffic.traffic_light"), {}, place)
+        self.enter(light)
         return light
 
     def actor(self, actor_id: int) -> Actor:
@@ -145,18 +146,6 @@ class World:
     def of_kind(self, kind: type[Kind]) -> Iterator[Kind]:
         """The actors of a class, in the order of their ids."""
         return (actor for actor in self.actors.values() if isinstance(actor, kind))
-
-    def spawn(
-        self, description: ActorDescription, place: Transform, parent: Actor | None, new_stream: Callable[[], int]
-    ) -> Actor:
-        """A new actor; `place` is in the frame of `parent` where there is one. Raises CallError."""
-        actor = spawning.build(self._next_id, description, place, parent, new_stream)
-        spawning.embody(self, actor)
-        self._new_id()
-        self._enter(actor)
-        if isinstance(actor, Vehicle):
-            self.traffic.join(actor, self.bodies)
-        return actor
 
     def destroy(self, actor_id: int) -> None:
         """Removes an actor; what is attached to it stays where it is. Raises CallError."""
@@ -176,7 +165,7 @@ class World:
 
     def moved(self, actor: Actor) -> None:
         """An actor's body was put elsewhere."""
-        if isinstance(actor, Vehicle) and actor.driver:
+        if isinstance(actor, Vehicle) and self.traffic.drives(actor):
             self.traffic.leave(actor)
             self.traffic.join(actor, self.bodies)
 
@@ -281,7 +270,3 @@ class World:
         """The payload of the world's stream."""
         head = snapshot.episode_header(self.episode, time.time(), self.delta, self.map_changed)
         return head + snapshot.actor_records(list(self.actors.values()), self.bodies)
-
-    def sensors(self) -> list[Sensor]:
-        """All sensors, in the order of their ids."""
-        return [actor for actor in self.actors.values() if isinstance(actor, Sensor)]

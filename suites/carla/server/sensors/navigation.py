@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-from suites.carla.server import versions
-from suites.carla.server.codec import pack
-from suites.carla.server.dynamics import GRAVITY
-from suites.carla.server.geometry import into_frame
+from suites.carla.server.motion.dynamics import GRAVITY
+from suites.carla.server.protocol import versions
+from suites.carla.server.protocol.codec import pack
+from suites.carla.server.protocol.streams import Part
+from suites.carla.server.protocol.wire import Transform, Vector
 from suites.carla.server.sensors.base import Sensor
-from suites.carla.server.wire import Transform, Vector
-
-if TYPE_CHECKING:
-    from suites.carla.server.streams import Part
-    from suites.carla.server.world import World
+from suites.carla.server.things.geometry import into_frame
+from suites.carla.server.world import World
 
 
 class Gnss(Sensor):

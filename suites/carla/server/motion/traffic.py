@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suites.carla.maps import RoadMap
-from suites.carla.server import pilot
-from suites.carla.server.actors import RED, YELLOW, Vehicle
-from suites.carla.server.bodies import Bodies
-from suites.carla.server.junctions import Junctions
-from suites.carla.server.signals import Signals
-from suites.carla.server.wire import VehicleControl
+from suites.carla.server.motion import pilot
+from suites.carla.server.motion.junctions import Junctions
+from suites.carla.server.protocol.wire import VehicleControl
+from suites.carla.server.things.actors import RED, YELLOW, Vehicle
+from suites.carla.server.things.bodies import Bodies
+from suites.carla.server.things.signals import Signals
 
 PATH = 160.0  # metres planned ahead
 REPLAN = 130.0  # metres left at which the path is extended
@@ -54,7 +54,11 @@ class Traffic:
         self._signals = signals
         self._junctions = Junctions(road_map)
         self._pieces: dict[int, NDArray[np.float64]] = {}
-        self._driven: list[Vehicle] = []
+        self._drivers: dict[Vehicle, Driver] = {}
+
+    def drives(self, vehicle: Vehicle) -> bool:
+        """Whether the server drives the vehicle."""
+        return vehicle in self._drivers
 
     def join(self, vehicle: Vehicle, bodies: Bodies) -> None:
         """Drives the vehicle from now on, if its attributes ask for it and it stands by a lane."""
@@ -63,23 +67,19 @@ class Traffic:
         b = bodies.rows[vehicle.row]
         lane, s, _ = self._map.nearest_lane(b["x"], b["y"], b["yaw"])
         if lane >= 0:
-            vehicle.driver = Driver(vehicle.attributes, lane, s)
-            self._driven.append(vehicle)
-            self._plan(vehicle.driver)
+            driver = self._drivers[vehicle] = Driver(vehicle.attributes, lane, s)
+            self._plan(driver)
 
     def leave(self, vehicle: Vehicle) -> None:
         """Leaves the vehicle to the client."""
-        if vehicle.driver:
-            vehicle.driver = None
-            self._driven.remove(vehicle)
+        if self._drivers.pop(vehicle, None):
             self._junctions.release(vehicle.id)
             vehicle.lights &= ~(LEFT_BLINKER | RIGHT_BLINKER | BRAKE_LIGHT)
 
     def drive(self, bodies: Bodies, delta: float) -> None:
         """Sets the controls of all driven vehicles for the next tick."""
-        for vehicle in self._driven:
-            assert vehicle.driver
-            self._drive(vehicle, vehicle.driver, bodies, delta)
+        for vehicle, driver in self._drivers.items():
+            self._drive(vehicle, driver, bodies, delta)
 
     def _drive(self, vehicle: Vehicle, driver: Driver, bodies: Bodies, delta: float) -> None:
         rows, row = bodies.rows, vehicle.row

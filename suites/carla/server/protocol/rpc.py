@@ -10,22 +10,16 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, get_type_hints
 
-from suites.carla.server import wire
-from suites.carla.server.codec import MalformedError, Unpacker, pack
-
-if TYPE_CHECKING:
-    from suites.carla.server.loop import Connection
-    from suites.carla.server.service import Service
+from suites.carla.server.protocol import wire
+from suites.carla.server.protocol.codec import MalformedError, Unpacker, pack
+from suites.carla.server.protocol.loop import Connection
+from suites.carla.server.protocol.refusal import CallError
 
 _log = logging.getLogger(__name__)
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-class CallError(Exception):
-    """A call that CARLA refuses; the client sees the text."""
 
 
 class Raw(list[Any]):
@@ -45,36 +39,65 @@ class Method:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.name = function.__name__
         self._function = function
-        parameters = list(inspect.signature(function).parameters.values())[1:]  # the first one is the service
+        parameters = list(inspect.signature(function).parameters.values())[1:]  # the first one is the server
         hints = get_type_hints(function)
         self._names = [parameter.name for parameter in parameters]
         self._required = sum(parameter.default is parameter.empty for parameter in parameters)
         self._readers = [wire.reader(hints[name]) for name in self._names]
 
-    def __call__(self, service: Service, arguments: list[Any]) -> Any:
+    def __call__(self, server: Any, arguments: list[Any]) -> Any:
         if len(arguments) < self._required:
             raise CallError(f"{self.name} takes ({', '.join(self._names)}), but {len(arguments)} were given")
         values = [read(value) for read, value in zip(self._readers, arguments, strict=False)]
-        return self._function(service, *values)
+        return self._function(server, *values)
 
 
-METHODS: dict[str, Method] = {}
+class Methods(dict[str, Method]):
+    """Remote methods by name."""
+
+    def add(self, function: Function) -> Function:
+        """Makes a function `(server, argument...)` callable by its name; arguments are read by their annotations."""
+        self[function.__name__] = Method(function)
+        return function
 
 
-def remote(function: Function) -> Function:
-    """Makes a function `(service, argument...)` callable by its name; arguments are read by their annotations."""
-    METHODS[function.__name__] = Method(function)
-    return function
+def call(methods: Mapping[str, Method], server: Any, name: str, arguments: list[Any]) -> Any:
+    """The result, in its envelope, of one call. Never raises: a fault of ours is an error of that call.
+
+    server: the first argument of every method.
+    """
+    method = methods.get(name)
+    if method is None:
+        return failure(f"{name[:80]} is not supported by this server")
+    try:
+        return success(method(server, arguments))
+    except CallError as error:
+        return failure(str(error))
+    except wire.BadArgumentError as error:
+        return failure(f"{name}: {error}")
+    except Exception as error:
+        _log.exception("%s failed", name)
+        return failure(f"{name}: internal error ({type(error).__name__}: {error})")
 
 
 class Session:
-    """One client's RPC connection."""
+    """One client's RPC connection.
 
-    def __init__(self, service: Service, connection: Connection) -> None:
-        self._service = service
+    on_call: turns (session, method, arguments) into an enveloped result; on_close: hears that the client is gone.
+    message_id: of the request that is being answered.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        on_call: Callable[[Session, str, list[Any]], Any],
+        on_close: Callable[[Session], None],
+    ) -> None:
         self._connection = connection
+        self._on_call = on_call
+        self._on_close = on_close
         self._unpacker = Unpacker()
-        self.message_id = 0  # of the request in progress
+        self.message_id = 0
         connection.peer = self
 
     @property
@@ -94,7 +117,7 @@ class Session:
                 self._request(message)
 
     def closed(self) -> None:
-        self._service.session_closed(self)
+        self._on_close(self)
 
     def _request(self, message: Any) -> None:
         if not isinstance(message, list) or len(message) < 2 or type(message[1]) is not int or message[1] < 0:
@@ -104,23 +127,7 @@ class Session:
         if len(message) != 4 or message[0] != 0 or type(message[2]) is not str or type(message[3]) is not list:
             self.answer(self.message_id, failure("a request is [0, id, method, arguments]"))
             return
-        self.answer(self.message_id, self.call(message[2], message[3][1:]))
-
-    def call(self, name: str, arguments: list[Any]) -> Any:
-        """The result, in its envelope, of one call. Never raises: a fault of ours is an error of that call."""
-        method = METHODS.get(name)
-        if method is None:
-            return failure(f"{name[:80]} is not supported by this server")
-        self._service.session = self
-        try:
-            return success(method(self._service, arguments))
-        except CallError as error:
-            return failure(str(error))
-        except wire.BadArgumentError as error:
-            return failure(f"{name}: {error}")
-        except Exception as error:
-            _log.exception("%s failed", name)
-            return failure(f"{name}: internal error ({type(error).__name__}: {error})")
+        self.answer(self.message_id, self._on_call(self, message[2], message[3][1:]))
 
     def answer(self, message_id: int, result: Any) -> None:
         """Sends the enveloped result of a request."""

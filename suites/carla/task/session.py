@@ -17,15 +17,15 @@ from typing import Any
 
 from suites.base import EpisodeLost, SimulatorError
 from suites.carla import launch
-from suites.carla.episode import Tick
-from suites.carla.scenarios import SCENARIOS
+from suites.carla.task.episode import Tick
+from suites.carla.task.scenarios import SCENARIOS
 
 SERVER_WAIT = 60.0  # seconds that a named server is waited for
 ANSWER = 20.0  # seconds for a tick, of a server that does other things beside
 BEGIN = 120.0  # seconds for connecting and for a reset, which may load a map
 SPARE = 5.0  # seconds by which the owner is more patient than the library, whose error says more
 GLANCE = 0.25  # seconds between looks at whether the processes live
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 
 
 class Session:
@@ -134,7 +134,7 @@ def _simulator() -> tuple[subprocess.Popen[bytes], Connection]:
     path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", "suites.carla.simulator", str(theirs.fileno())],
+            [sys.executable, "-m", "suites.carla.task.simulator", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr.fileno() if hasattr(sys.stderr, "fileno") else None,
             pass_fds=(theirs.fileno(),),

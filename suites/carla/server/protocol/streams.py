@@ -6,8 +6,8 @@ import struct
 import time
 from collections.abc import Callable
 
-from suites.carla.server.loop import Connection, Listener, Loop
-from suites.carla.server.wire import Transform
+from suites.carla.server.protocol.loop import Connection, Listener, Loop
+from suites.carla.server.protocol.wire import Transform
 
 WORLD_STREAM = 1
 SUBSCRIBE_WITHIN = 0.5  # seconds that ticks wait for a client that asked for a token to connect with it

@@ -11,8 +11,8 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from suites.base import EpisodeLost
-from suites.carla.episode import Episode, Tick
-from suites.carla.session import Session
+from suites.carla.task.episode import Episode, Tick
+from suites.carla.task.session import Session
 
 CAMERAS = (1, 3, 5)
 OBSERVATIONS = ("pixels", "state")

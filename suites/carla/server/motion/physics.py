@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from suites.carla.server.bodies import CURVE_POINTS, GEARS
-from suites.carla.server.catalogue import Model
-from suites.carla.server.rpc import CallError
-from suites.carla.server.wire import Gear, PhysicsControl, Point2, Vector, Wheel
+from suites.carla.server.protocol.refusal import CallError
+from suites.carla.server.protocol.wire import Gear, PhysicsControl, Point2, Vector, Wheel
+from suites.carla.server.things.bodies import CURVE_POINTS, GEARS
+from suites.carla.server.things.catalogue import Model
 
 # CARLA's wheels come with a tire_friction of 3.5, which is a coefficient of about 1.05 on its roads.
 GRIP_PER_FRICTION = 0.3

@@ -9,7 +9,7 @@ from suites.carla.maps import RoadMap
 from suites.carla.maps.roads import Lane
 from suites.carla.render.renderer import Renderer
 from suites.carla.render.shadows import CROWN
-from suites.carla.server.bodies import OBSTACLE, Rows
+from suites.carla.server.things.bodies import OBSTACLE, Rows
 
 BUILDINGS, VEGETATION, GUARD_RAIL = 3, 9, 28  # CARLA's semantic labels
 TRUNK = 0.3  # metres: half thickness of a tree

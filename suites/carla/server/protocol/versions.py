@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from suites.carla.server.geodesy import mercator, transverse_mercator
-from suites.carla.server.wire import Vector
+from suites.carla.server.protocol.geodesy import mercator, transverse_mercator
+from suites.carla.server.protocol.wire import Vector
 
 
 @dataclass(frozen=True)

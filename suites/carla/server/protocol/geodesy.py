@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from suites.carla.server.wire import Vector
+from suites.carla.server.protocol.wire import Vector
 
 EARTH_RADIUS = 6378137.0  # metres; both releases take the Earth for a sphere
 SCALE = 0.9996  # of 0.9.16's transverse Mercator projection

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from suites.carla.maps.jit import compiled
-from suites.carla.server.bodies import WALKER, Row, Rows
-from suites.carla.server.dynamics import EFFICIENCY, GRAVITY, ROLLING, curve
+from suites.carla.server.motion.dynamics import EFFICIENCY, GRAVITY, ROLLING, curve
+from suites.carla.server.things.bodies import WALKER, Row, Rows
 
 MARGIN = 0.35  # metres kept beside other bodies
 REACH = 120.0  # metres looked ahead

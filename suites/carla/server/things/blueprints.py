@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from suites.carla.server.catalogue import MODELS, PEOPLE, PROPS
-from suites.carla.server.sensor_blueprints import SENSORS
-from suites.carla.server.versions import Version
-from suites.carla.server.wire import ActorDescription
+from suites.carla.server.protocol.versions import Version
+from suites.carla.server.protocol.wire import ActorDescription
+from suites.carla.server.things.catalogue import MODELS, PEOPLE, PROPS
+from suites.carla.server.things.sensor_blueprints import SENSORS
 
 TYPES = ("bool", "int", "float", "str", "colour")
 

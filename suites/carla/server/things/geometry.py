@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from suites.carla.server.wire import Rotation, Transform, Vector
+from suites.carla.server.protocol.wire import Rotation, Transform, Vector
 
 
 def matrix(rotation: Rotation) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """The process that talks to a CARLA server: the only one that loads the client library.
 
-`python -m suites.carla.simulator FD` answers requests on a socket; `session` is the other end. The library can hang
+`python -m suites.carla.task.simulator FD` answers requests on a socket; `session` is the other end. The library can hang
 with Python's lock held, or abort; here that costs an episode, not the run. Should it hang after its owner died, the
 kernel's alarm ends it.
 """
@@ -21,10 +21,10 @@ import carla
 import numpy as np
 from numpy.typing import NDArray
 
-from suites.carla.episode import DT, KINDS, Contact, Tick
-from suites.carla.privileged import Privileged
-from suites.carla.scenarios import SCENARIOS
-from suites.carla.stages import STAGES, Stage, Walk
+from suites.carla.task.episode import DT, KINDS, Contact, Tick
+from suites.carla.task.privileged import Privileged
+from suites.carla.task.scenarios import SCENARIOS
+from suites.carla.task.stages import STAGES, Stage, Walk
 
 EGO = "vehicle.tesla.model3"
 FOV = 60.0  # degrees across the shorter side of a picture

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from suites.carla.server.geometry import compose
-from suites.carla.server.wire import (
+from suites.carla.server.protocol.wire import (
     AckermannControl,
     AckermannSettings,
     ActorDescription,
@@ -19,10 +18,8 @@ from suites.carla.server.wire import (
     VehicleControl,
     WalkerControl,
 )
-
-if TYPE_CHECKING:
-    from suites.carla.server.bodies import Bodies
-    from suites.carla.server.traffic import Driver
+from suites.carla.server.things.bodies import Bodies
+from suites.carla.server.things.geometry import compose
 
 UNION_BYTES = 54  # of a snapshot record: the state that depends on the kind of actor
 _VEHICLE = struct.Struct("<3f???ifB?IB")
@@ -79,7 +76,6 @@ class Vehicle(Actor):
         self.physics = PhysicsControl()
         self.ackermann: AckermannControl | None = None
         self.ackermann_settings = AckermannSettings()
-        self.driver: Driver | None = None
         self.lights = 0
         self.colour = (128, 128, 128)
         self.look = 0

@@ -13,8 +13,8 @@ import math
 import numpy as np
 
 from suites.carla.maps.jit import compiled
-from suites.carla.server.bodies import PROP, VEHICLE, WALKER, Row, Rows
-from suites.carla.server.contacts import collide, obstacles_near
+from suites.carla.server.motion.contacts import collide, obstacles_near
+from suites.carla.server.things.bodies import PROP, VEHICLE, WALKER, Row, Rows
 
 SUBSTEP = 0.01  # s
 GRAVITY = 9.81

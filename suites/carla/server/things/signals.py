@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from suites.carla.maps import RoadMap
 from suites.carla.maps.roads import Lane
-from suites.carla.server.actors import GREEN, RED, YELLOW, TrafficLight
-from suites.carla.server.wire import BoundingBox, Rotation, Transform, Vector
+from suites.carla.server.protocol.wire import BoundingBox, Rotation, Transform, Vector
+from suites.carla.server.things.actors import GREEN, RED, YELLOW, TrafficLight
 
 SEEN = 30.0  # metres before its stop line at which a light concerns a vehicle
 BESIDE = 2.0  # metres between the outer border of the lane and the pole

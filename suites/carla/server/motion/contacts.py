@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from suites.carla.maps.jit import compiled
-from suites.carla.server.bodies import WALKER, Row, Rows
+from suites.carla.server.things.bodies import WALKER, Row, Rows
 
 RESTITUTION = 0.1
 FRICTION = 0.4

@@ -6,7 +6,7 @@ import numpy as np
 
 from suites.carla.maps import RoadMap
 from suites.carla.maps.jit import compiled
-from suites.carla.server.bodies import Rows
+from suites.carla.server.things.bodies import Rows
 
 ASK = 45.0  # metres before a junction at which a driver asks for it
 TOO_CLOSE = 2.5  # metres between the middles of two lanes that cannot be used together

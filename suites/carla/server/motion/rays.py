@@ -8,7 +8,7 @@ import numpy as np
 
 from suites.carla.maps.ground import Ground, locate
 from suites.carla.maps.jit import compiled
-from suites.carla.server.bodies import Rows
+from suites.carla.server.things.bodies import Rows
 
 NOTHING, GROUND = -1, -2  # hit codes; bodies are 0..., obstacles FIRST_OBSTACLE - index
 FIRST_OBSTACLE = -3
