@@ -78,6 +78,12 @@ def installed_client() -> str:
         ) from error
 
 
+def child_environment() -> dict[str, str]:
+    """The environment variables of a child process that imports this package from where this process did."""
+    path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return os.environ | {"PYTHONPATH": path}
+
+
 def start(
     map_name: str = "highway", port: int = 0, client_version: str | None = None, timeout: float = START_SECONDS
 ) -> ServerProcess:
@@ -92,9 +98,8 @@ def start(
     command += ["--client-version", release, "--until-stdin-closes"]
     if not _clients_keep_files():
         command.append("--no-walker-navigation")  # the client library ends with an error where it cannot write
-    path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=os.environ | {"PYTHONPATH": path}
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=child_environment()
     )
     server = ServerProcess(0, map_name, release, 0.0, process, log)
     announced = _first_line(process, begun + timeout)

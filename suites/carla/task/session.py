@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from suites.base import EpisodeLost, SimulatorError
@@ -25,7 +24,6 @@ ANSWER = 20.0  # seconds for a tick, of a server that does other things beside
 BEGIN = 120.0  # seconds for connecting and for a reset, which may load a map
 SPARE = 5.0  # seconds by which the owner is more patient than the library, whose error says more
 GLANCE = 0.25  # seconds between looks at whether the processes live
-_ROOT = Path(__file__).resolve().parents[3]
 
 
 class Session:
@@ -131,13 +129,12 @@ def _await(host: str, port: int) -> None:
 
 def _simulator() -> tuple[subprocess.Popen[bytes], Connection]:
     ours, theirs = socket.socketpair()
-    path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", "suites.carla.task.simulator", str(theirs.fileno())],
+            [sys.executable, "-m", "suites.carla.task.client", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr.fileno() if hasattr(sys.stderr, "fileno") else None,
             pass_fds=(theirs.fileno(),),
-            env=os.environ | {"PYTHONPATH": path},
+            env=launch.child_environment(),
         )
     return process, Connection(ours.detach())
