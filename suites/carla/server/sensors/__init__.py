@@ -7,7 +7,7 @@ from suites.carla.server.sensors.cameras import Camera, DepthCamera, RgbCamera, 
 from suites.carla.server.sensors.clouds import Lidar, Radar, SemanticLidar
 from suites.carla.server.sensors.events import CollisionSensor, LaneInvasion, Obstacle
 from suites.carla.server.sensors.flow import OpticalFlowCamera
-from suites.carla.server.sensors.motion import Gnss, Imu
+from suites.carla.server.sensors.navigation import Gnss, Imu
 from suites.carla.server.things.actors import Actor
 
 SENSOR_CLASSES: dict[str, type[Actor]] = {
