@@ -33,10 +33,7 @@ CONGESTION = 5.0  # seconds after which a client that does not read is disconnec
 
 
 class Service:
-    """One server. session: whose request is being answered; managers: Traffic Managers by port.
-
-    walker_navigation: whether clients are given the mesh that their walkers' controllers walk on.
-    """
+    """One server: what `api.server.Server` asks for, and the loop around it."""
 
     def __init__(self, version: Version, map_name: str, host: str, port: int, walker_navigation: bool = True) -> None:
         self.walker_navigation = walker_navigation
@@ -62,7 +59,7 @@ class Service:
         return call(METHODS, self, name, arguments)
 
     def _session_closed(self, session: Session) -> None:
-        """A client is gone: its Traffic Managers no longer answer, its ticks are no longer waited for."""
+        """Forgets a client that is gone, with its Traffic Managers."""
         self._sessions.discard(session)
         self.managers = {port: entry for port, entry in self.managers.items() if entry.owner is not session}
 
@@ -80,7 +77,7 @@ class Service:
         return self.world.settings
 
     def answered_settings(self) -> None:
-        """A client has read the settings."""
+        """Notes that a client has read the settings."""
         self._settings_read = time.monotonic()
 
     def request_tick(self, session: Session | None, message_id: int = 0) -> None:
@@ -94,7 +91,7 @@ class Service:
             self.step(None)
 
     def step(self, patience: float | None) -> None:
-        """Serves what is due next, waiting at most `patience` seconds for it."""
+        """Serves what is due next, waiting at most `patience` seconds for it; None waits for ever."""
         pause = self._pause()
         self.loop.run_once(pause if patience is None else min(patience, pause or patience))
         if self._waiting:
@@ -103,7 +100,7 @@ class Service:
             self._tick()
 
     def _pause(self) -> float | None:
-        """Seconds until something is due without a client's doing; None for never."""
+        """Seconds until something is due even if no client sends anything; None for never."""
         if self._waiting:
             return self._hold() or 0.0
         if self.settings.synchronous or not self._sessions:

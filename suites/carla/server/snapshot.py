@@ -25,7 +25,7 @@ def episode_header(episode: int, platform_time: float, delta: float, map_changed
 
 
 def actor_records(actors: list[Actor], bodies: Bodies) -> bytes:
-    """119 bytes for each actor."""
+    """The records of the actors in a snapshot, 119 bytes each."""
     records = np.zeros(len(actors), _RECORD)
     records["id"] = [actor.id for actor in actors]
     records["state"] = ACTIVE

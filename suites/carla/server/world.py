@@ -76,7 +76,14 @@ class Hit(NamedTuple):
 
 
 class World:
-    """frame counts ticks since the server started; time and delta are simulated seconds of this episode."""
+    """One episode on one map.
+
+    Attributes:
+        frame: ticks since the server started.
+        time: simulated seconds of this episode.
+        delta: simulated seconds of the last tick.
+        next_id: of the actor that enters next.
+    """
 
     def __init__(self, version: Version, map_name: str, token: Callable[[int], bytes]) -> None:
         self.version = version
@@ -86,7 +93,7 @@ class World:
         self.settings = EpisodeSettings()
         self.custom_map: Site | None = None  # "OpenDriveMap"
         self._sites: dict[str, Site] = {}
-        self.next_id = 1  # of the next actor
+        self.next_id = 1
         self.load(map_name, reset_settings=True)
 
     def load(self, name: str, reset_settings: bool) -> None:
@@ -164,13 +171,13 @@ class World:
                 other.row -= other.row > actor.row
 
     def moved(self, actor: Actor) -> None:
-        """An actor's body was put elsewhere."""
+        """Tells the traffic that an actor's body was put somewhere else."""
         if isinstance(actor, Vehicle) and self.traffic.drives(actor):
             self.traffic.leave(actor)
             self.traffic.join(actor, self.bodies)
 
     def control(self, vehicle: Vehicle, control: VehicleControl) -> None:
-        """Pedals and wheel of a vehicle until the next call."""
+        """Sets the pedals and the wheel of a vehicle until the next call."""
         b = self.bodies.rows[vehicle.row]
         gear = min(max(control.gear, -1), MAX_GEAR)
         vehicle.control = control._replace(gear=gear)
@@ -180,7 +187,7 @@ class World:
         b["manual"], b["wanted_gear"] = control.manual_gear_shift, gear
 
     def advance(self, delta: float) -> None:
-        """One tick of `delta` seconds."""
+        """Ticks once, by `delta` seconds."""
         self.frame += 1
         self._ticks += 1
         self.delta = delta
@@ -195,21 +202,21 @@ class World:
         self._report(count)
 
     def _hold_speeds(self) -> None:
-        """Ackermann control: the steering angle and the speed that were asked for."""
+        """Works the pedals and the wheel of vehicles under Ackermann control."""
         for vehicle in self.of_kind(Vehicle):
             if vehicle.ackermann:
                 pilot.hold(self.bodies.rows, vehicle.row, *vehicle.ackermann)
                 vehicle.control = driven_control(self.bodies.rows[vehicle.row])
 
     def _stop_left_walkers(self) -> None:
-        """A walker whose controller has gone stands still."""
+        """Stops walkers whose controller has gone."""
         for walker in self.of_kind(Walker):
             if walker.led_until < self.time:
                 walker.led_until, walker.control = math.inf, WalkerControl()
                 self.bodies.rows["walk_speed"][walker.row] = 0.0
 
     def _survey(self) -> None:
-        """What the map says about where each body is."""
+        """Looks up the ground below each body, and the speed limit and traffic light of vehicles."""
         rows = self.bodies.rows
         for actor in self.actors.values():
             if actor.row < 0:
@@ -252,7 +259,7 @@ class World:
         return hits
 
     def as_sent(self, actor: Actor | None) -> list[Any]:
-        """CARLA's Actor; None stands for a part of the map."""
+        """An actor as CARLA sends it; None stands for a part of the map."""
         if actor is None:
             return [0, 0, [0, "static.unknown", []], self.box_as_sent(BoundingBox()), b"", b""]
         base = self.version.attribute_base
@@ -263,7 +270,7 @@ class World:
         return [actor.id, parent, description, self.box_as_sent(actor.box), actor.tags, token]
 
     def box_as_sent(self, box: BoundingBox) -> list[Any]:
-        """CARLA's BoundingBox, in the layout of the client's release."""
+        """A box as CARLA sends it, in the layout of the client's release."""
         return list(box) if self.version.box_has_actor else list(box[:3])
 
     def snapshot(self) -> bytes:

@@ -20,19 +20,34 @@ STATE_SHAPE = (3, 25, 7)
 
 
 class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
-    """Observed as the newest picture, uint8 `(3, image_size, cameras * image_size)`, the cameras side by side from left
-    to right, or (`observation="state"`) as what a scripted driver is told, float32 `(3, 25, 7)`: see `privileged`.
+    """One car in one scenario.
 
+    Observation: the newest picture, uint8 `(3, image_size, cameras * image_size)`, the cameras side by side from left
+    to right; with `observation="state"` what a scripted driver is told, float32 `(3, 25, 7)`: see `privileged`.
     Action, float32 `(2,)` in -1..1 and clipped to it: steer (-1 left), pedal (throttle above 0, brake below).
     Reward: `v * 0.05 - 1e-4 * impulse - |steer|`: speed along the lane in m/s, impulse of the step's collisions in N s.
     An episode terminates at the first collision (unless `end_on_collision` is false), when the car's middle is on no
     driving lane, and when it moved less than 2 m in the last 100 steps; it is truncated after 1000.
+    docs/driving.md describes the last step's `info["episode_metrics"]`.
 
-    The last step's `info["episode_metrics"]` is described in docs/driving.md.
-    host, port: of a running server; by default each environment starts an embedded one, at its first reset.
-    labels: which kind of server it was (`backend`), and `cameras` and `collisions` where not as by default.
-    `reset` and `step` raise EpisodeLost when the simulator failed; the next `reset` starts or awaits a new one.
-    Raises ImportError without the CARLA client, ValueError for an unknown option, SimulatorError without a server.
+    Args:
+        scenario: a name of `SCENARIOS`.
+        seed: of the first reset that names none.
+        image_size: pixels of a picture's side.
+        cameras: 1, 3 or 5, each 60 degrees wide.
+        observation: `pixels` or `state`.
+        end_on_collision: whether the first collision ends the episode.
+        host: of a running server; empty starts an embedded one at the first reset.
+        port: of that server.
+
+    Attributes:
+        labels: the kind of server (`backend`), and `cameras` and `collisions` where they differ from the default.
+
+    Raises:
+        ImportError: the CARLA client is not installed.
+        ValueError: an option has an unknown value.
+        SimulatorError: no server can be started or reached, or its release does not fit.
+        EpisodeLost: the simulator failed in `reset` or `step`; the next `reset` starts or awaits a new one.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 - gymnasium's own declaration

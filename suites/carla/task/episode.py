@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 DT = 0.05  # seconds of a control step
 EPISODE_STEPS = 1000
 COLLISION_WEIGHT = 1e-4  # reward lost per N s
-STUCK_METRES, STUCK_STEPS = 2.0, 100  # moved in so many control steps (five seconds), or less
+STUCK_METRES, STUCK_STEPS = 2.0, 100  # a car that moves less than so far in so many steps (five seconds) is stuck
 APART = 20  # control steps without contact after which touching the same thing again is another collision
 KINDS = ("vehicle", "walker", "static")
 ENDS = ("collision", "off_road", "stuck", "horizon")
 
 
 class Contact(NamedTuple):
-    """The ego touched something. kind: of `KINDS`; other: the actor's id, 0 for a part of the map; impulse in N s."""
+    """The ego touched something. kind: one of `KINDS`; other: the actor's id, 0 for a part of the map; impulse: N s."""
 
     kind: str
     other: int
@@ -28,7 +28,7 @@ class Contact(NamedTuple):
 class Tick(NamedTuple):
     """The world after a control step.
 
-    picture: uint8 (H, W, 3), the cameras side by side. state: float32 (3, N, 7), see `state`; None if not wanted.
+    picture: uint8 (H, W, 3), the cameras side by side. state: float32 (3, 25, 7), see `privileged`; None if not wanted.
     lane_speed: m/s along the lane's direction; speed: m/s; moved: metres since the last tick; on_road: whether the
     ego's middle is on a driving lane.
     """
@@ -48,7 +48,7 @@ class Episode:
     def __init__(self, end_on_collision: bool) -> None:
         self._end_on_collision = end_on_collision
         self.steps = 0
-        self.reason = ""  # of `ENDS`, once it is over
+        self.reason = ""  # one of `ENDS`, once the episode is over
         self._distance = self._impulse = self._speed = self._steer = self._brake = 0.0
         self._collisions = dict.fromkeys(KINDS, 0)
         self._touched: dict[tuple[str, int], int] = {}  # the step of the last contact

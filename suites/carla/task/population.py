@@ -39,7 +39,7 @@ def _manager(client: Any, stage: Stage) -> Any:
 
 
 def _blueprint(stage: Stage, number: int) -> Any:
-    """Of the stage's vehicle of that number; on an embedded server its attributes say that the server drives it."""
+    """The blueprint of a planned vehicle; on an embedded server its attributes ask the server to drive it."""
     planned = stage.vehicles[number]
     if stage.embedded and planned.drives:
         planned.blueprint.set_attribute("driver", "server")
@@ -50,7 +50,7 @@ def _blueprint(stage: Stage, number: int) -> Any:
 
 
 def _hand_over(manager: Any, stage: Stage, actors: list[Any]) -> None:
-    """Lets the Traffic Manager drive; actors: as planned, None for those without room."""
+    """Lets the Traffic Manager drive. actors: one for each plan, None where it found no room."""
     for planned, actor in zip(stage.vehicles, actors, strict=False):
         if planned.drives and actor:
             actor.set_autopilot(True, MANAGER_PORT)

@@ -25,7 +25,7 @@ LOST = 6.0  # metres beside the planned way at which it is planned anew
 
 
 class Privileged:
-    """Looks at a world from one ego. rng: which way the planned road takes at forks."""
+    """The state of a world as seen from one ego. rng: draws the way at forks."""
 
     def __init__(self, world_map: Any, ego: Any, others: list[Any], rng: np.random.Generator) -> None:
         self._map, self._ego, self._rng = world_map, ego, rng
@@ -39,7 +39,7 @@ class Privileged:
         self._end: Any = None  # the way's last waypoint
 
     def look(self) -> NDArray[np.float32]:
-        """The tables, float32 (3, ROWS, 7)."""
+        """The three tables, float32 (3, 25, 7)."""
         place, velocity = self._ego.get_transform(), self._ego.get_velocity()
         self._plan(place.location)
         yaw = math.radians(place.rotation.yaw)
@@ -69,7 +69,7 @@ class Privileged:
         return tables
 
     def _plan(self, here: Any) -> None:
-        """Drops what lies behind, plans on ahead."""
+        """Drops the points behind the ego and adds points ahead."""
         while len(self._way) > 1 and _squared(self._way[1], here) <= _squared(self._way[0], here):
             self._way.popleft()
         if not self._way or _squared(self._way[0], here) > LOST**2:

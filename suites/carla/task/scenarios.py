@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Scenario:
-    """map: of the embedded server; real_map: what comes nearest on a real one. weather: `carla.WeatherParameters`."""
+    """Where and in which light one drives.
+
+    map: the embedded server's; real_map: the one of CARLA's that comes nearest. weather: arguments of
+    `carla.WeatherParameters`.
+    """
 
     name: str
     map: str

@@ -29,8 +29,14 @@ GLANCE = 0.25  # seconds between looks at whether the processes live
 class Session:
     """One connection to one server.
 
-    host: "" starts an embedded server of our own on a free port. options: of `Simulator`. Raises SimulatorError when
-    there is no server, or one of a release that does not fit.
+    Args:
+        scenario: a name of `SCENARIOS`.
+        host: of a running server; empty starts an embedded one on a free port.
+        port: of that server.
+        options: those of `Simulator`, less its timeout.
+
+    Raises:
+        SimulatorError: there is no server, or its release does not fit.
     """
 
     def __init__(self, scenario: str, host: str, port: int, **options: Any) -> None:
@@ -51,7 +57,7 @@ class Session:
             raise
 
     def reset(self, seed: int) -> Tick:
-        """Begins an episode. Raises EpisodeLost, as all below do."""
+        """Begins an episode. Raises EpisodeLost when the simulator fails, as the methods below do."""
         return self._call("reset", (seed,), BEGIN)  # type: ignore[no-any-return]
 
     def step(self, steer: float, pedal: float) -> Tick:
@@ -59,11 +65,11 @@ class Session:
         return self._call("step", (steer, pedal), ANSWER)  # type: ignore[no-any-return]
 
     def picture(self, height: int, width: int) -> Any:
-        """As `Simulator.picture`."""
+        """The present view at another size: see `Simulator.picture`."""
         return self._call("picture", (height, width), ANSWER)
 
     def watch(self, height: int, width: int) -> None:
-        """As `Simulator.watch`."""
+        """Keeps a camera of that size: see `Simulator.watch`."""
         self._call("watch", (height, width), ANSWER)
 
     def close(self) -> None:

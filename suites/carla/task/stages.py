@@ -15,9 +15,7 @@ import numpy as np
 
 LIFT = 0.3  # metres above the road at which actors begin
 BAY = 7.0  # metres from one parked vehicle to the next
-PLACES = 3  # where pedestrians step out
 STREET = 260.0  # metres without a junction that `gp` asks for
-FREE_AFTER = 6.5  # metres beyond a place that stay free, for the pedestrian's way
 NOTICE = (1.2, 2.2)  # seconds before the ego would arrive that a pedestrian sets off
 NEAR = 8.0  # metres from which it sets off however slow the ego is
 
@@ -49,7 +47,7 @@ class Walk:
 
 
 class Vehicle(NamedTuple):
-    """A planned vehicle. drives: by itself; kph: its wish, 0 for the limit; changes: of lane, a minute."""
+    """A planned vehicle. drives: whether it does; kph: wanted speed, 0 for the limit; changes: of lane, per minute."""
 
     blueprint: Any
     place: Any  # carla.Transform
@@ -88,7 +86,7 @@ class Stage:
         self.library = self.world.get_blueprint_library()
 
     def blueprint(self, *kinds: str) -> Any:
-        """A vehicle's, drawn among those of the kinds (`base_type`), in a drawn colour."""
+        """The blueprint of a vehicle of one of the kinds (`base_type`), drawn, in a drawn colour."""
         known = [b for b in self.library.filter("vehicle.*") if b.get_attribute("base_type") in kinds]
         blueprint = self.draw(sorted(known, key=lambda b: str(b.id)))
         if blueprint.has_attribute("color"):
@@ -96,21 +94,21 @@ class Stage:
         return blueprint
 
     def draw(self, items: Any) -> Any:
-        """One of them."""
+        """One of the items, drawn."""
         return items[int(self.rng.integers(len(items)))]
 
     def park(self, place: Any, *kinds: str) -> None:
-        """A vehicle that stands still."""
+        """Plans a vehicle that stands still."""
         self.vehicles.append(Vehicle(self.blueprint(*kinds), raised(place)))
 
     def drive(self, place: Any, kph: float, changes: float, *kinds: str) -> None:
-        """A vehicle that drives."""
+        """Plans a vehicle that drives."""
         self.vehicles.append(Vehicle(self.blueprint(*kinds), raised(place), True, kph, changes))
 
     def walk(
         self, start: Any, place: Any, direction: Any, speed: float, length: float, notice: float, ages: str = ""
     ) -> None:
-        """A pedestrian at `start` (carla.Location); the rest as in `Walk`. ages: `child`, `adult`, or any."""
+        """Plans a pedestrian at `start` (carla.Location); the rest as in `Walk`. ages: `child`, `adult`, or any."""
         known = [b for b in self.library.filter("walker.pedestrian.*") if str(b.get_attribute("age")).startswith(ages)]
         blueprint = self.draw(sorted(known, key=lambda b: str(b.id)))
         if blueprint.has_attribute("is_invincible"):
@@ -126,7 +124,7 @@ def raised(place: Any) -> Any:
 
 
 def along(waypoint: Any, metres: float) -> Any:
-    """The waypoint so far ahead, straight on at forks; None where the lane ends."""
+    """The waypoint `metres` ahead, on the first branch at forks; None where the lane ends."""
     ahead = waypoint.next(metres) if metres > 0 else [waypoint]
     return ahead[0] if ahead else None
 
@@ -138,7 +136,7 @@ def beside(waypoint: Any, right: float) -> Any:
 
 
 def any_spawn_point(stage: Stage) -> Any:
-    """Of the map's, on its lane."""
+    """The waypoint of a drawn spawn point."""
     return stage.map.get_waypoint(stage.draw(stage.map.get_spawn_points()).location)
 
 
@@ -191,7 +189,7 @@ def ghost_pedestrians(stage: Stage, ego: Any) -> None:
 
 
 def _step_out(stage: Stage, lane: Any, bay: Any) -> None:
-    """A pedestrian just beyond the parked vehicle, hidden by it from who comes."""
+    """A pedestrian just beyond the parked vehicle, which hides them from the ego."""
     ahead = 4.2 + float(stage.rng.uniform(0, 0.8))  # the longest van is 3.2 m from its middle to its nose
     start = bay.transform.location + ahead * bay.transform.get_forward_vector()
     start += float(stage.rng.uniform(0.0, 0.5)) * bay.transform.get_right_vector()

@@ -61,7 +61,7 @@ def spawn_actor_with_parent(
 
 
 def new_actor(server: Server, description: ActorDescription, place: Transform, parent: Actor | None) -> Actor:
-    """Spawns. Raises CallError."""
+    """Spawns an actor. Raises CallError, also when there are `MAX_ACTORS` already."""
     if len(server.world.actors) >= MAX_ACTORS:
         raise CallError(f"Spawn failed: there are {MAX_ACTORS} actors already")
     return spawn(server.world, description, place, parent, server.hub.new_stream)
@@ -75,13 +75,13 @@ def destroy_actor(server: Server, actor: int) -> bool:
 
 @METHODS.add
 def get_actor_bounding_box(server: Server, actor: int) -> list[Any]:
-    """A box of no size for an unknown actor: an error would kill a client whose Traffic Manager asks."""
+    """Returns an empty box for an unknown actor: an error would kill a client whose Traffic Manager asks."""
     found = server.world.actors.get(actor)
     return server.world.box_as_sent(found.box if found else BoundingBox())
 
 
 def body(server: Server, actor_id: int) -> Any:
-    """The row of an actor in the table of bodies. Raises CallError for an actor without."""
+    """The row of an actor in the table of bodies. Raises CallError for an actor without one."""
     actor = server.world.actor(actor_id)
     if actor.row < 0:
         raise CallError(f"actor {actor_id} ({actor.type_id}) has no body")
@@ -135,7 +135,7 @@ def disable_actor_constant_velocity(server: Server, actor: int) -> None:
 
 @METHODS.add
 def add_actor_impulse(server: Server, actor: int, impulse: Vector) -> None:
-    """impulse: N s."""
+    """Adds an impulse in N s."""
     b = body(server, actor)
     velocity = Vector(
         *(float(b[name]) + push / b["mass"] for name, push in zip(("vx", "vy", "vz"), impulse, strict=True))
@@ -145,21 +145,21 @@ def add_actor_impulse(server: Server, actor: int, impulse: Vector) -> None:
 
 @METHODS.add
 def add_actor_force(server: Server, actor: int, force: Vector) -> None:
-    """force: N, for one tick."""
+    """Applies a force in N for one tick."""
     delta = server.settings.fixed_delta or server.world.delta or 0.05
     add_actor_impulse(server, actor, Vector(*(part * delta for part in force)))
 
 
 @METHODS.add
 def add_actor_angular_impulse(server: Server, actor: int, impulse: Vector) -> None:
-    """impulse: N m s; only the turn about the vertical axis moves a body."""
+    """Adds an impulse in N m s; only its turn about the vertical axis moves a body."""
     b = body(server, actor)
     b["yaw_rate"] = min(max(b["yaw_rate"] + math.degrees(impulse.z / b["inertia"]), -3600.0), 3600.0)
 
 
 @METHODS.add
 def add_actor_torque(server: Server, actor: int, torque: Vector) -> None:
-    """torque: N m, for one tick."""
+    """Applies a torque in N m for one tick."""
     delta = server.settings.fixed_delta or server.world.delta or 0.05
     add_actor_angular_impulse(server, actor, Vector(*(part * delta for part in torque)))
 

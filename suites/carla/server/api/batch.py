@@ -18,16 +18,16 @@ from suites.carla.server.protocol.wire import (
 
 METHODS = Methods()
 MAX_COMMANDS = 20_000
-SPAWN, DESTROY = 0, 1
+SPAWN = 0  # the command that carries others with it
 
 
 def set_light_flags(server: Server, actor: int, flags: int) -> None:
-    """Vehicle lamps; here the flags come bare."""
+    """Switches a vehicle's lamps; in a batch the flags come without their struct."""
     vehicles.vehicle(server, actor).lights = flags & 0xFFFFFFFF
 
 
 def accept(server: Server, actor: int) -> None:
-    """For commands whose effect is the client's own."""
+    """Accepts a command whose effect is the client's own."""
     server.world.actor(actor)
 
 

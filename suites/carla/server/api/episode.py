@@ -93,12 +93,12 @@ def copy_opendrive_to_file(server: Server, opendrive: str, parameters: Opendrive
 
 @METHODS.add
 def load_map_layer(server: Server, layers: int) -> None:
-    """Maps have one layer."""
+    """Does nothing: maps have one layer."""
 
 
 @METHODS.add
 def unload_map_layer(server: Server, layers: int) -> None:
-    """Maps have one layer."""
+    """Does nothing: maps have one layer."""
 
 
 @METHODS.add
@@ -113,7 +113,7 @@ def set_weather_parameters(server: Server, weather: Weather) -> None:
 
 @METHODS.add
 def get_required_files(server: Server, folder: str = "", download: bool = True) -> list[str]:
-    """What a client downloads and keeps in its cache folder: the mesh that its walkers' controllers walk on."""
+    """Names what a client keeps in its cache folder: the mesh that its walkers' controllers walk on."""
     name = navmesh.file_name(server.world.map)
     return [name] if name and folder == "Nav" and server.walker_navigation else []
 

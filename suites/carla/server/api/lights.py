@@ -1,4 +1,4 @@
-"""Traffic lights, and the street lamps that there are none of."""
+"""Traffic lights; and what clients ask about street lamps, which cannot be switched."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ def query_lights_state(server: Server, client: str = "") -> list[Any]:
 
 @METHODS.add
 def update_lights_state(server: Server, client: str, lamps: Any, discard: bool = False) -> None:
-    """There are no street lamps to switch."""
+    """Does nothing: there are no street lamps to switch."""
 
 
 @METHODS.add
 def update_day_night_cycle(server: Server, client: str, active: bool) -> None:
-    """There are no street lamps to switch."""
+    """Does nothing: there are no street lamps to switch."""

@@ -1,4 +1,4 @@
-"""Questions about the scene, and drawing that nobody sees."""
+"""Questions about the scene; and debug drawing, which is accepted and not shown."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def get_environment_objects(server: Server, label: int = ANY) -> list[Any]:
 
 @METHODS.add
 def enable_environment_objects(server: Server, ids: Any, enabled: bool) -> None:
-    """There are none to switch."""
+    """Does nothing: there are none to switch."""
 
 
 @METHODS.add
@@ -97,9 +97,9 @@ def draw_debug_shape(server: Server, shape: Any) -> None:
 
 @METHODS.add
 def clear_debug_shape(server: Server) -> None:
-    """Nothing is drawn."""
+    """Does nothing: nothing is drawn."""
 
 
 @METHODS.add
 def clear_debug_string(server: Server) -> None:
-    """Nothing is drawn."""
+    """Does nothing: nothing is drawn."""

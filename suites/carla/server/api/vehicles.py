@@ -35,7 +35,7 @@ def vehicle(server: Server, actor_id: int) -> Vehicle:
 
 @METHODS.add
 def apply_control_to_vehicle(server: Server, actor: int, control: VehicleControl) -> None:
-    """Keeps until the next one. A vehicle that the server drove is the client's from now on."""
+    """Holds until the next one. A vehicle that the server drove is the client's from now on."""
     found = vehicle(server, actor)
     server.world.traffic.leave(found)
     found.ackermann = None

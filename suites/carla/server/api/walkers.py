@@ -26,7 +26,7 @@ def walker(server: Server, actor_id: int) -> Walker:
 
 @METHODS.add
 def apply_control_to_walker(server: Server, actor: int, control: WalkerControl) -> None:
-    """Keeps until the next one. The direction is horizontal; a walker faces where it goes."""
+    """Holds until the next one. The direction is horizontal; a walker faces where it goes."""
     found = walker(server, actor)
     found.control, found.led_until = control, math.inf
     b = server.world.bodies.rows[found.row]
@@ -38,9 +38,9 @@ def apply_control_to_walker(server: Server, actor: int, control: WalkerControl) 
 
 @METHODS.add
 def set_walker_state(server: Server, actor: int, place: Transform, speed: float) -> None:
-    """The client's own controllers lead a walker so, every tick: where its feet are and how fast it goes.
+    """Puts a walker where the client's controller says that its feet are; controllers send this every tick.
 
-    Between two of these it walks on; when they end, it stops. Who lies on the ground is not led.
+    Between two of these it walks on at that speed; when they end, it stops. One that lies on the ground stays there.
     """
     found = walker(server, actor)
     b = server.world.bodies.rows[found.row]

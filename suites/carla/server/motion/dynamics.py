@@ -138,7 +138,7 @@ def vehicle_force(b: Row, yaw: float, dt: float) -> tuple[float, float, float]:
 
 @compiled
 def slide(b: Row, dt: float) -> None:
-    """Friction of a body that lies on the ground."""
+    """Slows a body that slides over the ground."""
     speed = math.hypot(b.vx, b.vy)
     keep = max(0.0, speed - SLIDING * GRAVITY * dt) / speed if speed > 0.0 else 0.0
     b.vx, b.vy = b.vx * keep, b.vy * keep
@@ -147,7 +147,7 @@ def slide(b: Row, dt: float) -> None:
 
 @compiled
 def move(b: Row, dt: float) -> None:
-    """One substep of one body, contacts aside."""
+    """Moves one body by one substep, without its contacts."""
     yaw = math.radians(b.yaw)
     grounded = b.z <= b.ground + b.stand + 0.1
     if b.held:
@@ -179,7 +179,7 @@ def move(b: Row, dt: float) -> None:
 
 @compiled
 def fall(b: Row, dt: float) -> None:
-    """Gravity down to the ground, and up a step in it."""
+    """Lets a body fall to the ground, or lifts it up a step in it."""
     floor = b.ground + b.stand
     b.vz -= GRAVITY * dt
     b.z += b.vz * dt
@@ -217,7 +217,7 @@ def step(bodies: Rows, obstacles: Rows, near: Rows, contacts: Rows, dt: float) -
 
 @compiled
 def lean(b: Row, dt: float) -> None:
-    """The body pitches and rolls on its springs: looks only."""
+    """Pitches and rolls a body on its springs, which changes its looks only."""
     yaw = math.radians(b.yaw)
     ahead = b.ax * math.cos(yaw) + b.ay * math.sin(yaw)
     aside = -b.ax * math.sin(yaw) + b.ay * math.cos(yaw)

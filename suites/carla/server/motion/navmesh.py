@@ -35,7 +35,7 @@ _DETAIL = struct.Struct("<IIBBxx")
 
 
 def file_name(road_map: RoadMap) -> str | None:
-    """What a client asks for; None where nobody can walk. Another content has another name."""
+    """The name of a map's mesh file, which changes with its content; None where nobody can walk."""
     if not any(lane.kind == "sidewalk" for lane in road_map.lanes):
         return None
     digest = hashlib.sha256(road_map.opendrive.encode()).hexdigest()[:12]
@@ -44,7 +44,7 @@ def file_name(road_map: RoadMap) -> str | None:
 
 @lru_cache(maxsize=8)
 def navigation_mesh(road_map: RoadMap) -> bytes:
-    """The file's content; empty where nobody can walk."""
+    """The content of a map's mesh file; empty where nobody can walk."""
     ways = walkways(road_map)
     if not ways.corners:
         return b""

@@ -31,7 +31,11 @@ LEFT_BLINKER, RIGHT_BLINKER, BRAKE_LIGHT = 32, 16, 8
 
 
 class Driver:
-    """The mind of one vehicle. lane: where it is; path: (N, 4) x, y, metres, advised speed; at: index on it."""
+    """The driver of one vehicle.
+
+    route: ids of the lanes from the present one on. path: (N, 4) x, y, metres along it, advised speed in m/s; at: index
+    of the vehicle's place on it. wait: seconds until it may change lanes again.
+    """
 
     def __init__(self, attributes: dict[str, str], lane: int, s: float) -> None:
         self.wanted = float(attributes["driver_speed"]) / 3.6
@@ -98,7 +102,7 @@ class Traffic:
         vehicle.lights = lights | driver.blinker | (BRAKE_LIGHT if b["brake"] > 0.02 else 0)
 
     def _stop_line(self, vehicle: Vehicle, driver: Driver, bodies: Bodies) -> float:
-        """Metres along the path at which a junction must be awaited; inf when the way is free."""
+        """Metres along the path to the line where the vehicle must wait; inf when the way is free."""
         here = driver.path[driver.at, pilot.S] + driver.start
         ends = 0.0
         for lane_id in driver.route:
@@ -161,7 +165,7 @@ class Traffic:
         return len(driver.route) - 1, self._map.lanes[driver.route[-1]].length
 
     def _extend(self, driver: Driver) -> None:
-        """Plans on when the path gets short."""
+        """Extends the path when it gets short."""
         left = driver.path[-1, pilot.S] - driver.path[driver.at, pilot.S]
         if left < REPLAN and self._map.lanes[driver.route[-1]].successors:
             index, driver.start = self._here(driver)

@@ -1,4 +1,4 @@
-"""One thread that serves all sockets: listeners, connections with bounded buffers, and one alarm."""
+"""One thread that serves all sockets: listeners, and connections with bounded buffers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all sensors share."""
+"""The base of all sensors."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from suites.carla.server.world import Hit, World
 
 
 class LaneInvasion(Actor):
-    """Worked out by the client from the map; the server only keeps it."""
+    """A lane invasion sensor: the client works its events out from the map, the server only keeps the actor."""
 
 
 class CollisionSensor(Sensor):

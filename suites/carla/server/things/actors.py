@@ -63,7 +63,7 @@ class Actor:
         return Transform(location, Rotation(float(b["pitch"]), float(b["yaw"]), float(b["roll"])))
 
     def state(self) -> bytes:
-        """Its part of the snapshot record."""
+        """The part of the snapshot record that depends on the kind of actor."""
         return NO_STATE
 
 

@@ -24,7 +24,7 @@ class Attribute(NamedTuple):
 
 
 class Blueprint(NamedTuple):
-    """uid: its number on the wire."""
+    """One blueprint. uid: its number on the wire."""
 
     uid: int
     id: str
@@ -32,7 +32,7 @@ class Blueprint(NamedTuple):
     attributes: tuple[Attribute, ...]
 
     def as_sent(self, version: Version) -> list[Any]:
-        """CARLA's ActorDefinition."""
+        """The blueprint as CARLA sends it, an ActorDefinition."""
         attributes = [
             [
                 a.id,

@@ -49,7 +49,7 @@ class Signals:
         self.groups.append(group)
 
     def reset(self, light: TrafficLight | None = None) -> None:
-        """Begins all cycles anew, or that of one light's junction."""
+        """Restarts all cycles, or the one of a light's junction."""
         for number, group in enumerate(self.groups):
             if light is None or light in group:
                 self._greens[number] = 0
@@ -80,7 +80,7 @@ class Signals:
                 self._greens[number] = group.index(light)
 
     def group_of(self, light: TrafficLight) -> list[TrafficLight]:
-        """The lights of its junction."""
+        """The lights of the same junction."""
         return next((group for group in self.groups if light in group), [])
 
     def ahead(self, lane: int, s: float) -> TrafficLight | None:
