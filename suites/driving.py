@@ -13,11 +13,11 @@ import gymnasium
 
 from suites import cuts
 from suites.base import LINE_UP, Budget, Suite, Task
-from suites.carla.env import Driving
+from suites.carla.task.env import Driving
+from suites.carla.task.episode import EPISODE_STEPS
 from suites.wrappers import ActionRepeat, FrameStack, Pixels
 
 ACTION_REPEAT = 1  # the paper: 1000 steps at 20 Hz, and no word of repeated actions
-EPISODE_STEPS = 1000
 SMOKE = {**cuts.SMOKE, "batch_size": 8}  # no action is repeated: most agents update at each of the 2,000 steps
 
 

@@ -14,9 +14,8 @@ from typing import Any
 
 from carla_wire import RawClient
 
-from suites.carla.server import api
-from suites.carla.server.codec import pack
-from suites.carla.server.rpc import METHODS
+from suites.carla.server.api import METHODS
+from suites.carla.server.protocol.codec import pack
 
 WITNESS_EVERY = 50  # messages
 # Slow or far-reaching by design: sampled once in a while only.
@@ -84,7 +83,6 @@ def garbage(rng: random.Random) -> bytes:
 
 def fuzz(port: int, count: int, seed: int) -> dict[str, int]:
     """Sends `count` messages; returns counts of what happened. Raises when a request or the witness is not answered."""
-    api.load()
     rng = random.Random(seed)
     witness, client = RawClient(port), RawClient(port)
     _, stream_port = witness.token(1)

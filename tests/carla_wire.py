@@ -6,7 +6,7 @@ import socket
 import struct
 from typing import Any
 
-from suites.carla.server.codec import Unpacker, pack
+from suites.carla.server.protocol.codec import Unpacker, pack
 
 
 class RawClient:

@@ -6,9 +6,17 @@ import itertools
 from functools import cache
 from typing import Any
 
-from suites.carla.server.geometry import compose
-from suites.carla.server.versions import version
-from suites.carla.server.wire import ActorDescription, AttributeValue, Rotation, Transform, Vector, VehicleControl
+from suites.carla.server.protocol.versions import version
+from suites.carla.server.protocol.wire import (
+    ActorDescription,
+    AttributeValue,
+    Rotation,
+    Transform,
+    Vector,
+    VehicleControl,
+)
+from suites.carla.server.spawning import spawn
+from suites.carla.server.things.geometry import compose
 from suites.carla.server.world import World
 
 DELTA = 0.05
@@ -37,7 +45,7 @@ def place(world: World, index: int = 0, ahead: float = 0.0) -> Transform:
 def put(world: World, type_id: str, at: Transform, parent: Any = None, **attributes: object) -> Any:
     """Spawns an actor."""
     values = tuple(AttributeValue(name, 0, str(value)) for name, value in attributes.items())
-    return world.spawn(ActorDescription(0, type_id, values), at, parent, lambda: next(_streams))
+    return spawn(world, ActorDescription(0, type_id, values), at, parent, lambda: next(_streams))
 
 
 def drive(world: World, vehicle: Any, ticks: int, **control: Any) -> Any:

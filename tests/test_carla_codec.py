@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from suites.carla.server import codec, wire
-from suites.carla.server.codec import MalformedError, Packed, Unpacker, pack
-from suites.carla.server.versions import VERSIONS, version
+from suites.carla.server.protocol import codec, wire
+from suites.carla.server.protocol.codec import MalformedError, Packed, Unpacker, pack
+from suites.carla.server.protocol.versions import VERSIONS, version
 
 VALUES = st.recursive(
     st.none()

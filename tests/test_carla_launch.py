@@ -25,12 +25,6 @@ time.sleep(600)
 """
 
 
-def environment() -> dict[str, str]:
-    """Of a child process that imports this package."""
-    root = str(Path(launching.__file__).resolve().parents[2])
-    return os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
-
-
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -59,7 +53,9 @@ def test_a_server_ends_with_its_block_and_ports_do_not_clash() -> None:
 
 
 def test_a_server_dies_with_its_parent() -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, env=environment())
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, env=launching.child_environment()
+    )
     assert parent.stdout
     pid, port = (int(word) for word in parent.stdout.readline().split())
     RawClient(port).close()
@@ -79,7 +75,7 @@ def test_a_server_that_cannot_start_says_why() -> None:
 @pytest.mark.parametrize("port", ["-4", "65536", "80000"])
 def test_a_port_that_does_not_exist_is_named(port: str) -> None:
     command = [sys.executable, "-m", "suites.carla.server", "--port", port]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment())
+    done = subprocess.run(command, capture_output=True, text=True, env=launching.child_environment())
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert f"port {port} is not between 0" in done.stderr
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from carla_worlds import DELTA, drive, fresh, place, put, row, speed
 
-from suites.carla.server import physics
-from suites.carla.server.catalogue import MODELS
-from suites.carla.server.rpc import CallError
-from suites.carla.server.wire import PhysicsControl, Vector
+from suites.carla.server.motion import physics
+from suites.carla.server.protocol.refusal import CallError
+from suites.carla.server.protocol.wire import PhysicsControl, Vector
+from suites.carla.server.things.catalogue import MODELS
 from suites.carla.server.world import World
 
 HUNDRED = 100 / 3.6

@@ -16,9 +16,10 @@ from carla_fuzz import fuzz
 from carla_wire import RawClient, read_message
 
 from suites.carla.launch import ServerProcess, launch
-from suites.carla.server import service, streams
+from suites.carla.server import service
+from suites.carla.server.protocol import streams
+from suites.carla.server.protocol.versions import version
 from suites.carla.server.service import Service
-from suites.carla.server.versions import version
 
 HEAD = 48 + 36  # bytes of a snapshot before its actors
 RECORD = 119
@@ -121,9 +122,12 @@ def test_two_clients_see_the_same_frames(server: ServerProcess, client: RawClien
 
 
 def run_scenario(client: RawClient) -> str:
-    """Traffic, a walker, a crash: what the stream says, less ids and the time of day."""
-    client.value("load_new_episode", "", True, 65535)
+    """Traffic, a walker, a crash: what the stream says, less ids and the time of day.
+
+    Synchronous before the episode begins: a slow machine would otherwise tick between the two.
+    """
     client.synchronous()
+    client.value("load_new_episode", "", False, 65535)
     for index in range(8):
         spawn(client, "vehicle.audi.a2", 40 * index, driver="server", driver_seed=index, driver_lane_changes=6)
     ego, walker = spawn(client, "vehicle.tesla.model3", 5), spawn(client, "walker.pedestrian.0001", 100)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from carla_worlds import DELTA, drive, fresh, place, put, row, speed
 
-from suites.carla.server.actors import GREEN, RED, TrafficLight
-from suites.carla.server.rpc import CallError
+from suites.carla.server.protocol.refusal import CallError
+from suites.carla.server.things.actors import GREEN, RED, TrafficLight
 from suites.carla.server.world import World
 
 LIMIT_TIME = 60.0
@@ -159,13 +159,13 @@ def test_red_lights_are_obeyed() -> None:
 
 
 def test_any_control_takes_over() -> None:
-    from suites.carla.server.wire import VehicleControl
+    from suites.carla.server.protocol.wire import VehicleControl
 
     world = fresh("highway")
     car = put(world, "vehicle.tesla.model3", place(world), driver="server")
     drive(world, car, 100)
-    assert car.driver is not None
+    assert world.traffic.drives(car)
     world.traffic.leave(car)
     world.control(car, VehicleControl(brake=1.0))
     drive(world, car, 100, brake=1.0)
-    assert car.driver is None and speed(world, car) < 1e-3
+    assert not world.traffic.drives(car) and speed(world, car) < 1e-3

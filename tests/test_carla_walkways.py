@@ -9,7 +9,7 @@ import pytest
 
 from suites.carla.maps import load_map, parse
 from suites.carla.maps.walkways import CROSSING, MAX_CORNERS, PAVEMENT, Walkways, walkways
-from suites.carla.server import navmesh
+from suites.carla.server.motion import navmesh
 
 HEADER, POLYGON = 100, 32  # bytes
 

@@ -24,7 +24,7 @@ from covr_bench.run.train import MOST_LOST, Run
 from covr_bench.run.worker import _reason
 from results.store import RunWriter, read
 from suites.base import EpisodeLost, SimulatorError
-from suites.carla.episode import APART, EPISODE_STEPS, STUCK_STEPS, Contact, Episode, Tick
+from suites.carla.task.episode import APART, EPISODE_STEPS, STUCK_STEPS, Contact, Episode, Tick
 from suites.catch import make as make_catch
 from suites.driving import SUITE
 

@@ -16,8 +16,8 @@ import pytest
 
 from covr_bench.run.evaluate import evaluate
 from suites.base import EpisodeLost, SimulatorError
-from suites.carla import session
 from suites.carla.launch import ServerProcess, launch
+from suites.carla.task import session
 from suites.driving import make
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("carla") is None, reason="no CARLA client for this Python")

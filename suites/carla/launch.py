@@ -29,7 +29,14 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass
 class ServerProcess:
-    """A running server. port: where clients connect, on this machine; started_in: seconds it took to listen."""
+    """A running server.
+
+    Attributes:
+        port: where clients connect, on this machine.
+        map_name: the map it began with.
+        client_version: release of the clients it serves.
+        started_in: seconds it took to listen.
+    """
 
     port: int
     map_name: str
@@ -78,13 +85,28 @@ def installed_client() -> str:
         ) from error
 
 
+def child_environment() -> dict[str, str]:
+    """The environment variables of a child process that imports this package from where this process did."""
+    path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return os.environ | {"PYTHONPATH": path}
+
+
 def start(
     map_name: str = "highway", port: int = 0, client_version: str | None = None, timeout: float = START_SECONDS
 ) -> ServerProcess:
     """Starts a server and waits until clients can connect; end it with `stop`.
 
-    port: 0 takes a free one. client_version: of the clients that will connect; by default the installed one. Raises
-    RuntimeError, with what the server wrote, when it ends or does not listen within `timeout` seconds.
+    Args:
+        map_name: `highway`, `street` or `suburb`.
+        port: RPC port; 0 takes a free one.
+        client_version: release of the clients that will connect; by default the installed one.
+        timeout: seconds that the server has to listen.
+
+    Returns:
+        The running server.
+
+    Raises:
+        RuntimeError: the server ended or did not listen in time, with what it wrote; or no client is installed.
     """
     release = client_version or installed_client()
     begun, log = time.monotonic(), TemporaryFile()  # noqa: SIM115 (closed by `stop`)
@@ -92,9 +114,8 @@ def start(
     command += ["--client-version", release, "--until-stdin-closes"]
     if not _clients_keep_files():
         command.append("--no-walker-navigation")  # the client library ends with an error where it cannot write
-    path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=os.environ | {"PYTHONPATH": path}
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=child_environment()
     )
     server = ServerProcess(0, map_name, release, 0.0, process, log)
     announced = _first_line(process, begun + timeout)
@@ -115,7 +136,7 @@ def _clients_keep_files() -> bool:
 
 
 def _first_line(process: subprocess.Popen[bytes], until: float) -> bytes:
-    """The first line of a process's output; empty when it ends or time runs out before."""
+    """The first line of a process's output; empty when the process ends or the time is up before it."""
     assert process.stdout
     line = b""
     with selectors.DefaultSelector() as selector:
@@ -135,7 +156,11 @@ def _first_line(process: subprocess.Popen[bytes], until: float) -> bytes:
 def launch(
     map_name: str = "highway", port: int = 0, client_version: str | None = None, timeout: float = START_SECONDS
 ) -> Iterator[ServerProcess]:
-    """`start`, and `stop` at the end of the block."""
+    """Starts a server as `start` does, and stops it at the end of the block.
+
+    Yields:
+        The running server.
+    """
     server = start(map_name, port, client_version, timeout)
     try:
         yield server

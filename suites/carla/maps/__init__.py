@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from suites.carla.maps import cells, highway, lanes, opendrive, places, street, suburb
 from suites.carla.maps.nearest import lane_grid
-from suites.carla.maps.roads import RoadMap
+from suites.carla.maps.road_map import RoadMap
 
 MAPS = {"highway": highway.opendrive, "street": street.opendrive, "suburb": suburb.opendrive}
 SCENERIES = ("highway", "town", "suburb")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from suites.carla.maps.jit import compiled
-
-if TYPE_CHECKING:
-    from suites.carla.maps.roads import Lane
+from suites.carla.maps.roads import Lane
 
 CELL = 8.0  # metres
 

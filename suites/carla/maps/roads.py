@@ -1,4 +1,4 @@
-"""The road network as the server, the traffic and the renderer see it.
+"""The parts of a road network: poses, lanes and zebra crossings.
 
 Coordinates are CARLA's: left-handed, metres, x forward, y right, z up; angles in degrees, yaw clockwise seen from
 above. OpenDRIVE itself is right-handed (y left); `suites.carla.maps.opendrive` mirrors it once, when it reads a file.
@@ -6,20 +6,14 @@ above. OpenDRIVE itself is right-handed (y left); `suites.carla.maps.opendrive` 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from suites.carla.maps.ground import Ground, kind_at
-from suites.carla.maps.nearest import LaneGrid, nearest
-
 LaneKind = Literal["driving", "parking", "sidewalk", "shoulder"]
-Surface = Literal["driving", "parking", "sidewalk", "shoulder", "grass"]
 Marking = Literal["none", "solid", "broken", "solid solid", "solid broken", "broken solid", "broken broken"]
-SURFACES: tuple[Surface, ...] = ("grass", "driving", "parking", "shoulder", "sidewalk", "grass")  # by ground code
 
 
 @dataclass(frozen=True)
@@ -80,42 +74,3 @@ class Lane:
     def length(self) -> float:
         """Metres from the first to the last point of `centre`."""
         return float(self.s[-1])
-
-
-@dataclass(frozen=True, eq=False)
-class RoadMap:
-    """What `load_map(name)` and `parse(xodr)` of `suites.carla.maps` return.
-
-    name: the map's; opendrive: the text it was read from. lanes: every lane; a lane's id is its index here.
-    spawn_points: on driving lanes outside junctions, a little above the ground. parking: middles of parking bays.
-    scenery: what stands beside the roads ("highway", "town" or "suburb"). ground: the same as arrays, for the renderer.
-    """
-
-    name: str
-    opendrive: str
-    spawn_points: list[Pose]
-    parking: list[Pose]
-    crossings: list[Crossing]
-    lanes: list[Lane]
-    scenery: str
-    ground: Ground
-    lane_grid: LaneGrid
-
-    def nearest_lane(self, x: float, y: float, yaw: float | None = None) -> tuple[int, float, float]:
-        """`(lane id, s, lateral)` of the nearest driving lane: metres along its centre, metres to the right of it.
-
-        With `yaw` (degrees) only lanes that lead within 90 degrees of it count; the id is -1 when there is none.
-        """
-        return nearest(self.lane_grid, float(x), float(y), math.nan if yaw is None else float(yaw))
-
-    def surface(self, x: float, y: float) -> Surface:
-        """What the ground at (x, y) is; verges and everything beside the roads are grass."""
-        return SURFACES[kind_at(self.ground, float(x), float(y))]
-
-    def on_road(self, x: float, y: float) -> bool:
-        """Whether (x, y) lies on a driving lane, a parking lane or a hard shoulder."""
-        return self.surface(x, y) in ("driving", "parking", "shoulder")
-
-    def height(self, x: float, y: float) -> float:
-        """Metres of the ground above z = 0: roads lie at 0; on maps with pavements all else lies a kerb higher."""
-        return 0.0 if self.on_road(x, y) else self.ground.kerb

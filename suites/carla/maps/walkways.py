@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from suites.carla.maps.roads import Crossing, Lane, RoadMap
+from suites.carla.maps.road_map import RoadMap
+from suites.carla.maps.roads import Crossing, Lane
 
 Floats = NDArray[np.float64]
 PAVEMENT, CROSSING = 1, 2  # kinds

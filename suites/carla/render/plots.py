@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from suites.carla.maps.ground import GRASS, Ground, locate
 from suites.carla.maps.jit import compiled
-from suites.carla.maps.roads import RoadMap
+from suites.carla.maps.road_map import RoadMap
 
 BESIDE = 130.0  # metres around the lanes that scenery may reach
 MOST_CELLS = 4_000_000

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from suites.carla.maps.roads import RoadMap
+from suites.carla.maps.road_map import RoadMap
 from suites.carla.render import effects, image, sky
 from suites.carla.render.lamps import lamps_of, street_table
 from suites.carla.render.light import Light, light_of

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from suites.carla.maps.roads import Lane, RoadMap
+from suites.carla.maps.road_map import RoadMap
+from suites.carla.maps.roads import Lane
 from suites.carla.render import scenery_shapes as shapes
 from suites.carla.render.mesh import Mesh, Rgb
 from suites.carla.render.place import Triangles

@@ -200,8 +200,8 @@ def _cabin(sculptor: Sculptor, shape: Shape) -> None:
     for side in (-1.0, 1.0):
         sculptor.face(_side(shape, side, 0.0, foot, tail, 0.0), WHITE, PAINT)
         if shape.side_windows:
-            cuts = [foot, *shape.pillars, tail]
-            for a, b in itertools.pairwise(cuts):
+            borders = [foot, *shape.pillars, tail]
+            for a, b in itertools.pairwise(borders):
                 sculptor.face(_side(shape, side, EPS, a, b, 0.03), WINDOW, GLASS)
         else:
             sculptor.face(_side(shape, side, EPS, foot, 0.30, 0.03), WINDOW, GLASS)

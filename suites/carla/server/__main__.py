@@ -9,8 +9,8 @@ import argparse
 import logging
 
 from suites.carla.maps import MAPS
+from suites.carla.server.protocol.versions import VERSIONS
 from suites.carla.server.serve import serve
-from suites.carla.server.versions import VERSIONS
 
 
 def main() -> None:

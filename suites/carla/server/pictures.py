@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from suites.carla.render.scene import Look, Scene, Weather
-from suites.carla.server.actors import Prop, TrafficLight, Vehicle, Walker
-from suites.carla.server.geometry import into_frame
 from suites.carla.server.sensors import Camera
-
-if TYPE_CHECKING:
-    from suites.carla.server.world import World
+from suites.carla.server.things.actors import Prop, TrafficLight, Vehicle, Walker
+from suites.carla.server.things.geometry import into_frame
+from suites.carla.server.world import World
 
 BRAKE_LIGHT, REVERSE_LIGHT = 8, 64
 LAMP_COLOUR = (40, 40, 40)
@@ -75,13 +71,13 @@ def picture_of(world: World) -> Scene:
 
 
 def lights_of(vehicle: Vehicle) -> int:
-    """Its VehicleLightState flags, with the lamps that its pedals switch on."""
+    """The VehicleLightState flags of a vehicle, with the lamps that its pedals switch on."""
     braking = BRAKE_LIGHT if vehicle.control.brake > 0.02 else 0
     return vehicle.lights | braking | (REVERSE_LIGHT if vehicle.control.reverse else 0)
 
 
 def without(scene: Scene, row: int) -> Scene:
-    """The scene less one actor."""
+    """The scene without one actor."""
     keep = np.arange(len(scene.look)) != row
     fields = ("pose", "half_extents", "look", "colour", "lights", "tag", "actor_id", "steer", "walked")
     arrays = {name: getattr(scene, name)[keep] for name in fields}

@@ -9,8 +9,8 @@ import sys
 import threading
 
 from suites.carla.maps import MAPS
+from suites.carla.server.protocol.versions import version
 from suites.carla.server.service import MAX_PORT, Service
-from suites.carla.server.versions import version
 from suites.carla.server.warm_up import warm_up
 
 
@@ -22,11 +22,19 @@ def serve(
     until_stdin_closes: bool = False,
     walker_navigation: bool = True,
 ) -> None:
-    """Serves clients of one release until interrupted. Raises OSError, and ValueError for a wrong argument.
+    """Serves clients of one release until interrupted; prints the RPC port once clients can connect.
 
-    port: 0 chooses a free one. host: the address to listen on; anything but loopback lets others in.
-    until_stdin_closes: also ends when standard input does, that is, when the process at its other end dies.
-    walker_navigation: as in `Service`.
+    Args:
+        port: RPC port; 0 chooses a free one.
+        map_name: a name of `MAPS`.
+        client_version: release of the clients, a name of `VERSIONS`.
+        host: address to listen on; anything but loopback lets other machines connect.
+        until_stdin_closes: also end when standard input closes, that is, when the process at its other end dies.
+        walker_navigation: give clients the mesh that their walkers' controllers walk on.
+
+    Raises:
+        OSError: the port cannot be listened on.
+        ValueError: an unknown map or release, or a port out of range.
     """
     if not 0 <= port <= MAX_PORT:
         raise ValueError(f"port {port} is not between 0 (any free one) and {MAX_PORT}")

@@ -6,17 +6,20 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from suites.carla.server import api, pictures
-from suites.carla.server.loop import Connection, Listener, Loop
-from suites.carla.server.rpc import Session, failure, success
-from suites.carla.server.sensors import Camera
-from suites.carla.server.streams import WORLD_STREAM, Part, StreamHub, StreamSession, header
-from suites.carla.server.versions import Version
-from suites.carla.server.wire import EpisodeSettings, Transform
+from suites.carla.server import pictures
+from suites.carla.server.api import METHODS
+from suites.carla.server.api.server import Manager
+from suites.carla.server.protocol.loop import Connection, Listener, Loop
+from suites.carla.server.protocol.rpc import Session, call, failure, success
+from suites.carla.server.protocol.streams import WORLD_STREAM, Part, StreamHub, StreamSession, header
+from suites.carla.server.protocol.versions import Version
+from suites.carla.server.protocol.wire import EpisodeSettings, Transform
+from suites.carla.server.sensors import Camera, Sensor
 from suites.carla.server.world import World
 
 _log = logging.getLogger(__name__)
@@ -30,20 +33,16 @@ CONGESTION = 5.0  # seconds after which a client that does not read is disconnec
 
 
 class Service:
-    """One server. session: whose request is being answered; managers: Traffic Manager port -> (host, port, owner).
-
-    walker_navigation: whether clients are given the mesh that their walkers' controllers walk on.
-    """
+    """One server: what `api.server.Server` asks for, and the loop around it."""
 
     def __init__(self, version: Version, map_name: str, host: str, port: int, walker_navigation: bool = True) -> None:
-        api.load()
         self.walker_navigation = walker_navigation
         self.version = version
         self.loop = Loop()
         self.hub = StreamHub(self.loop, host, self._subscribed, port + 1 if 0 < port < MAX_PORT else 0)
         self.world = World(version, map_name, self.hub.token)
         self.session: Session | None = None
-        self.managers: dict[int, tuple[str, int, Session]] = {}
+        self.managers: dict[int, Manager] = {}
         self._settings_read = 0.0  # when a client last asked for the settings
         self._sessions: set[Session] = set()
         self._waiting: deque[tuple[Session | None, int]] = deque()
@@ -53,12 +52,16 @@ class Service:
         self.port = self._listener.port
 
     def _accept(self, connection: Connection) -> None:
-        self._sessions.add(Session(self, connection))
+        self._sessions.add(Session(connection, self._call, self._session_closed))
 
-    def session_closed(self, session: Session) -> None:
-        """A client is gone: its Traffic Managers no longer answer, its ticks are no longer waited for."""
+    def _call(self, session: Session, name: str, arguments: list[Any]) -> Any:
+        self.session = session
+        return call(METHODS, self, name, arguments)
+
+    def _session_closed(self, session: Session) -> None:
+        """Forgets a client that is gone, with its Traffic Managers."""
         self._sessions.discard(session)
-        self.managers = {port: entry for port, entry in self.managers.items() if entry[2] is not session}
+        self.managers = {port: entry for port, entry in self.managers.items() if entry.owner is not session}
 
     def _subscribed(self, stream: StreamSession) -> None:
         if stream.stream == WORLD_STREAM:  # a client in synchronous mode would otherwise see no state before a tick
@@ -74,7 +77,7 @@ class Service:
         return self.world.settings
 
     def answered_settings(self) -> None:
-        """A client has read the settings."""
+        """Notes that a client has read the settings."""
         self._settings_read = time.monotonic()
 
     def request_tick(self, session: Session | None, message_id: int = 0) -> None:
@@ -88,7 +91,7 @@ class Service:
             self.step(None)
 
     def step(self, patience: float | None) -> None:
-        """Serves what is due next, waiting at most `patience` seconds for it."""
+        """Serves what is due next, waiting at most `patience` seconds for it; None waits for ever."""
         pause = self._pause()
         self.loop.run_once(pause if patience is None else min(patience, pause or patience))
         if self._waiting:
@@ -97,7 +100,7 @@ class Service:
             self._tick()
 
     def _pause(self) -> float | None:
-        """Seconds until something is due without a client's doing; None for never."""
+        """Seconds until something is due even if no client sends anything; None for never."""
         if self._waiting:
             return self._hold() or 0.0
         if self.settings.synchronous or not self._sessions:
@@ -151,7 +154,7 @@ class Service:
     def _measure(self, lossy: bool) -> None:
         world = self.world
         cameras: list[Camera] = []
-        for sensor in world.sensors():
+        for sensor in world.of_kind(Sensor):
             assert sensor.stream is not None
             if not self.hub.wanted(sensor.stream) or not sensor.due(world.time):
                 continue

@@ -6,8 +6,8 @@ import struct
 
 import numpy as np
 
-from suites.carla.server.actors import UNION_BYTES, Actor
-from suites.carla.server.bodies import Bodies
+from suites.carla.server.things.actors import UNION_BYTES, Actor
+from suites.carla.server.things.bodies import Bodies
 
 _EPISODE = struct.Struct("<Qdf3iI")
 _RECORD = np.dtype([
@@ -25,7 +25,7 @@ def episode_header(episode: int, platform_time: float, delta: float, map_changed
 
 
 def actor_records(actors: list[Actor], bodies: Bodies) -> bytes:
-    """119 bytes for each actor."""
+    """The records of the actors in a snapshot, 119 bytes each."""
     records = np.zeros(len(actors), _RECORD)
     records["id"] = [actor.id for actor in actors]
     records["state"] = ACTIVE

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from suites.carla.render.scene import Look
-from suites.carla.server import physics
-from suites.carla.server.actors import Actor, Prop, Vehicle, Walker
-from suites.carla.server.blueprints import BLUEPRINTS, TYPES, Blueprint
-from suites.carla.server.bodies import PROP, VEHICLE, WALKER
-from suites.carla.server.catalogue import MODELS, PEOPLE, PROPS
-from suites.carla.server.contacts import touches
-from suites.carla.server.rpc import CallError
+from suites.carla.server.motion import physics
+from suites.carla.server.motion.contacts import touches
+from suites.carla.server.protocol.refusal import CallError
+from suites.carla.server.protocol.wire import ActorDescription, AttributeValue, BoundingBox, Transform, Vector
 from suites.carla.server.sensors import SENSOR_CLASSES
-from suites.carla.server.wire import ActorDescription, AttributeValue, BoundingBox, Transform, Vector
-
-if TYPE_CHECKING:
-    from suites.carla.server.world import World
+from suites.carla.server.things.actors import Actor, Prop, Vehicle, Walker
+from suites.carla.server.things.blueprints import BLUEPRINTS, TYPES, Blueprint
+from suites.carla.server.things.bodies import PROP, VEHICLE, WALKER
+from suites.carla.server.things.catalogue import MODELS, PEOPLE, PROPS
+from suites.carla.server.world import World
 
 MAX_DISTANCE = 1e6  # metres from the origin
 WALKER_MASS = 75.0  # kg
@@ -32,8 +30,21 @@ _TAGS = {"car": 14, "van": 14, "truck": 15, "bus": 16, "motorcycle": 18, "bicycl
 _PEDESTRIAN, _DYNAMIC = 12, 21
 
 
-def build(
-    actor_id: int, sent: ActorDescription, place: Transform, parent: Actor | None, stream: Callable[[], int]
+def spawn(
+    world: World, sent: ActorDescription, place: Transform, parent: Actor | None, new_stream: Callable[[], int]
+) -> Actor:
+    """Adds the actor that a description asks for; `place` is in the frame of `parent` where there is one.
+
+    new_stream: an unused stream id, for a sensor. Raises CallError for a wrong description or an occupied place.
+    """
+    actor = _build(world.next_id, sent, place, parent, new_stream)
+    _embody(world, actor)
+    world.enter(actor)
+    return actor
+
+
+def _build(
+    actor_id: int, sent: ActorDescription, place: Transform, parent: Actor | None, new_stream: Callable[[], int]
 ) -> Actor:
     """The actor that a description asks for, without a body. Raises CallError."""
     blueprint = BLUEPRINTS.get(sent.id)
@@ -52,7 +63,7 @@ def build(
     if parent:
         actor.parent, actor.offset = parent, place
     if blueprint.id in SENSOR_CLASSES:
-        actor.stream = None if blueprint.id == "sensor.other.lane_invasion" else stream()
+        actor.stream = None if blueprint.id == "sensor.other.lane_invasion" else new_stream()
     return actor
 
 
@@ -84,7 +95,7 @@ def _check_values(blueprint: Blueprint, values: dict[str, str]) -> None:
             raise CallError(f"{INVALID}: {attribute.id}={value[:40]!r} is no {attribute.type}")
 
 
-def embody(world: World, actor: Actor) -> None:
+def _embody(world: World, actor: Actor) -> None:
     """Puts the actor's body into the world. Raises CallError where something stands already."""
     if not isinstance(actor, (Vehicle, Walker, Prop)):
         return

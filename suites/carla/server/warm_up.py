@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
 
 from suites.carla.server import pictures
-from suites.carla.server.sensors import SENSOR_CLASSES, Camera
-from suites.carla.server.wire import ActorDescription, AttributeValue, Rotation, Transform, Vector
-
-if TYPE_CHECKING:
-    from suites.carla.server.world import World
+from suites.carla.server.protocol.wire import ActorDescription, AttributeValue, Rotation, Transform, Vector
+from suites.carla.server.sensors import SENSOR_CLASSES, Camera, Sensor
+from suites.carla.server.spawning import spawn
+from suites.carla.server.world import World
 
 _DRIVEN = (AttributeValue("driver", 0, "server"), AttributeValue("driver_lane_changes", 0, "1000"))
 _SMALL = (AttributeValue("image_size_x", 0, "8"), AttributeValue("image_size_y", 0, "8"))
@@ -20,18 +18,18 @@ def warm_up(world: World) -> None:
     """Runs a little of everything that is compiled, then begins the episode anew."""
     streams = itertools.count(1)
 
-    def spawn(type_id: str, index: int, *attributes: AttributeValue) -> None:
+    def put(type_id: str, index: int, *attributes: AttributeValue) -> None:
         pose = world.map.spawn_points[index % len(world.map.spawn_points)]
         place = Transform(Vector(pose.x, pose.y, pose.z), Rotation(pose.pitch, pose.yaw, pose.roll))
-        world.spawn(ActorDescription(0, type_id, attributes), place, None, lambda: next(streams))
+        spawn(world, ActorDescription(0, type_id, attributes), place, None, lambda: next(streams))
 
-    spawn("vehicle.tesla.model3", 0, *_DRIVEN)
-    spawn("walker.pedestrian.0001", len(world.map.spawn_points) // 2)
+    put("vehicle.tesla.model3", 0, *_DRIVEN)
+    put("walker.pedestrian.0001", len(world.map.spawn_points) // 2)
     for type_id in SENSOR_CLASSES:
-        spawn(type_id, 0, *(_SMALL if "camera" in type_id else ()))
+        put(type_id, 0, *(_SMALL if "camera" in type_id else ()))
     for _ in range(3):
         world.advance(0.05)
-    for sensor in world.sensors():
+    for sensor in world.of_kind(Sensor):
         if not isinstance(sensor, Camera):
             list(sensor.measure(world))
     pictures.take(world, list(world.of_kind(Camera)))

@@ -12,16 +12,14 @@ from numpy.typing import NDArray
 
 from suites.carla.maps import MAPS, RoadMap, load_map
 from suites.carla.render.renderer import Renderer
-from suites.carla.server import dynamics, geodesy, pilot, rays, snapshot, spawning
-from suites.carla.server.actors import Actor, TrafficLight, Vehicle, Walker
-from suites.carla.server.bodies import CONTACT, Bodies, Rows
-from suites.carla.server.obstacles import obstacles_of
-from suites.carla.server.rpc import CallError
-from suites.carla.server.sensors import Sensor
-from suites.carla.server.signals import Signals
-from suites.carla.server.traffic import Traffic, driven_control
-from suites.carla.server.versions import Version
-from suites.carla.server.wire import (
+from suites.carla.server import snapshot
+from suites.carla.server.motion import dynamics, pilot, rays
+from suites.carla.server.motion.obstacles import obstacles_of
+from suites.carla.server.motion.traffic import Traffic, driven_control
+from suites.carla.server.protocol import geodesy
+from suites.carla.server.protocol.refusal import CallError
+from suites.carla.server.protocol.versions import Version
+from suites.carla.server.protocol.wire import (
     ActorDescription,
     BoundingBox,
     EpisodeSettings,
@@ -31,6 +29,9 @@ from suites.carla.server.wire import (
     WalkerControl,
     Weather,
 )
+from suites.carla.server.things.actors import Actor, TrafficLight, Vehicle, Walker
+from suites.carla.server.things.bodies import CONTACT, Bodies, Rows
+from suites.carla.server.things.signals import Signals
 
 Floats = NDArray[np.float64]
 Kind = TypeVar("Kind", bound=Actor)
@@ -75,7 +76,14 @@ class Hit(NamedTuple):
 
 
 class World:
-    """frame counts ticks since the server started; time and delta are simulated seconds of this episode."""
+    """One episode on one map.
+
+    Attributes:
+        frame: ticks since the server started.
+        time: simulated seconds of this episode.
+        delta: simulated seconds of the last tick.
+        next_id: of the actor that enters next.
+    """
 
     def __init__(self, version: Version, map_name: str, token: Callable[[int], bytes]) -> None:
         self.version = version
@@ -85,7 +93,7 @@ class World:
         self.settings = EpisodeSettings()
         self.custom_map: Site | None = None  # "OpenDriveMap"
         self._sites: dict[str, Site] = {}
-        self._next_id = 1
+        self.next_id = 1
         self.load(map_name, reset_settings=True)
 
     def load(self, name: str, reset_settings: bool) -> None:
@@ -107,7 +115,8 @@ class World:
         self._near = np.zeros(len(self.obstacles), np.int64)
         self.collisions: list[Collision] = []
         self.actors: dict[int, Actor] = {}
-        self.spectator = self._enter(Actor(self._new_id(), ActorDescription(0, "spectator"), {}, Transform()))
+        self.spectator = Actor(self.next_id, ActorDescription(0, "spectator"), {}, Transform())
+        self.enter(self.spectator)
         self.signals = Signals(self.map, self._light)
         self.traffic = Traffic(self.map, self.signals)
 
@@ -122,17 +131,16 @@ class World:
             return self.custom_map
         raise CallError(f"map not found: {name[:80]!r}; available: {', '.join(MAPS)}")
 
-    def _new_id(self) -> int:
-        self._next_id += 1
-        return self._next_id - 1
-
-    def _enter(self, actor: Actor) -> Actor:
+    def enter(self, actor: Actor) -> None:
+        """Adds an actor, whose id is `next_id`. A vehicle whose attributes ask for it is driven from now on."""
         self.actors[actor.id] = actor
-        return actor
+        self.next_id = actor.id + 1
+        if isinstance(actor, Vehicle):
+            self.traffic.join(actor, self.bodies)
 
     def _light(self, place: Transform) -> TrafficLight:
-        light = TrafficLight(self._new_id(), ActorDescription(0, "traffic.traffic_light"), {}, place)
-        self._enter(light)
+        light = TrafficLight(self.next_id, ActorDescription(0, "traffic.traffic_light"), {}, place)
+        self.enter(light)
         return light
 
     def actor(self, actor_id: int) -> Actor:
@@ -145,18 +153,6 @@ class World:
     def of_kind(self, kind: type[Kind]) -> Iterator[Kind]:
         """The actors of a class, in the order of their ids."""
         return (actor for actor in self.actors.values() if isinstance(actor, kind))
-
-    def spawn(
-        self, description: ActorDescription, place: Transform, parent: Actor | None, new_stream: Callable[[], int]
-    ) -> Actor:
-        """A new actor; `place` is in the frame of `parent` where there is one. Raises CallError."""
-        actor = spawning.build(self._next_id, description, place, parent, new_stream)
-        spawning.embody(self, actor)
-        self._new_id()
-        self._enter(actor)
-        if isinstance(actor, Vehicle):
-            self.traffic.join(actor, self.bodies)
-        return actor
 
     def destroy(self, actor_id: int) -> None:
         """Removes an actor; what is attached to it stays where it is. Raises CallError."""
@@ -175,13 +171,13 @@ class World:
                 other.row -= other.row > actor.row
 
     def moved(self, actor: Actor) -> None:
-        """An actor's body was put elsewhere."""
-        if isinstance(actor, Vehicle) and actor.driver:
+        """Tells the traffic that an actor's body was put somewhere else."""
+        if isinstance(actor, Vehicle) and self.traffic.drives(actor):
             self.traffic.leave(actor)
             self.traffic.join(actor, self.bodies)
 
     def control(self, vehicle: Vehicle, control: VehicleControl) -> None:
-        """Pedals and wheel of a vehicle until the next call."""
+        """Sets the pedals and the wheel of a vehicle until the next call."""
         b = self.bodies.rows[vehicle.row]
         gear = min(max(control.gear, -1), MAX_GEAR)
         vehicle.control = control._replace(gear=gear)
@@ -191,7 +187,7 @@ class World:
         b["manual"], b["wanted_gear"] = control.manual_gear_shift, gear
 
     def advance(self, delta: float) -> None:
-        """One tick of `delta` seconds."""
+        """Ticks once, by `delta` seconds."""
         self.frame += 1
         self._ticks += 1
         self.delta = delta
@@ -206,21 +202,21 @@ class World:
         self._report(count)
 
     def _hold_speeds(self) -> None:
-        """Ackermann control: the steering angle and the speed that were asked for."""
+        """Works the pedals and the wheel of vehicles under Ackermann control."""
         for vehicle in self.of_kind(Vehicle):
             if vehicle.ackermann:
                 pilot.hold(self.bodies.rows, vehicle.row, *vehicle.ackermann)
                 vehicle.control = driven_control(self.bodies.rows[vehicle.row])
 
     def _stop_left_walkers(self) -> None:
-        """A walker whose controller has gone stands still."""
+        """Stops walkers whose controller has gone."""
         for walker in self.of_kind(Walker):
             if walker.led_until < self.time:
                 walker.led_until, walker.control = math.inf, WalkerControl()
                 self.bodies.rows["walk_speed"][walker.row] = 0.0
 
     def _survey(self) -> None:
-        """What the map says about where each body is."""
+        """Looks up the ground below each body, and the speed limit and traffic light of vehicles."""
         rows = self.bodies.rows
         for actor in self.actors.values():
             if actor.row < 0:
@@ -263,7 +259,7 @@ class World:
         return hits
 
     def as_sent(self, actor: Actor | None) -> list[Any]:
-        """CARLA's Actor; None stands for a part of the map."""
+        """An actor as CARLA sends it; None stands for a part of the map."""
         if actor is None:
             return [0, 0, [0, "static.unknown", []], self.box_as_sent(BoundingBox()), b"", b""]
         base = self.version.attribute_base
@@ -274,14 +270,10 @@ class World:
         return [actor.id, parent, description, self.box_as_sent(actor.box), actor.tags, token]
 
     def box_as_sent(self, box: BoundingBox) -> list[Any]:
-        """CARLA's BoundingBox, in the layout of the client's release."""
+        """A box as CARLA sends it, in the layout of the client's release."""
         return list(box) if self.version.box_has_actor else list(box[:3])
 
     def snapshot(self) -> bytes:
         """The payload of the world's stream."""
         head = snapshot.episode_header(self.episode, time.time(), self.delta, self.map_changed)
         return head + snapshot.actor_records(list(self.actors.values()), self.bodies)
-
-    def sensors(self) -> list[Sensor]:
-        """All sensors, in the order of their ids."""
-        return [actor for actor in self.actors.values() if isinstance(actor, Sensor)]

@@ -1,8 +1,14 @@
-"""The methods that clients call, by subject; importing a module registers its methods."""
+"""The methods that clients call, by subject."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 
-def load() -> None:
-    """Registers all methods."""
-    from suites.carla.server.api import actors, batch, episode, lights, managers, queries, vehicles, walkers  # noqa: F401
+from suites.carla.server.api import actors, batch, episode, lights, managers, queries, vehicles, walkers
+from suites.carla.server.protocol.rpc import Method
+
+METHODS: Mapping[str, Method] = {
+    name: method
+    for module in (actors, batch, episode, lights, managers, queries, vehicles, walkers)
+    for name, method in module.METHODS.items()
+}

@@ -6,27 +6,29 @@ from collections.abc import Callable
 from typing import Any
 
 from suites.carla.server.api import actors, lights, vehicles, walkers
-from suites.carla.server.rpc import CallError, Method, Raw, failure, remote, success
-from suites.carla.server.service import Service
-from suites.carla.server.wire import (
+from suites.carla.server.api.server import Server
+from suites.carla.server.protocol.refusal import CallError
+from suites.carla.server.protocol.rpc import Method, Methods, Raw, failure, success
+from suites.carla.server.protocol.wire import (
     ActorDescription,
     BadArgumentError,
     Transform,
     reader,
 )
 
+METHODS = Methods()
 MAX_COMMANDS = 20_000
-SPAWN, DESTROY = 0, 1
+SPAWN = 0  # the command that carries others with it
 
 
-def set_light_flags(service: Service, actor: int, flags: int) -> None:
-    """Vehicle lamps; here the flags come bare."""
-    vehicles.vehicle(service, actor).lights = flags & 0xFFFFFFFF
+def set_light_flags(server: Server, actor: int, flags: int) -> None:
+    """Switches a vehicle's lamps; in a batch the flags come without their struct."""
+    vehicles.vehicle(server, actor).lights = flags & 0xFFFFFFFF
 
 
-def accept(service: Service, actor: int) -> None:
-    """For commands whose effect is the client's own."""
-    service.world.actor(actor)
+def accept(server: Server, actor: int) -> None:
+    """Accepts a command whose effect is the client's own."""
+    server.world.actor(actor)
 
 
 _FUNCTIONS: dict[int, Callable[..., Any]] = {
@@ -54,24 +56,24 @@ _FUNCTIONS: dict[int, Callable[..., Any]] = {
 COMMANDS = {index: Method(function) for index, function in _FUNCTIONS.items()}
 
 
-@remote
-def apply_batch(service: Service, commands: Any, do_tick: bool = False) -> Raw:
+@METHODS.add
+def apply_batch(server: Server, commands: Any, do_tick: bool = False) -> Raw:
     if not isinstance(commands, list) or len(commands) > MAX_COMMANDS:
         raise CallError(f"a batch is an array of at most {MAX_COMMANDS} commands")
-    results = Raw(_run(service, command) for command in commands)
-    if do_tick and service.settings.synchronous:
-        service.request_tick(None)
+    results = Raw(_run(server, command) for command in commands)
+    if do_tick and server.settings.synchronous:
+        server.request_tick(None)
     return results
 
 
-def _run(service: Service, command: Any) -> Any:
+def _run(server: Server, command: Any) -> Any:
     try:
         index, body = command[0]
         if index == SPAWN:
-            return success(_spawn(service, body))
+            return success(_spawn(server, body))
         if index not in COMMANDS:
             raise CallError(f"command {index} is not supported by this server")
-        COMMANDS[index](service, body)
+        COMMANDS[index](server, body)
         return success(body[0])
     except (CallError, BadArgumentError) as error:
         return failure(str(error))
@@ -79,15 +81,15 @@ def _run(service: Service, command: Any) -> Any:
         return failure(f"a malformed command: {error}")
 
 
-def _spawn(service: Service, body: list[Any]) -> int:
+def _spawn(server: Server, body: list[Any]) -> int:
     """0.9.16 sends [description, place, parent, attachment, socket, commands], 0.9.15 leaves out the middle two."""
     description, place = reader(ActorDescription)(body[0]), reader(Transform)(body[1])
     parent_id = reader(int | None)(body[2])
-    parent = None if parent_id is None else service.world.actor(parent_id)
-    actor = actors.new_actor(service, description, place, parent)
-    follow_up = body[5] if service.version.spawn_has_socket else body[3]
+    parent = None if parent_id is None else server.world.actor(parent_id)
+    actor = actors.new_actor(server, description, place, parent)
+    follow_up = body[5] if server.version.spawn_has_socket else body[3]
     for command in follow_up:
         _index, arguments = command[0]
         arguments[0] = actor.id  # the client could not know it yet
-        _run(service, command)
+        _run(server, command)
     return actor.id

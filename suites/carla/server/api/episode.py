@@ -5,128 +5,131 @@ from __future__ import annotations
 from typing import Any
 
 from suites.carla.maps import MAPS, parse
-from suites.carla.server import navmesh, wire
-from suites.carla.server.rpc import LATER, CallError, remote
-from suites.carla.server.service import Service
-from suites.carla.server.streams import WORLD_STREAM
-from suites.carla.server.wire import EpisodeSettings, OpendriveParameters, Weather
+from suites.carla.server.api.server import Server
+from suites.carla.server.motion import navmesh
+from suites.carla.server.protocol import wire
+from suites.carla.server.protocol.refusal import CallError
+from suites.carla.server.protocol.rpc import LATER, Methods
+from suites.carla.server.protocol.streams import WORLD_STREAM
+from suites.carla.server.protocol.wire import EpisodeSettings, OpendriveParameters, Weather
 from suites.carla.server.world import MAX_DELTA, site_of
 
+METHODS = Methods()
 MAP_FOLDER = "Carla/Maps/"
 
 
-@remote
-def version(service: Service) -> str:
-    return service.version.name
+@METHODS.add
+def version(server: Server) -> str:
+    return server.version.name
 
 
-@remote
-def get_episode_info(service: Service) -> list[Any]:
-    return [service.world.episode, [service.hub.token(WORLD_STREAM)]]
+@METHODS.add
+def get_episode_info(server: Server) -> list[Any]:
+    return [server.world.episode, [server.hub.token(WORLD_STREAM)]]
 
 
-@remote
-def get_sensor_token(service: Service, stream: int) -> list[bytes]:
+@METHODS.add
+def get_sensor_token(server: Server, stream: int) -> list[bytes]:
     if not 0 <= stream < 2**32:
         raise CallError(f"{stream} is no stream id")
-    service.hub.expect(stream)
-    return [service.hub.token(stream)]
+    server.hub.expect(stream)
+    return [server.hub.token(stream)]
 
 
-@remote
-def get_episode_settings(service: Service) -> list[Any]:
-    service.answered_settings()
-    return wire.settings_as_sent(service.settings)
+@METHODS.add
+def get_episode_settings(server: Server) -> list[Any]:
+    server.answered_settings()
+    return wire.settings_as_sent(server.settings)
 
 
-@remote
-def set_episode_settings(service: Service, settings: EpisodeSettings) -> int:
+@METHODS.add
+def set_episode_settings(server: Server, settings: EpisodeSettings) -> int:
     delta = settings.fixed_delta
     if delta is not None and not 0.0 <= delta <= MAX_DELTA:
         raise CallError(f"fixed_delta_seconds is {delta}; it must lie between 0 (variable) and {MAX_DELTA}")
     if settings.max_substeps < 1 or settings.max_substep_delta <= 0.0:
         raise CallError("max_substeps and max_substep_delta_time must be positive")
-    service.world.settings = settings._replace(fixed_delta=delta or None)
-    return service.world.frame
+    server.world.settings = settings._replace(fixed_delta=delta or None)
+    return server.world.frame
 
 
-@remote
-def tick_cue(service: Service) -> Any:
-    if not service.settings.synchronous:
-        return service.world.frame
-    assert service.session
-    service.request_tick(service.session, service.session.message_id)
+@METHODS.add
+def tick_cue(server: Server) -> Any:
+    if not server.settings.synchronous:
+        return server.world.frame
+    assert server.session
+    server.request_tick(server.session, server.session.message_id)
     return LATER
 
 
-@remote
-def get_map_info(service: Service) -> list[Any]:
-    points = [[[p.x, p.y, p.z], [p.pitch, p.yaw, p.roll]] for p in service.world.map.spawn_points]
-    return [MAP_FOLDER + service.world.map.name, points]
+@METHODS.add
+def get_map_info(server: Server) -> list[Any]:
+    points = [[[p.x, p.y, p.z], [p.pitch, p.yaw, p.roll]] for p in server.world.map.spawn_points]
+    return [MAP_FOLDER + server.world.map.name, points]
 
 
-@remote
-def get_map_data(service: Service) -> str:
-    return service.world.map.opendrive
+@METHODS.add
+def get_map_data(server: Server) -> str:
+    return server.world.map.opendrive
 
 
-@remote
-def get_available_maps(service: Service) -> list[str]:
+@METHODS.add
+def get_available_maps(server: Server) -> list[str]:
     return [f"/Game/{MAP_FOLDER}{name}" for name in MAPS]
 
 
-@remote
-def load_new_episode(service: Service, name: str, reset_settings: bool = True, layers: int = 65535) -> None:
-    service.world.load(name, reset_settings)
+@METHODS.add
+def load_new_episode(server: Server, name: str, reset_settings: bool = True, layers: int = 65535) -> None:
+    server.world.load(name, reset_settings)
 
 
-@remote
-def copy_opendrive_to_file(service: Service, opendrive: str, parameters: OpendriveParameters) -> None:
+@METHODS.add
+def copy_opendrive_to_file(server: Server, opendrive: str, parameters: OpendriveParameters) -> None:
     try:
-        service.world.custom_map = site_of(parse(opendrive))
+        server.world.custom_map = site_of(parse(opendrive))
     except ValueError as error:
         raise CallError(f"this OpenDRIVE cannot be read: {error}") from error
 
 
-@remote
-def load_map_layer(service: Service, layers: int) -> None:
-    """Maps have one layer."""
+@METHODS.add
+def load_map_layer(server: Server, layers: int) -> None:
+    """Does nothing: maps have one layer."""
 
 
-@remote
-def unload_map_layer(service: Service, layers: int) -> None:
-    """Maps have one layer."""
+@METHODS.add
+def unload_map_layer(server: Server, layers: int) -> None:
+    """Does nothing: maps have one layer."""
 
 
-@remote
-def get_weather_parameters(service: Service) -> Weather:
-    return service.world.weather
+@METHODS.add
+def get_weather_parameters(server: Server) -> Weather:
+    return server.world.weather
 
 
-@remote
-def set_weather_parameters(service: Service, weather: Weather) -> None:
-    service.world.weather = weather
+@METHODS.add
+def set_weather_parameters(server: Server, weather: Weather) -> None:
+    server.world.weather = weather
 
 
-@remote
-def get_required_files(service: Service, folder: str = "", download: bool = True) -> list[str]:
-    """What a client downloads and keeps in its cache folder: the mesh that its walkers' controllers walk on."""
-    name = navmesh.file_name(service.world.map)
-    return [name] if name and folder == "Nav" and service.walker_navigation else []
+@METHODS.add
+def get_required_files(server: Server, folder: str = "", download: bool = True) -> list[str]:
+    """Names what a client keeps in its cache folder: the mesh that its walkers' controllers walk on."""
+    name = navmesh.file_name(server.world.map)
+    return [name] if name and folder == "Nav" and server.walker_navigation else []
 
 
-@remote
-def request_file(service: Service, name: str) -> bytes:
-    if name != navmesh.file_name(service.world.map):
+@METHODS.add
+def request_file(server: Server, name: str) -> bytes:
+    if name != navmesh.file_name(server.world.map):
         raise CallError(f"{name[:80]!r} is not a file of this server")
-    return navmesh.navigation_mesh(service.world.map)
+    return navmesh.navigation_mesh(server.world.map)
 
 
-@remote
-def get_navigation_mesh(service: Service) -> bytes:
-    return navmesh.navigation_mesh(service.world.map)
+@METHODS.add
+def get_navigation_mesh(server: Server) -> bytes:
+    return navmesh.navigation_mesh(server.world.map)
 
 
-@remote
-def get_imui_gravity(service: Service) -> float:
+@METHODS.add
+def get_imui_gravity(server: Server) -> float:
     return 9.81

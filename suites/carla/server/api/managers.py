@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from suites.carla.server.rpc import remote
-from suites.carla.server.service import Service
-from suites.carla.server.wire import ManagerAddress
+from suites.carla.server.api.server import Manager, Server
+from suites.carla.server.protocol.rpc import Methods
+from suites.carla.server.protocol.wire import ManagerAddress
+
+METHODS = Methods()
 
 
-@remote
-def is_traffic_manager_running(service: Service, port: int) -> bool:
-    return port in service.managers
+@METHODS.add
+def is_traffic_manager_running(server: Server, port: int) -> bool:
+    return port in server.managers
 
 
-@remote
-def get_traffic_manager_running(service: Service, port: int) -> ManagerAddress:
-    host, number, _ = service.managers.get(port, ("", 0, None))
-    return ManagerAddress(host, number)
+@METHODS.add
+def get_traffic_manager_running(server: Server, port: int) -> ManagerAddress:
+    manager = server.managers.get(port)
+    return ManagerAddress(manager.host, manager.port) if manager else ManagerAddress()
 
 
-@remote
-def add_traffic_manager_running(service: Service, address: ManagerAddress) -> bool:
-    if address.port in service.managers:
+@METHODS.add
+def add_traffic_manager_running(server: Server, address: ManagerAddress) -> bool:
+    if address.port in server.managers:
         return False
-    assert service.session
-    service.managers[address.port] = (address.host, address.port, service.session)
+    assert server.session
+    server.managers[address.port] = Manager(address.host, address.port, server.session)
     return True
 
 
-@remote
-def destroy_traffic_manager(service: Service, port: int) -> bool:
-    return service.managers.pop(port, None) is not None
+@METHODS.add
+def destroy_traffic_manager(server: Server, port: int) -> bool:
+    return server.managers.pop(port, None) is not None

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from suites.carla.server import physics
-from suites.carla.server.actors import Vehicle
-from suites.carla.server.geometry import compose
-from suites.carla.server.rpc import CallError, remote
-from suites.carla.server.service import Service
-from suites.carla.server.wire import (
+from suites.carla.server.api.server import Server
+from suites.carla.server.motion import physics
+from suites.carla.server.protocol.refusal import CallError
+from suites.carla.server.protocol.rpc import Methods
+from suites.carla.server.protocol.wire import (
     AckermannControl,
     AckermannSettings,
     LightFlags,
@@ -20,48 +19,52 @@ from suites.carla.server.wire import (
     Vector,
     VehicleControl,
 )
+from suites.carla.server.things.actors import Vehicle
+from suites.carla.server.things.geometry import compose
+
+METHODS = Methods()
 
 
-def vehicle(service: Service, actor_id: int) -> Vehicle:
+def vehicle(server: Server, actor_id: int) -> Vehicle:
     """The vehicle of that id. Raises CallError."""
-    actor = service.world.actor(actor_id)
+    actor = server.world.actor(actor_id)
     if not isinstance(actor, Vehicle):
         raise CallError(f"actor {actor_id} ({actor.type_id}) is not a vehicle")
     return actor
 
 
-@remote
-def apply_control_to_vehicle(service: Service, actor: int, control: VehicleControl) -> None:
-    """Keeps until the next one. A vehicle that the server drove is the client's from now on."""
-    found = vehicle(service, actor)
-    service.world.traffic.leave(found)
+@METHODS.add
+def apply_control_to_vehicle(server: Server, actor: int, control: VehicleControl) -> None:
+    """Holds until the next one. A vehicle that the server drove is the client's from now on."""
+    found = vehicle(server, actor)
+    server.world.traffic.leave(found)
     found.ackermann = None
-    service.world.control(found, control)
+    server.world.control(found, control)
 
 
-@remote
-def apply_ackermann_control_to_vehicle(service: Service, actor: int, control: AckermannControl) -> None:
-    found = vehicle(service, actor)
-    service.world.traffic.leave(found)
+@METHODS.add
+def apply_ackermann_control_to_vehicle(server: Server, actor: int, control: AckermannControl) -> None:
+    found = vehicle(server, actor)
+    server.world.traffic.leave(found)
     found.ackermann = control
 
 
-@remote
-def get_ackermann_controller_settings(service: Service, actor: int) -> AckermannSettings:
-    return vehicle(service, actor).ackermann_settings
+@METHODS.add
+def get_ackermann_controller_settings(server: Server, actor: int) -> AckermannSettings:
+    return vehicle(server, actor).ackermann_settings
 
 
-@remote
-def apply_ackermann_controller_settings(service: Service, actor: int, settings: AckermannSettings) -> None:
+@METHODS.add
+def apply_ackermann_controller_settings(server: Server, actor: int, settings: AckermannSettings) -> None:
     """Kept and returned; the speed is held by the vehicle's own model, which needs no gains."""
-    vehicle(service, actor).ackermann_settings = settings
+    vehicle(server, actor).ackermann_settings = settings
 
 
-@remote
-def get_physics_control(service: Service, actor: int) -> PhysicsControl:
+@METHODS.add
+def get_physics_control(server: Server, actor: int) -> PhysicsControl:
     """Wheel positions are in the world, in centimetres, as CARLA reports them."""
-    found = vehicle(service, actor)
-    place = found.transform(service.world.bodies)
+    found = vehicle(server, actor)
+    place = found.transform(server.world.bodies)
     wheels = []
     for wheel in found.physics.wheels:
         local = Transform(Vector(*(part / 100.0 for part in wheel.position)), Rotation())
@@ -70,47 +73,47 @@ def get_physics_control(service: Service, actor: int) -> PhysicsControl:
     return found.physics._replace(wheels=tuple(wheels))
 
 
-@remote
-def apply_physics_control(service: Service, actor: int, control: PhysicsControl) -> None:
+@METHODS.add
+def apply_physics_control(server: Server, actor: int, control: PhysicsControl) -> None:
     """Wheel positions are read-only."""
-    found = vehicle(service, actor)
+    found = vehicle(server, actor)
     if len(control.wheels) != len(found.physics.wheels):
         raise CallError(f"{found.type_id} has {len(found.physics.wheels)} wheels, not {len(control.wheels)}")
-    physics.install(service.world.bodies.rows[found.row], control)
+    physics.install(server.world.bodies.rows[found.row], control)
     wheels = (
         new._replace(position=old.position) for new, old in zip(control.wheels, found.physics.wheels, strict=True)
     )
     found.physics = control._replace(wheels=tuple(wheels))
 
 
-@remote
-def set_vehicle_light_state(service: Service, actor: int, state: LightFlags) -> None:
-    vehicle(service, actor).lights = state.flags & 0xFFFFFFFF
+@METHODS.add
+def set_vehicle_light_state(server: Server, actor: int, state: LightFlags) -> None:
+    vehicle(server, actor).lights = state.flags & 0xFFFFFFFF
 
 
-@remote
-def get_vehicle_light_state(service: Service, actor: int) -> LightFlags:
-    return LightFlags(vehicle(service, actor).lights)
+@METHODS.add
+def get_vehicle_light_state(server: Server, actor: int) -> LightFlags:
+    return LightFlags(vehicle(server, actor).lights)
 
 
-@remote
-def get_vehicle_light_states(service: Service) -> list[Any]:
-    return [[found.id, found.lights] for found in service.world.of_kind(Vehicle)]
+@METHODS.add
+def get_vehicle_light_states(server: Server) -> list[Any]:
+    return [[found.id, found.lights] for found in server.world.of_kind(Vehicle)]
 
 
-@remote
-def get_wheel_steer_angle(service: Service, actor: int, wheel: int) -> float:
+@METHODS.add
+def get_wheel_steer_angle(server: Server, actor: int, wheel: int) -> float:
     """Degrees; wheels 0 and 1 are the front ones."""
-    found = vehicle(service, actor)
+    found = vehicle(server, actor)
     front = wheel < max(1, len(found.physics.wheels) // 2)
-    return math.degrees(service.world.bodies.rows[found.row]["wheel"]) if front else 0.0
+    return math.degrees(server.world.bodies.rows[found.row]["wheel"]) if front else 0.0
 
 
-@remote
-def get_telemetry_data(service: Service, actor: int) -> list[Any]:
+@METHODS.add
+def get_telemetry_data(server: Server, actor: int) -> list[Any]:
     """Speed in m/s, the pedals, rpm, gear and drag in N; per wheel, what the model knows: friction and turning."""
-    found = vehicle(service, actor)
-    b = service.world.bodies.rows[found.row]
+    found = vehicle(server, actor)
+    b = server.world.bodies.rows[found.row]
     speed = math.hypot(b["vx"], b["vy"])
     turning = speed / float(b["radius"])
     wheels = [[wheel.tire_friction, 0.0, 0.0, turning, *[0.0] * 7] for wheel in found.physics.wheels]
@@ -119,19 +122,19 @@ def get_telemetry_data(service: Service, actor: int) -> list[Any]:
     return [speed, control.steer, control.throttle, control.brake, float(b["rpm"]), int(b["gear"]), drag, wheels]
 
 
-@remote
-def open_vehicle_door(service: Service, actor: int, door: int) -> None:
+@METHODS.add
+def open_vehicle_door(server: Server, actor: int, door: int) -> None:
     """Accepted; doors do not move."""
-    vehicle(service, actor)
+    vehicle(server, actor)
 
 
-@remote
-def close_vehicle_door(service: Service, actor: int, door: int) -> None:
+@METHODS.add
+def close_vehicle_door(server: Server, actor: int, door: int) -> None:
     """Accepted; doors do not move."""
-    vehicle(service, actor)
+    vehicle(server, actor)
 
 
-@remote
-def show_vehicle_debug_telemetry(service: Service, actor: int, enabled: bool) -> None:
+@METHODS.add
+def show_vehicle_debug_telemetry(server: Server, actor: int, enabled: bool) -> None:
     """Accepted; there is no screen to show it on."""
-    vehicle(service, actor)
+    vehicle(server, actor)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from suites.carla.server.actors import Actor
 from suites.carla.server.sensors.base import Sensor
 from suites.carla.server.sensors.cameras import Camera, DepthCamera, RgbCamera, SemanticCamera
 from suites.carla.server.sensors.clouds import Lidar, Radar, SemanticLidar
 from suites.carla.server.sensors.events import CollisionSensor, LaneInvasion, Obstacle
 from suites.carla.server.sensors.flow import OpticalFlowCamera
-from suites.carla.server.sensors.motion import Gnss, Imu
+from suites.carla.server.sensors.navigation import Gnss, Imu
+from suites.carla.server.things.actors import Actor
 
 SENSOR_CLASSES: dict[str, type[Actor]] = {
     "sensor.camera.optical_flow": OpticalFlowCamera,

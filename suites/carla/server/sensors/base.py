@@ -1,17 +1,15 @@
-"""What all sensors share."""
+"""The base of all sensors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from suites.carla.server.actors import Actor
-
-if TYPE_CHECKING:
-    from suites.carla.server.streams import Part
-    from suites.carla.server.world import World
+from suites.carla.server.protocol.streams import Part
+from suites.carla.server.things.actors import Actor
+from suites.carla.server.world import World
 
 
 class Sensor(Actor):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from suites.carla.maps.roads import Pose
 from suites.carla.render import scene
 from suites.carla.render.renderer import Picture
-from suites.carla.server import versions
-from suites.carla.server.bodies import Bodies
+from suites.carla.server.protocol import versions
+from suites.carla.server.protocol.streams import Part
 from suites.carla.server.sensors.base import Sensor
-from suites.carla.server.streams import Part
-
-if TYPE_CHECKING:
-    from suites.carla.server.world import World
+from suites.carla.server.things.bodies import Bodies
+from suites.carla.server.world import World
 
 MAX_SIDE = 4096  # pixels of an image's side
 _IMAGE = struct.Struct("<IIf")

@@ -5,20 +5,18 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from suites.carla.maps.ground import SIDEWALK
-from suites.carla.server import versions
-from suites.carla.server.geometry import matrix
-from suites.carla.server.rays import FIRST_OBSTACLE, GROUND, NOTHING
+from suites.carla.server.motion.rays import FIRST_OBSTACLE, GROUND, NOTHING
+from suites.carla.server.protocol import versions
+from suites.carla.server.protocol.streams import Part
 from suites.carla.server.sensors.base import Sensor
-
-if TYPE_CHECKING:
-    from suites.carla.server.streams import Part
-    from suites.carla.server.world import World
+from suites.carla.server.things.geometry import matrix
+from suites.carla.server.world import World
 
 MAX_RAYS = 200_000  # a tick
 _ROADS, _SIDEWALKS, _TERRAIN = 1, 2, 10  # CARLA's semantic labels

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from suites.carla.server import versions
-from suites.carla.server.actors import Actor
-from suites.carla.server.codec import pack
-from suites.carla.server.geometry import matrix
+from suites.carla.server.protocol import versions
+from suites.carla.server.protocol.codec import pack
+from suites.carla.server.protocol.streams import Part
 from suites.carla.server.sensors.base import Sensor
-
-if TYPE_CHECKING:
-    from suites.carla.server.streams import Part
-    from suites.carla.server.world import Hit, World
+from suites.carla.server.things.actors import Actor
+from suites.carla.server.things.geometry import matrix
+from suites.carla.server.world import Hit, World
 
 
 class LaneInvasion(Actor):
-    """Worked out by the client from the map; the server only keeps it."""
+    """A lane invasion sensor: the client works its events out from the map, the server only keeps the actor."""
 
 
 class CollisionSensor(Sensor):

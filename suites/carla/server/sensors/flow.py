@@ -6,19 +6,17 @@ again from where the camera was. What is beside the roads stands still.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from suites.carla.server import versions
-from suites.carla.server.geometry import matrix
+from suites.carla.server.protocol import versions
+from suites.carla.server.protocol.streams import Part
+from suites.carla.server.protocol.wire import Transform
 from suites.carla.server.sensors.cameras import Camera
-from suites.carla.server.wire import Transform
-
-if TYPE_CHECKING:
-    from suites.carla.server.streams import Part
-    from suites.carla.server.world import World
+from suites.carla.server.things.geometry import matrix
+from suites.carla.server.world import World
 
 Floats = NDArray[np.float64]
 FAR = 1000.0  # metres of the deepest depth

@@ -1,0 +1,1 @@
+"""What the world consists of: blueprints, actors, their bodies and the traffic lights."""

@@ -1,0 +1,1 @@
+"""The driving task: a Gymnasium environment whose world is a CARLA server."""

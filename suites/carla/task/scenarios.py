@@ -1,0 +1,35 @@
+"""The scenarios: where they are driven and in which light. `stages` has their traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Where and in which light one drives.
+
+    map: the embedded server's; real_map: the one of CARLA's that comes nearest. weather: arguments of
+    `carla.WeatherParameters`.
+    """
+
+    name: str
+    map: str
+    real_map: str
+    weather: Mapping[str, float]
+
+
+CLEAR = {"cloudiness": 20.0, "sun_altitude_angle": 55.0, "sun_azimuth_angle": 30.0}
+DUSK_RAIN = {
+    "cloudiness": 70.0, "sun_altitude_angle": 9.0, "sun_azimuth_angle": 200.0, "precipitation": 35.0,
+    "precipitation_deposits": 40.0, "wetness": 60.0, "fog_density": 6.0,
+}  # fmt: skip
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("hw", "highway", "Town04", CLEAR),
+        Scenario("gp", "street", "Town10HD_Opt", CLEAR),
+        Scenario("a", "suburb", "Town02", DUSK_RAIN),
+    )
+}
