@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import inspect
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 _HOME = Path(__file__).resolve().parent.parent
@@ -16,13 +19,35 @@ for _name in ("suites", "baselines", "covr", "results", "analysis"):
         )
 
 if TYPE_CHECKING:
+    from covr_bench.config.request import Request
+    from covr_bench.face import Outcome, Results, load_policy, plan, read, run
     from covr_bench.kit.api import Agent, AgentSpec, Context, Metrics
     from covr_bench.kit.errors import UserError
     from covr_bench.kit.replay import Batch, Replay
     from suites.base import Budget, Suite, Task
 
-__all__ = ["Agent", "AgentSpec", "Batch", "Budget", "Context", "Metrics", "Replay", "Suite", "Task", "UserError"]
+__all__ = [
+    "Agent",
+    "AgentSpec",
+    "Batch",
+    "Budget",
+    "Context",
+    "Metrics",
+    "Outcome",
+    "Replay",
+    "Request",
+    "Results",
+    "Suite",
+    "Task",
+    "UserError",
+    "load_policy",
+    "plan",
+    "read",
+    "run",
+]
 _HOMES = {
+    "covr_bench.config.request": ("Request",),
+    "covr_bench.face": ("Outcome", "Results", "load_policy", "plan", "read"),
     "covr_bench.kit.api": ("Agent", "AgentSpec", "Context", "Metrics"),
     "covr_bench.kit.errors": ("UserError",),
     "covr_bench.kit.replay": ("Batch", "Replay"),
@@ -36,3 +61,18 @@ def __getattr__(name: str) -> Any:
         if name in names:
             return getattr(importlib.import_module(home), name)
     raise AttributeError(f"module 'covr_bench' has no attribute {name!r}")
+
+
+class _CallableRoom(ModuleType):
+    """The room `covr_bench.run`, which is also the function `covr_bench.run(...)`."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return importlib.import_module("covr_bench.face").run(*args, **options)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(importlib.import_module("covr_bench.face").run)
+
+
+# Importing any file of the room makes it an attribute of this package, in place of a function of the same name.
+importlib.import_module("covr_bench.run").__class__ = _CallableRoom

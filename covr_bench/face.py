@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from covr_bench.config.experiment import Experiment
     from covr_bench.config.request import Request
     from covr_bench.launch.local import Job
+    from covr_bench.policies.play import TrainedPolicy
     from covr_bench.run.plan import Plan
 
 
@@ -114,14 +115,14 @@ def execute(preparation: Preparation, watch: Callable[[list[Job]], None]) -> lis
     return launch(preparation.plan.todo, preparation.workers, command, dict(preparation.facts), watch)
 
 
-def run(suite: str, *, watch: Callable[[list[Job]], None] = lambda jobs: None, **options: Any) -> Outcome:
+def run(suite: str | Request, *, watch: Callable[[list[Job]], None] = lambda jobs: None, **options: Any) -> Outcome:
     """Train and evaluate agents on a suite, as `covr-bench run` does; the same call continues where it stopped.
 
     Args:
-        suite: Name, or path of a `.py` file that defines SUITE.
+        suite: Name, or path of a `.py` file that defines SUITE; or a whole `Request`, without `options`.
         watch: Shown the jobs a few times a second.
-        options: Those of `covr-bench run`, by the names of `config.request.Request` or of the command line: `agents`,
-            `tasks`, `seeds` (`[0, 1]` or `"0-4"`), `budget`, `env_steps`, `settings` (`{"lr": 1e-3}`), `out`, ...
+        options: The fields of `Request`, also by their names on the command line: `agents`, `tasks`, `seeds`
+            (`[0, 1]` or `"0-4"`), `budget`, `env_steps`, `settings` (`{"lr": 1e-3}`), `out`, ...
 
     Returns:
         The plan, what failed and why, and the rows.
@@ -129,16 +130,16 @@ def run(suite: str, *, watch: Callable[[list[Job]], None] = lambda jobs: None, *
     Raises:
         UserError: Something named does not exist, or does not fit.
     """
-    preparation = prepare(checked({"suite": suite, **options}, "covr_bench.run"))
+    preparation = prepare(_request(suite, options))
     jobs = execute(preparation, watch) if preparation.plan.todo else []
     failed = {job.config.run_id: job.error.strip() for job in jobs if job.state != "finished"}
     out = Path(preparation.experiment.request.out)
     return Outcome(preparation.plan, failed, read(out, runs=preparation.plan.run_ids))
 
 
-def plan(suite: str, **options: Any) -> Plan:
+def plan(suite: str | Request, **options: Any) -> Plan:
     """What `run` with the same arguments would do: `covr-bench run --dry-run` without the costs. Raises UserError."""
-    return prepare(checked({"suite": suite, **options}, "covr_bench.plan")).plan
+    return prepare(_request(suite, options)).plan
 
 
 def read(
@@ -171,6 +172,41 @@ def read(
         return Results(Path(out), choose(frame, tasks=tasks, agents=agents) if tasks or agents else frame)
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def load_policy(
+    run: str,
+    out: str | Path = "results",
+    *,
+    task: str = "",
+    settings: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+) -> TrainedPolicy:
+    """The newest policy of a stored run, before its own task or another of the same shapes.
+
+    Args:
+        run: The run's id, its folder, or a part of the id that no other has.
+        out: Folder of the results.
+        task: `SUITE/TASK`; the run's own where empty.
+        settings: Options of the task, such as `{"env.render": "fast"}`.
+        device: A torch device.
+
+    Returns:
+        A context manager that acts, plays episodes, and has its environment as `env`.
+
+    Raises:
+        UserError: The run, its weights or its files are gone, or the policy does not fit the task.
+    """
+    from covr_bench.policies.play import TrainedPolicy
+
+    chosen = [f"{key}={value}" for key, value in (settings or {}).items()]
+    return TrainedPolicy(Path(out), run, task=task, settings=chosen, device=device)
+
+
+def _request(suite: str | Request, options: Mapping[str, Any]) -> Request:
+    if isinstance(suite, str):
+        return checked({"suite": suite, **options}, "the call")
+    return checked({**suite.as_dict(), **options}, "the request")
 
 
 def _plan(experiment: Experiment, *, threads: int, kernel: str) -> Plan:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from covr_bench.cli.carla import carla_app
@@ -21,7 +23,6 @@ from covr_bench.cli.vlm import vlm_app
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -40,6 +41,25 @@ VERBS = {
     "eval": eval_command,
     "record": record_command,
 }
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"covr-bench {version('covr-bench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Benchmark visual RL agents, with and without a vision-language model in the loop."""
+
+
 for _name, _verb in VERBS.items():
     app.command(_name)(_verb)
 app.add_typer(vlm_app, name="vlm")
