@@ -9,8 +9,6 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from results.layout import LOCK_FILE, ROWS_FILE, SCHEMA, RunId, StoreError, run_folder
 
 if TYPE_CHECKING:
@@ -216,6 +214,8 @@ def _acquire(path: Path, run_id: RunId) -> int:
 
 def _measured(metric: str, value: float | Sequence[float]) -> dict[str, Any]:
     """The part of a row that differs between the metrics of one call."""
+    import numpy as np  # not before there is something to write: the command line starts without it
+
     array = np.asarray(value, dtype=np.float64)
     if array.ndim > 1 or array.size == 0:
         raise ValueError(f"metric {metric!r} must be a number or a non-empty list of numbers, got {value!r}")

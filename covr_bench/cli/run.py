@@ -25,62 +25,73 @@ DAY_S = 86_400
 Texts = list[str] | None
 
 
+Suite = Annotated[str | None, typer.Option(help="Suite name or a .py file that defines SUITE.")]
+Agent = Annotated[Texts, typer.Option(help="Agent name or .py file; repeatable. [the suite's line-up]")]
+Task = Annotated[Texts, typer.Option(help="Task of the suite; repeatable. [the suite's own choice]")]
+Variant = Annotated[Texts, typer.Option(help="Variant of the suite, such as M1 of ablation; repeatable. [all]")]
+Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2 or 0-4. [the budget's]")]
+Budget = Annotated[str | None, typer.Option(help="smoke, short, paper, another of the suite's, or a .py file. [paper]")]
+EnvSteps = Annotated[int | None, typer.Option(min=1, help="Length of a run in environment steps. [the budget's]")]
+Settings = Annotated[
+    Texts,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Setting of the agents (lr=1e-3, drqv2.lr=1e-3) or the task (env.KEY)."
+    ),
+]
+Vlm = Annotated[
+    str | None, typer.Option(help="VLM of the agents that ask one: a name, .py file, folder, hub id or openai:URL.")
+]
+Config = Annotated[Path | None, typer.Option(help="YAML file of these options by name; the command line overrides it.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Runs at a time. [one per core that memory allows]")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... or auto. [auto]")]
+ConvKernel = Annotated[
+    str | None, typer.Option(help="Convolutions on a CPU: auto, torch, or winograd, which is compiled. [auto]")
+]
+Launcher = Annotated[str | None, typer.Option(help="Launcher name or .py file. [local]")]
+SetLauncher = Annotated[Texts, typer.Option(metavar="KEY=VALUE", help="Setting of the launcher; repeatable.")]
+Track = Annotated[Texts, typer.Option(help="Tracker name or .py file; repeatable. [none]")]
+SetTrack = Annotated[Texts, typer.Option(metavar="NAME.KEY=VALUE", help="Setting of a tracker; repeatable.")]
+CheckpointEvery = Annotated[float | None, typer.Option(help="Seconds between checkpoints. [300]")]
+Restart = Annotated[bool, typer.Option("--restart", help="Begin anew what is unfinished or was made with other code.")]
+AcceptChangedCode = Annotated[
+    bool, typer.Option("--accept-changed-code", help="Go on with other code; the rows will say so.")
+]
+OutFolder = Annotated[Path | None, typer.Option(help="Folder of the results. [results]")]
+CarlaHost = Annotated[str, typer.Option(help="CARLA server to use; short for --set env.host=HOST.")]
+CarlaPort = Annotated[int | None, typer.Option(help="Port of the CARLA server. [2000]")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before a plan of more than a day.")]
+
+
 def run_command(
-    suite: Annotated[str | None, typer.Option(help="Suite name or a .py file that defines SUITE.")] = None,
-    agent: Annotated[Texts, typer.Option(help="Agent name or .py file; repeatable. [the suite's line-up]")] = None,
-    task: Annotated[Texts, typer.Option(help="Task of the suite; repeatable. [the suite's own choice]")] = None,
-    variant: Annotated[
-        Texts, typer.Option(help="Variant of the suite, such as M1 of ablation; repeatable. [all]")
-    ] = None,
-    seeds: Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2 or 0-4. [the budget's]")] = None,
-    budget: Annotated[
-        str | None, typer.Option(help="smoke, short, paper, another of the suite's, or a .py file. [paper]")
-    ] = None,
-    env_steps: Annotated[
-        int | None, typer.Option(min=1, help="Length of a run in environment steps. [the budget's]")
-    ] = None,
-    set_: Annotated[
-        Texts,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Setting of the agents (lr=1e-3, drqv2.lr=1e-3) or the task (env.KEY)."
-        ),
-    ] = None,
-    vlm: Annotated[
-        str | None, typer.Option(help="VLM of the agents that ask one: a name, .py file, folder, hub id or openai:URL.")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file of these options by name; the command line overrides it.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Runs at a time. [one per core that memory allows]")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... or auto. [auto]")] = None,
-    conv_kernel: Annotated[
-        str | None, typer.Option(help="Convolutions on a CPU: auto, torch, or winograd, which is compiled. [auto]")
-    ] = None,
-    launcher: Annotated[str | None, typer.Option(help="Launcher name or .py file. [local]")] = None,
-    set_launcher: Annotated[
-        Texts, typer.Option(metavar="KEY=VALUE", help="Setting of the launcher; repeatable.")
-    ] = None,
-    track: Annotated[Texts, typer.Option(help="Tracker name or .py file; repeatable. [none]")] = None,
-    set_track: Annotated[
-        Texts, typer.Option(metavar="NAME.KEY=VALUE", help="Setting of a tracker; repeatable.")
-    ] = None,
-    checkpoint_every: Annotated[float | None, typer.Option(help="Seconds between checkpoints. [300]")] = None,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew what is unfinished or was made with other code.")
-    ] = False,
-    accept_changed_code: Annotated[
-        bool, typer.Option("--accept-changed-code", help="Go on with other code; the rows will say so.")
-    ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder of the results. [results]")] = None,
-    carla_host: Annotated[str, typer.Option(help="CARLA server to use; short for --set env.host=HOST.")] = "",
-    carla_port: Annotated[int | None, typer.Option(help="Port of the CARLA server. [2000]")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a plan of more than a day.")] = False,
+    suite: Suite = None,
+    agent: Agent = None,
+    task: Task = None,
+    variant: Variant = None,
+    seeds: Seeds = None,
+    budget: Budget = None,
+    env_steps: EnvSteps = None,
+    set_: Settings = None,
+    vlm: Vlm = None,
+    config: Config = None,
+    workers: Workers = None,
+    device: Device = None,
+    conv_kernel: ConvKernel = None,
+    launcher: Launcher = None,
+    set_launcher: SetLauncher = None,
+    track: Track = None,
+    set_track: SetTrack = None,
+    checkpoint_every: CheckpointEvery = None,
+    restart: Restart = False,
+    accept_changed_code: AcceptChangedCode = False,
+    out: OutFolder = None,
+    carla_host: CarlaHost = "",
+    carla_port: CarlaPort = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
 ) -> None:
     """Train and evaluate agents on a suite; the same command continues where it stopped."""
-    from covr_bench.config.request import from_yaml, parse_pairs, request
+    from covr_bench.config.request import from_yaml, overlay, parse_pairs, request
 
     given: dict[str, Any] = {
         "suite": suite,
@@ -104,12 +115,7 @@ def run_command(
         "accept_changed_code": accept_changed_code,
         "out": out,
     }
-    values = from_yaml(config) if config else {}
-    for name, value in given.items():
-        if isinstance(value, dict):
-            values[name] = (values.get(name) or {}) | value
-        elif value or (value == 0 and not isinstance(value, bool)):
-            values[name] = value
+    values = overlay(from_yaml(config) if config else {}, given)
     origin = f"{config} and the command line" if config else "the command line"
     try:
         raise typer.Exit(run_suite(request(values, origin), console(), dry_run=dry_run, yes=yes))

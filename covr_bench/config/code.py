@@ -7,16 +7,17 @@ import hashlib
 import sys
 from functools import cache
 from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import covr_bench
+from covr_bench.kit.errors import UserError
 from covr_bench.kit.extensions import is_path, user_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-HOME = Path(covr_bench.__file__).resolve().parents[1]
+HOME = Path(__file__).resolve().parents[2]
 OURS = ("baselines", "covr", "covr_bench.kit")  # what an agent of ours is made of
 
 
@@ -39,9 +40,10 @@ def code_hash(ref: str, module: str) -> str:
 
 
 def _file_of(module: str) -> Path:
-    file = sys.modules[module].__file__
-    assert file
-    return Path(file).resolve()
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise UserError(f"module {module} has no source file, so that runs of its agent cannot be told from others")
+    return Path(spec.origin).resolve()
 
 
 def _sources(file: Path, ref: str, module: str) -> dict[str, bytes]:

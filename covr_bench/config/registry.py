@@ -110,6 +110,8 @@ def _problems(spec: AgentSpec) -> Iterator[str]:
     """What is wrong with an agent, a sentence each."""
     from pydantic import TypeAdapter, ValidationError
 
+    if not isinstance(spec.name, str):
+        yield f"its name is {spec.name!r}, which is no text"
     try:
         RunId("suite", "budget", "task", str(spec.name))
     except ValueError as error:

@@ -90,6 +90,7 @@ OPTIONS = {item.name: item.name.replace("_", "-") for item in fields(Request)} |
     "tracker_settings": "set-track",
 }
 """What each field is called on the command line, and in a YAML file."""
+SETTINGS = ("settings", "launcher_settings", "tracker_settings")  # fields of settings by name
 
 
 def request(values: Mapping[str, Any], origin: str = "the request") -> Request:
@@ -114,6 +115,22 @@ def request(values: Mapping[str, Any], origin: str = "the request") -> Request:
     except ValidationError as error:
         lines = [f"{OPTIONS[str(e['loc'][0])]} = {e['input']!r}: {e['msg']}" for e in error.errors()]
         raise UserError(f"bad value in {origin}: " + "; ".join(dict.fromkeys(lines))) from error
+
+
+def overlay(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Named values with others laid over them, field by field; settings are joined key by key.
+
+    Args:
+        values: Those below, by field.
+        given: Those above; None, empty and False say nothing.
+    """
+    joined = dict(values)
+    for name, value in given.items():
+        if name in SETTINGS:
+            joined[name] = _pairs(name, values.get(name)) | value
+        elif value or (value == 0 and not isinstance(value, bool)):
+            joined[name] = value
+    return joined
 
 
 def from_yaml(path: Path) -> dict[str, Any]:
@@ -182,9 +199,18 @@ def _several(key: str, value: Any) -> Any:
         return parse_seeds(str(value))
     if key in ("agents", "tasks", "variants", "trackers") and isinstance(value, str):
         return (value,)
-    if key in ("settings", "launcher_settings", "tracker_settings") and isinstance(value, dict):
-        return {str(name): _text(setting) for name, setting in value.items()}
+    if key in SETTINGS:
+        return _pairs(key, value)
     return str(value) if isinstance(value, Path) else value
+
+
+def _pairs(key: str, value: Any) -> dict[str, str]:
+    """Settings by name, given so or as a list of `KEY=VALUE`."""
+    if isinstance(value, list | tuple):
+        return parse_pairs(map(str, value), f"--{OPTIONS[key]}")
+    if value is not None and not hasattr(value, "items"):
+        raise UserError(f"{OPTIONS[key]} = {value!r}: give settings by name, such as {{lr: 1e-3}}")
+    return {str(name): _text(setting) for name, setting in (value or {}).items()}
 
 
 def _text(setting: Any) -> str:

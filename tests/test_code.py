@@ -1,0 +1,161 @@
+"""A run's identity includes its code: its agent's source and what stands beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from covr_bench.config import registry
+from covr_bench.config.code import code_hash
+from results import provenance
+from results.store import read_run
+
+AGENT = """
+import json, helper
+from covr_bench import AgentSpec
+from baselines.random import Config, Random
+class Mine(Random):
+    def update(self, replay, step):
+        import later
+        return {{}}
+AGENT = AgentSpec("{name}", Config, Mine, "control", replay_frames=0)
+"""
+
+
+def folder_of(path: Path, name: str = "mine", *, helper: str = "x = 1\n", later: str = "y = 1\n") -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "helper.py").write_text(helper)
+    (path / "later.py").write_text(later)
+    (path / "agent.py").write_text(AGENT.format(name=name))
+    return path / "agent.py"
+
+
+def test_the_hash_is_of_the_file_and_of_what_it_imports_from_beside_it(tmp_path: Path) -> None:
+    base = code_hash(str(folder_of(tmp_path / "a")), "")
+    assert code_hash(str(folder_of(tmp_path / "b" / "c")), "") == base
+    assert code_hash(str(folder_of(tmp_path / "d", helper="x = 2\n")), "") != base
+    assert code_hash(str(folder_of(tmp_path / "e", later="y = 2\n")), "") != base
+    (tmp_path / "a" / "other.py").write_text("nobody imports it")
+    (tmp_path / "a" / "json.py").write_text("hidden by the standard library")
+    assert code_hash(str(tmp_path / "a" / "agent.py"), "") == base
+    with (tmp_path / "a" / "agent.py").open("a") as file:
+        file.write("# changed\n")
+    assert code_hash(str(tmp_path / "a" / "agent.py"), "") != base
+
+
+def test_line_ends_do_not_count(tmp_path: Path) -> None:
+    unix, windows = folder_of(tmp_path / "a"), folder_of(tmp_path / "b")
+    windows.write_bytes(unix.read_bytes().replace(b"\n", b"\r\n"))
+    assert code_hash(str(unix), "") == code_hash(str(windows), "")
+
+
+def test_our_agents_have_hashes_of_their_own() -> None:
+    hashes = {name: code_hash(name, registry.module_of(name)) for name in registry.agent_names()}
+    assert len(set(hashes.values())) == len(hashes)
+    assert all(hashes.values())
+
+
+def test_a_package_beside_the_file_counts_with_its_relative_imports(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "__init__.py").write_text("from .one import x\n")
+    (tmp_path / "parts" / "one.py").write_text("x = 1\n")
+    (tmp_path / "agent.py").write_text("import parts\n")
+    before = code_hash(str(tmp_path / "agent.py"), "")
+    (tmp_path / "parts" / "one.py").write_text("x = 2\n")
+    assert code_hash(str(tmp_path / "agent.py"), "") != before
+
+
+def test_two_agents_with_neighbours_of_one_name(tmp_path: Path) -> None:
+    first, second = (folder_of(tmp_path / name, name, helper=f"x = {name!r}\n") for name in ("one", "two"))
+    hashes = [code_hash(str(file), "") for file in (first, second)]
+    for file, name in ((first, "one"), (second, "two"), (first, "one")):
+        spec = registry.agent(str(file))
+        assert spec.make.update.__globals__["helper"].x == name  # type: ignore[attr-defined]
+    assert [code_hash(str(file), "") for file in (first, second)] == hashes
+
+
+def command(agent: Path, out: Path, *more: str) -> list[Any]:
+    return ["run", "--suite", "catch", "--task", "catch", "--budget", "smoke", "--agent", agent, "--out", out, *more]
+
+
+@pytest.fixture
+def unfinished(tmp_path: Path) -> tuple[Path, Path]:
+    """An agent's file and a store that holds an unfinished run of it."""
+    agent, out = folder_of(tmp_path / "lab"), tmp_path / "results"
+    run = out / "runs" / "catch@smoke" / "catch" / "mine" / "0"
+    (run / "checkpoint" / "000000000100").mkdir(parents=True)
+    return agent, out
+
+
+def begin(cli: Callable[..., Any], agent: Path, out: Path) -> None:
+    from covr_bench.config.experiment import design
+    from covr_bench.config.request import request
+
+    asked = request({"suite": "catch", "tasks": ["catch"], "budget": "smoke", "agents": [str(agent)], "out": str(out)})
+    (config,) = design(asked).runs(device="cpu", threads=1, conv_kernel="torch")
+    provenance.begin(out, config.run_id, config=config.as_dict(), seeds={}, command="")
+
+
+def test_going_on_with_changed_code_is_refused_with_the_ways_out(
+    cli: Callable[..., Any], unfinished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from covr_bench.run import plan as planning  # noqa: F401
+
+    agent, out = unfinished
+    begin(cli, agent, out)
+    (agent.parent / "helper.py").write_text("x = 2\n")
+    result = cli(*command(agent, out, "--dry-run"))
+    assert result.code == 2
+    assert f"the code of its agent ({agent}) has changed since" in result.err
+    assert "--restart" in result.err
+    assert "--accept-changed-code" in result.err
+
+
+def test_an_unchanged_file_may_move(unfinished: tuple[Path, Path], tmp_path: Path) -> None:
+    import covr_bench
+
+    agent, out = unfinished
+    begin(lambda: None, agent, out)
+    moved = folder_of(tmp_path / "elsewhere")
+    options = {"tasks": ["catch"], "budget": "smoke", "out": out, "agents": [str(moved)]}
+    (run,) = covr_bench.plan("catch", **options).runs
+    assert (run.state.value, run.changed_code) == ("to continue", False)
+    (moved.parent / "later.py").write_text("y = 3\n")
+    (run,) = covr_bench.plan("catch", **options, accept_changed_code=True).runs
+    assert (run.state.value, run.changed_code) == ("to continue", True)
+    (run,) = covr_bench.plan("catch", **options, restart=True).runs
+    assert run.state.value == "to do"
+    assert run.replaced is not None
+
+
+@pytest.mark.parametrize("way", ["accept_changed_code", "restart"])
+def test_changed_code_is_in_the_rows_or_the_run_begins_anew(way: str, tmp_path: Path) -> None:
+    import covr_bench
+
+    agent, out = folder_of(tmp_path / "lab"), tmp_path / "results"
+    crash = "import os, pathlib\nflag = pathlib.Path(__file__).with_name('flag')\n"
+    crash += "if flag.exists(): raise RuntimeError('of mine')\n"
+    (agent.parent / "later.py").write_text(crash)
+    options = {"tasks": ["catch"], "budget": "smoke", "out": out, "agents": [str(agent)], "env_steps": 120}
+    (agent.parent / "flag").touch()
+    outcome = covr_bench.run("catch", **options, checkpoint_every=1e-9)
+    ((run_id, error),) = outcome.failed.items()
+    assert "of mine" in error
+    (agent.parent / "later.py").write_text("y = 2\n")
+    (out / "runs" / run_id / "checkpoint").mkdir(exist_ok=True)
+    outcome = covr_bench.run("catch", **options, **{way: True})
+    assert not outcome.failed
+    rows = read_run(out, run_id)
+    last = rows[rows["kind"] == "end"].iloc[-1]
+    if way == "restart":
+        assert last["labels"] == ""
+        (kept,) = (out / "replaced").rglob("rows.jsonl")
+        assert json.loads(kept.read_text().splitlines()[-1])["kind"] == "error"
+    else:
+        assert "code=changed" in last["labels"]
+        record = provenance.statuses(out)[run_id]
+        assert record["sessions"][-1]["accepted_changed_code"]["to"] == record["sessions"][-1]["code"]
