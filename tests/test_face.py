@@ -1,0 +1,108 @@
+"""The Python face: the same as the commands, from a notebook."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import covr_bench
+from covr_bench import Request, UserError
+from covr_bench.config.request import from_yaml, request
+
+SMALL = {"tasks": "catch", "agents": ["random"], "budget": "smoke", "env_steps": 80}
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> covr_bench.Outcome:
+    out = tmp_path_factory.mktemp("face") / "results"
+    return covr_bench.run("catch", **SMALL, seeds="0-1", settings={"env.image_size": 48}, out=out)
+
+
+def test_a_run_returns_its_plan_and_its_rows(outcome: covr_bench.Outcome) -> None:
+    assert not outcome.failed
+    assert outcome.plan.describe() == "2 to do"
+    returns = outcome.results.returns()
+    assert list(returns["seed"]) == [0, 1]
+    assert set(returns["status"]) == {"finished"}
+    assert np.isfinite(returns["score"]).all()
+
+
+def test_the_same_call_does_nothing_more(outcome: covr_bench.Outcome) -> None:
+    again = covr_bench.run("catch", **SMALL, seeds=[0, 1], settings={"env.image_size": 48}, out=outcome.results.out)
+    assert again.plan.describe() == "2 done"
+    assert len(again.results.frame) == len(outcome.results.frame)
+
+
+def test_provenance_holds_the_options_as_data(outcome: covr_bench.Outcome) -> None:
+    folder = outcome.results.out / "runs" / outcome.plan.run_ids[1]
+    session = json.loads((folder / "provenance.json").read_text())["sessions"][0]
+    options = request(session["options"])
+    assert (options.agents, options.tasks, options.seeds) == (("random",), ("catch",), (1,))
+    assert options.settings == {"env.image_size": "48"}
+    assert shlex.split(session["command"])[:4] == ["covr-bench", "run", "--suite", "catch"]
+    assert request(from_yaml(folder / "request.yaml")) == options
+
+
+def test_a_run_can_be_given_back_by_its_yaml(outcome: covr_bench.Outcome) -> None:
+    folder = outcome.results.out / "runs" / outcome.plan.run_ids[0]
+    (run,) = covr_bench.plan(request(from_yaml(folder / "request.yaml"))).runs
+    assert (run.config.run_id, run.state.value) == (outcome.plan.run_ids[0], "done")
+
+
+def test_stored_rows_are_read_with_what_is_wanted(outcome: covr_bench.Outcome) -> None:
+    out = outcome.results.out
+    assert len(covr_bench.read(out).frame) == len(outcome.results.frame)
+    assert covr_bench.read(str(out), runs=outcome.plan.run_ids[:1]).frame["seed"].unique().tolist() == [0]
+    with pytest.raises(UserError, match="absent"):
+        covr_bench.read(out, agents=["absent"])
+    with pytest.raises(UserError, match="no results in"):
+        covr_bench.read(out / "nowhere")
+
+
+def test_a_stored_policy_acts_and_plays(outcome: covr_bench.Outcome) -> None:
+    with covr_bench.load_policy(outcome.plan.run_ids[0], outcome.results.out) as policy:
+        obs, _ = policy.env.reset(seed=3)
+        assert policy.act(obs).shape == (1,)
+        played = policy.play(2, seed=5)
+        assert [len(values) for values in played.values()] == [2] * len(played)
+        assert (policy.env_steps, policy.config.seed) == (80, 0)
+
+
+def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(
+        "from covr_bench import AgentSpec\nfrom baselines.random import Config, Random\n"
+        "class Bad(Random):\n    def update(self, replay, step): raise ValueError('of mine')\n"
+        "AGENT = AgentSpec('bad', Config, Bad, 'control')\n"
+    )
+    agents = ["random", str(tmp_path / "bad.py")]
+    result = covr_bench.run("catch", **SMALL | {"agents": agents}, out=tmp_path / "out")
+    ((run_id, error),) = result.failed.items()
+    assert "/bad/" in run_id
+    assert "ValueError: of mine" in error
+    assert set(result.results.returns()["agent"]) >= {"random"}
+
+
+def test_wrong_arguments_are_named() -> None:
+    with pytest.raises(UserError, match=r"unknown option in the call 'sedes'. Did you mean 'seeds'"):
+        covr_bench.run("catch", sedes=[0])
+    with pytest.raises(UserError, match=r"unknown suite 'cach'. Did you mean 'catch'"):
+        covr_bench.plan("cach")
+
+
+def test_a_whole_request_can_be_given(tmp_path: Path) -> None:
+    asked = Request("catch", agents=("random",), budget="smoke", out=str(tmp_path))
+    assert len(covr_bench.plan(asked).runs) == 2
+    assert len(covr_bench.plan(asked, seeds="0-2").runs) == 6
+
+
+def test_the_room_run_is_also_the_function() -> None:
+    import covr_bench.run.plan as planning
+
+    assert inspect.getmodule(planning.plan).__name__ == "covr_bench.run.plan"  # type: ignore[union-attr]
+    assert callable(covr_bench.run)
+    assert list(inspect.signature(covr_bench.run).parameters) == ["suite", "watch", "options"]

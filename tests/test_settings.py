@@ -1,0 +1,129 @@
+"""Settings resolved once: unknown names are refused wherever they stand; a task's defaults are its family's alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from experiments import configure
+
+from covr_bench.config import registry
+from covr_bench.config.experiment import design
+from covr_bench.config.request import Request
+from covr_bench.kit.api import AgentSpec
+from covr_bench.kit.errors import UserError
+from suites.base import Budget, Suite, Task, Variant
+
+CATCH = registry.suite("catch")
+DRQV2 = registry.agent("drqv2")
+BUDGET_FILE = """
+from suites.base import Budget
+BUDGET = Budget("mine", 200, 100, 1, overrides={overrides})
+"""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        ({"batch_sise": 8}, r"unknown setting of budget mine 'batch_sise'. Did you mean 'batch_size'"),
+        ({"drqv2.batch_sise": 8}, r"'drqv2.batch_sise'. Did you mean 'drqv2.batch_size'"),
+        ({"drqv3.batch_size": 8}, r"'drqv3.batch_size'. Did you mean 'drqv2.batch_size'"),
+        ({"covr.psi": 8}, r"'covr.psi'. Did you mean 'covr.psi0'"),
+        ({"env.image_sise": 8}, r"'env.image_sise'. Did you mean 'env.image_size'"),
+    ],
+)
+def test_a_budget_files_misspelt_key_is_refused(
+    overrides: dict[str, int], complaint: str, cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "b.py").write_text(BUDGET_FILE.format(overrides=overrides))
+    request = Request("catch", agents=("drqv2",), budget=str(tmp_path / "b.py"), out=str(tmp_path))
+    with pytest.raises(UserError, match=complaint):
+        design(request)
+
+
+@pytest.mark.parametrize(
+    "key", ["batch_size", "covr.psi0", "psi0", "model_batch_size", "vpf.rollout", "env.image_size"]
+)
+def test_a_budget_may_set_what_agents_have_that_are_not_run(key: str, tmp_path: Path) -> None:
+    (tmp_path / "b.py").write_text(BUDGET_FILE.format(overrides={key: 32}))
+    assert design(Request("catch", agents=("random",), budget=str(tmp_path / "b.py"))).cells
+
+
+def test_a_variants_unknown_key_is_refused() -> None:
+    suite = replace(CATCH, variants=(Variant("drqv2", "M1", {"lrr": "1"}),))
+    with pytest.raises(UserError, match=r"unknown setting of variant M1 'lrr'. Did you mean 'lr'"):
+        configure(suite, "catch", {"drqv2": DRQV2}, CATCH.budgets["smoke"])
+
+
+def test_a_variant_may_set_the_environment() -> None:
+    suite = replace(CATCH, variants=(Variant("drqv2", "M1", {"env.image_size": "48"}),))
+    runs = configure(suite, "catch", {"drqv2": DRQV2}, CATCH.budgets["smoke"])
+    assert {run.env["image_size"] for run in runs} == {48}
+
+
+@dataclass(frozen=True)
+class Config:
+    lr: float = 0.1
+
+
+def spec_with(defaults: dict[str, Any]) -> AgentSpec:
+    return AgentSpec("tried", Config, lambda config, context: None, "control", task_defaults=defaults)  # type: ignore[arg-type,return-value]
+
+
+def test_a_task_defaults_unknown_key_is_refused() -> None:
+    spec = spec_with({"catch/catch": {"lrr": 1}})
+    with pytest.raises(UserError, match=r"unknown setting in task_defaults\['catch/catch'\] of agent tried 'lrr'"):
+        configure(CATCH, "catch", {"tried": spec}, CATCH.budgets["smoke"])
+
+
+def test_a_strangers_task_called_a_is_not_carlas() -> None:
+    make = CATCH.tasks[0].make
+    stranger = Suite("mine", 1, (Task("a", make, 2), Task("walker_walk", make, 2)), CATCH.budgets, ("covr",))
+    agents = {name: registry.agent(name) for name in ("covr", "apl", "drqv2", "rad")}
+    of_driving = configure(
+        registry.suite("carla"), "carla", agents, registry.suite("carla").budgets["paper"], tasks=["a"], seeds=[0]
+    )
+    theirs = configure(stranger, "mine", agents, Budget("long", 10_000, 5_000, 1), tasks=["a"])
+    assert [run.agent_config.get("guidance_weight") for run in of_driving][:2] == [2.0, 2.0]
+    assert theirs[0].agent_config["guidance_weight"] == 1.0
+    assert theirs[0].agent_config["lora_alpha"] == 16.0
+    walking = configure(stranger, "mine", agents, Budget("long", 10_000, 5_000, 1), tasks=["walker_walk"])
+    assert walking[2].agent_config["batch_size"] == 256
+    assert walking[3].agent_config["augmentation"] == "translate"
+
+
+def test_a_task_defaults_hold_in_every_suite_of_the_family() -> None:
+    for name in ("dmc6", "dmc6-ar2", "ablation"):
+        suite = registry.suite(name)
+        (run,) = configure(
+            suite, name, {"drqv2": DRQV2}, Budget("long", 10_000, 5_000, 1), tasks=["walker_walk"], seeds=[0]
+        )
+        assert run.agent_config["batch_size"] == 512
+
+
+def test_a_budgets_settings_override_a_tasks_defaults_and_the_users_override_both() -> None:
+    spec = spec_with({"catch/catch": {"lr": 0.2}})
+    budgets = Budget("plain", 100, 50, 1), Budget("set", 100, 50, 1, overrides={"lr": 0.3})
+
+    def lr(budget: Budget, task: str = "catch", **settings: str) -> float:
+        (run,) = configure(CATCH, "catch", {"tried": spec}, budget, tasks=[task], overrides=settings)
+        return float(run.agent_config["lr"])
+
+    assert [lr(budgets[0], "catch_or_end"), lr(budgets[0]), lr(budgets[1]), lr(budgets[1], lr="0.4")] == [
+        *(0.1, 0.2, 0.3, 0.4)
+    ]
+
+
+def test_planning_many_runs_imports_each_agent_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found: list[str] = []
+    look_up = registry.agent
+    monkeypatch.setattr(registry, "agent", lambda ref: found.append(ref) or look_up(ref))
+    agents = ("random", "drqv2", "curl", "rad", "dgc", "sac")
+    runs = design(Request("dmc6", agents=agents, seeds=tuple(range(3)))).runs(
+        device="cpu", threads=1, conv_kernel="torch"
+    )
+    assert len(runs) == 6 * 6 * 3
+    assert {name: found.count(name) for name in agents} == dict.fromkeys(agents, 1)
