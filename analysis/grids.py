@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from rich.console import Group
 
-MARK = "†"  # on a cell that a note speaks of
+MARK = "†"  # marks a cell that a note concerns
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "±": r"$\pm$", "†": r"$^\dagger$",
@@ -21,9 +21,13 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Grid:
-    """Header and rows of the same width. text_columns: how many at the left are names; the others are numbers.
+    """Header and rows of the same width.
 
-    notes: what a reader must know, on cells that end in MARK.
+    Attributes:
+        title, caption: Text above and below the rows.
+        header, rows: The cells.
+        notes: What a reader must know of cells that end in MARK.
+        text_columns: How many columns at the left hold names; the others hold numbers.
     """
 
     title: str
@@ -35,7 +39,7 @@ class Grid:
 
 
 def to_markdown(grids: Sequence[Grid]) -> str:
-    """GitHub Markdown."""
+    """The grids as GitHub Markdown."""
     parts = []
     for grid in grids:
         header, *rows = [[_markdown(text) for text in row] for row in (grid.header, *grid.rows)]
@@ -49,7 +53,7 @@ def to_markdown(grids: Sequence[Grid]) -> str:
 
 
 def to_latex(grids: Sequence[Grid]) -> str:
-    """One `table` each; the document needs `\\usepackage{booktabs}`."""
+    """The grids as LaTeX, a `table` each; the document needs `\\usepackage{booktabs}`."""
     parts = []
     for grid in grids:
         columns = "l" * grid.text_columns + "r" * (len(grid.header) - grid.text_columns)
@@ -63,7 +67,7 @@ def to_latex(grids: Sequence[Grid]) -> str:
 
 
 def to_terminal(grids: Sequence[Grid]) -> Group:
-    """Something rich can print."""
+    """The grids for rich to print."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text

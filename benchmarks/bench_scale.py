@@ -93,7 +93,7 @@ def test_store_to_table(store: Path, benchmark: Any) -> None:
 from results.layout import ROWS_FILE, scan
 list(scan(sys.argv[1], ROWS_FILE))
 clocks.append(clock())
-from analysis.tables import tables, to_markdown
+from analysis.tables.scores import tables, to_markdown
 from results.store import read
 clocks.append(clock())
 frame = read(sys.argv[1])

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from bench_store import EVALUATIONS, line
 
-from analysis.statistics import bootstrap as stats
+from analysis.statistics import bootstrap
 from results.store import read, run_folder
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def test_iqm_of_five_agents(benchmark: Any) -> None:
     def theirs() -> object:
         return library.get_interval_estimates(SCORES, lambda x: np.array([metrics.aggregate_iqm(x)]), reps=50_000)
 
-    compare(benchmark, lambda: [stats.aggregates(x, ("iqm",)) for x in SCORES.values()], theirs, rounds=2)
+    compare(benchmark, lambda: [bootstrap.aggregates(x, ("iqm",)) for x in SCORES.values()], theirs, rounds=2)
 
 
 def test_all_four_aggregates_of_one_agent(benchmark: Any) -> None:
@@ -68,7 +68,7 @@ def test_all_four_aggregates_of_one_agent(benchmark: Any) -> None:
     one = {"agent0": SCORES["agent0"]}
     compare(
         benchmark,
-        lambda: stats.aggregates(one["agent0"], reps=10_000),
+        lambda: bootstrap.aggregates(one["agent0"], reps=10_000),
         lambda: library.get_interval_estimates(one, all_four, reps=10_000),
         rounds=3,
     )
@@ -81,7 +81,7 @@ def test_performance_profiles_of_five_agents(benchmark: Any) -> None:
     def theirs() -> object:
         return library.create_performance_profile(SCORES, TAUS, reps=2_000)
 
-    compare(benchmark, lambda: [stats.profile(x, TAUS) for x in SCORES.values()], theirs, rounds=3)
+    compare(benchmark, lambda: [bootstrap.profile(x, TAUS) for x in SCORES.values()], theirs, rounds=3)
 
 
 @pytest.mark.parametrize("reps", [2_000])
@@ -93,7 +93,7 @@ def test_probability_of_improvement_of_one_pair(benchmark: Any, reps: int) -> No
     def theirs() -> object:
         return library.get_interval_estimates({"pair": (x, y)}, metrics.probability_of_improvement, reps=reps)
 
-    compare(benchmark, lambda: stats.improvement(x, y, reps=reps), theirs, rounds=3)
+    compare(benchmark, lambda: bootstrap.improvement(x, y, reps=reps), theirs, rounds=3)
 
 
 @pytest.mark.parametrize("verb", [("table",), ("table", "--paper", "T4"), ("stats", "--reps", "1000")])

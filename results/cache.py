@@ -1,7 +1,7 @@
-"""All runs as one table, through a Parquet cache that only re-reads what changed.
+"""All runs as one table, through a Parquet cache that re-reads only what changed.
 
 `<out>/cache/rows.parquet` holds the rows of all runs, `manifest.parquet` one line per run: size and time of the file
-it was read from. Both carry the token of the rebuild that wrote them, so a pair from two rebuilds is not believed.
+it was read from. Both carry the token of the rebuild that wrote them, so a pair from two rebuilds is not used.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _stats(out: str | os.PathLike[str]) -> tuple[list[str], list[int], list[int]
 
 
 def _unchanged(manifest: pa.Table, runs: list[str], sizes: list[int], times: list[int]) -> np.ndarray[Any, Any]:
-    """Per line of the manifest: is the run still there as it was read? bool, shape (num_cached_runs,)."""
+    """Whether each run of the manifest is still as it was read, bool `(num_cached_runs,)`."""
     cached = zip(*(manifest[name].to_pylist() for name in ("run_id", "size", "mtime_ns")), strict=True)
     found = set(zip(runs, sizes, times, strict=True))
     return np.fromiter((run in found for run in cached), dtype=bool, count=len(manifest))
@@ -91,7 +91,7 @@ def _rebuild(
     sizes: list[int],
     times: list[int],
 ) -> tuple[pa.Table, pa.Table]:
-    """Keep the unchanged runs, parse the others, and put all in the order of `runs`."""
+    """Keep the unchanged runs, parse the others, and sort all in the order of `runs`."""
     kept_rows = rows.filter(pa.array(np.repeat(keep, manifest["rows"].to_numpy())))
     kept = manifest.filter(pa.array(keep))
     known = set(kept["run_id"].to_pylist())
@@ -118,7 +118,7 @@ def _rebuild(
 
 
 def _read_cache(folder: Path) -> tuple[pa.Table, pa.Table]:
-    """Cached rows and manifest; both empty when there is no cache that can be believed."""
+    """Cached rows and manifest; both empty if there is no valid cache."""
     try:
         manifest = pq.read_table(folder / "manifest.parquet", page_checksum_verification=True)
         rows = pq.read_table(folder / "rows.parquet", page_checksum_verification=True)
@@ -135,11 +135,11 @@ def _read_cache(folder: Path) -> tuple[pa.Table, pa.Table]:
     except (OSError, ValueError, pa.ArrowException) as error:
         _log.info("the cache in %s is rebuilt: %s", folder, error)
         return COLUMNS.empty_table(), _MANIFEST.empty_table()
-    return rows.cast(COLUMNS), manifest  # Parquet names the inside of a list its own way
+    return rows.cast(COLUMNS), manifest  # Parquet renames the element of a list
 
 
 def _write_cache(folder: Path, rows: pa.Table, manifest: pa.Table) -> None:
-    """Replace both files; whoever reads meanwhile finds the old pair, the new pair, or a pair that does not match."""
+    """Replace both files; a reader meanwhile finds the old pair, the new pair, or a pair that does not match."""
     token = {_TOKEN: f"{_VERSION}:{secrets.token_hex(8)}".encode()}
     try:
         folder.mkdir(exist_ok=True)

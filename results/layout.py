@@ -1,4 +1,4 @@
-"""Where a run lives: its identity, its folder, and the list of all runs."""
+"""Identity of a run, its folder, and the list of all runs."""
 
 from __future__ import annotations
 
@@ -29,20 +29,25 @@ _RUN_ID = re.compile(
 _FORM = "<suite>@<budget>/<task>/<agent>[-<variant>]/<seed>"
 _MAX_FOLDER_BYTES = 255  # longest folder name common file systems take
 _LONGEST_VARIANT = 60  # characters that still fit a column of a table
-HASHED = "set-"  # how a variant begins whose settings are too long for a name
+HASHED = "set-"  # prefix of a variant whose settings are too long for a name
 
 
 class StoreError(Exception):
-    """Results could not be written or read. The message says what, where, and how to go on."""
+    """Results could not be written or read. The message says what failed, where, and how to go on."""
 
 
 @dataclass(frozen=True, order=True)
 class RunId:
     """One reproducible run; as text `<suite>@<budget>/<task>/<agent>[-<variant>]/<seed>`.
 
-    suite, budget, task: letters, digits and `_.+-`. agent: the same without `-`, so that the first `-` splits off
-    the variant. variant: any text a folder name can hold, empty for the agent as published. seed: 0 or more.
-    Raises ValueError for anything else.
+    Args:
+        suite, budget, task: Letters, digits and `_.+-`.
+        agent: The same without `-`, so that the first `-` starts the variant.
+        variant: Any text that a folder name can hold; empty for the agent as published.
+        seed: 0 or more.
+
+    Raises:
+        ValueError: For anything else.
     """
 
     suite: str
@@ -74,7 +79,7 @@ class RunId:
 
     @classmethod
     def parse(cls, text: str) -> RunId:
-        """The run id that prints as `text`. Raises ValueError."""
+        """The run id that prints as `text`. Raises ValueError if `text` is none."""
         match = _RUN_ID.fullmatch(text)
         if match is None:
             raise ValueError(f"{text!r} is not a run id; expected {_FORM}, such as dmc6@paper/cartpole_swingup/drqv2/0")
@@ -83,7 +88,7 @@ class RunId:
 
 
 def variant_of(settings: Mapping[str, object]) -> str:
-    """Settings as a variant's name, `lr=1e-3,nstep=1`; their hash where that is long or holds odd characters."""
+    """Name of a variant: its settings, `lr=1e-3,nstep=1`, or their hash if that is long or holds odd characters."""
     text = ",".join(f"{key}={value}" for key, value in sorted(settings.items()))
     if not text or (len(text) <= _LONGEST_VARIANT and re.fullmatch(r"[\w.,=+-]+", text)):
         return text
@@ -96,9 +101,9 @@ def run_folder(out: str | os.PathLike[str], run_id: RunId | str) -> Path:
 
 
 def scan(out: str | os.PathLike[str], file: str) -> Iterator[tuple[str, os.stat_result]]:
-    """`(run_id, stat)` of `file` in every run folder that has one, in the order of suite, task, agent, seed number.
+    """Yield `(run_id, stat)` of `file` in every run folder that has one, ordered by suite, task, agent, seed number.
 
-    Folders that are no run ids are passed over, with a warning if they hold that file.
+    Folders that are no run ids are skipped, with a warning if they hold that file.
     """
     root = os.path.join(out, "runs")
     for suite in _subfolders(root):
@@ -118,7 +123,7 @@ def scan(out: str | os.PathLike[str], file: str) -> Iterator[tuple[str, os.stat_
 
 
 def _subfolders(path: str) -> list[str]:
-    """Names of the folders in `path`, sorted; none when it does not exist."""
+    """Sorted names of the folders in `path`; none if it does not exist."""
     try:
         with os.scandir(path) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from results.layout import ROWS_FILE, SCHEMA, RunId, StoreError, run_folder
+from results.states import RowKind
 from results.writer import label_text
 
 if TYPE_CHECKING:
@@ -45,14 +46,12 @@ _ROWS_PER_CHUNK = 50_000  # bounds the Python objects alive while a large store 
 _NON_FINITE = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 _MAX_INT = 2**63
 
-Row = tuple[
-    Any, ...
-]  # kind, env_steps, agent_steps, action_repeat, metric, value, episodes, text, labels, wall_s, time
+Row = tuple[Any, ...]  # the values of _MEASURED
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """The rows of one file, which of them are live, and how many lines could not be read (the first by number)."""
+    """The rows of one file, which of them are live, how many lines are unreadable, and the number of the first."""
 
     rows: list[Row]
     live: list[bool]
@@ -61,7 +60,7 @@ class Parsed:
 
 
 def parse_run(out: str | os.PathLike[str], run_id: RunId) -> Parsed:
-    """Read one run's file. Raises StoreError when it is absent, unreadable or written by a newer version."""
+    """Read one run's file. Raises StoreError if it is absent, unreadable or written by a newer version."""
     path = run_folder(out, run_id) / ROWS_FILE
     try:
         data = path.read_bytes()
@@ -79,7 +78,7 @@ def parse_run(out: str | os.PathLike[str], run_id: RunId) -> Parsed:
 
 
 def warn_skipped(path: Path | str, skipped: int, first: int) -> None:
-    """Say that lines of a file were passed over."""
+    """Warn that lines of a file were skipped."""
     lines = "1 unreadable line" if skipped == 1 else f"{skipped} unreadable lines"
     warnings.warn(f"{path}: skipped {lines}, the first is line {first} (a write was cut short)", stacklevel=2)
 
@@ -151,14 +150,14 @@ def _number(value: Any) -> float:
 
 
 def _text(value: Any) -> str:
-    """Text that Arrow can hold: half a surrogate pair (from an undecodable file name) is spelled out."""
+    """Text that Arrow can hold: half a surrogate pair (from an undecodable file name) is escaped."""
     if not isinstance(value, str):
         raise TypeError
     return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
 
 
 def _live(rows: list[Row]) -> list[bool]:
-    """Which rows count, going backwards: not beyond a later resume, and not written again later."""
+    """Which rows count: those not beyond a later resume, and not written again later."""
     live = [False] * len(rows)
     limit = _MAX_INT
     seen = set()
@@ -168,6 +167,6 @@ def _live(rows: list[Row]) -> list[bool]:
         if env_steps <= limit and key not in seen:
             live[index] = True
             seen.add(key)
-        if kind == "resume":
+        if kind == RowKind.RESUME:
             limit = min(limit, env_steps)
     return live

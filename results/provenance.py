@@ -1,4 +1,4 @@
-"""Where a run came from: code, packages, machine, configuration and sessions, as `provenance.json` beside its rows."""
+"""Provenance of a run: code, packages, machine, configuration and sessions, in `provenance.json` beside its rows."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from results.code_identity import code_of
 from results.layout import HASHED, PROVENANCE_FILE, SCHEMA, RunId, StoreError, run_folder, scan
+from results.states import Status
 from results.writer import writer_pid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-STATUSES = ("running", "finished", "failed", "interrupted")
 PACKAGES = (
     "torch", "numpy", "numba", "mujoco", "dm_control", "gymnasium", "box2d", "box2d-py", "carla", "transformers",
     "peft", "pandas", "pyarrow", "safetensors",
@@ -39,14 +40,27 @@ def begin(
     wall_s: float = 0.0,
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Open a session of a run: status `running`, one more entry in `sessions`. Returns the record written.
+    """Open a session of a run: its status becomes `running`, and `sessions` gets one more entry.
 
-    config: as resolved, JSON values. seeds: the run's seed and all that derive from it. command: what asks for the run,
-    to be read by people. options: the same as data, to be asked again.
-    wall_s: seconds spent on the run before this session (`RunWriter.wall_s` once open), which closes the books of a
-    session that was killed. extra: facts only the caller can know (`gl_vendor`, `gl_renderer`), added to the
-    environment. A resumed run keeps its first configuration; a session whose configuration differs lists the changed
-    keys under `config_changes`. Raises StoreError.
+    A resumed run keeps its first configuration; a session whose configuration differs lists the changed keys under
+    `config_changes`.
+
+    Args:
+        out: Folder of the results.
+        run_id: The run.
+        config: The resolved configuration, JSON values.
+        seeds: The run's seed and all seeds derived from it.
+        command: The command that asks for the run, for people to read.
+        options: The command's options as data, so that it can be repeated.
+        wall_s: Seconds spent on the run before this session (`RunWriter.wall_s` once open). They complete the entry of
+            a session that was killed.
+        extra: Facts that only the caller knows (`gl_vendor`, `gl_renderer`), added to the environment.
+
+    Returns:
+        The record as written.
+
+    Raises:
+        StoreError: If the record cannot be read or written.
     """
     path = run_folder(out, run_id) / PROVENANCE_FILE
     record: dict[str, Any] = read(path) if path.exists() else {"config": dict(config), "sessions": [], "wall_s": 0.0}
@@ -61,7 +75,7 @@ def begin(
     if changes := _changes(record["config"], config):
         session["config_changes"] = changes
     record["config"] |= {key: config[key] for key in ("agent", "suite") if key in config}  # a file may have moved
-    record |= {"schema": SCHEMA, "run_id": str(run_id), "status": "running", "seeds": dict(seeds)}
+    record |= {"schema": SCHEMA, "run_id": str(run_id), "status": Status.RUNNING.value, "seeds": dict(seeds)}
     record |= {"wall_s": round(max(wall_s, record["wall_s"]), 3), "environment": environment}
     sessions.append(session)
     write(path, record)
@@ -69,18 +83,35 @@ def begin(
 
 
 def describe(out: str | os.PathLike[str], run_id: RunId | str, facts: Mapping[str, Any]) -> None:
-    """Add what only the running agent knows of itself (its model, how it asks), JSON values. Raises StoreError."""
+    """Add facts that only the running agent knows (its model, how it asks).
+
+    Args:
+        out: Folder of the results.
+        run_id: The run, which has a record.
+        facts: JSON values, stored under `agent`.
+
+    Raises:
+        StoreError: If the record cannot be read or written.
+    """
     path = run_folder(out, run_id) / PROVENANCE_FILE
     write(path, read(path) | {"agent": dict(facts)})
 
 
 def finish(out: str | os.PathLike[str], run_id: RunId | str, status: str, *, wall_s: float) -> None:
-    """Close the open session with `finished`, `failed` or `interrupted`.
+    """Close the open session.
 
-    wall_s: seconds spent on the run over all sessions (`RunWriter.wall_s`). Raises StoreError.
+    Args:
+        out: Folder of the results.
+        run_id: The run, which has a record.
+        status: A `Status` or its text.
+        wall_s: Seconds spent on the run over all sessions (`RunWriter.wall_s`).
+
+    Raises:
+        ValueError: For an unknown status.
+        StoreError: If the record cannot be read or written.
     """
-    if status not in STATUSES:
-        raise ValueError(f"unknown status {status!r}; valid: {', '.join(STATUSES)}")
+    if status not in tuple(Status):
+        raise ValueError(f"unknown status {status!r}; valid: {', '.join(Status)}")
     path = run_folder(out, run_id) / PROVENANCE_FILE
     record = read(path)
     session = record["sessions"][-1]
@@ -88,16 +119,19 @@ def finish(out: str | os.PathLike[str], run_id: RunId | str, status: str, *, wal
     write(path, record | {"status": status, "wall_s": round(wall_s, 3)})
 
 
-def code_of(record: Mapping[str, Any]) -> dict[str, str]:
-    """Hashes of the code a run was last trained with, by what it is the code of; empty where none was recorded."""
-    recorded = [session["code"] for session in record["sessions"] if session.get("code")]
-    return dict(recorded[-1] if recorded else record["config"].get("code", {}))
-
-
 def went_on_with_other_code(
     out: str | os.PathLike[str], run_id: RunId | str, code: Mapping[str, str] | None = None
 ) -> bool:
-    """Whether a run went on with other code than it began with, or will with `code`. Raises StoreError."""
+    """Whether a run went on with changed code, or will if its next session has other code.
+
+    Args:
+        out: Folder of the results.
+        run_id: The run; without a record the answer is no.
+        code: Hashes of the next session's code, by what it is the code of.
+
+    Raises:
+        StoreError: If the record is damaged or written by a newer version.
+    """
     path = run_folder(out, run_id) / PROVENANCE_FILE
     if not path.exists():
         return False
@@ -108,7 +142,15 @@ def went_on_with_other_code(
 
 
 def write(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
-    """Write a record as JSON; readers see the old file or the new one, never a part. Raises StoreError."""
+    """Write a record as JSON. Readers see the old file or the new one, never a part.
+
+    Args:
+        path: The file.
+        record: JSON values; others are written as their text.
+
+    Raises:
+        StoreError: If the file cannot be written; the old one remains.
+    """
     path = Path(path)
     text = json.dumps(record, indent=2, default=str) + "\n"
     temporary = ""
@@ -131,7 +173,17 @@ def write(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The record in a file. Raises StoreError when it is absent, damaged or written by a newer version."""
+    """Read a record.
+
+    Args:
+        path: The file.
+
+    Returns:
+        JSON values.
+
+    Raises:
+        StoreError: If the file is absent, damaged or written by a newer version.
+    """
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -147,9 +199,14 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def statuses(out: str | os.PathLike[str] = "results") -> dict[str, dict[str, Any]]:
-    """The record of every run under `out`, by run id; a run that says `running` but has no writer is `interrupted`.
+    """The records of all runs.
 
-    A damaged record is left out with a warning.
+    Args:
+        out: Folder of the results; may be absent.
+
+    Returns:
+        By run id the record. A record with status `running` but without a living writer gets `interrupted`. A damaged
+        record is left out with a warning.
     """
     records: dict[str, dict[str, Any]] = {}
     for run_id, _ in scan(out, PROVENANCE_FILE):
@@ -158,27 +215,38 @@ def statuses(out: str | os.PathLike[str] = "results") -> dict[str, dict[str, Any
         except StoreError as error:
             warnings.warn(str(error), stacklevel=2)
             continue
-        if record["status"] == "running" and writer_pid(out, run_id) is None:
-            record["status"] = "interrupted"
+        if record["status"] == Status.RUNNING and writer_pid(out, run_id) is None:
+            record["status"] = Status.INTERRUPTED.value
         records[run_id] = record
     return records
 
 
-def behind_hashes(out: str | os.PathLike[str], runs: Mapping[str, str]) -> dict[str, str]:
-    """What the user set, `lr=1e-3, nstep=1`, by variant, of those variants that are a hash of it.
+def hashed_settings(out: str | os.PathLike[str], runs: Mapping[str, str]) -> dict[str, str]:
+    """The user's settings behind variants that are named by a hash.
 
-    runs: by variant one run of it. Variants whose run does not tell are left out.
+    Args:
+        out: Folder of the results.
+        runs: By variant the id of one of its runs.
+
+    Returns:
+        By variant its settings, such as `lr=1e-3, nstep=1`. Variants that are no hash, or whose run does not record its
+        settings, are left out.
+
+    Raises:
+        StoreError: If a record is damaged or written by a newer version.
     """
     found = {}
     for variant, run_id in runs.items():
         path = run_folder(out, run_id) / PROVENANCE_FILE
-        if HASHED in variant and path.exists() and (given := read(path).get("config", {}).get("overrides")):
-            found[variant] = ", ".join(f"{key}={value}" for key, value in given.items())
+        if HASHED not in variant or not path.exists():
+            continue
+        if settings := (read(path).get("config") or {}).get("overrides"):
+            found[variant] = ", ".join(f"{key}={value}" for key, value in settings.items())
     return found
 
 
 def collect() -> dict[str, Any]:
-    """Code, packages and machine, as JSON values; imports none of the packages and records no host or user name."""
+    """Code, packages and machine as JSON values, without a host or user name; imports none of the packages."""
     return {
         "version": _version("covr-bench"),
         **_git(),
@@ -201,7 +269,7 @@ def _version(package: str) -> str | None:
 
 
 def _git() -> dict[str, Any]:
-    """Commit and whether tracked files differ from it; None when the packages are not in a checkout of their own."""
+    """Commit and whether tracked files differ from it; None if the packages are not in a checkout of their own."""
     git = ("git", "-C", str(_SOURCE))
     sha = _output(*git, "rev-parse", "--verify", "--quiet", "HEAD") if (_SOURCE / ".git").exists() else None
     if sha is None:
@@ -211,7 +279,7 @@ def _git() -> dict[str, Any]:
 
 
 def _content() -> str:
-    """SHA-256 of the installed packages' sources: what stands in for a commit where there is none."""
+    """SHA-256 of the installed packages' sources, which stands in for a missing commit."""
     digest = hashlib.sha256()
     for package in ("analysis", "baselines", "covr", "covr_bench", "results", "suites"):
         for file in sorted((_SOURCE / package).rglob("*.py")):
@@ -220,7 +288,7 @@ def _content() -> str:
 
 
 def _output(*command: str) -> str | None:
-    """What a command prints, or None when it is absent, fails or hangs."""
+    """What a command prints, or None if it is absent, fails or hangs."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from results.layout import LOCK_FILE, ROWS_FILE, SCHEMA, RunId, StoreError, run_folder
+from results.states import RowKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,17 +19,24 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-KINDS = ("eval", "episode", "train", "throughput", "vlm", "error", "resume", "end")
-_DURABLE = frozenset({"eval", "vlm", "error", "end"})  # on the disk before write() returns
-_LOCK_TRIES, _LOCK_WAIT_S = 5, 0.1  # outlasts a reader that is just asking whether the run is alive
+KINDS = tuple(RowKind)
+_DURABLE = frozenset({RowKind.EVAL, RowKind.VLM, RowKind.ERROR, RowKind.END})  # on the disk before write() returns
+_LOCK_TRIES, _LOCK_WAIT_S = 5, 0.1  # outlasts a reader that tests whether the run is alive
 
 
 class RunWriter:
     """Appends rows to `<out>/runs/<run_id>/rows.jsonl`; a context manager.
 
-    action_repeat: environment steps per agent step. labels: what sets this run's numbers apart from the suite's
-    protocol (`{"rendering": "fast"}`), written in every row; runs with different labels are never averaged.
-    Entering raises StoreError when another process writes this run or the folder cannot be written.
+    Args:
+        out: Folder of the results.
+        run_id: The run.
+        action_repeat: Environment steps per agent step, 1 or more.
+        labels: How the run departs from the suite's protocol (`{"rendering": "fast"}`), written in every row. Runs with
+            different labels are never averaged.
+
+    Raises:
+        ValueError: For an action repeat below 1, or a label that holds `,` or `=`.
+        StoreError: On entering, if another process writes this run or the folder cannot be written.
     """
 
     def __init__(
@@ -75,7 +83,7 @@ class RunWriter:
         self.close()
 
     def close(self) -> None:
-        """Close the file and let another writer have the run; may be called twice."""
+        """Close the file and release the run to other writers; may be called twice."""
         for descriptor in (self._rows, self._lock):  # closing the lock file releases the lock
             if descriptor >= 0:
                 os.close(descriptor)
@@ -92,13 +100,23 @@ class RunWriter:
     ) -> None:
         """Append one row per metric, in one system call.
 
-        A number is stored as it is; a sequence (one number per episode) is stored whole, with its mean as the value:
-        `write("eval", 4000, 1000, {"return": returns, "success_rate": 0.4})`. NaN and infinities are kept.
-        Raises ValueError for an unknown kind or an empty sequence, StoreError when the rows cannot be written.
+        Example: `write("eval", 4000, 1000, {"return": returns, "success_rate": 0.4})`.
+
+        Args:
+            kind: A `RowKind` or its text.
+            env_steps: Environment steps of training so far, action repeat counted.
+            agent_steps: Actions chosen in training so far.
+            metrics: A number, stored as it is, or a sequence with one number per episode, stored whole with its mean
+                as the value. NaN and infinities are kept.
+            text: A message, such as that of an error.
+
+        Raises:
+            ValueError: For an unknown kind or an empty sequence.
+            StoreError: If the rows cannot be written.
         """
         if kind not in KINDS:
             raise ValueError(f"unknown kind of row {kind!r}; valid: {', '.join(KINDS)}")
-        common: dict[str, Any] = {"schema": SCHEMA, "kind": kind}
+        common: dict[str, Any] = {"schema": SCHEMA, "kind": str(kind)}
         common |= {"env_steps": int(env_steps), "agent_steps": int(agent_steps), "action_repeat": self._action_repeat}
         common |= {"wall_s": round(self.wall_s, 3), "time": round(time.time(), 3)}
         common |= {"labels": self._labels} if self._labels else {}
@@ -109,15 +127,15 @@ class RunWriter:
 
     def error(self, text: str) -> None:
         """Append an `error` row at the steps of the last row."""
-        self.write("error", self._env_steps, self._agent_steps, {"error": 1.0}, text=text)
+        self.write(RowKind.ERROR, self._env_steps, self._agent_steps, {"error": 1.0}, text=text)
 
     def resume(self, env_steps: int) -> None:
-        """Mark that the run goes on from `env_steps`: rows already written for later steps are void."""
-        self.write("resume", env_steps, env_steps // self._action_repeat, {"resume": 1.0})
+        """Mark that the run goes on from `env_steps`: rows written for later steps become void."""
+        self.write(RowKind.RESUME, env_steps, env_steps // self._action_repeat, {"resume": 1.0})
 
     def end(self) -> None:
         """Append the `end` row of a completed run at the steps of the last row."""
-        self.write("end", self._env_steps, self._agent_steps, {"end": 1.0})
+        self.write(RowKind.END, self._env_steps, self._agent_steps, {"end": 1.0})
 
     def _append(self, data: bytes, durable: bool) -> None:
         if self._rows < 0:
@@ -134,14 +152,14 @@ class RunWriter:
             raise self._failure(error) from error
 
     def _continue_from(self, data: bytes) -> None:
-        """Take up wall time and steps from the last whole row of an earlier session."""
+        """Restore wall time and steps from the last whole row of an earlier session."""
         self._torn = bool(data) and not data.endswith(b"\n")
         for line in reversed(data.splitlines()):
             try:
                 row = json.loads(line)
                 wall_s, env_steps, agent_steps = float(row["wall_s"]), int(row["env_steps"]), int(row["agent_steps"])
             except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-                continue  # half-written: the row before it counts; reading the store warns of it
+                continue  # half-written: the row before it counts; readers of the store warn of it
             self._earlier_wall_s, self._env_steps, self._agent_steps = wall_s, env_steps, agent_steps
             return
 
@@ -154,7 +172,7 @@ class RunWriter:
 
 
 def append(descriptor: int, data: bytes) -> None:
-    """Write all of `data` to a descriptor opened with O_APPEND: in one call unless the disk is full. Raises OSError."""
+    """Write all of `data` to a descriptor opened with O_APPEND, in one call unless the disk is full. Raises OSError."""
     while data:
         data = data[os.write(descriptor, data) :]
 
@@ -174,7 +192,15 @@ def label_text(labels: Mapping[str, object]) -> str:
 
 
 def writer_pid(out: str | os.PathLike[str], run_id: RunId | str) -> int | None:
-    """The process that is writing the run now, or None."""
+    """The process that holds a run.
+
+    Args:
+        out: Folder of the results.
+        run_id: The run.
+
+    Returns:
+        Its process number, or None if nobody writes the run.
+    """
     try:
         descriptor = os.open(run_folder(out, run_id) / LOCK_FILE, os.O_RDONLY)
     except FileNotFoundError:

@@ -19,7 +19,7 @@ from rich.console import Console
 from analysis.figures import style
 from analysis.figures.curves import learning_curves
 from analysis.rows.scores import agent_name, choose, curves, final_scores
-from analysis.tables import CSV_COLUMNS, tables, to_csv, to_latex, to_markdown, to_terminal
+from analysis.tables.scores import CSV_COLUMNS, tables, to_csv, to_latex, to_markdown, to_terminal
 from results.store import RunWriter, read
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def test_figure_refuses_to_mix_and_names_what_it_cannot_draw(tmp_path: Path) -> 
 
 
 def test_tables_need_neither_torch_nor_a_simulator_nor_matplotlib() -> None:
-    code = "import sys, analysis.tables, results.store; results.store.read; print(*sys.modules)"
+    code = "import sys, analysis.tables.scores, results.store; results.store.read; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "gymnasium", "mujoco", "dm_control", "matplotlib", "scipy"} & set(loaded)
 

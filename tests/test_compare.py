@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.compare.sides import Side
+from analysis.compare.run_sets import RunSet
 from analysis.compare.tables import CSV_COLUMNS
 from analysis.compare.verdicts import Verdicts, verdicts
+from analysis.statistics.intervals import Summary, p_value, t_tail
 from analysis.statistics.summary import Bootstrap
-from analysis.statistics.welch import Summary, p_value, t_tail
 from results import provenance
 from results.layout import PROVENANCE_FILE, run_folder
 from results.store import RunWriter
@@ -72,18 +72,18 @@ def lines_of(result: Any) -> dict[tuple[str, str], dict[str, Any]]:
     return {(line["task"], line["agent"]): line for line in json.loads(result.out)["lines"]}
 
 
-def outside(values: Sequence[Sequence[float]], name: str = "x", first: int = 0) -> Side:
+def external(values: Sequence[Sequence[float]], name: str = "x", first: int = 0) -> RunSet:
     """Scores of an agent on tasks 0, 1, ... `(num_tasks, num_seeds)`."""
     rows = [(f"t{task}", seed, value) for task, row in enumerate(values) for seed, value in enumerate(row, start=first)]
     frame = pd.DataFrame(rows, columns=["task", "seed", "value"]).assign(
         suite="s", budget="b", agent="x", variant="", labels="", env_steps=10, action_repeat=1, kind="eval"
     )
     run_ids = [f"s@b/{task}/x/{seed}" for task, seed in zip(frame["task"], frame["seed"], strict=True)]
-    return Side(name, frame.assign(metric="return", run_id=run_ids), {}, outside=True)
+    return RunSet(name, frame.assign(metric="return", run_id=run_ids), {}, external=True)
 
 
-def judged(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], **options: Any) -> Verdicts:
-    return verdicts(outside(a), outside(b, first=1000), {}, how=Bootstrap(reps=50), **options)
+def judge(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], **options: Any) -> Verdicts:
+    return verdicts(external(a), external(b, first=1000), {}, bootstrap=Bootstrap(reps=50), **options)
 
 
 def test_verdicts_of_two_stores(cli: Callable[..., Any], stores: tuple[Path, Path]) -> None:
@@ -109,7 +109,7 @@ def test_verdicts_of_two_stores(cli: Callable[..., Any], stores: tuple[Path, Pat
     assert (worse["a"], worse["a_n"], worse["b"], worse["difference"]) == (510.0, 3, 310.0, -200.0)
     assert worse["low"] < -200.0 < worse["high"] < 0
     record = json.loads(result.out)
-    assert record["a"] == f"{old} (commit 0123aaa)"
+    assert record["a"] == f"{old} (commit 0123aaa; agent code not recorded)"
     (aggregate,) = record["aggregates"]
     assert aggregate["a"] == pytest.approx(0.51)
     assert 0 < aggregate["improvement"] < 1
@@ -199,6 +199,16 @@ def test_what_must_not_be_compared_is_listed(cli: Callable[..., Any], stores: tu
     assert "A: no run of agent 'drq'" in cli("compare", old, new, "--agent", "drq").err
 
 
+def test_a_set_that_mixes_protocols_is_not_compared(cli: Callable[..., Any], stores: tuple[Path, Path]) -> None:
+    """Not even with a set that mixes the same two: their means would be of different lengths of evaluation."""
+    for out in stores:
+        write_run(out, "dmc6@paper/walker_walk/sac/0", [0.0, 1.0])
+        write_run(out, "dmc6@paper/walker_walk/sac/1", [0.0, 2.0], eval_episodes=3)
+    result = cli("compare", *stores, *LIGHT)
+    assert result.code == 2
+    assert "sac on walker_walk: not compared: eval_episodes: 10 and 3 in A, 10 and 3 in B" in result.err
+
+
 def test_settings_and_versions_that_differ_are_listed(cli: Callable[..., Any], stores: tuple[Path, Path]) -> None:
     old, new = stores
     settings = {"lr": 1e-3, "base_settings": {"tau": 0.01}}
@@ -254,10 +264,13 @@ def test_a_run_that_breaks_in_b_alone_fails_the_gate(
     old, new = stores
     write_seeds(old, "dmc6@paper/walker_walk/sac", [500.0])
     write_seeds(new, "dmc6@paper/walker_walk/sac", [score], error=error, first=1)
-    failed = cli("compare", old, new, *LIGHT, "--fail-on-worse")
+    command = ("compare", old, new, *LIGHT, "--fail-on-worse")
+    failed = cli(*command)
     assert failed.code == 1
     assert "failed, not evaluated or not finite in B only: sac on walker_walk" in failed.err
     assert cli("compare", new, old, *LIGHT, "--fail-on-worse").code == 0
+    write_seeds(old, "dmc6@paper/walker_walk/sac", [score], error=error, first=2)
+    assert cli(*command).code == 0  # it broke in A already
 
 
 def test_runs_that_end_at_different_steps_have_no_difference(
@@ -338,27 +351,27 @@ def _summary(values: Any) -> Summary:
 def test_lines_are_corrected_for_each_other() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(0, 1, (4, 5)), rng.normal(0, 1, (4, 5)) + np.array([[9.0], [2.0], [1.7], [0.0]])
-    made = judged(a.tolist(), b.tolist())
-    p = sorted(line.p for line in made.lines)
+    outcome = judge(a.tolist(), b.tolist())
+    p = sorted(line.p for line in outcome.lines)
     expected, largest = [], 0.0
     for rank, each in enumerate(p):
         largest = max(largest, min(1.0, (4 - rank) * each))
         expected.append(largest)
-    assert sorted(line.p_holm for line in made.lines) == pytest.approx(expected)
-    assert all((line.verdict == "better") == (line.p_holm <= 0.05) for line in made.lines)
-    assert judged(a[:1].tolist(), b[:1].tolist()).lines[0].p_holm == pytest.approx(made.lines[0].p)
+    assert sorted(line.p_holm for line in outcome.lines) == pytest.approx(expected)
+    assert all((line.verdict == "better") == (line.p_holm <= 0.05) for line in outcome.lines)
+    assert judge(a[:1].tolist(), b[:1].tolist()).lines[0].p_holm == pytest.approx(outcome.lines[0].p)
 
 
 def test_no_spread_is_no_certainty() -> None:
     """Three equal scores against three others come about by chance in one order of ten, five in one of 126."""
-    assert judged([[1.0] * 3], [[0.0] * 3]).lines[0].verdict == "no difference shown"
-    assert judged([[1.0] * 5], [[0.0] * 5]).lines[0].verdict == "worse"
-    assert judged([[1.0] * 5], [[1.0] * 5]).lines[0].verdict == "no difference shown"
+    assert judge([[1.0] * 3], [[0.0] * 3]).lines[0].verdict == "no difference shown"
+    assert judge([[1.0] * 5], [[0.0] * 5]).lines[0].verdict == "worse"
+    assert judge([[1.0] * 5], [[1.0] * 5]).lines[0].verdict == "no difference shown"
 
 
 def test_a_small_side_that_happens_to_agree_is_not_believed() -> None:
-    made = judged([[800.0, 801.0, 799.0]], [[800.0, 50.0, 790.0, 810.0, 40.0, 60.0, 805.0, 30.0, 795.0, 45.0]])
-    (line,) = made.lines
+    outcome = judge([[800.0, 801.0, 799.0]], [[800.0, 50.0, 790.0, 810.0, 40.0, 60.0, 805.0, 30.0, 795.0, 45.0]])
+    (line,) = outcome.lines
     assert line.difference.high < 0  # Welch's interval alone would call it worse
     assert line.verdict == "no difference shown"
 

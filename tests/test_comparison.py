@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from analysis.figures import statistics as figures
+from analysis.figures import statistics
 from analysis.figures.curves import learning_curves
 from analysis.grids import to_latex, to_markdown
 from analysis.statistics.bootstrap import aggregates
@@ -30,7 +30,7 @@ from results.store import RunWriter, read
 if TYPE_CHECKING:
     from pathlib import Path
 
-HOW = Bootstrap(reps=200, curve_reps=100)
+BOOTSTRAP = Bootstrap(reps=200, curve_reps=100)
 SUITES = {"dmc6": {"walk": (0.0, 1000.0), "run": (-500.0, 500.0)}}
 
 
@@ -51,29 +51,29 @@ def write_grid(out: Path, agents: dict[str, float], seeds: int = 3) -> None:
 
 
 def compare(out: Path, **options: int) -> Comparison:
-    (made,) = comparisons(read(out), SUITES, **options)
-    return made
+    (comparison,) = comparisons(read(out), SUITES, **options)
+    return comparison
 
 
 def test_scores_are_normalised_by_each_tasks_range(tmp_path: Path) -> None:
     write_grid(tmp_path, {"sac": 100.0, "drq": 300.0})
-    made = compare(tmp_path)
-    assert made.title == "dmc6@paper"
-    assert made.tasks == ("walk", "run")
-    np.testing.assert_allclose(made.scores["sac"], [[0.1, 0.6], [0.11, 0.61], [0.12, 0.62]])
-    assert made.remarks == ()
-    assert made.steps == (100, 100)
-    assert made.normalisation == "scores are returns from 0 to 1000 on walk; -500 to 500 on run, mapped to 0 to 1"
-    assert over_tasks(made, HOW)["sac"] == aggregates(made.scores["sac"], reps=200)
-    assert by_task(made, HOW)["sac", "run"] == aggregates(made.scores["sac"][:, [1]], reps=200)
-    assert improvements(made, HOW)["drq", "sac"].value == 1.0
+    comparison = compare(tmp_path)
+    assert comparison.title == "dmc6@paper"
+    assert comparison.tasks == ("walk", "run")
+    np.testing.assert_allclose(comparison.scores["sac"], [[0.1, 0.6], [0.11, 0.61], [0.12, 0.62]])
+    assert comparison.remarks == ()
+    assert comparison.steps == (100, 100)
+    assert comparison.normalisation == "scores are returns from 0 to 1000 on walk; -500 to 500 on run, mapped to 0 to 1"
+    assert over_tasks(comparison, BOOTSTRAP)["sac"] == aggregates(comparison.scores["sac"], reps=200)
+    assert by_task(comparison, BOOTSTRAP)["sac", "run"] == aggregates(comparison.scores["sac"][:, [1]], reps=200)
+    assert improvements(comparison, BOOTSTRAP)["drq", "sac"].value == 1.0
 
 
 def test_an_unknown_range_takes_returns_as_they_are_and_says_so(tmp_path: Path) -> None:
     write_run(tmp_path, "mine@x/jump/sac/0", [0.25])
-    (made,) = comparisons(read(tmp_path), {})
-    assert made.scores["sac"].tolist() == [[0.25]]
-    assert "no score range is known for jump: returns are taken as they are" in made.remarks
+    (comparison,) = comparisons(read(tmp_path), {})
+    assert comparison.scores["sac"].tolist() == [[0.25]]
+    assert "no score range is known for jump: returns are taken as they are" in comparison.remarks
     with pytest.raises(ValueError, match="score range of jump is 1 to 1; the first must be less"):
         comparisons(read(tmp_path), {"mine": {"jump": (1.0, 1.0)}})
 
@@ -88,8 +88,8 @@ def test_what_is_missing_is_said_and_left_out(tmp_path: Path) -> None:
         for seed in range(2):
             write_run(tmp_path, f"dmc6@paper/{task}/flat/{seed + 3}", [5.0, 5.0])
             write_run(tmp_path, f"dmc6@paper/{task}/const/{seed}", [5.0, 5.0])
-    made = compare(tmp_path)
-    said = "\n".join(made.remarks)
+    comparison = compare(tmp_path)
+    remarks = "\n".join(comparison.remarks)
     for remark in (
         "half: no score on run, so no statistics over all tasks",
         "sac on walk: seed 4 not run",
@@ -102,23 +102,23 @@ def test_what_is_missing_is_said_and_left_out(tmp_path: Path) -> None:
         "runs without a finite score are left out of the statistics, which flatters their agents",
         "scored at different environment steps: const 100; flat 100; half 0; sac 100 to 200 (--env-steps 0 scores",
     ):
-        assert remark in said
-    assert made.whole == ["const", "flat", "sac"]
-    assert np.isfinite(made.scores["sac"]).sum(axis=0).tolist() == [3, 4]
-    assert set(over_tasks(made, HOW)) == {"const", "flat", "sac"}
-    assert ("half", "walk") in by_task(made, HOW)
+        assert remark in remarks
+    assert comparison.complete_agents == ["const", "flat", "sac"]
+    assert np.isfinite(comparison.scores["sac"]).sum(axis=0).tolist() == [3, 4]
+    assert set(over_tasks(comparison, BOOTSTRAP)) == {"const", "flat", "sac"}
+    assert ("half", "walk") in by_task(comparison, BOOTSTRAP)
 
 
 def test_one_seed_has_a_value_and_no_interval(tmp_path: Path) -> None:
     write_grid(tmp_path, {"sac": 100.0}, seeds=1)
     write_grid(tmp_path, {"drq": 300.0}, seeds=3)
-    made = compare(tmp_path)
-    assert "sac on walk, run: one run: no interval" in made.remarks
-    alone = over_tasks(made, HOW)["sac"]["iqm"]
-    assert alone.value == pytest.approx(0.35)
-    assert math.isnan(alone.low) and math.isnan(alone.high)
-    assert math.isnan(improvements(made, HOW)["drq", "sac"].low)
-    assert "| sac | 2 | 0.35 | 0.35 | 0.35 | 0.65 |" in to_markdown(to_grids(made, HOW))
+    comparison = compare(tmp_path)
+    assert "sac on walk, run: one run: no interval" in comparison.remarks
+    single = over_tasks(comparison, BOOTSTRAP)["sac"]["iqm"]
+    assert single.value == pytest.approx(0.35)
+    assert math.isnan(single.low) and math.isnan(single.high)
+    assert math.isnan(improvements(comparison, BOOTSTRAP)["drq", "sac"].low)
+    assert "| sac | 2 | 0.35 | 0.35 | 0.35 | 0.65 |" in to_markdown(to_grids(comparison, BOOTSTRAP))
 
 
 def test_protocols_are_kept_apart_and_that_is_said(tmp_path: Path) -> None:
@@ -127,26 +127,26 @@ def test_protocols_are_kept_apart_and_that_is_said(tmp_path: Path) -> None:
         write_run(tmp_path, f"dmc6@paper/walk/covr/{seed}", [3.0], vlm="tiny")
         write_run(tmp_path, f"dmc6@short/walk/sac/{seed}", [2.0])
     write_run(tmp_path, "dmc6@paper/walk/sac/7", [9.0], backend="embedded")
-    made = comparisons(read(tmp_path), SUITES)
-    assert [each.title for each in made] == ["dmc6@paper", "dmc6@paper (backend=embedded)", "dmc6@short"]
-    assert list(made[0].scores) == ["covr (vlm=tiny)", "sac"]
-    assert "sac was also run as dmc6@paper (backend=embedded), dmc6@short: kept apart" in made[0].remarks
-    assert all(len(each.scores["sac"]) <= 2 for each in made)
+    comparison = comparisons(read(tmp_path), SUITES)
+    assert [each.title for each in comparison] == ["dmc6@paper", "dmc6@paper (backend=embedded)", "dmc6@short"]
+    assert list(comparison[0].scores) == ["covr (vlm=tiny)", "sac"]
+    assert "sac was also run as dmc6@paper (backend=embedded), dmc6@short: kept apart" in comparison[0].remarks
+    assert all(len(each.scores["sac"]) <= 2 for each in comparison)
 
 
 def test_a_task_at_two_action_repeats_is_two_tasks(tmp_path: Path) -> None:
     write_run(tmp_path, "dmc6@paper/walk/sac/0", [1.0])
     write_run(tmp_path, "dmc6@paper/walk/drq/0", [1.0], repeat=4)
-    made = compare(tmp_path)
-    assert made.tasks == ("walk (action repeat 2)", "walk (action repeat 4)")
-    assert made.whole == []
+    comparison = compare(tmp_path)
+    assert comparison.tasks == ("walk (action repeat 2)", "walk (action repeat 4)")
+    assert comparison.complete_agents == []
 
 
 def test_scores_can_be_taken_at_an_earlier_step(tmp_path: Path) -> None:
     write_run(tmp_path, "dmc6@paper/walk/sac/0", [100.0, 200.0, 300.0])
-    made = compare(tmp_path, env_steps=150)
-    assert made.scores["sac"].tolist() == [[0.2]]
-    assert made.steps == (100, 100)
+    comparison = compare(tmp_path, env_steps=150)
+    assert comparison.scores["sac"].tolist() == [[0.2]]
+    assert comparison.steps == (100, 100)
 
 
 def test_sample_efficiency_holds_the_last_evaluation_and_ends_with_the_shortest_run(tmp_path: Path) -> None:
@@ -155,11 +155,11 @@ def test_sample_efficiency_holds_the_last_evaluation_and_ends_with_the_shortest_
     with RunWriter(tmp_path, "dmc6@paper/walk/sac/2", action_repeat=2) as writer:
         for step, score in ((50, 500.0), (150, 600.0), (400, 900.0)):
             writer.write("eval", step, step // 2, {"return": [score]})
-    made = compare(tmp_path)
-    steps, scores = made.curve("sac")
+    comparison = compare(tmp_path)
+    steps, scores = comparison.curve("sac")
     assert steps.tolist() == [50, 100, 150, 200]
     assert scores[:, :, 0].tolist() == [[0.0, 0.0, 0.5], [0.1, 0.3, 0.5], [0.1, 0.3, 0.6], [0.2, 0.4, 0.6]]
-    same, (value, low, high) = efficiency(made, HOW)["sac"]
+    same, (value, low, high) = efficiency(comparison, BOOTSTRAP)["sac"]
     assert same.tolist() == steps.tolist()
     np.testing.assert_allclose(value, scores[:, :, 0].mean(axis=1))
     assert (low <= value).all() and (value <= high).all()
@@ -169,44 +169,50 @@ def test_runs_that_share_no_step_have_no_curve(tmp_path: Path) -> None:
     write_run(tmp_path, "dmc6@paper/walk/sac/0", [1.0])
     with RunWriter(tmp_path, "dmc6@paper/walk/sac/1", action_repeat=2) as writer:
         writer.write("eval", 100, 50, {"return": [2.0]})
-    made = compare(tmp_path)
-    steps, (value, _, _) = efficiency(made, HOW)["sac"]
+    comparison = compare(tmp_path)
+    steps, (value, _, _) = efficiency(comparison, BOOTSTRAP)["sac"]
     assert len(steps) == len(value) == 0
-    assert to_grids(made, HOW)
-    learning_curves(read(tmp_path), tmp_path / "curves.png", efficiency=efficiency(made, HOW))
+    assert to_grids(comparison, BOOTSTRAP)
+    learning_curves(read(tmp_path), tmp_path / "curves.png", efficiency=efficiency(comparison, BOOTSTRAP))
 
 
 def test_more_agents_than_can_be_paired_are_held_against_the_best(tmp_path: Path) -> None:
     write_grid(tmp_path, {f"agent{n}": 10.0 * n for n in range(9)}, seeds=2)
-    made = compare(tmp_path)
-    assert {x for x, _ in improvements(made, HOW)} == {"agent8"}
-    assert {y for _, y in improvements(made, HOW, over="agent3")} == {"agent3"}
+    comparison = compare(tmp_path)
+    assert {x for x, _ in improvements(comparison, BOOTSTRAP)} == {"agent8"}
+    assert {y for _, y in improvements(comparison, BOOTSTRAP, over="agent3")} == {"agent3"}
     with pytest.raises(ValueError, match="no agent 'sac' with a score on every task; there are: agent0, agent1"):
-        improvements(made, HOW, over="sac")
+        improvements(comparison, BOOTSTRAP, over="sac")
+
+
+def test_every_pair_of_up_to_eight_agents_is_shown(tmp_path: Path) -> None:
+    write_grid(tmp_path, {f"agent{n}": 10.0 * n for n in range(8)}, seeds=2)
+    pairs = improvements(compare(tmp_path), Bootstrap(reps=2))
+    assert len(pairs) == 8 * 7 // 2
 
 
 def test_text_and_csv_say_the_same(tmp_path: Path) -> None:
     write_grid(tmp_path, {"sac": 100.0, "a-b|_$c": 300.0})
-    made = compare(tmp_path)
-    lines = list(csv.DictReader(io.StringIO(to_csv([made], HOW))))
+    comparison = compare(tmp_path)
+    lines = list(csv.DictReader(io.StringIO(to_csv([comparison], BOOTSTRAP))))
     assert tuple(lines[0]) == CSV_COLUMNS
     iqm = next(line for line in lines if (line["statistic"], line["agent"], line["task"]) == ("iqm", "sac", ""))
-    expected = over_tasks(made, HOW)["sac"]["iqm"]
+    expected = over_tasks(comparison, BOOTSTRAP)["sac"]["iqm"]
     assert [float(iqm[name]) for name in ("value", "low", "high")] == list(expected)
     assert iqm["num_runs"] == "6"
     assert {line["statistic"] for line in lines} >= {"profile", "probability_of_improvement", "iqm_at_env_steps"}
-    grids = to_grids(made, HOW)
+    grids = to_grids(comparison, BOOTSTRAP)
     assert len(grids) == 5
     assert f"| sac | 6 | {expected.value:.2f} [{expected.low:.2f}, {expected.high:.2f}] |" in to_markdown(grids)
     assert r"a-b\textbar{}\_\$c" in to_latex(grids)
 
 
-@pytest.mark.parametrize("draw", [figures.aggregate, figures.profile, figures.improvement])
+@pytest.mark.parametrize("draw", [statistics.aggregate, statistics.profile, statistics.improvement])
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
 def test_every_kind_is_drawn_in_every_format(tmp_path: Path, draw: object, suffix: str) -> None:
     write_grid(tmp_path, {"sac": 100.0, "_-$x$": 300.0})
     path = tmp_path / f"figure.{suffix}"
-    draw(compare(tmp_path), HOW, path)  # type: ignore[operator]
+    draw(compare(tmp_path), BOOTSTRAP, path)  # type: ignore[operator]
     data = path.read_bytes()
     if suffix == "svg":
         assert b"<!-- _-$x$ " in data
@@ -214,17 +220,17 @@ def test_every_kind_is_drawn_in_every_format(tmp_path: Path, draw: object, suffi
     assert b"/Type3" not in data
 
 
-@pytest.mark.parametrize("draw", [figures.aggregate, figures.profile, figures.improvement])
+@pytest.mark.parametrize("draw", [statistics.aggregate, statistics.profile, statistics.improvement])
 def test_nothing_to_draw_is_said(tmp_path: Path, draw: object) -> None:
     write_run(tmp_path, "dmc6@paper/walk/sac/0", [1.0])
     write_run(tmp_path, "dmc6@paper/run/drq/0", [1.0])
     with pytest.raises(ValueError, match="on every task"):
-        draw(compare(tmp_path), HOW, tmp_path / "figure.png")  # type: ignore[operator]
+        draw(compare(tmp_path), BOOTSTRAP, tmp_path / "figure.png")  # type: ignore[operator]
 
 
 def test_one_seed_is_drawn_without_a_bar(tmp_path: Path) -> None:
     write_grid(tmp_path, {"sac": 100.0, "drq": 300.0}, seeds=1)
-    for draw in (figures.aggregate, figures.profile, figures.improvement):
-        draw(compare(tmp_path), HOW, tmp_path / "figure.svg")
+    for draw in (statistics.aggregate, statistics.profile, statistics.improvement):
+        draw(compare(tmp_path), BOOTSTRAP, tmp_path / "figure.svg")
         text = (tmp_path / "figure.svg").read_text()
         assert "nan" not in text.lower().replace("xmlns", "")

@@ -13,7 +13,7 @@ from experiments import configure
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.statistics.wilson import wilson
+from analysis.statistics.intervals import wilson
 from covr_bench.config import registry
 from covr_bench.config.run_config import RunConfig
 from covr_bench.kit.api import Context

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analysis.figures import statistics as figures
+from analysis.figures import statistics
 from analysis.grids import to_latex, to_markdown
 from analysis.papers import tables as papers
 from analysis.papers.published import PAPERS, published
 from analysis.papers.tables import PaperTable, paper_tables, to_grid, to_long_grid
-from analysis.rows import vlm_rounds as rounds
-from analysis.statistics.welch import Summary, difference
+from analysis.rows import vlm_rounds
+from analysis.statistics.intervals import Summary, difference
 from results.store import RunWriter, read
 
 if TYPE_CHECKING:
@@ -100,6 +100,13 @@ def test_a_shorter_run_is_shown_but_not_compared(tmp_path: Path) -> None:
         made.notes
     )
     assert "30.0 (1) at 2,000†" in to_markdown([to_grid(made)])
+
+
+@pytest.mark.parametrize(("env_steps", "compared"), [(98_000, False), (99_000, True)])
+def test_a_run_may_end_one_percent_early(tmp_path: Path, env_steps: int, compared: bool) -> None:
+    write_run(tmp_path, "dmc6@paper/cartpole_swingup/curl/0", {"return": 30.0}, env_steps=env_steps)
+    (made,) = paper_tables(read(tmp_path), "T4")
+    assert (lines_of(made, "CURL")[0].cells[SWINGUP].difference is not None) is compared
 
 
 def test_a_longer_run_is_scored_at_the_papers_steps(tmp_path: Path) -> None:
@@ -208,20 +215,20 @@ def test_rounds_are_averaged_over_seeds_and_kept_apart(tmp_path: Path) -> None:
         write_rounds(tmp_path, f"dmc6@paper/cartpole_swingup/covr/{seed}", [10.0 * seed, 30.0, 50.0], vlm="tiny")
     write_rounds(tmp_path, "dmc6@paper/cartpole_swingup/covr/2", [20.0], vlm="tiny")
     write_rounds(tmp_path, "dmc6@paper/cartpole_swingup/covr/3", [99.0], vlm="scripted", errors=False)
-    scripted, tiny = rounds.rounds(read(tmp_path))
+    scripted, tiny = vlm_rounds.rounds(read(tmp_path))
     assert scripted.title == "covr (vlm=scripted) on cartpole_swingup, dmc6@paper"
     start = tiny.points["return"][0]
     assert (start.n, start.mean, start.std, start.env_steps) == (3, 11.0 + 1 / 3 - 1 / 3, 10.0, (0, 0))
     assert tiny.points["heldout_error"][2].mean == 0.25
     assert 0 not in tiny.points["heldout_error"]
     assert tiny.remarks == ("seeds reached different rounds: seed 0 2, seed 1 2, seed 2 0",)
-    text = to_markdown([rounds.to_grid(tiny)])
+    text = to_markdown([vlm_rounds.to_grid(tiny)])
     assert "| round | 0 | 1 | 2 |" in text
     assert "| its own return | 11.0 ± 10.0 | 31.0 ± 0.0 (2)† | 51.0 ± 0.0 (2)† |" in text
     assert "| environment steps | 0 | 5,000 | 15,000 |" in text
-    rows = list(csv.DictReader(io.StringIO(rounds.to_csv([tiny]))))
+    rows = list(csv.DictReader(io.StringIO(vlm_rounds.to_csv([tiny]))))
     assert len(rows) == 3 + 2 + 2
-    figures.rounds([scripted, tiny], tmp_path / "rounds.svg")
+    statistics.rounds([scripted, tiny], tmp_path / "rounds.svg")
     assert "<!-- covr (vlm=tiny) -->" in (tmp_path / "rounds.svg").read_text()
 
 
@@ -231,12 +238,21 @@ def test_a_round_written_again_after_a_resume_counts_once(tmp_path: Path) -> Non
     with RunWriter(tmp_path, run_id, action_repeat=8) as writer:
         writer.resume(4_000)
         writer.write("vlm", 5_600, 700, {"round": 1.0, "return": [7.0]})
-    (made,) = rounds.rounds(read(tmp_path))
+    (made,) = vlm_rounds.rounds(read(tmp_path))
     assert [(p.n, p.mean) for p in made.points["return"].values()] == [(1, 2.0), (1, 7.0)]
+
+
+def test_of_two_rounds_with_one_number_the_last_counts(tmp_path: Path) -> None:
+    with RunWriter(tmp_path, "dmc6@paper/cartpole_swingup/covr/0", action_repeat=8) as writer:
+        for env_steps, score in ((800, 3.0), (1_600, 5.0)):
+            writer.write("vlm", env_steps, env_steps // 8, {"round": 1.0, "return": [score]})
+    (rounds,) = vlm_rounds.rounds(read(tmp_path))
+    point = rounds.points["return"][1]
+    assert (point.n, point.mean, point.env_steps) == (1, 5.0, (1_600, 1_600))
 
 
 def test_no_rounds_are_said(tmp_path: Path) -> None:
     write_run(tmp_path, "dmc6@paper/cartpole_swingup/sac/0", {"return": 1.0})
-    assert rounds.rounds(read(tmp_path)) == []
+    assert vlm_rounds.rounds(read(tmp_path)) == []
     with pytest.raises(ValueError, match="no rows of kind 'vlm'"):
-        figures.rounds([], tmp_path / "rounds.png")
+        statistics.rounds([], tmp_path / "rounds.png")

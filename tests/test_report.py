@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from analysis.report.curves import MAX_POINTS, mean_and_interval
 from analysis.report.drawings import MAX_NAME, inline, short_names
-from analysis.statistics import bootstrap as stats
+from analysis.statistics.bootstrap import aggregates
 from analysis.statistics.summary import Bootstrap
 from covr_bench.cli import report as report_command
 from covr_bench.cli import reproduce
@@ -214,7 +214,7 @@ def test_names_from_elsewhere_stay_text(make: Callable[..., Parsed], hostile: Pa
     check_whole(page)
     assert not [tag for tag, _ in page.elements if tag == "img"]
     assert HOSTILE in page.text and LONG in page.text
-    assert "None recorded: these are scores from elsewhere" in page.text
+    assert "None recorded: these are external scores" in page.text
     assert {agent["name"] for agent in page.data[0]["agents"]} == {HOSTILE, LONG, LONG + "y", "$a_b$"}
 
 
@@ -298,7 +298,7 @@ def test_a_curves_interval_is_that_of_stats() -> None:
     values = np.random.default_rng(0).random((5, 3))
     _, estimate = mean_and_interval([np.arange(3)] * 5, list(values), Bootstrap(curve_reps=500, seed=3))
     for index in range(3):
-        expected = stats.aggregates(values[:, [index]], ("mean",), reps=500, seed=3)["mean"]
+        expected = aggregates(values[:, [index]], ("mean",), reps=500, seed=3)["mean"]
         assert estimate[:, index] == pytest.approx(expected, abs=1e-12)
 
 

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from results.layout import variant_of
 from results.parse import parse_run
 from results.store import RunId, RunWriter, StoreError, read, read_run, run_folder, writer_pid
 
@@ -433,3 +435,13 @@ def test_concurrent_rebuilds_agree(tmp_path: Path) -> None:
 def test_writing_needs_no_table_library() -> None:
     code = "import sys, results.store, results.provenance; print(*{'pandas', 'pyarrow', 'torch'} & set(sys.modules))"
     assert outcome(start(code)).strip() == ""
+
+
+def test_settings_of_up_to_sixty_characters_are_the_variants_name() -> None:
+    """What runs are called must not move: a name of 60 characters would become another run's."""
+    fits = "9" * (60 - len("a="))
+    assert variant_of({"a": fits}) == f"a={fits}"
+    assert re.fullmatch(r"set-[0-9a-f]{8}", variant_of({"a": fits + "9"}))
+    assert variant_of({"b": 1, "a": 2}) == "a=2,b=1"
+    assert variant_of({"a": "x y"}).startswith("set-")
+    assert variant_of({}) == ""

@@ -1,1 +1,1 @@
-"""Two sets of runs, judged."""
+"""Two sets of runs, A and B, compared and judged."""

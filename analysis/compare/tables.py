@@ -8,15 +8,16 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from analysis.compare.verdicts import ALPHA, MIN_SEEDS
+from analysis.compare.verdicts import ALPHA, MIN_SEEDS, Verdict
 from analysis.grids import MARK, Grid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from analysis.compare.verdicts import Aggregate, Line, Verdicts
+    from analysis.compare.aggregates import Aggregate
+    from analysis.compare.verdicts import Line, Verdicts
     from analysis.statistics.bootstrap import Estimate
-    from analysis.statistics.welch import Summary
+    from analysis.statistics.intervals import Summary
 
 CSV_COLUMNS = (
     "suite", "budget", "setting", "statistic", "agent", "task", "action_repeat", "env_steps", "a", "a_std", "a_low",
@@ -25,16 +26,16 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
-def to_grids(made: Verdicts) -> list[Grid]:
-    """One grid of lines and one of aggregates per protocol; what the sides are, and the notes, under the first."""
+def to_grids(verdicts: Verdicts) -> list[Grid]:
+    """One grid of lines and one of aggregates per protocol; the notes stand under the first."""
     grids: list[Grid] = []
-    for title in dict.fromkeys(line.title for line in made.lines):
-        lines = [line for line in made.lines if line.title == title]
-        notes = () if grids else made.notes
-        grids.append(Grid(f"B against A: {title}", _caption(made, lines), _HEADER, tuple(_rows(lines)), notes, 2))
-        if aggregates := [each for each in made.aggregates if each.title == title]:
+    for title in dict.fromkeys(line.title for line in verdicts.lines):
+        lines = [line for line in verdicts.lines if line.title == title]
+        notes = () if grids else verdicts.notes
+        grids.append(Grid(f"B against A: {title}", _caption(verdicts, lines), _HEADER, tuple(_rows(lines)), notes, 2))
+        if aggregates := [each for each in verdicts.aggregates if each.title == title]:
             caption = (
-                f"IQM over the tasks compared, 95 % bootstrap intervals; {made.normalisation[title]}. With "
+                f"IQM over the tasks compared, 95 % bootstrap intervals; {verdicts.normalisation[title]}. With "
                 "less than five seeds these intervals are too narrow; no verdict is drawn from them."
             )
             header = ("agent", "tasks", "runs A, B", "IQM of A", "IQM of B", "P(B > A)")
@@ -42,28 +43,28 @@ def to_grids(made: Verdicts) -> list[Grid]:
     return grids
 
 
-def to_csv(made: Verdicts) -> str:
-    """All of it in full precision; columns `CSV_COLUMNS`. What is not known is empty."""
+def to_csv(verdicts: Verdicts) -> str:
+    """Lines and aggregates in full precision: columns `CSV_COLUMNS`, unknown values empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n", restval="")
     writer.writeheader()
-    for line in made.lines:
-        writer.writerow({name: _csv(value) for name, value in _line_values(line, made.metric).items()})
-    for aggregate in made.aggregates:
+    for line in verdicts.lines:
+        writer.writerow({name: _csv(value) for name, value in _line_values(line, verdicts.metric).items()})
+    for aggregate in verdicts.aggregates:
         writer.writerow({name: _csv(value) for name, value in _aggregate_values(aggregate).items()})
     return text.getvalue()
 
 
-def to_json(made: Verdicts) -> str:
-    """One object: what was compared, `lines`, `aggregates` and `notes`; null for what is not known."""
+def to_json(verdicts: Verdicts) -> str:
+    """One JSON object: `a`, `b`, `metric`, `margin`, `lines`, `aggregates` and `notes`; unknown values are null."""
     record = {
-        "a": made.a,
-        "b": made.b,
-        "metric": made.metric,
-        "margin": made.margin,
-        "lines": [_plain(_line_values(line, made.metric) | {"broken": line.broken}) for line in made.lines],
-        "aggregates": [_plain(_aggregate_values(each)) for each in made.aggregates],
-        "notes": list(made.notes),
+        "a": verdicts.a,
+        "b": verdicts.b,
+        "metric": verdicts.metric,
+        "margin": verdicts.margin,
+        "lines": [_plain(_line_values(line, verdicts.metric) | {"broken": line.broken}) for line in verdicts.lines],
+        "aggregates": [_plain(_aggregate_values(each)) for each in verdicts.aggregates],
+        "notes": list(verdicts.notes),
     }
     return json.dumps(record, indent=2, allow_nan=False) + "\n"
 
@@ -81,29 +82,29 @@ def _rows(lines: Sequence[Line]) -> Iterator[tuple[str, ...]]:
         gap = "-" if math.isnan(value) else f"{value:+.{digits}f}"
         interval = "" if math.isnan(low) or low == high else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
         p = "-" if math.isnan(line.p_holm) else f"{line.p_holm:.3f}" if line.p_holm >= 0.001 else "< 0.001"
-        partly = line.verdict == "identical" and line.a.n != line.b.n
-        mark = MARK if line.broken or line.verdict == "different steps" or partly else ""
-        means = (_mean(side, digits) for side in (line.a, line.b))
+        partly = line.verdict == Verdict.IDENTICAL and line.a.n != line.b.n
+        mark = MARK if line.broken or line.verdict == Verdict.DIFFERENT_STEPS or partly else ""
+        means = (_mean(each, digits) for each in (line.a, line.b))
         yield (line.task, line.agent, *means, gap + interval, p, f"{line.verdict}{mark}")
 
 
-def _mean(side: Summary, digits: int) -> str:
+def _mean(scores: Summary, digits: int) -> str:
     """`731.2 ± 41.0 (5)`."""
-    if not side.n:
+    if not scores.n:
         return "-"
-    spread = "" if math.isnan(side.std) else f" ± {side.std:.{digits}f}"
-    return f"{side.mean:.{digits}f}{spread} ({side.n})"
+    spread = "" if math.isnan(scores.std) else f" ± {scores.std:.{digits}f}"
+    return f"{scores.mean:.{digits}f}{spread} ({scores.n})"
 
 
-def _caption(made: Verdicts, lines: list[Line]) -> str:
+def _caption(verdicts: Verdicts, lines: list[Line]) -> str:
     steps = sorted({step for line in lines for step in line.env_steps})
     where = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
-    tests = sum(math.isfinite(line.p) for line in made.lines)
-    margin = f" Differences up to {made.margin:g} are of no interest." if made.margin else ""
+    tests = sum(math.isfinite(line.p) for line in verdicts.lines)
+    margin = f" Differences up to {verdicts.margin:g} do not matter." if verdicts.margin else ""
     return (
-        f"A: {made.a}. B: {made.b}. Final {made.metric} at {where} environment steps, mean ± standard deviation "
-        f"(seeds); difference with Welch's 95 % interval, by itself; verdicts from {MIN_SEEDS} seeds a side on, by "
-        f"p <= {ALPHA:g} after Holm's correction for {tests} test{'' if tests == 1 else 's'}.{margin}"
+        f"A: {verdicts.a}. B: {verdicts.b}. Final {verdicts.metric} at {where} environment steps, mean ± standard "
+        f"deviation (seeds); difference with Welch's 95 % interval, by itself; verdicts from {MIN_SEEDS} seeds a side "
+        f"on, by p <= {ALPHA:g} after Holm's correction for {tests} test{'' if tests == 1 else 's'}.{margin}"
     )
 
 
@@ -128,10 +129,10 @@ def _line_values(line: Line, metric: str) -> dict[str, Any]:
         "action_repeat": line.action_repeat,
         "env_steps": line.env_steps[0] if line.env_steps[0] == line.env_steps[1] else None,
     }
-    for letter, side in (("a", line.a), ("b", line.b)):
-        values |= {letter: side.mean, f"{letter}_std": side.std, f"{letter}_n": side.n}
+    for letter, scores in (("a", line.a), ("b", line.b)):
+        values |= {letter: scores.mean, f"{letter}_std": scores.std, f"{letter}_n": scores.n}
     values |= dict(zip(("difference", "low", "high"), line.difference, strict=True))
-    return values | {"p": line.p, "p_holm": line.p_holm, "verdict": line.verdict}
+    return values | {"p": line.p, "p_holm": line.p_holm, "verdict": str(line.verdict)}
 
 
 def _aggregate_values(each: Aggregate) -> dict[str, Any]:
@@ -145,7 +146,7 @@ def _aggregate_values(each: Aggregate) -> dict[str, Any]:
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """With None for numbers that JSON has no word for."""
+    """The values with None for NaN and infinities, which JSON has not."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 

@@ -1,4 +1,4 @@
-"""Learning curves as a figure: a panel per task, and one for all of them."""
+"""Learning curves as a figure: a panel per task, and one over all tasks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Efficiency = Mapping[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
 
-_COLUMNS = {1: 1, 2: 2, 4: 2, 7: 4, 8: 4}  # of so many panels; 3 of any other number
+_COLUMNS = {1: 1, 2: 2, 4: 2, 7: 4, 8: 4}  # by number of panels; 3 for any other number
 
 
 def learning_curves(
@@ -32,12 +32,21 @@ def learning_curves(
     tasks: Sequence[str] | None = None,
     efficiency: Efficiency | None = None,
 ) -> list[str]:
-    """Draw one panel per task, a curve per agent, and save it as PNG, PDF or SVG by the suffix of `path`.
+    """Draw one panel per task with a curve per agent: thick the mean over seeds, thin each seed.
 
-    Thick: mean over seeds, where every seed has been evaluated. Thin: each seed. tasks: the panels, in order.
-    efficiency: of `analysis.statistics.summary.efficiency`, a last panel with the IQM over tasks and its interval.
-    Returns remarks the reader of the figure should be told (evaluations that are not numbers cannot be drawn).
-    Raises ValueError when there is nothing to draw, or rows of several suites, budgets or settings.
+    The mean is drawn where every seed was evaluated.
+
+    Args:
+        frame: Rows as `results.store.read` returns them, of one suite, budget and setting.
+        path: PNG, PDF or SVG by its suffix.
+        tasks: The panels, in order; all tasks if None.
+        efficiency: From `analysis.statistics.summary.efficiency`: adds a panel with the IQM over tasks.
+
+    Returns:
+        Remarks for the reader of the figure, such as evaluations that are not finite and hence not drawn.
+
+    Raises:
+        ValueError: If there is nothing to draw, or rows are of several suites, budgets or settings.
     """
     rows = returns(frame)
     title = _title(rows)
@@ -144,7 +153,7 @@ def _entries(styles: Mapping[str, style.Style], with_band: bool) -> list[Line2D]
 def _remarks(rows: pd.DataFrame) -> list[str]:
     bad = rows[~np.isfinite(rows["value"])]
     counts = bad.groupby("run_id", observed=True).size()
-    said = [
+    remarks = [
         f"{run_id}: {'1 evaluation is no finite number' if n == 1 else f'{n} evaluations are not finite numbers'}"
         " and not drawn"
         for run_id, n in counts.items()
@@ -152,5 +161,5 @@ def _remarks(rows: pd.DataFrame) -> list[str]:
     ends = rows.groupby(["name", "task", "action_repeat", "run_id"], observed=True)["env_steps"].max()
     spans = ends.groupby(level=["name", "task", "action_repeat"], observed=True).agg(["min", "max"])
     for (name, task, _), low, high in spans[spans["min"] < spans["max"]].itertuples():
-        said.append(f"{name} on {task}: runs end at {low:,} to {high:,} env steps; the mean is drawn where all are")
-    return said
+        remarks.append(f"{name} on {task}: runs end at {low:,} to {high:,} env steps; the mean is drawn where all are")
+    return remarks

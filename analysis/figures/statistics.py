@@ -1,4 +1,4 @@
-"""Statistics of a comparison as figures: aggregate scores, performance profiles, probability of improvement, rounds."""
+"""Statistics as figures: aggregate scores, performance profiles, probability of improvement, rounds of the VLM."""
 
 from __future__ import annotations
 
@@ -25,17 +25,23 @@ if TYPE_CHECKING:
     from analysis.statistics.summary import Bootstrap
 
 _ROW_INCHES = 0.3
-_LETTER_INCHES = 0.078  # of a name beside a row
+_LETTER_INCHES = 0.078  # width of a letter of a name beside a row
 _INK = "0.15"
 
 
-def aggregate(made: Comparison, how: Bootstrap, path: str | os.PathLike[str]) -> None:
-    """IQM, median, mean and optimality gap over tasks: a row per agent, its interval as a bar.
+def aggregate(comparison: Comparison, bootstrap: Bootstrap, path: str | os.PathLike[str]) -> None:
+    """Draw IQM, median, mean and optimality gap over tasks: a row per agent, its interval as a bar.
 
-    Saved as PNG, PDF or SVG by the suffix. Raises ValueError when no agent has a score on every task.
+    Args:
+        comparison: Agents under one protocol.
+        bootstrap: Replicates and seed.
+        path: PNG, PDF or SVG by its suffix.
+
+    Raises:
+        ValueError: If no agent has a score on every task.
     """
-    found = over_tasks(made, how)
-    _nothing_if(not found, made)
+    found = over_tasks(comparison, bootstrap)
+    _nothing_if(not found, comparison)
     names = sorted(found, key=lambda name: found[name]["iqm"].value)
     colours = style.styles(sorted(found))
     width = 2.2 * len(METRIC_NAMES) + _LETTER_INCHES * max(map(len, names))
@@ -49,16 +55,28 @@ def aggregate(made: Comparison, how: Bootstrap, path: str | os.PathLike[str]) ->
             axis.margins(x=0.08)
             style.dress(axis, grid="x")
             _rows(axis, names)
-        figure.suptitle(_title(made), parse_math=False)
+        figure.suptitle(_title(comparison), parse_math=False)
         figure.supxlabel("normalised score, 95 % interval", fontsize="medium")
         style.save(figure, path)
 
 
-def improvement(made: Comparison, how: Bootstrap, path: str | os.PathLike[str], *, over: str = "") -> None:
-    """Probability of improvement: a row per pair that `summary.improvements` chooses. Raises ValueError."""
-    found = improvements(made, how, over)
+def improvement(comparison: Comparison, bootstrap: Bootstrap, path: str | os.PathLike[str], *, over: str = "") -> None:
+    """Draw the probability of improvement: a row per pair of `analysis.statistics.summary.improvements`.
+
+    Args:
+        comparison: Agents under one protocol.
+        bootstrap: Replicates and seed.
+        path: PNG, PDF or SVG by its suffix.
+        over: Second agent of every pair; every pair if empty.
+
+    Raises:
+        ValueError: If fewer than two agents have a score on every task, or `over` has none.
+    """
+    found = improvements(comparison, bootstrap, over)
     if not found:
-        raise ValueError(f"{made.title}: fewer than two agents have a score on every task, there is nothing to compare")
+        raise ValueError(
+            f"{comparison.title}: fewer than two agents have a score on every task, there is nothing to compare"
+        )
     pairs = list(found)[::-1]
     names = [f"{x}  >  {y}" for x, y in pairs]
     width = 3.6 + _LETTER_INCHES * max(map(len, names))
@@ -72,15 +90,15 @@ def improvement(made: Comparison, how: Bootstrap, path: str | os.PathLike[str], 
         axis.set_xlim(-0.02, 1.02)
         axis.set_xlabel("P(a run of the first scores higher), 95 % interval")
         style.dress(axis, grid="x")
-        figure.suptitle(_title(made, "\n"), parse_math=False)
+        figure.suptitle(_title(comparison, "\n"), parse_math=False)
         style.save(figure, path)
 
 
-def profile(made: Comparison, how: Bootstrap, path: str | os.PathLike[str]) -> None:
-    """Performance profiles: the share of runs above each normalised score. Raises ValueError."""
-    at = taus(made) if made.whole else np.zeros(0)
-    found = profiles(made, how, at)
-    _nothing_if(not found, made)
+def profile(comparison: Comparison, bootstrap: Bootstrap, path: str | os.PathLike[str]) -> None:
+    """Draw performance profiles: the share of runs above each normalised score. Args and Raises as `aggregate`."""
+    at = taus(comparison) if comparison.complete_agents else np.zeros(0)
+    found = profiles(comparison, bootstrap, at)
+    _nothing_if(not found, comparison)
     known = style.styles(sorted(found))
     width = 5.2
     with style.look():
@@ -91,20 +109,28 @@ def profile(made: Comparison, how: Bootstrap, path: str | os.PathLike[str]) -> N
         axis.set(xlabel="normalised score s", ylabel="share of runs with a score > s", ylim=(-0.02, 1.02))
         axis.set_xlim(at[0], at[-1])
         style.dress(axis)
-        figure.suptitle(_title(made, "\n") + ", 95 % intervals", parse_math=False)
+        figure.suptitle(_title(comparison, "\n") + ", 95 % intervals", parse_math=False)
         style.legend(figure, style.handles(known), width)
         style.save(figure, path)
 
 
-def rounds(made: Sequence[Rounds], path: str | os.PathLike[str]) -> None:
-    """The VLM by round: a row of panels per task, one panel per measure, a curve per agent. Raises ValueError."""
-    if not made:
+def rounds(vlm_rounds: Sequence[Rounds], path: str | os.PathLike[str]) -> None:
+    """Draw the VLM by round: a row of panels per task, a panel per measure, a curve per agent.
+
+    Args:
+        vlm_rounds: Rounds of one suite, budget and setting.
+        path: PNG, PDF or SVG by its suffix.
+
+    Raises:
+        ValueError: If there are no rounds, or rounds of several protocols.
+    """
+    if not vlm_rounds:
         raise ValueError("no rows of kind 'vlm' with a round: only agents with a VLM write them")
-    if len({each.protocol for each in made}) > 1:
+    if len({each.protocol for each in vlm_rounds}) > 1:
         raise ValueError("a figure shows one suite, budget and setting; the rounds are of several")
-    tasks = sorted({each.task for each in made})
-    known = style.styles(sorted({each.agent for each in made}))
-    measures = [measure for measure in MEASURES if any(each.points[measure] for each in made)]
+    tasks = sorted({each.task for each in vlm_rounds})
+    known = style.styles(sorted({each.agent for each in vlm_rounds}))
+    measures = [measure for measure in MEASURES if any(each.points[measure] for each in vlm_rounds)]
     with style.look():
         from matplotlib.figure import Figure
 
@@ -114,10 +140,10 @@ def rounds(made: Sequence[Rounds], path: str | os.PathLike[str]) -> None:
         axes = figure.subplots(len(tasks), len(measures), squeeze=False, sharex=True)
         for task, line in zip(tasks, axes, strict=True):
             for measure, axis in zip(measures, line, strict=True):
-                for index, each in enumerate(each for each in made if each.task == task):
+                for index, each in enumerate(each for each in vlm_rounds if each.task == task):
                     _rounds_curve(axis, each, measure, known[each.agent], index)
                 _rounds_axis(axis, task, measure, last=task == tasks[-1])
-        figure.suptitle(f"The VLM by itself, {made[0].title.split(', ')[-1]}", parse_math=False)
+        figure.suptitle(f"The VLM by itself, {vlm_rounds[0].title.split(', ')[-1]}", parse_math=False)
         style.legend(figure, [*style.handles(known), _band("± standard deviation over seeds")], width)
         style.save(figure, path)
 
@@ -176,13 +202,16 @@ def _bar(axis: Axes, row: int, estimate: Estimate, known: style.Style) -> None:
     axis.plot([estimate.value] * 2, [row - 0.27, row + 0.27], color=_INK, linewidth=2, solid_capstyle="butt")
 
 
-def _title(made: Comparison, separator: str = ", ") -> str:
-    steps = f"{made.steps[0]:,}" if made.steps[0] == made.steps[1] else f"{made.steps[0]:,} to {made.steps[1]:,}"
-    count = f"{len(made.tasks)} tasks" if len(made.tasks) > 1 else made.tasks[0]
-    return f"{made.title}{separator}{count}, {steps} environment steps"
+def _title(comparison: Comparison, separator: str = ", ") -> str:
+    first, last = comparison.steps
+    steps = f"{first:,}" if first == last else f"{first:,} to {last:,}"
+    count = f"{len(comparison.tasks)} tasks" if len(comparison.tasks) > 1 else comparison.tasks[0]
+    return f"{comparison.title}{separator}{count}, {steps} environment steps"
 
 
-def _nothing_if(nothing: bool, made: Comparison) -> None:
+def _nothing_if(nothing: bool, comparison: Comparison) -> None:
     if nothing:
-        said = "; ".join(made.remarks)
-        raise ValueError(f"{made.title}: no agent has a score on every task, there is nothing to draw ({said})")
+        remarks = "; ".join(comparison.remarks)
+        raise ValueError(
+            f"{comparison.title}: no agent has a score on every task, there is nothing to draw ({remarks})"
+        )

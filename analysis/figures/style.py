@@ -1,4 +1,4 @@
-"""How every figure of ours looks: sizes, colours and marks that stay apart in print and to the colour-blind."""
+"""The style of all figures: sizes, colours and marks, distinct in greyscale print and to the colour-blind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Floats = Sequence[float] | npt.NDArray[Any]
 
-# Okabe and Ito (2008), without the yellow that vanishes on white and the black that reads as an axis.
+# Okabe and Ito (2008), without the yellow, which is invisible on white, and the black, which looks like an axis.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -27,13 +27,13 @@ _MARKS_PER_CURVE = 6
 _EMBEDDED = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "covr-bench"}
 _LOOK = {"font.size": 9.0, "axes.titlesize": 10.0, "figure.titlesize": 11.0, "legend.fontsize": 8.5}
 PANEL_INCHES = (3.1, 2.4)
-BAND_ALPHA = 0.18  # of an interval around a curve
+BAND_ALPHA = 0.18  # opacity of an interval around a curve
 Style = dict[str, Any]
 
 
 @contextmanager
 def look() -> Iterator[None]:
-    """Matplotlib's defaults with our sizes, whatever the user's own settings are; fonts are embedded when saved."""
+    """Apply matplotlib's defaults with our sizes, instead of the user's settings; fonts are embedded when saved."""
     from matplotlib import style
 
     with style.context(["default", _LOOK | _EMBEDDED]):
@@ -41,13 +41,13 @@ def look() -> Iterator[None]:
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """As PNG, PDF or SVG by the suffix, without the date, so that the same numbers give the same file."""
+    """Save as PNG, PDF or SVG by the suffix, without a date, so that the same numbers give the same file."""
     dated = {".pdf": "CreationDate", ".svg": "Date"}.get(Path(path).suffix)
     figure.savefig(path, dpi=200, metadata={dated: None} if dated else None)
 
 
 def styles(names: Sequence[str]) -> dict[str, Style]:
-    """Colour, dash and marker of each name: no two of 40 share all three, and neighbours differ in each."""
+    """Colour, dash and marker of each name: no two of 40 names share all three, and neighbours differ in each."""
     return {
         name: {
             "color": _COLOURS[index % len(_COLOURS)],
@@ -59,7 +59,7 @@ def styles(names: Sequence[str]) -> dict[str, Style]:
 
 
 def curve(axis: Axes, x: Floats, y: Floats, style: Style, index: int = 0) -> None:
-    """A thick line with a few marks. index: of several on one axis, so that their marks do not coincide."""
+    """Draw a thick line with a few marks. index: of the curve on its axis, so that marks do not coincide."""
     every = max(1, math.ceil(len(x) / _MARKS_PER_CURVE))
     axis.plot(
         x, y, **style, linewidth=1.8, markersize=5, markeredgecolor="white", markeredgewidth=0.5,
@@ -68,14 +68,14 @@ def curve(axis: Axes, x: Floats, y: Floats, style: Style, index: int = 0) -> Non
 
 
 def dress(axis: Axes, *, grid: str = "y") -> None:
-    """No box, a faint grid. grid: `x` or `y`."""
+    """Remove the box and draw a faint grid. grid: `x` or `y`."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis=grid, linewidth=0.4, alpha=0.5)  # type: ignore[arg-type]
     axis.set_axisbelow(True)
 
 
 def steps_axis(axis: Axes, *, label: bool) -> None:
-    """The x axis of environment steps: from 0, `20k`."""
+    """Format the x axis of environment steps: from 0, with ticks such as `20k`."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     axis.set_xlim(left=0)
@@ -86,34 +86,34 @@ def steps_axis(axis: Axes, *, label: bool) -> None:
 
 
 def returns_axis(axis: Axes) -> None:
-    """The y axis from 0, unless returns are negative or far from it."""
+    """Start the y axis at 0, unless returns are negative or far from it."""
     low, high = axis.get_ylim()
     if low < 0 <= axis.dataLim.y0 or 0 <= low < 0.5 * high:
         axis.set_ylim(bottom=0)
     if axis.dataLim.y0 == axis.dataLim.y1 == 0:
-        axis.set_ylim(0, 1)  # nothing but zeros: not a scale of their rounding
+        axis.set_ylim(0, 1)  # only zeros: the axis would otherwise show their rounding
 
 
 def title(axis: Axes, text: str) -> None:
-    """A name as it is: no `$` in it starts a formula."""
+    """Set a title literally: `$` starts no formula."""
     axis.set_title(text, parse_math=False)
 
 
 def handles(known: Mapping[str, Style]) -> list[Line2D]:
-    """What the legend shows of each name."""
+    """Legend entries of the names."""
     from matplotlib.lines import Line2D
 
     return [Line2D([], [], **style, linewidth=1.8, markersize=5, label=name) for name, style in known.items()]
 
 
 def legend_lines(names: Sequence[str], width: float) -> int:
-    """How many lines a legend of these names takes below a figure of this width in inches."""
+    """Number of lines of a legend below a figure. width: of the figure, in inches."""
     entry_inches = 1.05 + 0.085 * max(map(len, names))
     return math.ceil(len(names) / max(1, int(width / entry_inches)))
 
 
 def legend(figure: Figure, entries: Sequence[Line2D], width: float) -> None:
-    """Below the figure, names as they are."""
+    """Draw the legend below the figure, with names literally. width: of the figure, in inches."""
     names = [str(entry.get_label()) for entry in entries]
     for number, entry in enumerate(entries):
         entry.set_label(str(number))  # matplotlib leaves out names that begin with an underscore
@@ -126,5 +126,6 @@ def legend(figure: Figure, entries: Sequence[Line2D], width: float) -> None:
 
 
 def literal(text: Text, name: str) -> None:
+    """Show a name without reading `$` as a formula."""
     text.set_parse_math(False)
     text.set_text(name)

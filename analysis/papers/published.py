@@ -1,4 +1,4 @@
-"""The numbers of papers that ship with the project, and which of our runs each stands beside."""
+"""The papers' numbers that ship with the project, and which of our runs each is compared with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 import results
-from analysis.statistics.welch import Summary
+from analysis.statistics.intervals import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,17 @@ class Published(NamedTuple):
 
 
 def published(table: str) -> list[Published]:
-    """The paper's numbers in the order of the table. Raises ValueError for a table that is not in PAPERS."""
+    """The numbers of a paper's table.
+
+    Args:
+        table: A key of `PAPERS`.
+
+    Returns:
+        The numbers in the order of the table; returns in the task's unit, distances in metres.
+
+    Raises:
+        ValueError: For an unknown table.
+    """
     if table not in PAPERS:
         raise ValueError(f"no published table {table!r}; valid: {', '.join(PAPERS)}")
     path = Path(results.__file__).parent / "published" / "paper_tables.csv"
@@ -69,7 +79,7 @@ def _published(line: Mapping[str, str]) -> Published:
 
 
 def is_run_of(scores: pd.DataFrame, number: Published) -> pd.Series[bool]:
-    """Which lines of `analysis.rows.scores.final_scores` are runs of the method that the number is of."""
+    """Whether each line of `analysis.rows.scores.final_scores` is a run of the method behind a number; bool."""
     columns = (scores["agent"], scores["variant"], scores["labels"])
     found = [
         agent == number.agent != ""
@@ -81,9 +91,9 @@ def is_run_of(scores: pd.DataFrame, number: Published) -> pd.Series[bool]:
 
 
 def _spellings(variant: str, labels: str) -> set[str]:
-    """How a run of this variant may be called, given that some of its labels may have been settings of the command.
+    """The names that a run of this variant may have, since some of its labels may have been settings of the command.
 
-    A long or unusual list of settings is called by its hash: `covr_bench.config.run_config.variant_name`.
+    A long or unusual list of settings is named by its hash: `results.layout.variant_of`.
     """
     texts = {variant}
     if "=" in variant or not variant:

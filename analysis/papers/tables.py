@@ -1,4 +1,4 @@
-"""A paper's table with our runs beside it: its value, ours, and the difference with its interval."""
+"""A paper's table beside our runs: the paper's value, ours, and the difference with its interval."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pandas as pd
 
 from analysis.grids import MARK, Grid
 from analysis.papers.published import PAPERS, is_run_of, published
-from analysis.rows.remarks import gathered, remarks
+from analysis.rows.remarks import merged_remarks, remarks
 from analysis.rows.scores import PROTOCOL, agent_name, final_scores, protocol_name
-from analysis.statistics.welch import Summary, difference
+from analysis.statistics.intervals import Summary, difference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,13 +27,13 @@ CSV_COLUMNS = (
     "paper_env_steps", "ours", "mean", "std", "n", "env_steps", "difference", "low", "high", "source",
 )  # fmt: skip
 _METRIC_NAMES = {"return": "episode reward", "driving_distance_m": "driving distance (m)"}
-_STEPS_TOLERANCE = 0.01  # share by which our evaluation may come before the paper's
+_STEPS_TOLERANCE = 0.01  # share of the paper's steps by which our evaluation may be earlier
 Column = tuple[str, str]  # task, metric
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Either side is None where there is none; so is the difference, also where the two are not comparable."""
+    """paper, ours: None if there is none. difference: ours minus the paper's, None if the two are not comparable."""
 
     paper: Published | None
     ours: Summary | None
@@ -43,7 +43,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """One method of the paper and one of our agents; ours is empty where nothing was run."""
+    """One method of the paper and one of our agents; ours is empty if nothing was run."""
 
     method: str
     ours: str
@@ -52,7 +52,7 @@ class Line:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A paper's table and our runs of one suite, budget and setting; all three empty where there are none."""
+    """A paper's table and our runs of one protocol: suite, budget and setting, all empty if there are no runs."""
 
     table: str
     protocol: tuple[str, str, str]
@@ -68,10 +68,18 @@ class PaperTable:
 
 
 def paper_tables(frame: pd.DataFrame, table: str) -> list[PaperTable]:
-    """One per suite, budget and setting that has runs of the table's agents, else one without runs.
+    """A paper's table beside our runs.
 
-    frame: rows of `results.store.read`. Each of our scores is the last evaluation at or before the paper's number of
-    environment steps. Raises ValueError for an unknown table.
+    Args:
+        frame: Rows as `results.store.read` returns them.
+        table: A key of `analysis.papers.published.PAPERS`.
+
+    Returns:
+        One table per suite, budget and setting with runs of the table's agents; if there is none, one without runs.
+        Our score is the last evaluation at or before the paper's number of environment steps.
+
+    Raises:
+        ValueError: For an unknown table.
     """
     numbers = published(table)
     suites = {suite for number in numbers for suite in number.suites}
@@ -86,7 +94,7 @@ def paper_tables(frame: pd.DataFrame, table: str) -> list[PaperTable]:
 
 
 def _scores(rows: pd.DataFrame, numbers: Sequence[Published]) -> pd.DataFrame:
-    """Final scores by metric and by the step they are compared at; `other`: 1 and more at a second action repeat."""
+    """Final scores by metric and by the step at which they are compared; `other` counts further action repeats."""
     parts = []
     for metric, env_steps in dict.fromkeys((number.metric, number.env_steps) for number in numbers):
         scores = final_scores(rows, env_steps=env_steps, metric=metric)
@@ -101,23 +109,23 @@ def _table(
 ) -> PaperTable:
     columns = tuple(dict.fromkeys((number.task, number.metric) for number in numbers))
     lines: list[Line] = []
-    noted: dict[tuple[str, str], list[str]] = {}
+    tasks_by_remark: dict[tuple[str, str], list[str]] = {}
     unclaimed = scores
     for method in dict.fromkeys(number.method for number in numbers):
-        mine = {(number.task, number.metric): number for number in numbers if number.method == method}
-        some = next(iter(mine.values()))
+        numbers_by_column = {(number.task, number.metric): number for number in numbers if number.method == method}
+        some = next(iter(numbers_by_column.values()))
         runs = scores[is_run_of(scores, some)]
         unclaimed = unclaimed.drop(runs.index, errors="ignore")
         groups = runs.groupby(["agent", "variant", "labels", "other"], sort=True)
         for key, group in groups:
-            lines.append(_line(method, _name(*key), mine, group, columns, noted))
+            lines.append(_line(method, _name(*key), numbers_by_column, group, columns, tasks_by_remark))
         if runs.empty:
-            lines.append(_line(method, "", mine, runs, columns, noted))
-    if any(number.labels for number in numbers):  # a table of models: ours with another model stand by themselves
+            lines.append(_line(method, "", numbers_by_column, runs, columns, tasks_by_remark))
+    if any(number.labels for number in numbers):  # a table of models: our runs with another model get their own lines
         for key, group in unclaimed.groupby(["agent", "variant", "labels", "other"], sort=True):
-            lines.append(_line("-", _name(*key), {}, group, columns, noted))
+            lines.append(_line("-", _name(*key), {}, group, columns, tasks_by_remark))
     sources = tuple(dict.fromkeys(number.source for number in numbers))
-    return PaperTable(table, protocol, columns, tuple(lines), tuple(gathered(noted)), sources)
+    return PaperTable(table, protocol, columns, tuple(lines), tuple(merged_remarks(tasks_by_remark)), sources)
 
 
 def _name(agent: str, variant: str, labels: str, other: int) -> str:
@@ -128,43 +136,43 @@ def _name(agent: str, variant: str, labels: str, other: int) -> str:
 def _line(
     method: str,
     ours: str,
-    mine: Mapping[Column, Published],
+    numbers_by_column: Mapping[Column, Published],
     runs: pd.DataFrame,
     columns: Sequence[Column],
-    noted: dict[tuple[str, str], list[str]],
+    tasks_by_remark: dict[tuple[str, str], list[str]],
 ) -> Line:
     cells = {}
     for column in columns:
-        paper = mine.get(column)
+        paper = numbers_by_column.get(column)
         found = runs[(runs["task"] == column[0]) & (runs["metric"] == column[1])]
         steps = paper.env_steps if paper else found["compared_at"].max()
         found = found[found["compared_at"] == steps]
-        cells[column], said = _cell(paper, found)
-        for remark in said:
-            noted.setdefault((ours or method, remark), []).append(_column_name(column, columns))
+        cells[column], notes = _cell(paper, found)
+        for remark in notes:
+            tasks_by_remark.setdefault((ours or method, remark), []).append(_column_name(column, columns))
     return Line(method, ours, cells)
 
 
 def _cell(paper: Published | None, runs: pd.DataFrame) -> tuple[Cell, list[str]]:
-    said = remarks(runs) if len(runs) else []
+    notes = remarks(runs) if len(runs) else []
     measured = runs[runs["evaluations"] > 0]
     if measured.empty:
-        return Cell(paper, None, 0, None), said
+        return Cell(paper, None, 0, None), notes
     score = measured["score"]
     ours = Summary(float(score.mean(skipna=False)), float(score.std(skipna=False)), len(score))
     env_steps = int(measured["env_steps"].min())
     if ours.n == 1:
-        said.append("one seed: no interval")
+        notes.append("one seed: no interval")
     if paper is None or not math.isfinite(ours.mean):
-        return Cell(paper, ours, env_steps, None), said
+        return Cell(paper, ours, env_steps, None), notes
     if env_steps < (1 - _STEPS_TOLERANCE) * paper.env_steps:
-        said.append(f"evaluated at {env_steps:,} env steps, the paper's at {paper.env_steps:,}: no difference stated")
-        return Cell(paper, ours, env_steps, None), said
-    return Cell(paper, ours, env_steps, difference(ours, paper.summary)), said
+        notes.append(f"evaluated at {env_steps:,} env steps, the paper's at {paper.env_steps:,}: no difference stated")
+        return Cell(paper, ours, env_steps, None), notes
+    return Cell(paper, ours, env_steps, difference(ours, paper.summary)), notes
 
 
 def to_grid(table: PaperTable) -> Grid:
-    """Up to three rows a method: the paper's, ours, the difference. The table's columns side by side."""
+    """Up to three rows a method: the paper's values, ours, the differences."""
     rows = []
     for line in table.lines:
         cells = [line.cells[column] for column in table.columns]
@@ -178,7 +186,7 @@ def to_grid(table: PaperTable) -> Grid:
 
 
 def to_long_grid(table: PaperTable) -> Grid:
-    """A row per method and column: for narrow terminals."""
+    """A row per method and column, for narrow terminals."""
     rows = []
     for line in table.lines:
         for index, column in enumerate(table.columns):
@@ -191,7 +199,7 @@ def to_long_grid(table: PaperTable) -> Grid:
 
 
 def to_csv(tables: Sequence[PaperTable]) -> str:
-    """One line per cell in full precision; columns `CSV_COLUMNS`, empty where there is nothing."""
+    """One line per cell in full precision: columns `CSV_COLUMNS`, missing values empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)

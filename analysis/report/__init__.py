@@ -1,1 +1,1 @@
-"""The report: one HTML page with everything in it, that shows what was measured and how to measure it again."""
+"""The report: one self-contained HTML page with what was measured and the commands that measure it again."""

@@ -1,4 +1,4 @@
-"""How a VLM's answers were read: shares of each status over the whole of each run."""
+"""Status of a VLM's answers: the share of each status over whole runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from analysis.grids import Grid
 from analysis.rows.scores import CELL, PROTOCOL, agent_name, protocol_name, with_setting
+from results.states import RowKind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,11 +15,15 @@ _PREFIX = "answers_"
 
 
 def to_grids(frame: pd.DataFrame) -> list[Grid]:
-    """One per suite, budget and setting whose agents count their answers (metrics `answers_<status>`, totals so far).
+    """Shares of each status among the answers of all seeds.
 
-    frame: rows of `results.store.read`. Answers are added over seeds.
+    Args:
+        frame: Rows as `results.store.read` returns them; metrics `answers_<status>` are totals so far.
+
+    Returns:
+        One grid per suite, budget and setting whose agents count their answers.
     """
-    rows = frame[(frame["kind"] == "vlm") & frame["metric"].astype(str).str.startswith(_PREFIX)]
+    rows = frame[(frame["kind"] == RowKind.VLM.value) & frame["metric"].astype(str).str.startswith(_PREFIX)]
     rows = with_setting(rows).drop_duplicates(["run_id", "metric"], keep="last")
     texts = [column for column in CELL if column != "action_repeat"]
     rows = rows.astype(dict.fromkeys([*texts, "run_id", "metric"], str))

@@ -23,37 +23,44 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-MAX_POINTS = 200  # of a curve; more cannot be told apart on a screen
+MAX_POINTS = 200  # of a curve; a screen cannot show more
 MAX_SEED_LINES = 1000  # of all curves; a page with more would open slowly
 _DIGITS = 6
 
 
-def panels(frame: pd.DataFrame, made: Comparison, how: Bootstrap) -> list[dict[str, Any]]:
-    """One per task with a finite evaluation, and of several tasks one with the IQM over them; JSON values.
+def panels(frame: pd.DataFrame, comparison: Comparison, bootstrap: Bootstrap) -> list[dict[str, Any]]:
+    """The panels of learning curves, as JSON values.
 
-    frame: rows of `results.store.read` up to the step that scores are taken at. A panel has `title`, `unit`, `xs`
-    (lists of environment steps) and `series`: `agent` (its place in the sorted names), `x` (its place in xs), `mean`,
-    `low`, `high` (null where there is none), `n`, and `seeds`, each with `seed`, `x` and `y`.
+    Args:
+        frame: Rows as `results.store.read` returns them, up to the step at which scores are taken.
+        comparison: The agents of one protocol.
+        bootstrap: Replicates and seed.
+
+    Returns:
+        One panel per task with a finite evaluation; for several tasks also one with the IQM over them. A panel has
+        `title`, `unit`, `xs` (lists of environment steps) and `series`, each with `agent` (its index in the sorted
+        names), `x` (its index in xs), `mean`, `low`, `high` (null if unknown), `n`, and `seeds`, each with `seed`, `x`
+        and `y`.
     """
     rows = returns(frame)
-    rows = rows[(rows[PROTOCOL] == [made.suite, made.budget, made.setting]).all(axis=1)]
+    rows = rows[(rows[PROTOCOL] == [comparison.suite, comparison.budget, comparison.setting]).all(axis=1)]
     triples = zip(rows["agent"], rows["variant"], rows["labels"], strict=True)
     rows = rows.assign(name=[agent_name(*map(str, triple)) for triple in triples])
-    names = sorted(made.scores)
+    names = sorted(comparison.scores)
     with_seeds = rows["run_id"].nunique() <= MAX_SEED_LINES
     result = []
-    for task in made.tasks:
+    for task in comparison.tasks:
         name, _, repeat = task.partition(" (action repeat ")
         on_task = rows[rows["task"] == name]
         on_task = on_task[on_task["action_repeat"] == int(repeat[:-1])] if repeat else on_task
         if np.isfinite(on_task["value"]).any():
-            result.append(_panel(task, on_task, names, how, with_seeds))
-    return result + (_over_tasks(made, names, how) if len(made.tasks) > 1 else [])
+            result.append(_panel(task, on_task, names, bootstrap, with_seeds))
+    return result + (_over_tasks(comparison, names, bootstrap) if len(comparison.tasks) > 1 else [])
 
 
-def agents(made: Comparison) -> list[dict[str, Any]]:
-    """Name, colour and dash pattern (in line widths, empty for a solid line) of each agent: those of the figures."""
-    known = style.styles(sorted(made.scores))
+def agents(comparison: Comparison) -> list[dict[str, Any]]:
+    """Name, colour and dash pattern (in line widths, empty for a solid line) of each agent, as in the figures."""
+    known = style.styles(sorted(comparison.scores))
     dashes = {name: each["linestyle"] for name, each in known.items()}
     return [
         {"name": name, "color": each["color"], "dash": [] if dashes[name] == "-" else list(dashes[name][1])}
@@ -61,12 +68,20 @@ def agents(made: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def mean_and_interval(steps: Sequence[Floats], values: Sequence[Floats], how: Bootstrap) -> tuple[Floats, Floats]:
-    """Of runs evaluated at `steps` with `values`: a grid `(num_steps,)`, and mean, low and high `(3, num_steps)`.
+def mean_and_interval(steps: Sequence[Floats], values: Sequence[Floats], bootstrap: Bootstrap) -> tuple[Floats, Floats]:
+    """Mean over runs against environment steps, with its bootstrap interval.
 
-    At each step a run has the value of its last evaluation so far; the grid reaches from where every run has one to
-    where the shortest run ends. Draws of the interval are those of `statistics.bootstrap` with its seed. A run's NaN is
-    a NaN of all three; with one run low and high are NaN.
+    At each step a run has the value of its last evaluation so far. The grid reaches from the first step at which every
+    run has one to the end of the shortest run. The interval's draws are those of `analysis.statistics.bootstrap`.
+
+    Args:
+        steps: Per run the environment steps of its evaluations, increasing.
+        values: Per run its returns.
+        bootstrap: Replicates and seed.
+
+    Returns:
+        Grid `(num_steps,)`, and mean, low and high, float64 `(3, num_steps)`. If a run is NaN, so are all three; with
+        one run low and high are NaN.
     """
     first, last = max(each[0] for each in steps), min(each[-1] for each in steps)
     every = np.unique(np.concatenate(steps))
@@ -78,23 +93,26 @@ def mean_and_interval(steps: Sequence[Floats], values: Sequence[Floats], how: Bo
     count = len(held)
     if count == 1 or not len(grid):
         return grid, np.vstack([held.mean(axis=0), np.full((2, len(grid)), np.nan)])
-    drawn = np.random.RandomState(how.seed).randint(0, count, (how.curve_reps, count), np.int32)
+    drawn = np.random.RandomState(bootstrap.seed).randint(0, count, (bootstrap.curve_reps, count), np.int32)
     weights = (drawn[:, :, None] == np.arange(count)).mean(axis=1)  # (reps, num_runs)
     tail = 50 * (1 - CONFIDENCE)
     return grid, np.vstack([held.mean(axis=0), np.percentile(weights @ held, (tail, 100 - tail), axis=0)])
 
 
-def _panel(title: str, rows: pd.DataFrame, names: Sequence[str], how: Bootstrap, with_seeds: bool) -> dict[str, Any]:
+def _panel(
+    title: str, rows: pd.DataFrame, names: Sequence[str], bootstrap: Bootstrap, with_seeds: bool
+) -> dict[str, Any]:
     xs: dict[tuple[int, ...], int] = {}
     series = []
-    for name, mine in rows.groupby("name", sort=True):
+    for name, agent_rows in rows.groupby("name", sort=True):
         runs = [
-            (int(run["seed"].iloc[0]), run.sort_values("env_steps")) for _, run in mine.groupby("run_id", observed=True)
+            (int(run["seed"].iloc[0]), run.sort_values("env_steps"))
+            for _, run in agent_rows.groupby("run_id", observed=True)
         ]
         runs.sort(key=lambda pair: pair[0])
         steps = [run["env_steps"].to_numpy() for _, run in runs]
         values = [run["value"].to_numpy(np.float64) for _, run in runs]
-        grid, estimate = mean_and_interval(steps, values, how)
+        grid, estimate = mean_and_interval(steps, values, bootstrap)
         seeds = [
             {"seed": seed, "x": _place(xs, _thinned(x)), "y": _numbers(_thinned(y))}
             for (seed, _), x, y in zip(runs, steps, values, strict=True)
@@ -104,12 +122,12 @@ def _panel(title: str, rows: pd.DataFrame, names: Sequence[str], how: Bootstrap,
     return {"title": title, "unit": "return", "xs": list(map(list, xs)), "series": series}
 
 
-def _over_tasks(made: Comparison, names: Sequence[str], how: Bootstrap) -> list[dict[str, Any]]:
+def _over_tasks(comparison: Comparison, names: Sequence[str], bootstrap: Bootstrap) -> list[dict[str, Any]]:
     xs: dict[tuple[int, ...], int] = {}
     series = []
-    for name, (steps, estimate) in efficiency(made, how).items():
+    for name, (steps, estimate) in efficiency(comparison, bootstrap).items():
         if len(steps):
-            runs = int(np.isfinite(made.scores[name]).sum())
+            runs = int(np.isfinite(comparison.scores[name]).sum())
             series.append(_series(names.index(name), _place(xs, steps), estimate, runs, []))
     panel = {"title": "all tasks", "unit": "IQM of normalised scores", "xs": list(map(list, xs)), "series": series}
     return [panel] if series else []
@@ -125,7 +143,7 @@ def _place(xs: dict[tuple[int, ...], int], steps: npt.NDArray[Any]) -> int:
 
 
 def _thinned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """At most MAX_POINTS of it, ends included."""
+    """At most MAX_POINTS of the values, ends included."""
     if len(array) <= MAX_POINTS:
         return array
     kept: npt.NDArray[Any] = array[np.linspace(0, len(array) - 1, MAX_POINTS).round().astype(int)]

@@ -1,4 +1,4 @@
-"""The figures of `analysis.figures` as SVG inside the page: no names in common, colours that follow the page's."""
+"""The figures of `analysis.figures` as inline SVG: with distinct ids, and colours that follow the page's theme."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from analysis.figures import statistics as figures
+from analysis.figures.statistics import aggregate, improvement, profile, rounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -21,45 +21,41 @@ if TYPE_CHECKING:
     from analysis.statistics.comparison import Comparison
     from analysis.statistics.summary import Bootstrap
 
-MAX_NAME = 40  # letters of an agent's name in a figure; tables have the whole of it
+MAX_NAME = 40  # letters of an agent's name in a figure; tables have the whole name
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _PAGE_COLOURS = {"#ffffff": "var(--page)", "#000000": "var(--ink)", "#262626": "var(--ink)", "#b0b0b0": "var(--rule)"}
 
 
 class Drawings:
-    """Draws figures for one page, each with ids of its own."""
+    """Draws the figures of one page, each with ids of its own."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
 
-    def of_comparison(self, made: Comparison, how: Bootstrap, over: str = "") -> list[tuple[str, Markup]]:
-        """Title and drawing of what can be drawn: aggregate scores, performance profiles, improvement."""
-        short = short_names(made.scores)
+    def of_comparison(self, comparison: Comparison, bootstrap: Bootstrap, over: str = "") -> list[tuple[str, Markup]]:
+        """Title and drawing of aggregate scores, performance profiles and improvement, as far as there are numbers."""
+        short = short_names(comparison.scores)
         shown = replace(
-            made,
-            scores={short[name]: scores for name, scores in made.scores.items()},
-            evaluations=made.evaluations.assign(name=made.evaluations["name"].map(short)),
+            comparison,
+            scores={short[name]: scores for name, scores in comparison.scores.items()},
+            evaluations=comparison.evaluations.assign(name=comparison.evaluations["name"].map(short)),
         )
-        if not shown.whole or not len(shown.evaluations):
+        if not shown.complete_agents or not len(shown.evaluations):
             return []
-        drawn = [
-            ("Aggregate scores", self._draw("Aggregate scores", lambda path: figures.aggregate(shown, how, path))),
-            (
-                "Performance profiles",
-                self._draw("Performance profiles", lambda path: figures.profile(shown, how, path)),
-            ),
-        ]
-        if len(shown.whole) > 1:
-            name = "Probability of improvement"
-            by = short.get(over, "")
-            drawn.append((name, self._draw(name, lambda path: figures.improvement(shown, how, path, over=by))))
-        return drawn
+        draws: dict[str, Callable[[Path], None]] = {
+            "Aggregate scores": lambda path: aggregate(shown, bootstrap, path),
+            "Performance profiles": lambda path: profile(shown, bootstrap, path),
+        }
+        if len(shown.complete_agents) > 1:
+            second = short.get(over, "")
+            draws["Probability of improvement"] = lambda path: improvement(shown, bootstrap, path, over=second)
+        return [(name, self._draw(name, draw)) for name, draw in draws.items()]
 
-    def of_rounds(self, made: Sequence[Rounds]) -> Markup:
-        """The VLM by round. made: of one suite, budget and setting."""
-        short = short_names({each.agent for each in made})
-        shown = [replace(each, agent=short[each.agent]) for each in made]
-        return self._draw("The VLM by itself, by round", lambda path: figures.rounds(shown, path))
+    def of_rounds(self, vlm_rounds: Sequence[Rounds]) -> Markup:
+        """The VLM by round. vlm_rounds: of one suite, budget and setting."""
+        short = short_names({each.agent for each in vlm_rounds})
+        shown = [replace(each, agent=short[each.agent]) for each in vlm_rounds]
+        return self._draw("The VLM by itself, by round", lambda path: rounds(shown, path))
 
     def _draw(self, name: str, draw: Callable[[Path], None]) -> Markup:
         with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +65,7 @@ class Drawings:
 
 
 def inline(svg: str, prefix: str, name: str) -> Markup:
-    """An SVG file as an element of a page: ids prefixed, comments, metadata and its style sheet gone."""
+    """An SVG file as an element of a page: with prefixed ids, without comments, metadata and its style sheet."""
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", _XLINK)
     root = ET.fromstring(svg)
@@ -95,7 +91,7 @@ def inline(svg: str, prefix: str, name: str) -> Markup:
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
-    """Names no longer than MAX_NAME, still different from each other."""
+    """Distinct names no longer than MAX_NAME."""
     found: dict[str, str] = {}
     for name in names:
         short = name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 12]}…{name[-11:]}"

@@ -1,14 +1,17 @@
-"""Where runs came from, for the page: what was run, when, on what machines, with what versions, and what failed."""
+"""Provenance of runs for the page: what was run, when, with what code, on what machines, and what failed."""
 
 from __future__ import annotations
 
 import datetime
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis.rows.remarks import seeds_text
-from analysis.rows.scores import agent_name, protocol_name
+from analysis.rows.scores import RunState, agent_name, protocol_name
+from results.code_identity import code_changes, own_code, project_code
+from results.states import RowKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     Record = Mapping[str, Any]
 
 STAND_INS = {
-    "vlm=tiny": ("stand-in VLM", "a small model made for trying things out answers in the place of a real VLM"),
+    "vlm=tiny": ("stand-in VLM", "a small model made for tests answers in the place of a real VLM"),
     "vlm=scripted": ("scripted VLM", "a fixed rule answers in the place of a VLM"),
     "backend=embedded": ("stand-in simulator", "the embedded driving server, not CARLA itself"),
     "render=fast": ("fast rendering", "frames are drawn faster and differ from the published protocol's"),
@@ -36,7 +39,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class RunEntry:
-    """One run: its state, what it stood at, and everything recorded of it. facts, settings: name and text."""
+    """One run: its state, its last score and where that was measured, and its record. facts, settings: name, text."""
 
     run_id: str
     status: str
@@ -48,31 +51,28 @@ class RunEntry:
 
 
 def stand_ins(labels: str) -> list[tuple[str, str]]:
-    """What of the labels `k=v,k=v` marks a stand-in: a short word and an explanation."""
+    """Badge and explanation of each label of `k=v,k=v` that marks a stand-in."""
     return [STAND_INS[part] for part in labels.split(",") if part in STAND_INS]
 
 
 def machines(records: Iterable[Record]) -> list[Machine]:
-    """Every combination of machine and versions, the most used first."""
-    counts: dict[tuple[tuple[str, str], ...], int] = {}
-    for record in records:
-        facts = tuple(_environment(record["environment"]))
-        counts[facts] = counts.get(facts, 0) + 1
-    return [Machine(facts, runs) for facts, runs in sorted(counts.items(), key=lambda pair: -pair[1])]
+    """Every combination of machine and versions, the most frequent first."""
+    counts = Counter(tuple(_environment(record["environment"])) for record in records)
+    return [Machine(facts, runs) for facts, runs in counts.most_common()]
 
 
-def when(records: Iterable[Record], frame: pd.DataFrame) -> str:
+def period(records: Iterable[Record], frame: pd.DataFrame) -> str:
     """From the first session's start to the last row."""
     starts = [session["started"] for record in records for session in record["sessions"]]
     last = float(frame["time"].max())
     texts = [min(starts)[:16].replace("T", " ")] if starts else []
-    if last > 0:  # scores from elsewhere have no times
+    if last > 0:  # external scores have no times
         texts.append(datetime.datetime.fromtimestamp(last, datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"))
     return f"{' to '.join(dict.fromkeys(texts))} UTC" if texts else _NONE
 
 
 def wall_time(records: Collection[Record]) -> str:
-    """Of all runs together."""
+    """Wall time of all runs together, in words."""
     return f"{_span(sum(record['wall_s'] for record in records))}, of all runs together" if records else _NONE
 
 
@@ -83,14 +83,20 @@ def _span(seconds: float) -> str:
 
 
 def entries(scores: pd.DataFrame, frame: pd.DataFrame, records: Mapping[str, Record]) -> list[RunEntry]:
-    """Every run, those without any row too. scores: of `final_scores`; frame: the rows behind them."""
-    errors = frame[frame["kind"] == "error"].drop_duplicates("run_id", keep="last")
+    """Every run, also those without rows.
+
+    Args:
+        scores: Lines of `analysis.rows.scores.final_scores`.
+        frame: The rows behind them.
+        records: Provenance by run id.
+    """
+    errors = frame[frame["kind"] == RowKind.ERROR.value].drop_duplicates("run_id", keep="last")
     texts = dict(zip(errors["run_id"].astype(str), errors["text"].astype(str), strict=True))
     found = []
     for run in scores.itertuples(index=False):
         record = records.get(run.run_id)
         status = record["status"] if record else str(run.status)
-        error = texts.get(run.run_id, "") if status == "failed" else ""
+        error = texts.get(run.run_id, "") if status == RunState.FAILED else ""
         facts, settings = _facts(record), _settings(record)
         labels = [("labels", run.labels)] if run.labels else []
         found.append(RunEntry(run.run_id, status, run.env_steps, run.score, error, (*labels, *facts), settings))
@@ -100,8 +106,8 @@ def entries(scores: pd.DataFrame, frame: pd.DataFrame, records: Mapping[str, Rec
     return found
 
 
-def named(run: Any, seeds: Sequence[int]) -> str:
-    """A line of `final_scores` in words, standing for the runs of these seeds."""
+def run_label(run: Any, seeds: Sequence[int]) -> str:
+    """Agent, task, seeds and protocol in words. run: a line of `final_scores`, one of the runs of these seeds."""
     protocol = protocol_name(run.suite, run.budget, run.setting)
     return f"{agent_name(run.agent, run.variant, run.labels)} on {run.task}, {seeds_text(seeds)}, {protocol}"
 
@@ -115,6 +121,8 @@ def _facts(record: Record | None) -> tuple[tuple[str, str], ...]:
         facts.append(("session", f"{session['started']} to {session['ended'] or 'unknown'}: {session['command']}"))
         if changes := session.get("config_changes"):
             facts.append(("changed settings", _pairs({key: f"{old} → {new}" for key, (old, new) in changes.items()})))
+    facts.append(("own code", own_code(record)))
+    facts += [("went on with changed code", change) for change in code_changes(record)]
     facts.append(("seeds", _pairs(record["seeds"])))
     if "agent" in record:
         facts.append(("agent", _pairs(_flat(record["agent"]))))
@@ -126,10 +134,8 @@ def _settings(record: Record | None) -> tuple[tuple[str, str], ...]:
 
 
 def _environment(environment: Record) -> list[tuple[str, str]]:
-    sha = environment["git_sha"]
-    dirty = " with uncommitted changes" if environment["git_dirty"] else ""
     facts = [
-        ("code", f"covr-bench {environment['version']}, " + (f"commit {sha}{dirty}" if sha else "commit unknown")),
+        ("code", project_code(environment)),
         ("processor", f"{environment['cpu_cores']} cores of {environment['cpu']}, {_memory(environment)}"),
         ("GPU", ", ".join(environment["gpus"]) or "none"),
         ("system", environment["platform"]),

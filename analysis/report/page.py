@@ -1,4 +1,4 @@
-"""The page: what it shows, in the order of the template beside it."""
+"""The page: its contents, in the order of the template beside it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis import tables
-from analysis.papers import tables as papers
 from analysis.papers.published import PAPERS, published
+from analysis.papers.tables import paper_tables
+from analysis.papers.tables import to_grid as paper_grid
 from analysis.report import answers, curves, origin
 from analysis.report.drawings import Drawings
-from analysis.rows import vlm_rounds as rounds
-from analysis.rows.scores import CELL, agent_name, final_scores
+from analysis.rows import vlm_rounds
+from analysis.rows.scores import PROTOCOL, RunState, agent_name, final_scores
 from analysis.statistics import summary
+from analysis.tables.scores import rates_grid, tables, to_grid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,13 +30,14 @@ if TYPE_CHECKING:
     from analysis.grids import Grid
     from analysis.statistics.comparison import Comparison
     from analysis.statistics.summary import Bootstrap
+    from analysis.tables.scores import Table
 
 _HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Command:
-    """What to type for an outcome: of runs, by their ids, or of an analysis. text is empty where it is not known."""
+    """A command and its outcome: runs, by their ids, or numbers. text: empty if the command is not known."""
 
     text: str
     run_ids: tuple[str, ...] = ()
@@ -52,18 +54,27 @@ class Video:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a page is made of.
+    """The contents of a page.
 
-    frame: rows of `results.store.read`. comparisons: of the same rows, up to the same `env_steps`. records: provenance
-    by run id, `results.provenance.statuses`; none for scores from elsewhere. runs, analyses: the commands that make
-    the runs, and the numbers made of them. tasks: what each suite has, in the order to show. remarks: what was passed
-    over when the rows were read.
+    Attributes:
+        title: Title of the page.
+        frame: Rows as `results.store.read` returns them.
+        comparisons: Of the same rows, up to the same `env_steps`.
+        bootstrap: Replicates and seed.
+        over: Second agent of every pair of the probability of improvement; every pair if empty.
+        env_steps: Score the last evaluation at or before this environment step; the very last if None.
+        records: Provenance by run id, from `results.provenance.statuses`; None for external scores.
+        runs: The commands that make the runs.
+        analyses: The commands that print the numbers.
+        tasks: By suite its tasks, in the order to show.
+        videos: Example episodes.
+        remarks: What was left out when the rows were read.
     """
 
     title: str
     frame: pd.DataFrame
     comparisons: Sequence[Comparison]
-    how: Bootstrap
+    bootstrap: Bootstrap
     over: str = ""
     env_steps: int | None = None
     records: Mapping[str, Mapping[str, Any]] | None = None
@@ -75,7 +86,7 @@ class Inputs:
 
 
 def to_html(inputs: Inputs) -> str:
-    """The whole page. It asks for nothing from outside itself and runs no script but its own."""
+    """The whole page as HTML. It loads nothing from outside and runs no script but its own."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -97,7 +108,7 @@ def _context(inputs: Inputs) -> dict[str, Any]:
         "title": inputs.title,
         "protocols": protocols,
         "data": _json([each["curves"] for each in protocols]),
-        "when": origin.when(records.values(), frame),
+        "period": origin.period(records.values(), frame),
         "wall": origin.wall_time(records.values()),
         "machines": origin.machines(records.values()),
         "stand_ins": sorted({found for labels in scores["labels"].unique() for found in origin.stand_ins(labels)}),
@@ -107,48 +118,70 @@ def _context(inputs: Inputs) -> dict[str, Any]:
         "answers": answers.to_grids(frame),
         "videos": [_video(video, scores) for video in inputs.videos],
         "entries": entries,
-        "unfinished": [entry for entry in entries if entry.status != "finished"],
+        "unfinished": [entry for entry in entries if entry.status != RunState.FINISHED],
         "commands": _commands(inputs.runs, scores),
         "analyses": inputs.analyses,
-        "how": inputs.how,
+        "bootstrap": inputs.bootstrap,
     }
 
 
 def _protocols(inputs: Inputs, frame: pd.DataFrame, scores: pd.DataFrame, drawings: Drawings) -> list[dict[str, Any]]:
     expected = inputs.tasks or {}
     place = {run_id: index for index, command in enumerate(inputs.runs) for run_id in command.run_ids if command.text}
-    found = []
-    made_tables = tables.tables(inputs.frame, tasks=expected, env_steps=inputs.env_steps)
-    for made, table in zip(inputs.comparisons, made_tables, strict=True):
-        mine = scores[(scores[CELL[:3]] == [made.suite, made.budget, made.setting]).all(axis=1)]
-        states = mine["status"].value_counts()
-        triples = mine[["agent", "variant", "labels"]].drop_duplicates().itertuples(index=False, name=None)
-        several = len(mine) > 1 and len(made.evaluations) > 0
-        statistics = summary.to_grids(made, inputs.how, inputs.over) if several else []
-        errors = tables.rates_grid(table) if table.driving else None
-        found.append(
-            {
-                "title": made.title,
-                "stand_ins": origin.stand_ins(made.setting),
-                "badges": {agent_name(*triple): origin.stand_ins(triple[2]) for triple in triples},
-                "agents": len(table.agents),
-                "tasks": mine["task"].nunique(),
-                "runs": ", ".join(f"{count} {status}" for status, count in states.items()),
-                "table": replace(tables.to_grid(table), notes=()),
-                "links": _links(table, mine, place),
-                "errors": replace(errors, notes=()) if errors else None,
-                "notes": _notes(table.notes, errors.notes if errors else (), made.remarks),
-                "normalisation": made.normalisation,
-                "curves": {"agents": curves.agents(made), "panels": curves.panels(frame, made, inputs.how)},
-                "figures": drawings.of_comparison(made, inputs.how, inputs.over) if several else [],
-                "statistics": [replace(grid, notes=()) for grid in statistics],
-            }
+    score_tables = tables(inputs.frame, tasks=expected, env_steps=inputs.env_steps)
+    protocols = []
+    for comparison, table in zip(inputs.comparisons, score_tables, strict=True):
+        own = [comparison.suite, comparison.budget, comparison.setting]
+        runs = scores[(scores[PROTOCOL] == own).all(axis=1)]
+        protocols.append(
+            _overview(comparison, runs)
+            | _returns(comparison, table, runs, place)
+            | _statistics(inputs, comparison, frame, drawings, several=len(runs) > 1)
         )
-    return found
+    return protocols
 
 
-def _links(table: tables.Table, scores: pd.DataFrame, place: Mapping[str, int]) -> dict[tuple[int, int], int]:
-    """By row and column of the table's grid, the place of the command that makes the cell's runs."""
+def _overview(comparison: Comparison, runs: pd.DataFrame) -> dict[str, Any]:
+    states = runs["status"].value_counts()
+    triples = runs[["agent", "variant", "labels"]].drop_duplicates().itertuples(index=False, name=None)
+    return {
+        "title": comparison.title,
+        "stand_ins": origin.stand_ins(comparison.setting),
+        "badges": {agent_name(*triple): origin.stand_ins(triple[2]) for triple in triples},
+        "tasks": runs["task"].nunique(),
+        "runs": ", ".join(f"{count} {status}" for status, count in states.items()),
+    }
+
+
+def _returns(comparison: Comparison, table: Table, runs: pd.DataFrame, place: Mapping[str, int]) -> dict[str, Any]:
+    errors = rates_grid(table) if table.driving else None
+    return {
+        "agents": len(table.agents),
+        "table": replace(to_grid(table), notes=()),
+        "links": _links(table, runs, place),
+        "errors": replace(errors, notes=()) if errors else None,
+        "notes": _notes(table.notes, errors.notes if errors else (), comparison.remarks),
+    }
+
+
+def _statistics(
+    inputs: Inputs, comparison: Comparison, frame: pd.DataFrame, drawings: Drawings, *, several: bool
+) -> dict[str, Any]:
+    """several: whether there are several runs; of one there are no statistics."""
+    bootstrap, over = inputs.bootstrap, inputs.over
+    several = several and len(comparison.evaluations) > 0
+    statistics = summary.to_grids(comparison, bootstrap, over) if several else []
+    panels = curves.panels(frame, comparison, bootstrap)
+    return {
+        "normalisation": comparison.normalisation,
+        "curves": {"agents": curves.agents(comparison), "panels": panels},
+        "figures": drawings.of_comparison(comparison, bootstrap, over) if several else [],
+        "statistics": [replace(grid, notes=()) for grid in statistics],
+    }
+
+
+def _links(table: Table, scores: pd.DataFrame, place: Mapping[str, int]) -> dict[tuple[int, int], int]:
+    """By row and column of the table's grid, the index of the command that makes the cell's runs."""
     commands: dict[tuple[str, str, int], int] = {}
     for run in scores.itertuples(index=False):
         if run.run_id in place:
@@ -163,59 +196,61 @@ def _links(table: tables.Table, scores: pd.DataFrame, place: Mapping[str, int]) 
 
 
 def _notes(*lists: Sequence[str]) -> list[str]:
-    """All of them, without those that another says more of."""
+    """All notes, without those that are the beginning of another."""
     every = list(dict.fromkeys(note for notes in lists for note in notes))
     return [note for note in every if not any(other != note and other.startswith(note) for other in every)]
 
 
 def _papers(frame: pd.DataFrame) -> list[Grid]:
-    """The papers' tables in which some cell was run."""
+    """The papers' tables with at least one cell that was run."""
     suites, agents = (set(frame[column].astype(str).unique()) for column in ("suite", "agent"))
-    touched = [
+    papers_with_runs = [
         paper
         for paper in PAPERS
         if any(suites.intersection(number.suites) and number.agent in agents for number in published(paper))
     ]
-    made = [table for paper in touched for table in papers.paper_tables(frame, paper)]
-    run = [table for table in made if any(cell.ours for line in table.lines for cell in line.cells.values())]
-    return [papers.to_grid(table) for table in run]
+    every = [table for paper in papers_with_runs for table in paper_tables(frame, paper)]
+    with_runs = [table for table in every if any(cell.ours for line in table.lines for cell in line.cells.values())]
+    return [paper_grid(table) for table in with_runs]
 
 
 def _rounds(frame: pd.DataFrame, drawings: Drawings) -> list[tuple[Markup, list[Grid]]]:
-    """A drawing and the tables of each suite, budget and setting."""
-    made = rounds.rounds(frame)
-    protocols = dict.fromkeys(each.protocol for each in made)
-    groups = [[each for each in made if each.protocol == protocol] for protocol in protocols]
-    return [(drawings.of_rounds(group), [rounds.to_grid(each) for each in group]) for group in groups]
+    """Per suite, budget and setting the drawing and the tables of the VLM's rounds."""
+    every = vlm_rounds.rounds(frame)
+    protocols = dict.fromkeys(each.protocol for each in every)
+    groups = [[each for each in every if each.protocol == protocol] for protocol in protocols]
+    return [(drawings.of_rounds(group), [vlm_rounds.to_grid(each) for each in group]) for group in groups]
 
 
 def _video(video: Video, scores: pd.DataFrame) -> dict[str, str]:
-    found = [origin.named(run, [run.seed]) for run in scores[scores["run_id"] == video.run_id].itertuples(index=False)]
+    found = [
+        origin.run_label(run, [run.seed]) for run in scores[scores["run_id"] == video.run_id].itertuples(index=False)
+    ]
     return {"name": (found or [video.run_id])[0], "data": base64.b64encode(video.data).decode()}
 
 
 def _commands(commands: Sequence[Command], scores: pd.DataFrame) -> list[tuple[str, Command]]:
-    """Each with what it makes, in words."""
+    """Each command with what it makes, in words."""
     by_id = {run.run_id: run for run in scores.itertuples(index=False)}
     found = []
     for command in commands:
         runs = [by_id[run_id] for run_id in command.run_ids if run_id in by_id]
         if runs:
-            found.append((origin.named(runs[0], sorted(run.seed for run in runs)), command))
+            found.append((origin.run_label(runs[0], sorted(run.seed for run in runs)), command))
         else:  # runs without a single row
             found.append((", ".join(command.run_ids), command))
     return found
 
 
 def _breakable(text: str) -> Markup:
-    """May go on in the next line after punctuation: agents' names list settings without a space."""
+    """Text that may break after punctuation: agents' names list settings without a space."""
     from markupsafe import Markup, escape
 
     return Markup("<wbr>").join(escape(part) for part in re.findall(r"[^,=/@_]*[,=/@_]*", text))
 
 
 def _json(value: Any) -> Markup:
-    """JSON that is safe inside a script element, whatever the names in it."""
+    """JSON that is safe inside a script element, whatever names it holds."""
     from markupsafe import Markup
 
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
@@ -225,7 +260,7 @@ def _json(value: Any) -> Markup:
 
 
 def _assets() -> dict[str, Any]:
-    """Style and scripts as text, and the policy by which a browser runs these scripts and asks for nothing else."""
+    """Style and scripts as text, and the policy that lets a browser run these scripts and load nothing else."""
     from markupsafe import Markup
 
     def text(*names: str) -> str:

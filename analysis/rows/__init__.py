@@ -1,1 +1,1 @@
-"""From rows to scores, and what must be said of them."""
+"""From stored rows to scores, and the remarks that belong to them."""

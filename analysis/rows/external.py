@@ -1,4 +1,4 @@
-"""Scores from elsewhere as rows of ours, and ours as the JSON that marl-eval reads.
+"""External scores as rows of the store, and rows of the store as the JSON that marl-eval reads.
 
 A file of scores is CSV or JSON lines with at least `agent, task, seed, env_steps, return`. Optional: `suite`, `budget`,
 `variant`, `labels` (`k=v,k=v`, as in the store) and `action_repeat`.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.rows.scores import agent_name, protocol_name, returns
+from results.states import RowKind
 
 if TYPE_CHECKING:
     import os
@@ -24,21 +25,26 @@ REQUIRED = ("agent", "task", "seed", "env_steps", "return")
 OPTIONAL = {"suite": "scores", "budget": "given", "variant": "", "labels": "", "action_repeat": 1}
 _SUFFIXES = (".csv", ".jsonl")
 _RUN = ["suite", "budget", "labels", "task", "agent", "variant", "seed"]
+_SCORE = [*_RUN, "env_steps"]  # identifies one score
 
 
 class ScoresError(Exception):
-    """Scores from elsewhere cannot be read. The message says which file and line, and what is expected."""
+    """A file of scores cannot be read. The message names the file and line, and what is expected."""
 
 
 def read_scores(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, list[str]]:
-    """Rows like those of `results.store.read`, and remarks on what was passed over.
+    """Read external scores.
 
-    path: a .csv or .jsonl file, or a folder that is searched for them. An empty return or `nan` is a return that is
-    not a number. Raises ScoresError for a missing column, a value of the wrong kind, or two different returns of one
-    run at one step.
+    Args:
+        path: A .csv or .jsonl file, or a folder that is searched for them. An empty return or `nan` is NaN.
+
+    Returns:
+        Rows with the columns that `results.store.read` returns, and remarks on ignored columns and repeated lines.
+
+    Raises:
+        ScoresError: For a missing column, a value of the wrong kind, or two different returns of one run at one step.
     """
-    files = _files(Path(path))
-    lines = [line for file in files for line in _lines(file)]
+    lines = [line for file in _files(Path(path)) for line in _lines(file)]
     if not lines:
         raise ScoresError(f"{path} has no scores; a line states {', '.join(REQUIRED)}")
     frame = pd.DataFrame(lines)
@@ -47,29 +53,40 @@ def read_scores(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, list[str]]:
     if ignored:
         remarks.append(f"columns not used: {', '.join(map(str, ignored))}")
     frame["value"] = frame.pop("return")
-    key = [*_RUN, "env_steps"]
-    again = frame.duplicated([*key, "action_repeat", "value"])
-    if again.any():
-        where = frame["where"][again].iloc[0]
-        remarks.append(f"lines given twice count once: {int(again.sum())}, the first of them at {where}")
-    frame = frame[~again]
-    conflict = frame.duplicated(key, keep=False)
-    if conflict.any():
-        first = frame[conflict].iloc[0]
-        pair = frame[(frame[key] == first[key]).all(axis=1)]["where"].tolist()
-        raise ScoresError(
-            f"{pair[0]} and {pair[1]} differ on one and the same score: {agent_name(first['agent'], first['variant'])} "
-            f"on {first['task']}, seed {first['seed']}, at {first['env_steps']:,} env steps. If they are two runs, "
-            "tell them apart by seed, agent, budget or labels."
-        )
+    repeated = frame.duplicated([*_SCORE, "action_repeat", "value"])
+    if repeated.any():
+        where = frame["where"][repeated].iloc[0]
+        remarks.append(f"lines given twice count once: {int(repeated.sum())}, the first of them at {where}")
+    frame = frame[~repeated]
+    _check_conflicts(frame)
     return _as_rows(frame), remarks
 
 
-def to_marl_eval(frame: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
-    """The evaluation returns as marl-eval's nested JSON, and remarks on what it will not take well.
+def _check_conflicts(frame: pd.DataFrame) -> None:
+    """Raise ScoresError if two lines differ on one score."""
+    conflict = frame.duplicated(_SCORE, keep=False)
+    if not conflict.any():
+        return
+    first = frame[conflict].iloc[0]
+    pair = frame[(frame[_SCORE] == first[_SCORE]).all(axis=1)]["where"].tolist()
+    raise ScoresError(
+        f"{pair[0]} and {pair[1]} differ on one and the same score: {agent_name(first['agent'], first['variant'])} "
+        f"on {first['task']}, seed {first['seed']}, at {first['env_steps']:,} env steps. If they are two runs, "
+        "distinguish them by seed, agent, budget or labels."
+    )
 
-    Its `absolute_metrics`, ten times as many episodes by the best policy, are filled with the last evaluation: that is
-    what we have. Evaluations that are not finite are left out, since JSON has no number for them.
+
+def to_marl_eval(frame: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
+    """Evaluation returns as the nested JSON that marl-eval reads.
+
+    Its `absolute_metrics` are meant for ten times as many episodes by the best policy; they hold the last evaluation.
+    Evaluations that are not finite are left out, since JSON has no number for them.
+
+    Args:
+        frame: Rows as `results.store.read` returns them.
+
+    Returns:
+        JSON values by protocol, task, agent and seed, and remarks on what marl-eval may refuse.
     """
     remarks = ["absolute_metrics hold the last evaluation of each run, not a longer one of its best policy"]
     rows = returns(frame)
@@ -129,7 +146,7 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def _checked(line: Any, where: str) -> dict[str, Any]:
-    """One line with every column, each of its kind."""
+    """One line with every column, each value of its type."""
     if not isinstance(line, dict):
         raise ScoresError(f"{where}: not an object with {', '.join(REQUIRED)}")
     missing = [name for name in REQUIRED if name not in line]
@@ -176,16 +193,16 @@ def _number(value: Any, where: str) -> float:
 
 
 def _as_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns of the store, and a row that ends each run: what is given counts as whole."""
+    """Add the columns of the store, and a row that ends each run: an external run counts as finished."""
     ids = []
     for suite, budget, labels, task, agent, variant, seed in zip(*(frame[name] for name in _RUN), strict=True):
         name = f"{agent}[{variant}]" if variant else agent
         ids.append(f"{protocol_name(suite, budget, labels)}/{task}/{name}/{seed}")
     columns = [*_RUN, "env_steps", "action_repeat", "value"]
-    rows = frame[columns].assign(run_id=ids, kind="eval", metric="return", text="", wall_s=0.0, time=0.0)
+    rows = frame[columns].assign(run_id=ids, kind=RowKind.EVAL.value, metric="return", text="", wall_s=0.0, time=0.0)
     rows["episodes"] = pd.Series([None] * len(rows), index=rows.index, dtype=object)
     rows["agent_steps"] = rows["env_steps"] // rows["action_repeat"].clip(lower=1)
-    ends = rows.drop_duplicates("run_id", keep="last").assign(kind="end", metric="end", value=1.0)
+    ends = rows.drop_duplicates("run_id", keep="last").assign(kind=RowKind.END.value, metric="end", value=1.0)
     rows = pd.concat([rows, ends], ignore_index=True)
     texts = ["run_id", "suite", "budget", "task", "agent", "variant", "kind", "metric", "labels"]
     return rows.astype(dict.fromkeys(texts, "category"))

@@ -1,4 +1,4 @@
-"""What a reader of a number must be told about the runs behind it."""
+"""Remarks for the reader of a number: what is missing or unusual in the runs behind it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.rows.scores import PROTOCOL, protocol_name
+from analysis.rows.scores import PROTOCOL, RunState, protocol_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,15 +16,23 @@ if TYPE_CHECKING:
 
 
 def remarks(runs: pd.DataFrame, seeds: Sequence[int] = ()) -> list[str]:
-    """On the runs of one agent on one task, lines of `final_scores`. seeds: those there should be."""
+    """Remarks on the runs of one agent on one task.
+
+    Args:
+        runs: Lines of `final_scores`.
+        seeds: Seeds that should be among them.
+
+    Returns:
+        Texts such as `seed 2 failed`.
+    """
     found = []
     seed, status, steps = (runs[name].to_numpy() for name in ("seed", "status", "env_steps"))
     measured = runs["evaluations"].to_numpy() > 0
     for chosen, remark in (
         (sorted(set(seeds) - set(seed.tolist())), "not run"),
         (_sorted(seed[~measured]), "never evaluated"),
-        (_sorted(seed[status == "failed"]), "failed"),
-        (_sorted(seed[measured & (status == "unfinished")]), "unfinished"),
+        (_sorted(seed[status == RunState.FAILED.value]), "failed"),
+        (_sorted(seed[measured & (status == RunState.UNFINISHED.value)]), "unfinished"),
         (
             _sorted(seed[measured & ~np.isfinite(runs["score"].to_numpy())]),
             "not a finite number at the last evaluation",
@@ -42,18 +50,20 @@ def remarks(runs: pd.DataFrame, seeds: Sequence[int] = ()) -> list[str]:
     return found
 
 
-def gathered(noted: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
-    """`sac on walker_walk, cheetah_run: seed 2 failed`, from the tasks by agent and remark."""
-    return [f"{name} on {', '.join(dict.fromkeys(tasks))}: {remark}" for (name, remark), tasks in noted.items()]
+def merged_remarks(tasks_by_remark: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
+    """Texts such as `sac on walker_walk, cheetah_run: seed 2 failed`. tasks_by_remark: keys are agent and remark."""
+    return [
+        f"{name} on {', '.join(dict.fromkeys(tasks))}: {remark}" for (name, remark), tasks in tasks_by_remark.items()
+    ]
 
 
 def seeds_text(seeds: Sequence[int]) -> str:
-    """`seed 3`, `seeds 0, 2, 5-9` of increasing numbers."""
+    """Increasing seeds as text: `seed 3`, `seeds 0, 2, 5-9`."""
     return f"{'seed' if len(seeds) == 1 else 'seeds'} {ranges(seeds)}"
 
 
-def steps_apart(scores: pd.DataFrame) -> list[str]:
-    """That agents, by `name`, were not all scored at the same environment steps."""
+def step_remarks(scores: pd.DataFrame) -> list[str]:
+    """A remark if agents, by `name`, were not all scored at the same environment step."""
     steps = scores[scores["evaluations"] > 0].groupby("name")["env_steps"].agg(["min", "max"])
     if len(set(steps.to_numpy().ravel().tolist())) < 2:
         return []
@@ -63,21 +73,21 @@ def steps_apart(scores: pd.DataFrame) -> list[str]:
     return [f"scored at different environment steps: {each} (--env-steps {steps['min'].min()} scores all by then)"]
 
 
-def kept_apart(scores: pd.DataFrame) -> dict[tuple[str, str, str], list[str]]:
-    """Per suite, budget and setting, which agents, by `name`, were also run under another of the same suite."""
+def protocol_remarks(scores: pd.DataFrame) -> dict[tuple[str, str, str], list[str]]:
+    """Per suite, budget and setting: which agents, by `name`, also ran under another budget or setting of the suite."""
     found: dict[tuple[str, str], set[tuple[str, str, str]]] = {}
     for suite, budget, setting, name in scores[[*PROTOCOL, "name"]].drop_duplicates().astype(str).to_numpy():
         found.setdefault((name, suite), set()).add((suite, budget, setting))
-    said: dict[tuple[str, str, str], list[str]] = {}
+    remarks_by_protocol: dict[tuple[str, str, str], list[str]] = {}
     for (name, _), protocols in sorted(found.items()):
         for protocol in protocols if len(protocols) > 1 else ():
             others = ", ".join(sorted(protocol_name(*other) for other in protocols - {protocol}))
-            said.setdefault(protocol, []).append(f"{name} was also run as {others}: kept apart")
-    return said
+            remarks_by_protocol.setdefault(protocol, []).append(f"{name} was also run as {others}: kept apart")
+    return remarks_by_protocol
 
 
 def ranges(numbers: Sequence[int]) -> str:
-    """`0, 2, 5-9` of increasing whole numbers."""
+    """Increasing whole numbers as text: `0, 2, 5-9`."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][-1] + 1:

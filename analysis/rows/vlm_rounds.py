@@ -1,4 +1,4 @@
-"""The VLM by itself, round by round of its fine-tuning: what it scores, how far it errs, how often it answers."""
+"""The VLM by itself after each round of fine-tuning: its return, its error on held-out actions, its valid answers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis.grids import MARK, Grid
 from analysis.rows.scores import CELL, PROTOCOL, agent_name, protocol_name, with_setting
+from results.states import RowKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ CSV_COLUMNS = (
 
 @dataclass(frozen=True)
 class Point:
-    """A measure after one round: mean and sample standard deviation over n seeds, and when the round was."""
+    """A measure after one round: mean and sample standard deviation over n seeds; fewest and most environment steps."""
 
     n: int
     mean: float
@@ -54,11 +55,16 @@ class Rounds:
 
 
 def rounds(frame: pd.DataFrame) -> list[Rounds]:
-    """The rounds among the rows of kind `vlm`, by protocol, task and agent.
+    """The rounds of fine-tuning among the rows of kind `vlm`.
 
-    A round's rows are those at the environment steps of a row `round`; of several with one number the last counts.
+    Args:
+        frame: Rows as `results.store.read` returns them. A round's rows stand at the environment steps of a row
+            `round`; of several rounds with one number the last counts.
+
+    Returns:
+        One value per protocol, task and agent, in that order.
     """
-    rows = with_setting(frame[frame["kind"] == "vlm"])
+    rows = with_setting(frame[frame["kind"] == RowKind.VLM.value])
     texts = [column for column in CELL if column != "action_repeat"]
     rows = rows.astype(dict.fromkeys([*texts, "run_id", "metric"], str))
     numbers = rows[rows["metric"] == "round"].drop_duplicates(["run_id", "env_steps"], keep="last")
@@ -92,22 +98,22 @@ def _remarks(group: pd.DataFrame) -> list[str]:
     return found
 
 
-def to_grid(made: Rounds) -> Grid:
+def to_grid(rounds_of_agent: Rounds) -> Grid:
     """Measures down the side, rounds across."""
-    numbers = sorted({number for points in made.points.values() for number in points})
-    most = max((point.n for points in made.points.values() for point in points.values()), default=0)
+    numbers = sorted({number for points in rounds_of_agent.points.values() for number in points})
+    most = max((point.n for points in rounds_of_agent.points.values() for point in points.values()), default=0)
     lines = []
-    for measure, points in made.points.items():
+    for measure, points in rounds_of_agent.points.items():
         if points:
             lines.append((MEASURES[measure], *(_text(points.get(number), measure, most) for number in numbers)))
-    steps = made.points["return"] or next(iter(filter(None, made.points.values())), {})
+    steps = rounds_of_agent.points["return"] or next(iter(filter(None, rounds_of_agent.points.values())), {})
     lines.append(("environment steps", *(_span(steps.get(number)) for number in numbers)))
     caption = (
         f"The VLM by itself; mean ± standard deviation over {most} seed{'' if most == 1 else 's'}. The paper shows its "
         "scores for rounds 0 to 5; we have no numbers of that figure."
     )
     header = ("round", *map(str, numbers))
-    return Grid(f"The VLM by round: {made.title}", caption, header, tuple(lines), made.remarks)
+    return Grid(f"The VLM by round: {rounds_of_agent.title}", caption, header, tuple(lines), rounds_of_agent.remarks)
 
 
 def to_csv(all_rounds: Sequence[Rounds]) -> str:
@@ -115,12 +121,12 @@ def to_csv(all_rounds: Sequence[Rounds]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    for made in all_rounds:
-        for measure, points in made.points.items():
+    for one in all_rounds:
+        for measure, points in one.points.items():
             for number, point in points.items():
                 std = "" if point.n == 1 else repr(point.std)
                 numbers = (number, point.n, repr(point.mean), std, *point.env_steps)
-                writer.writerow([*made.protocol, made.task, made.agent, measure, *numbers])
+                writer.writerow([*one.protocol, one.task, one.agent, measure, *numbers])
     return text.getvalue()
 
 

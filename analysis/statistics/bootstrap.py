@@ -1,7 +1,7 @@
 """Statistics of scores over runs and tasks, with intervals from a stratified bootstrap.
 
 The estimators are those of Agarwal et al. 2021 (arXiv:2108.13264) and equal their library rliable's on the same draws:
-seed `s` here draws what `numpy.random.seed(s)` makes rliable draw. The draws are made in blocks, so that a replicate
+seed `s` here gives the draws that rliable makes after `numpy.random.seed(s)`. Draws are made in blocks, so a replicate
 costs microseconds.
 
 Scores are float64 `(num_runs, num_tasks)`, normalised, NaN where a task has fewer runs than another. A resample draws,
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 METRICS = ("iqm", "median", "mean", "optimality_gap")
 REPS = 50_000
-CURVE_REPS = 2_000  # of a profile or a curve, which has an interval at every point
+CURVE_REPS = 2_000  # replicates for a profile or a curve, which has an interval at every point
 CONFIDENCE = 0.95
-_TRIM = 0.25  # share cut off at each end by the interquartile mean
-_BLOCK = 60_000  # drawn runs held at a time: what the processor's cache takes
+_TRIM = 0.25  # share that the interquartile mean removes at each end
+_BLOCK = 60_000  # drawn runs held at a time: they fit the processor's cache
 
 
 class Estimate(NamedTuple):
@@ -48,10 +48,21 @@ def aggregates(
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> dict[str, Estimate]:
-    """`iqm` (mean of the middle half of all runs), `median` and `mean` (of the tasks' mean scores), `optimality_gap`
-    (how far runs fall short of a score of 1, on average; runs above it do not make up for others).
+    """Aggregate scores over runs and tasks, each with its bootstrap interval.
 
-    scores: `(num_runs, num_tasks)`. Raises ValueError for an unknown metric or a task without runs.
+    Args:
+        scores: Normalised scores `(num_runs, num_tasks)`, NaN where a task has fewer runs.
+        metrics: Any of `iqm` (mean of the middle half of all runs), `median` and `mean` (of the tasks' mean scores),
+            `optimality_gap` (mean shortfall of runs from a score of 1; runs above 1 count as 1).
+        reps: Bootstrap replicates.
+        seed: Bootstrap seed.
+        confidence: Probability that an interval covers, 0 to 1.
+
+    Returns:
+        One estimate per metric.
+
+    Raises:
+        ValueError: For an unknown metric, scores of another shape, or a task without runs.
     """
     if unknown := set(metrics) - set(METRICS):
         raise ValueError(f"unknown metric {sorted(unknown)}; valid: {', '.join(METRICS)}")
@@ -71,7 +82,21 @@ def profile(
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> Floats:
-    """Share of runs that score above each tau, float64 `(3, num_taus)`: value, low, high."""
+    """Performance profile: the share of runs that score above each tau.
+
+    Args:
+        scores: Normalised scores `(num_runs, num_tasks)`, NaN where a task has fewer runs.
+        taus: Scores `(num_taus,)`.
+        reps: Bootstrap replicates.
+        seed: Bootstrap seed.
+        confidence: Probability that an interval covers, 0 to 1.
+
+    Returns:
+        float64 `(3, num_taus)`: value, low and high of the share, 0 to 1.
+
+    Raises:
+        ValueError: For scores of another shape or a task without runs.
+    """
     runs = _Runs.of(scores)
     above = (runs.values[:, None] > np.asarray(taus, np.float64)) * runs.weight[:, None]  # (N, num_taus)
     replicates = np.empty((reps, above.shape[1]))
@@ -88,9 +113,20 @@ def improvement(
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> Estimate:
-    """Probability that a run of `x` scores higher than a run of `y`, a tie counting half, averaged over tasks.
+    """Probability that a run of `x` scores higher than a run of `y`, averaged over tasks; a tie counts half.
 
-    x, y: `(num_runs_x, num_tasks)`, `(num_runs_y, num_tasks)`. Raises ValueError for different numbers of tasks.
+    Args:
+        x: Scores `(num_runs_x, num_tasks)`, NaN where a task has fewer runs.
+        y: Scores `(num_runs_y, num_tasks)`, likewise.
+        reps: Bootstrap replicates.
+        seed: Bootstrap seed.
+        confidence: Probability that the interval covers, 0 to 1.
+
+    Returns:
+        The probability and its interval, 0 to 1.
+
+    Raises:
+        ValueError: For different numbers of tasks, or a task without runs.
     """
     ours, theirs = _Runs.of(x), _Runs.of(y)
     if ours.num_tasks != theirs.num_tasks:
@@ -98,7 +134,7 @@ def improvement(
     difference = ours.values[:, None] - theirs.values
     same_task = ours.task[:, None] == theirs.task
     wins = np.where(same_task, np.heaviside(difference, 0.5), 0.0)
-    wins *= ours.weight[:, None] * theirs.weight * ours.num_tasks  # (N_x, N_y), 1 in all if x always wins
+    wins *= ours.weight[:, None] * theirs.weight * ours.num_tasks  # (N_x, N_y); sums to 1 if x always wins
     replicates = np.empty((reps, 1))
     for block, drawn in _blocks(np.random.RandomState(seed), np.concatenate([ours.size, theirs.size]), reps):
         x_counts, y_counts = ours.counts(drawn[:, : len(ours.size)]), theirs.counts(drawn[:, len(ours.size) :])
@@ -108,10 +144,10 @@ def improvement(
 
 @dataclass(frozen=True)
 class _Runs:
-    """The runs of one agent in a row of N. Drawing number d at a position means the d-th run of that position's task.
+    """The N runs of one agent in a row. Number d, drawn at a position, means the d-th run of that position's task.
 
-    values: scores. task: whose run a position is. size: how many runs that task has. All `(N,)`.
-    first, stride: where in the row the d-th run of a position's task stands: first + stride * d.
+    values: scores. task: the task of each position. size: how many runs that task has. All `(N,)`.
+    first, stride: the d-th run of a position's task stands at first + stride * d.
     """
 
     values: Floats
@@ -140,7 +176,7 @@ class _Runs:
 
     @property
     def weight(self) -> Floats:
-        """Of each run, such that tasks weigh the same and all weigh 1."""
+        """Weight of each run `(N,)`: tasks weigh the same, and the sum is 1."""
         return 1.0 / (self.size * self.num_tasks)
 
     def positions(self, drawn: Ints) -> Ints:
@@ -188,7 +224,7 @@ class _Runs:
 
 
 def _blocks(rng: np.random.RandomState, size: Ints, reps: int) -> Iterator[tuple[slice, Ints]]:
-    """Draws from 0..size-1, int `(replicates, N)`, with the replicates they are for."""
+    """Yield the slice of replicates and their draws from 0..size-1, int `(replicates, N)`."""
     rows = max(1, _BLOCK // len(size))
     equal = size.min() == size.max()
     for start in range(0, reps, rows):

@@ -1,4 +1,4 @@
-"""From final scores to the arrays that statistics are made of: agents under one protocol, normalised task by task."""
+"""Final scores as arrays for statistics: agents under one protocol, normalised task by task."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.rows.remarks import gathered, kept_apart, remarks, steps_apart
+from analysis.rows.remarks import merged_remarks, protocol_remarks, remarks, step_remarks
 from analysis.rows.scores import PROTOCOL, agent_name, final_scores, protocol_name, returns
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
 
-UNKNOWN_RANGE = (0.0, 1.0)  # of a task nobody has stated a range for: its returns are taken as they are
+UNKNOWN_RANGE = (0.0, 1.0)  # for a task without a stated range: its returns are taken as they are
 _CURVE_POINTS = 200
 
 
@@ -27,9 +27,13 @@ _CURVE_POINTS = 200
 class Comparison:
     """Agents under one suite, budget and setting.
 
-    tasks: columns of every array; a task that was run at two action repeats is two. ranges: the returns that count as
-    0 and as 1, by task. scores: per agent the normalised final scores, float64 `(num_runs, num_tasks)`, NaN where there
-    is none. steps: the environment steps they were measured at, least and most. remarks: what a reader must know.
+    Attributes:
+        tasks: Columns of every array; a task that was run at two action repeats is two columns.
+        ranges: Per task the returns that count as 0 and as 1.
+        scores: Per agent the normalised final scores, float64 `(num_runs, num_tasks)`, NaN for a missing run.
+        steps: Fewest and most environment steps at which they were measured.
+        remarks: What a reader must know.
+        evaluations: Every finite evaluation of every counted run; columns name, column, run_id, env_steps, score.
     """
 
     suite: str
@@ -40,15 +44,15 @@ class Comparison:
     scores: Mapping[str, Floats]
     steps: tuple[int, int]
     remarks: tuple[str, ...]
-    evaluations: pd.DataFrame  # name, column, run_id, env_steps, score of every finite evaluation of every counted run
+    evaluations: pd.DataFrame
 
     @property
     def title(self) -> str:
         return protocol_name(self.suite, self.budget, self.setting)
 
     @property
-    def whole(self) -> list[str]:
-        """Agents with a score on every task: only they have statistics over tasks."""
+    def complete_agents(self) -> list[str]:
+        """Agents with a score on every task; only they have statistics over tasks."""
         return [name for name, scores in self.scores.items() if np.isfinite(scores).any(axis=0).all()]
 
     @property
@@ -66,19 +70,27 @@ class Comparison:
         return f"scores are returns from {'; '.join(parts)}, mapped to 0 to 1"
 
     def curve(self, name: str) -> tuple[Ints, Floats]:
-        """Scores of an agent over environment steps: `(num_steps,)` and `(num_steps, num_runs, num_tasks)`, NaN where
-        a task has fewer runs. At each step a run has the score of its last evaluation so far; steps reach from where
-        every run has one to where the shortest run ends, none if there is no such step.
+        """Scores of an agent against environment steps.
+
+        At each step a run has the score of its last evaluation so far. Steps reach from the first at which every run
+        has one to the end of the shortest run.
+
+        Args:
+            name: The agent, a key of `scores`.
+
+        Returns:
+            Environment steps, int64 `(num_steps,)`, and scores, float64 `(num_steps, num_runs, num_tasks)`, NaN where
+            a task has fewer runs. num_steps is 0 if no step is shared.
         """
-        mine = self.evaluations[self.evaluations["name"] == name].sort_values(["column", "run_id", "env_steps"])
-        starts = np.flatnonzero(mine["run_id"].ne(mine["run_id"].shift()).to_numpy())
-        steps, values = mine["env_steps"].to_numpy(), mine["score"].to_numpy()
-        runs = [slice(a, b) for a, b in zip(starts, [*starts[1:], len(mine)], strict=True)]
+        evaluations = self.evaluations[self.evaluations["name"] == name].sort_values(["column", "run_id", "env_steps"])
+        starts = np.flatnonzero(evaluations["run_id"].ne(evaluations["run_id"].shift()).to_numpy())
+        steps, values = evaluations["env_steps"].to_numpy(), evaluations["score"].to_numpy()
+        runs = [slice(a, b) for a, b in zip(starts, [*starts[1:], len(evaluations)], strict=True)]
         first, last = max(steps[run][0] for run in runs), min(steps[run][-1] for run in runs)
         grid = np.unique(steps[(first <= steps) & (steps <= last)])
         if len(grid) > _CURVE_POINTS:
             grid = grid[np.linspace(0, len(grid) - 1, _CURVE_POINTS).round().astype(int)]
-        column = mine["column"].to_numpy()[starts]
+        column = evaluations["column"].to_numpy()[starts]
         counts = np.bincount(column, minlength=len(self.tasks))
         result = np.full((len(grid), counts.max(), len(self.tasks)), np.nan)
         row = np.zeros(len(self.tasks), np.int64)
@@ -91,21 +103,29 @@ class Comparison:
 def comparisons(
     frame: pd.DataFrame, suites: Mapping[str, Mapping[str, tuple[float, float]]], *, env_steps: int | None = None
 ) -> list[Comparison]:
-    """One per suite, budget and setting among the rows of `results.store.read`.
+    """One comparison per suite, budget and setting.
 
-    suites: per suite the score range of each task, in the order to show. env_steps: score the last evaluation at or
-    before it. Raises ValueError for a score range that is none.
+    Args:
+        frame: Rows as `results.store.read` returns them.
+        suites: Per suite the score range (returns that count as 0 and 1) of each task, in the order to show.
+        env_steps: Score the last evaluation at or before this environment step; the very last if None.
+
+    Returns:
+        The comparisons, ordered by suite, budget and setting.
+
+    Raises:
+        ValueError: If a score range is not increasing and finite.
     """
     scores = final_scores(frame, env_steps=env_steps)
     scores["name"] = _names(scores)
     evaluations = returns(frame, env_steps)
     evaluations = evaluations[["run_id", "env_steps", "value"]].astype({"run_id": str})
     groups = [(tuple(map(str, key)), group) for key, group in scores.groupby(PROTOCOL, sort=True)]
-    apart = kept_apart(scores)
+    remarks_by_protocol = protocol_remarks(scores)
     result = []
     for (suite, budget, setting), group in groups:
-        said = apart.get((suite, budget, setting), [])
-        result.append(_comparison(suite, budget, setting, group, evaluations, suites.get(suite, {}), said))
+        others = remarks_by_protocol.get((suite, budget, setting), [])
+        result.append(_comparison(suite, budget, setting, group, evaluations, suites.get(suite, {}), others))
     return result
 
 
@@ -116,7 +136,7 @@ def _comparison(
     scores: pd.DataFrame,
     evaluations: pd.DataFrame,
     known: Mapping[str, tuple[float, float]],
-    apart: Sequence[str],
+    other_protocols: Sequence[str],
 ) -> Comparison:
     order = {task: index for index, task in enumerate(known)}
     pairs = sorted(
@@ -131,10 +151,10 @@ def _comparison(
     low, high = np.array(ranges).T
     scores = scores.assign(column=column, score=(scores["score"] - low[column]) / (high - low)[column])
     arrays = {str(name): _array(runs, len(pairs)) for name, runs in scores.groupby("name", sort=True)}
-    said = _remarks(scores, labels, arrays)
-    if unstated := [task for task, _ in pairs if task not in known]:
-        said.append(f"no score range is known for {', '.join(unstated)}: returns are taken as they are")
-    said += apart
+    notes = _remarks(scores, labels, arrays)
+    if unknown := [task for task, _ in pairs if task not in known]:
+        notes.append(f"no score range is known for {', '.join(unknown)}: returns are taken as they are")
+    notes += other_protocols
     finite = evaluations[np.isfinite(evaluations["value"])]
     counted = scores[np.isfinite(scores["score"])][["run_id", "name", "column"]]
     merged = finite.merge(counted, on="run_id")
@@ -142,7 +162,7 @@ def _comparison(
     merged["score"] = (merged.pop("value").to_numpy() - low[at]) / (high - low)[at]
     steps = scores[scores["evaluations"] > 0]["env_steps"]
     span = (int(steps.min()), int(steps.max())) if len(steps) else (0, 0)
-    return Comparison(suite, budget, setting, labels, ranges, arrays, span, tuple(said), merged)
+    return Comparison(suite, budget, setting, labels, ranges, arrays, span, tuple(notes), merged)
 
 
 def _array(runs: pd.DataFrame, num_tasks: int) -> Floats:
@@ -155,7 +175,7 @@ def _array(runs: pd.DataFrame, num_tasks: int) -> Floats:
 
 
 def _remarks(scores: pd.DataFrame, tasks: Sequence[str], arrays: Mapping[str, Floats]) -> list[str]:
-    noted: dict[tuple[str, str], list[str]] = {}
+    tasks_by_remark: dict[tuple[str, str], list[str]] = {}
     notes = []
     for name, runs in scores.groupby("name", sort=True):
         seeds = runs["seed"].unique().tolist()
@@ -163,17 +183,17 @@ def _remarks(scores: pd.DataFrame, tasks: Sequence[str], arrays: Mapping[str, Fl
         for column, part in runs.groupby("column", sort=True):
             for remark in [*remarks(part, seeds), *_shape(arrays[name][:, column])]:
                 found.setdefault(remark, []).append(tasks[column])
-        noted |= {(str(name), remark): where for remark, where in found.items()}
+        tasks_by_remark |= {(str(name), remark): where for remark, where in found.items()}
         if absent := [task for index, task in enumerate(tasks) if not np.isfinite(arrays[name][:, index]).any()]:
             notes.append(f"{name}: no score on {', '.join(absent)}, so no statistics over all tasks")
     if not np.isfinite(scores["score"]).all():
         notes.append("runs without a finite score are left out of the statistics, which flatters their agents")
-    notes += steps_apart(scores)
-    return [*gathered(noted), *notes]
+    notes += step_remarks(scores)
+    return [*merged_remarks(tasks_by_remark), *notes]
 
 
 def _shape(scores: Floats) -> list[str]:
-    """On the scores of one agent on one task."""
+    """Remarks on the finite scores of one agent on one task."""
     finite = scores[np.isfinite(scores)]
     if len(finite) == 1:
         return ["one run: no interval"]

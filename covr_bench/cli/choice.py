@@ -1,4 +1,4 @@
-"""Which scores a verb is about: of the store, or of a file from elsewhere; and what counts as 0 and 1."""
+"""The scores that a verb reads, from the store or from a file, and the returns that count as 0 and 1."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Choice:
 
 
 def frame_of(choice: Choice) -> pd.DataFrame:
-    """The rows chosen; what was passed over is said on standard error. Raises UserError."""
+    """The chosen rows; remarks on ignored input go to standard error. Raises UserError if there are none."""
     from analysis.rows.scores import choose
     from results.store import read
 
@@ -70,20 +70,21 @@ def frame_of(choice: Choice) -> pd.DataFrame:
 
 
 def comparisons_of(frame: pd.DataFrame, choice: Choice) -> list[Comparison]:
+    """One comparison per suite, budget and setting. Raises UserError if nothing was evaluated."""
     from analysis.statistics.comparison import comparisons
 
     ranges = score_ranges(frame, choice.score_ranges)
     try:
-        made = comparisons(frame, ranges, env_steps=choice.env_steps)
+        found = comparisons(frame, ranges, env_steps=choice.env_steps)
     except ValueError as error:
         raise UserError(str(error)) from error
-    if not any(len(each.evaluations) for each in made):
+    if not any(len(each.evaluations) for each in found):
         raise UserError("no evaluation with a finite return yet")
-    return made
+    return found
 
 
 def score_ranges(frame: pd.DataFrame, given: Sequence[str] = ()) -> Ranges:
-    """By suite and task: what was given, else the suite's own, else that of the task's name where suites agree."""
+    """By suite and task: the given range, else the suite's own, else one on which all suites with the task agree."""
     known: Ranges = {
         name: {task.name: task.score_range for task in suite.tasks} for name, suite in registry.suites().items()
     }
@@ -111,11 +112,13 @@ def _range(text: str) -> tuple[str, tuple[float, float]]:
 
 
 def check_format(format_: str) -> None:
+    """Raise UserError for an unknown format."""
     if format_ not in FORMATS:
         raise UserError(f"unknown format {format_!r}. Valid: {', '.join(FORMATS)}.")
 
 
 def show_grids(grids: Sequence[Grid], to_csv: Callable[[], str], format_: str, console: Console) -> None:
+    """Print grids in a format; with CSV their notes go to standard error."""
     from analysis.grids import to_latex, to_markdown, to_terminal
 
     if format_ == "terminal":
@@ -128,5 +131,6 @@ def show_grids(grids: Sequence[Grid], to_csv: Callable[[], str], format_: str, c
 
 
 def warn(remarks: Iterable[str]) -> None:
+    """Print remarks on standard error."""
     for remark in remarks:
         print(f"note: {remark}", file=sys.stderr)

@@ -18,7 +18,7 @@ from covr_bench.kit.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from analysis.compare.sides import Side
+    from analysis.compare.run_sets import RunSet
     from analysis.compare.verdicts import Verdicts
 
 FORMATS = ("terminal", "md", "csv", "json")
@@ -52,9 +52,13 @@ def compare_command(
 
 @dataclass(frozen=True)
 class Question:
-    """What is compared, and by which measure. choice: of both sides alike; its `out` is the store of a commit's runs.
+    """What is compared, and by which metric.
 
-    metric, margin, lower_is_better: as for `analysis.compare.verdicts.verdicts`.
+    Attributes:
+        a, b: Folder of results, commit, or file or folder of scores.
+        choice: Which runs of both; its `out` holds the runs of a commit.
+        metric, margin, lower_is_better: As of `analysis.compare.verdicts.verdicts`.
+        reps, seed: Bootstrap replicates and seed.
     """
 
     a: str
@@ -68,25 +72,25 @@ class Question:
 
 
 def compare(question: Question, format_: str, console: Console, *, fail_on_worse: bool = False) -> int:
-    """Print the comparison; returns the exit code, 1 if asked to fail and B is worse or broken.
+    """Print the comparison; returns the exit code, 1 if B is worse or broken and `fail_on_worse`.
 
-    Raises UserError for what cannot be read or understood, and when nothing can be compared.
+    Raises UserError for input that cannot be read, and if nothing can be compared.
     """
     from analysis import grids
-    from analysis.compare import tables as verdict_tables
+    from analysis.compare.tables import to_csv, to_grids, to_json
 
     if format_ not in FORMATS:
         raise UserError(f"unknown format {format_!r}. Valid: {', '.join(FORMATS)}.")
-    made = _verdicts(question)
+    outcome = _verdicts(question)
     if format_ == "terminal":
-        console.print(grids.to_terminal(verdict_tables.to_grids(made)))
+        console.print(grids.to_terminal(to_grids(outcome)))
     elif format_ == "md":
-        sys.stdout.write(grids.to_markdown(verdict_tables.to_grids(made)))
+        sys.stdout.write(grids.to_markdown(to_grids(outcome)))
     else:
-        for note in made.notes if format_ == "csv" else ():
+        for note in outcome.notes if format_ == "csv" else ():
             print(f"note: {note}", file=sys.stderr)
-        sys.stdout.write(verdict_tables.to_csv(made) if format_ == "csv" else verdict_tables.to_json(made))
-    return _gate(made) if fail_on_worse else 0
+        sys.stdout.write(to_csv(outcome) if format_ == "csv" else to_json(outcome))
+    return _gate(outcome) if fail_on_worse else 0
 
 
 def _verdicts(question: Question) -> Verdicts:
@@ -96,12 +100,12 @@ def _verdicts(question: Question) -> Verdicts:
     from analysis.statistics.summary import Bootstrap
 
     choice = question.choice
-    a, b = (_side(name, text, choice) for name, text in (("A", question.a), ("B", question.b)))
-    for side in (a, b):
-        _check_metric(side, question.metric)
-    rows = pd.concat([side.frame[["suite", "task"]].drop_duplicates().astype(str) for side in (a, b)])
+    a, b = (_run_set(name, text, choice) for name, text in (("A", question.a), ("B", question.b)))
+    for run_set in (a, b):
+        _check_metric(run_set, question.metric)
+    rows = pd.concat([run_set.frame[["suite", "task"]].drop_duplicates().astype(str) for run_set in (a, b)])
     try:
-        made = verdicts(
+        outcome = verdicts(
             a,
             b,
             score_ranges(rows, choice.score_ranges),
@@ -109,39 +113,39 @@ def _verdicts(question: Question) -> Verdicts:
             env_steps=choice.env_steps,
             margin=question.margin,
             lower_is_better=question.lower_is_better,
-            how=Bootstrap(reps=question.reps, seed=question.seed),
+            bootstrap=Bootstrap(reps=question.reps, seed=question.seed),
         )
     except ValueError as error:
         raise UserError(str(error)) from error
-    if not made.lines:
-        reasons = "".join(f"\n  {note}" for note in made.notes)
+    if not outcome.lines:
+        reasons = "".join(f"\n  {note}" for note in outcome.notes)
         raise UserError(f"nothing in {question.a} can be compared with {question.b}:{reasons}")
-    return made
+    return outcome
 
 
-def _side(letter: str, text: str, choice: Choice) -> Side:
-    """A folder or file that exists, or else a commit. Raises UserError."""
-    from analysis.compare.sides import Side
+def _run_set(letter: str, text: str, choice: Choice) -> RunSet:
+    """The runs or scores behind an argument: a folder or file that exists, else a commit. Raises UserError."""
+    from analysis.compare.run_sets import RunSet
 
     path = Path(text)
     try:
         if (path / "runs").is_dir():
             frame = frame_of(replace(choice, out=path, scores=None))
-            return Side(text, frame, _records(path, frame["run_id"].unique()))
+            return RunSet(text, frame, _records(path, frame["run_id"].unique()))
         if path.exists():
-            return Side(text, frame_of(replace(choice, scores=path)), {}, outside=True)
+            return RunSet(text, frame_of(replace(choice, scores=path)), {}, external=True)
         records = _of_commit(text, choice.out)
         frame = frame_of(choice)
         frame = frame[frame["run_id"].isin(list(records))]
         if frame.empty:
             raise UserError(f"no row of commit {text} in {choice.out} is of the suite, task and agent asked for")
-        return Side(text, frame, records)
+        return RunSet(text, frame, records)
     except UserError as error:
         raise UserError(f"{letter}: {error}") from error
 
 
 def _records(out: Path, run_ids: Any) -> dict[str, dict[str, Any]]:
-    """The provenance of these runs, of those that have one that can be read."""
+    """The provenance of these runs, without those whose record is missing or damaged."""
     from results import provenance
     from results.layout import PROVENANCE_FILE, StoreError, run_folder
 
@@ -157,11 +161,11 @@ def _records(out: Path, run_ids: Any) -> dict[str, dict[str, Any]]:
 
 
 def _of_commit(text: str, out: Path) -> dict[str, dict[str, Any]]:
-    """Records of the runs in `out` all of whose sessions were made with this commit. Raises UserError."""
+    """Records of the runs in `out` all of whose sessions ran this commit. Raises UserError."""
     from results.provenance import statuses
 
     records = statuses(out)
-    commits = {run: {str(session["git_sha"]) for session in each["sessions"]} for run, each in records.items()}
+    commits = {run: {str(session.get("git_sha")) for session in each["sessions"]} for run, each in records.items()}
     counts = Counter(commit for each in commits.values() for commit in each if commit != "None")
     known = ", ".join(f"{commit[:10]} ({count} runs)" for commit, count in counts.most_common()) or "none"
     found = [commit for commit in counts if _COMMIT.fullmatch(text) and commit.startswith(text)]
@@ -181,16 +185,20 @@ def _of_commit(text: str, out: Path) -> dict[str, dict[str, Any]]:
     return pure
 
 
-def _check_metric(side: Side, metric: str) -> None:
-    measured = sorted(map(str, side.frame[side.frame["kind"] == "eval"]["metric"].unique()))
+def _check_metric(run_set: RunSet, metric: str) -> None:
+    from results.states import RowKind
+
+    measured = sorted(map(str, run_set.frame[run_set.frame["kind"] == RowKind.EVAL.value]["metric"].unique()))
     if metric not in measured:
-        raise UserError(f"no evaluation in {side.name} has the metric {metric!r}; there are: {', '.join(measured)}")
+        raise UserError(f"no evaluation in {run_set.name} has the metric {metric!r}; there are: {', '.join(measured)}")
 
 
-def _gate(made: Verdicts) -> int:
+def _gate(outcome: Verdicts) -> int:
     """1 if B is worse somewhere, or has runs that failed where A has none."""
-    worse = [line for line in made.lines if line.verdict == "worse" or line.broken]
+    from analysis.compare.verdicts import Verdict
+
+    worse = [line for line in outcome.lines if line.verdict == Verdict.WORSE or line.broken]
     for line in worse:
-        what = "worse" if line.verdict == "worse" else "failed, not evaluated or not finite in B only"
+        what = "worse" if line.verdict == Verdict.WORSE else "failed, not evaluated or not finite in B only"
         print(f"covr-bench: {what}: {line.agent} on {line.task}, {line.title}", file=sys.stderr)
     return 1 if worse else 0

@@ -33,7 +33,7 @@ def doctor_command() -> None:
 
 
 def examine(console: Console) -> int:
-    """Print one line per check; 1 if something a run needs is broken."""
+    """Print one line per check; returns 1 if something that a run needs is broken."""
     checks = [*_python(), *_packages(), *_rendering(), *_machine(), *_optional()]
     table = Table.grid(padding=(0, 2))
     for verdict, name, finding in checks:
@@ -72,7 +72,9 @@ def _packages() -> list[Check]:
         fits = wanted is None or wanted.specifier.contains(version, prereleases=True)
         checks.append(("ok", name, version) if fits else ("FAIL", name, f"{version}: pip install '{wanted}'"))
     if any(dist.metadata["Name"] == "mujoco-core" for dist in metadata.distributions()):
-        checks.append(("FAIL", "mujoco-core", "left over from mujoco 4, breaks mujoco 3: make the environment anew"))
+        checks.append(
+            ("FAIL", "mujoco-core", "left over from mujoco 4 and breaks mujoco 3: create the environment anew")
+        )
     return checks
 
 
@@ -83,8 +85,10 @@ def _rendering() -> list[Check]:
         backend = choose_backend()
     except GLError as error:
         return [("FAIL", "rendering", str(error))]
-    how = "in software" if backend.software else "on the GPU"
-    return [("ok", "rendering", f"{backend.name}: a test frame was drawn {how} ({backend.vendor}, {backend.renderer})")]
+    device = "in software" if backend.software else "on the GPU"
+    return [
+        ("ok", "rendering", f"{backend.name}: a test frame was drawn {device} ({backend.vendor}, {backend.renderer})")
+    ]
 
 
 def _machine() -> list[Check]:

@@ -33,7 +33,7 @@ def list_command(what: Annotated[Listing | None, typer.Argument(help="[all]")] =
 
 
 def tables(what: str | None = None) -> Iterator[Table]:
-    """The listing of `suites`, `agents`, `budgets`, `tasks` or `variants`, made when it is asked for; all for None."""
+    """Yield the listing of `suites`, `agents`, `budgets`, `tasks` or `variants`; all of them for None."""
     makers = {"suites": _suites, "agents": _agents, "budgets": _budgets, "tasks": _tasks, "variants": _variants}
     for name, make in makers.items():
         if what in (None, name):

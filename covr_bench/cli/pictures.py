@@ -1,4 +1,4 @@
-"""What a VLM can be shown from the command line: image files, and first frames of a task."""
+"""Pictures for a VLM from the command line: image files, and first frames of a task."""
 
 from __future__ import annotations
 
@@ -19,14 +19,22 @@ if TYPE_CHECKING:
 
     Picture = npt.NDArray[np.uint8]  # (H, W, 3)
 
-MAX_SIDE = 1024  # pixels; a photograph as a phone takes it would cost minutes and gigabytes
-MIN_SIDE, MAX_RATIO = 8, 100  # Qwen's processor refuses what is much thinner
+MAX_SIDE = 1024  # pixels; a phone's photograph in full size would cost minutes and gigabytes
+MIN_SIDE, MAX_RATIO = 8, 100  # Qwen's processor refuses much thinner pictures
 
 
 def read_image(path: Path) -> Picture:
-    """An image file as uint8 `(H, W, 3)`: greyscale becomes colour, what is transparent white, 16 bits become 8.
+    """Read an image file.
 
-    A side longer than MAX_SIDE is shrunk to it. Raises UserError for what is no readable image, or too thin a one.
+    Args:
+        path: The file.
+
+    Returns:
+        uint8 `(H, W, 3)`, no side longer than MAX_SIDE. Greyscale becomes colour, transparent parts become white, 16
+        bits become 8.
+
+    Raises:
+        UserError: If the file is no readable image, or is too thin.
     """
     import numpy as np
     from PIL import Image
@@ -56,21 +64,30 @@ def _decoded(path: Path) -> PillowImage:
         raise UserError(f"no image file {str(path)!r}")
     try:
         with Image.open(path) as image:
-            picture: PillowImage = image.copy()  # what some decoders return needs its file again
-    except Exception as error:  # Pillow's decoders report damage by many types, RuntimeError and SyntaxError among them
+            picture: PillowImage = image.copy()  # some decoders read the file again later
+    except Exception as error:  # Pillow's decoders raise many types, RuntimeError and SyntaxError among them
         raise UserError(f"{path} is no image that can be read: {error}") from error
     return picture
 
 
 def first_frames(task: Task, seeds: Sequence[int], size: int) -> tuple[int, list[Picture]]:
-    """How many numbers an action of the task has, and its first frame after each reset seed, `(size, size, 3)`.
+    """Draw first frames of a task.
 
-    Raises UserError where frames cannot be drawn.
+    Args:
+        task: The task.
+        seeds: Reset seeds.
+        size: Height and width in pixels.
+
+    Returns:
+        How many numbers an action has, and the first frame after each reset, uint8 `(size, size, 3)`.
+
+    Raises:
+        UserError: If frames cannot be drawn.
     """
     from suites.gl import GLError, choose_backend
 
     if task.needs_gl:
-        try:  # without a frame to draw, a machine without OpenGL will do
+        try:  # without a frame to draw no OpenGL is needed
             os.environ["MUJOCO_GL"] = choose_backend().name if seeds else "disabled"
         except GLError as error:
             raise UserError(str(error)) from error

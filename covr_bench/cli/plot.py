@@ -57,7 +57,7 @@ def plot_command(
 
 
 def plot(choice: Choice, kind: str, file: Path | None, *, reps: int, seed: int, over: str) -> list[Path]:
-    """`covr-bench plot`: one file per suite, budget and setting; returns their paths. Raises UserError."""
+    """Draw one file per suite, budget and setting; returns their paths. Raises UserError if none can be drawn."""
     if kind not in KINDS:
         raise unknown("kind of plot", kind, KINDS)
     file = file or Path(f"{kind}.png")
@@ -73,17 +73,17 @@ def plot(choice: Choice, kind: str, file: Path | None, *, reps: int, seed: int, 
 def _plot(frame: pd.DataFrame, choice: Choice, kind: str, file: Path, reps: int, seed: int, over: str) -> list[Path]:
     from analysis.statistics import summary
 
-    how = summary.Bootstrap(reps=reps, seed=seed)
+    bootstrap = summary.Bootstrap(reps=reps, seed=seed)
     comparisons = [each for each in comparisons_of(frame, choice) if len(each.evaluations)]
     if not comparisons:
         raise UserError("no evaluation with a finite return yet")
     drawn, refused = [], []
-    for made, path in zip(comparisons, _paths(file, [each.title for each in comparisons]), strict=True):
-        warn(made.remarks)
+    for comparison, path in zip(comparisons, _paths(file, [each.title for each in comparisons]), strict=True):
+        warn(comparison.remarks)
         try:
-            warn(_draw(frame, choice, kind, made, how, path, over))
+            warn(_draw(frame, choice, kind, comparison, bootstrap, path, over))
             drawn.append(path)
-        except ValueError as error:  # of this protocol there is too little; others may have enough
+        except ValueError as error:  # this protocol has too few runs; others may have enough
             refused.append(str(error))
     if not drawn:
         raise UserError("\n".join(refused))
@@ -92,40 +92,40 @@ def _plot(frame: pd.DataFrame, choice: Choice, kind: str, file: Path, reps: int,
 
 
 def _draw(
-    frame: pd.DataFrame, choice: Choice, kind: str, made: Comparison, how: Bootstrap, path: Path, over: str
+    frame: pd.DataFrame, choice: Choice, kind: str, comparison: Comparison, bootstrap: Bootstrap, path: Path, over: str
 ) -> list[str]:
-    """One file; returns what must be said of it. Raises ValueError when there is nothing to draw."""
-    from analysis.figures import statistics as figures
+    """Draw one file; returns remarks on it. Raises ValueError if there is nothing to draw."""
     from analysis.figures.curves import learning_curves
+    from analysis.figures.statistics import aggregate, improvement, profile
     from analysis.rows.scores import PROTOCOL, returns
     from analysis.statistics import summary
 
     with writing(path.parent):
         if kind == "curves":
             rows = returns(frame, choice.env_steps)
-            rows = rows[(rows[PROTOCOL] == [made.suite, made.budget, made.setting]).all(axis=1)]
-            together = summary.efficiency(made, how) if len(made.tasks) > 1 else None
-            order = [task.split(" (action repeat ")[0] for task in made.tasks]
-            return learning_curves(rows, path, tasks=list(dict.fromkeys(order)), efficiency=together)
+            rows = rows[(rows[PROTOCOL] == [comparison.suite, comparison.budget, comparison.setting]).all(axis=1)]
+            efficiency = summary.efficiency(comparison, bootstrap) if len(comparison.tasks) > 1 else None
+            order = [task.split(" (action repeat ")[0] for task in comparison.tasks]
+            return learning_curves(rows, path, tasks=list(dict.fromkeys(order)), efficiency=efficiency)
         if kind == "improvement":
-            figures.improvement(made, how, path, over=over)
-            return summary.pairing(made, over)
-        {"aggregate": figures.aggregate, "profile": figures.profile}[kind](made, how, path)
+            improvement(comparison, bootstrap, path, over=over)
+            return summary.pairing(comparison, over)
+        {"aggregate": aggregate, "profile": profile}[kind](comparison, bootstrap, path)
         return []
 
 
 def _plot_rounds(frame: pd.DataFrame, file: Path) -> list[Path]:
-    from analysis.figures import statistics as figures
+    from analysis.figures import statistics
     from analysis.rows.scores import protocol_name
     from analysis.rows.vlm_rounds import rounds
 
-    made = rounds(frame)
-    protocols = list(dict.fromkeys(each.protocol for each in made)) or [("", "", "")]
+    every = rounds(frame)
+    protocols = list(dict.fromkeys(each.protocol for each in every)) or [("", "", "")]
     paths = _paths(file, [protocol_name(*protocol) for protocol in protocols])
     for protocol, path in zip(protocols, paths, strict=True):
-        some = [each for each in made if each.protocol == protocol]
+        some = [each for each in every if each.protocol == protocol]
         with writing(path.parent):
-            figures.rounds(some, path)
+            statistics.rounds(some, path)
         warn(f"{each.title}: {remark}" for each in some for remark in each.remarks)
     return paths
 

@@ -1,4 +1,4 @@
-"""`covr-bench report`: gathers what the page shows and writes it. Imports no torch, except to record videos."""
+"""`covr-bench report`: collects the contents of the page and writes it. Imports torch only to record videos."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from covr_bench.config import registry
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 VIDEO_BYTES = 2_500_000  # of all videos together: with a third more as text the page stays under 5 MB
 EXAMPLE_FILE = "example.mp4"
 LARGE, SMALL = 168, 84  # height in pixels of recorded videos: small where there are many
-LARGE_BYTES = 300_000  # that a large one takes at most
+LARGE_BYTES = 300_000  # upper bound of a large one
 
 
 def report_command(
@@ -65,7 +65,7 @@ def report_command(
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """How the page is made: bootstrap replicates and seed, whom the probability of improvement is over."""
+    """Title, bootstrap replicates and seed, second agent of each pair (`over`), whether to record videos."""
 
     title: str = ""
     reps: int = 50_000
@@ -75,7 +75,7 @@ class ReportOptions:
 
 
 def write_report(choice: Choice, file: Path, options: ReportOptions) -> list[str]:
-    """Write the page; returns what there is to say of it. Raises UserError when there is nothing to show."""
+    """Write the page; returns remarks on it. Raises UserError if there is nothing to show."""
     from analysis.report.page import Inputs, to_html
     from analysis.statistics.comparison import comparisons
     from analysis.statistics.summary import Bootstrap
@@ -92,7 +92,7 @@ def write_report(choice: Choice, file: Path, options: ReportOptions) -> list[str
                 title=options.title or f"covr-bench: {choice.scores or choice.out}",
                 frame=frame,
                 comparisons=comparisons(frame, score_ranges(frame, choice.score_ranges), env_steps=choice.env_steps),
-                how=Bootstrap(reps=options.reps, seed=options.seed),
+                bootstrap=Bootstrap(reps=options.reps, seed=options.seed),
                 over=options.over,
                 env_steps=choice.env_steps,
                 records=records,
@@ -114,7 +114,7 @@ def _tasks() -> dict[str, list[str]]:
 
 
 def _chosen(records: Mapping[str, Any], frame: pd.DataFrame, choice: Choice) -> dict[str, Any]:
-    """Those of the runs with rows; where nothing was chosen also of runs that have none."""
+    """Records of the runs with rows; without a choice also of runs that have none."""
     if not (choice.suite or choice.tasks or choice.agents):
         return dict(records)
     run_ids = set(frame["run_id"].astype(str).unique())
@@ -154,16 +154,14 @@ def _analyses(choice: Choice, options: ReportOptions) -> list[Command]:
 
 
 def _videos(choice: Choice, frame: pd.DataFrame, *, record: bool) -> tuple[list[Video], list[str]]:
-    """An example episode for each agent and task as long as they fit, and what was left out.
+    """Example episodes of each agent and task, as many as fit, and remarks on what was left out.
 
-    Stored ones are `example.mp4` in a run's folder. record: make one where there is none.
+    A stored episode is `example.mp4` in a run's folder. record: make one if there is none.
     """
     from analysis.report.page import Video
-    from results import provenance
-    from results.layout import PROVENANCE_FILE
-    from results.store import run_folder
+    from results.store import RowKind, run_folder
 
-    finished = frame[frame["kind"] == "end"].drop_duplicates("run_id").sort_values("seed")
+    finished = frame[frame["kind"] == RowKind.END.value].drop_duplicates("run_id").sort_values("seed")
     groups = [
         [run_folder(choice.out, str(run_id)) for run_id in runs["run_id"]]
         for _, runs in finished.groupby(["suite", "budget", "task", "agent", "variant"], observed=True, sort=True)
@@ -173,15 +171,8 @@ def _videos(choice: Choice, frame: pd.DataFrame, *, record: bool) -> tuple[list[
     remarks: list[str] = []
     room = VIDEO_BYTES
     for folders in groups:
-        stored = next((folder for folder in folders if (folder / EXAMPLE_FILE).is_file()), None)
-        folder = stored or folders[0]
+        folder, data = _episode(folders, size, remarks, record=record)
         run_id = folder.relative_to(choice.out / "runs").as_posix()
-        if stored:
-            data = (stored / EXAMPLE_FILE).read_bytes()
-        elif record and "evaluated" not in provenance.read(folder / PROVENANCE_FILE)["config"]:
-            data = _recorded(folder, size, remarks)
-        else:
-            continue
         if len(data) > room:
             remarks.append(f"no room for the video of {run_id} ({len(data) / 1e6:.1f} MB)")
         elif data:
@@ -190,8 +181,22 @@ def _videos(choice: Choice, frame: pd.DataFrame, *, record: bool) -> tuple[list[
     return videos, remarks
 
 
+def _episode(folders: Sequence[Path], size: int, remarks: list[str], *, record: bool) -> tuple[Path, bytes]:
+    """A run and its stored episode, else the first run and a recorded one; empty if there is none."""
+    from results import provenance
+    from results.layout import PROVENANCE_FILE
+
+    for folder in folders:
+        if (folder / EXAMPLE_FILE).is_file():
+            return folder, (folder / EXAMPLE_FILE).read_bytes()
+    folder = folders[0]
+    if record and "evaluated" not in provenance.read(folder / PROVENANCE_FILE)["config"]:
+        return folder, _recorded(folder, size, remarks)
+    return folder, b""
+
+
 def _recorded(folder: Path, size: int, remarks: list[str]) -> bytes:
-    """An episode of the run's policy; empty, with a remark, where it can no longer be played."""
+    """An episode of the run's policy; empty, with a remark, if it can no longer be played."""
     from covr_bench.cli.record import example_episode
 
     try:

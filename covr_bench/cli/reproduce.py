@@ -16,14 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Command:
-    """text: what to type for these runs, empty where their records do not tell."""
+    """A command for some runs. text: empty if their records do not tell it."""
 
     run_ids: tuple[str, ...]
     text: str
 
 
 def commands(records: Mapping[str, Record]) -> list[Command]:
-    """One command for all seeds that were run alike. records: by run id, of `results.provenance.statuses`."""
+    """The commands that make stored runs again.
+
+    Args:
+        records: By run id, from `results.provenance.statuses`.
+
+    Returns:
+        One command for all seeds with equal settings.
+    """
     groups: dict[tuple[str, ...], list[str]] = {}
     for run_id, record in records.items():
         groups.setdefault(_arguments(RunId.parse(run_id), record) or ("", run_id), []).append(run_id)
@@ -31,7 +38,7 @@ def commands(records: Mapping[str, Record]) -> list[Command]:
 
 
 def _text(arguments: Sequence[str], run_ids: Iterable[str]) -> str:
-    """The number of threads goes first: sums in another order round differently."""
+    """A shell line. The number of threads stands first: sums in another order round differently."""
     threads, *rest = arguments
     if not threads:
         return ""
@@ -43,7 +50,7 @@ def _text(arguments: Sequence[str], run_ids: Iterable[str]) -> str:
 
 
 def _arguments(run: RunId, record: Record) -> tuple[str, ...]:
-    """Threads, then all arguments but the seeds; nothing for a run that no command made."""
+    """Threads, then all arguments but the seeds; empty for a run that no command made."""
     config = record["config"]
     if "evaluated" in config:
         return _evaluation(record)
@@ -62,7 +69,7 @@ def _arguments(run: RunId, record: Record) -> tuple[str, ...]:
 
 
 def _evaluation(record: Record) -> tuple[str, ...]:
-    """Of a run that `covr-bench eval` made: the trained run, the task, the starts and the task's options as typed."""
+    """Arguments of `covr-bench eval`: the trained run, the task, the first episodes' seed, the task's options."""
     config = record["config"]
     arguments = ["eval", config["evaluated"]["run"], "--task", f"{config['suite']}/{config['task']}"]
     arguments += ["--episodes", str(config["eval_episodes"]), "--seed", str(config["starts_seed"])]
@@ -72,10 +79,10 @@ def _evaluation(record: Record) -> tuple[str, ...]:
 
 
 def _typed(command: str, verb: str) -> list[tuple[str, str]]:
-    """Options and values of a `covr-bench VERB`, in order; none of anything else."""
+    """Options and values of a `covr-bench VERB`, in order; none of another command."""
     try:
         words = shlex.split(command)
-    except ValueError:  # not a shell's words: the run was started from Python
+    except ValueError:  # not a shell line: the run was started from Python
         return []
     if words[:2] != ["covr-bench", verb]:
         return []
@@ -88,7 +95,7 @@ def _typed(command: str, verb: str) -> list[tuple[str, str]]:
 
 
 def _budget(typed: Sequence[tuple[str, str]], name: str, env_steps: int) -> tuple[str, int]:
-    """`--budget` and, if it was shortened or lengthened, `--env-steps`, else 0. A budget's file as it was typed."""
+    """Value of `--budget`, a budget's file as typed, and of `--env-steps`, 0 if the budget's length was not changed."""
     changed = name.endswith(f"-{env_steps}")
     file = next((value for option, value in typed if option == "--budget" and value.endswith(".py")), "")
     return file or (name.removesuffix(f"-{env_steps}") if changed else name), env_steps if changed else 0

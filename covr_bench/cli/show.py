@@ -1,4 +1,4 @@
-"""What shows stored runs as they are: `covr-bench show`, and the report at the end of `run`. Imports no torch."""
+"""Stored runs in the terminal: `covr-bench show`, and the summary at the end of `run`. Imports no torch."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def show_command(
 
 
 def report(configs: Sequence[RunConfig], experiment: Experiment, console: Console) -> None:
-    """The table and the curves of the runs a command named, on screen and as files."""
+    """Print the table of a command's runs, and write it and their curves to files."""
     from analysis.figures.curves import learning_curves
     from analysis.rows.scores import returns, with_setting
-    from analysis.tables import tables, to_csv, to_markdown, to_terminal
+    from analysis.tables.scores import tables, to_csv, to_markdown, to_terminal
     from results.store import read
 
     out = Path(configs[0].out)
@@ -43,14 +43,17 @@ def report(configs: Sequence[RunConfig], experiment: Experiment, console: Consol
         console.print("no evaluation yet")
         return
     tasks = list(dict.fromkeys(config.task for config in configs))
-    made = tables(frame, tasks={experiment.suite.name: tasks}, settings=settings_of(out, frame))
-    console.print(to_terminal(made, rows="tasks"))
+    score_tables = tables(frame, tasks={experiment.suite.name: tasks}, settings=variant_settings(out, frame))
+    console.print(to_terminal(score_tables, rows="tasks"))
     base = out / "reports" / f"{experiment.suite.name}@{experiment.budget.name}"
     pictures = {
         base.with_name(f"{base.name}{f'.{setting}' if setting else ''}.png"): rows
         for setting, rows in with_setting(frame).groupby("setting", observed=True)
     }
-    texts = {base.with_name(f"{base.name}.md"): to_markdown(made), base.with_name(f"{base.name}.csv"): to_csv(made)}
+    texts = {
+        base.with_name(f"{base.name}.md"): to_markdown(score_tables),
+        base.with_name(f"{base.name}.csv"): to_csv(score_tables),
+    }
     with writing(base.parent):
         base.parent.mkdir(exist_ok=True)
         for path, text in texts.items():
@@ -62,17 +65,17 @@ def report(configs: Sequence[RunConfig], experiment: Experiment, console: Consol
         say(console, f"wrote {path}")
 
 
-def settings_of(out: Path, frame: pd.DataFrame) -> dict[str, str]:
-    """What the variants of these rows stand for whose names do not say it: of `tables`."""
-    from results.provenance import behind_hashes
+def variant_settings(out: Path, frame: pd.DataFrame) -> dict[str, str]:
+    """The settings behind the variants of these rows that are named by a hash."""
+    from results.provenance import hashed_settings
 
     runs = frame[["variant", "run_id"]].drop_duplicates("variant").astype(str)
-    return behind_hashes(out, dict(zip(runs["variant"], runs["run_id"], strict=True)))
+    return hashed_settings(out, dict(zip(runs["variant"], runs["run_id"], strict=True)))
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Raises UserError in place of OSError."""
+    """Raise UserError in place of OSError."""
     try:
         yield
     except OSError as error:
@@ -83,11 +86,11 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def show_run(out: Path, run: str, console: Console) -> None:
-    """`covr-bench show`: settings, provenance and the curve drawn in the terminal. Raises UserError."""
+    """Print a run's settings, provenance and curve. Raises UserError for an unknown run."""
     from analysis.rows.scores import returns
     from results import provenance
     from results.layout import PROVENANCE_FILE
-    from results.store import RunId, read_run, run_folder
+    from results.store import RowKind, RunId, Status, read_run, run_folder
 
     try:
         run_id = RunId.parse(run.removeprefix(f"{out}/").removeprefix("runs/").strip("/"))
@@ -100,8 +103,8 @@ def show_run(out: Path, run: str, console: Console) -> None:
     console.print(_facts(record))
     frame = read_run(out, run_id)
     _draw(returns(frame), console)
-    if record["status"] == "failed":
-        for text in frame[frame["kind"] == "error"]["text"].tail(1):
+    if record["status"] == Status.FAILED:
+        for text in frame[frame["kind"] == RowKind.ERROR.value]["text"].tail(1):
             say(console, f"\nerror: {text}")
 
 
@@ -110,9 +113,17 @@ def _facts(record: Mapping[str, Any]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    grid = Table.grid(padding=(0, 2))
+    for name, text in _fact_lines(record).items():
+        grid.add_row(name, Text(text))
+    return grid
+
+
+def _fact_lines(record: Mapping[str, Any]) -> dict[str, str]:
+    from results.code_identity import code_changes, own_code, project_code
+
     config, environment, session = record["config"], record["environment"], record["sessions"][-1]
-    settings = {name: value for name, value in config.items() if name not in ("run_id", "agent_config", "env")}
-    dirty = " with uncommitted changes" if environment["git_dirty"] else ""
+    settings = {name: value for name, value in config.items() if name not in ("run_id", "agent_config", "env", "code")}
     lines = {
         "status": f"{record['status']} after {record['wall_s']:.0f} s in {len(record['sessions'])} session(s)",
         "started": f"{record['sessions'][0]['started']} by: {session['command']}",
@@ -120,18 +131,18 @@ def _facts(record: Mapping[str, Any]) -> Table:
         "agent settings": _pairs(config["agent_config"]) or "none",
         "task settings": _pairs(config["env"]) or "as published",
         "seeds": _pairs(record["seeds"]),
-        "code": f"covr-bench {environment['version']}, commit {environment['git_sha'] or 'unknown'}{dirty}",
+        "code": project_code(environment),
+        "own code": own_code(record),
         "packages": _pairs({"python": environment["python"], **environment["packages"]}, " "),
         "machine": f"{environment['cpu_cores']} cores of {environment['cpu']}, "
         f"{environment['ram_bytes'] / 1e9:.0f} GB, {environment['platform']}",
         "gpu": ", ".join(environment["gpus"]) or "none",
     }
+    if changes := code_changes(record):
+        lines["own code"] += f"; went on with changed code, {', '.join(changes)}"
     if environment.get("gl_backend"):
         lines["rendering"] = f"{environment['gl_backend']} ({environment['gl_vendor']}, {environment['gl_renderer']})"
-    grid = Table.grid(padding=(0, 2))
-    for name, text in lines.items():
-        grid.add_row(name, Text(text))
-    return grid
+    return lines
 
 
 def _pairs(values: Mapping[str, Any], sign: str = "=") -> str:
@@ -139,7 +150,7 @@ def _pairs(values: Mapping[str, Any], sign: str = "=") -> str:
 
 
 def _draw(rows: pd.DataFrame, console: Console) -> None:
-    """Returns over environment steps as bars."""
+    """Print returns against environment steps as bars."""
     if rows.empty:
         console.print("\nno evaluation yet")
         return

@@ -53,18 +53,22 @@ def stats_command(
 def print_stats(
     choice: Choice, format_: str, console: Console, *, reps: int, seed: int, over: str, marl_eval: Path | None
 ) -> None:
-    """`covr-bench stats`. Raises UserError for an unknown format, task or agent, or when there is nothing."""
+    """Print the statistics. Raises UserError for an unknown format, task or agent, or without rows."""
     from analysis.statistics import summary
 
     check_format(format_)
     frame = frame_of(choice)
     comparisons = comparisons_of(frame, choice)
-    how = summary.Bootstrap(reps=reps, seed=seed)
+    bootstrap = summary.Bootstrap(reps=reps, seed=seed)
     try:
-        grids = [] if format_ == "csv" else [grid for each in comparisons for grid in summary.to_grids(each, how, over)]
+        grids = (
+            []
+            if format_ == "csv"
+            else [grid for each in comparisons for grid in summary.to_grids(each, bootstrap, over)]
+        )
         if format_ == "csv":
             warn(remark for each in comparisons for remark in each.remarks)
-        show_grids(grids, lambda: summary.to_csv(comparisons, how, over), format_, console)
+        show_grids(grids, lambda: summary.to_csv(comparisons, bootstrap, over), format_, console)
     except ValueError as error:
         raise UserError(str(error)) from error
     if marl_eval:

@@ -9,7 +9,7 @@ import typer
 
 from covr_bench.cli.choice import Choice, check_format, frame_of, show_grids
 from covr_bench.cli.options import Format, OneSuite, OnlyAgent, OnlyTask, Out, Scores, UpTo, console
-from covr_bench.cli.show import settings_of
+from covr_bench.cli.show import variant_settings
 from covr_bench.kit.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -37,37 +37,37 @@ def table_command(
 
 
 def print_table(choice: Choice, format_: str, console: Console) -> None:
-    """`covr-bench table`. Raises UserError for an unknown format or when there is nothing."""
-    from analysis import tables
+    """Print the final scores. Raises UserError for an unknown format, or without rows."""
+    from analysis.tables.scores import tables, to_csv, to_grids
     from covr_bench.config import registry
 
     check_format(format_)
     expected = {name: [task.name for task in suite.tasks] for name, suite in registry.suites().items()}
     expected = {} if choice.tasks else expected
     frame = frame_of(choice)
-    settings = {} if choice.scores else settings_of(choice.out, frame)
-    made = tables.tables(frame, tasks=expected, env_steps=choice.env_steps, settings=settings)
+    settings = {} if choice.scores else variant_settings(choice.out, frame)
+    score_tables = tables(frame, tasks=expected, env_steps=choice.env_steps, settings=settings)
     rows = "tasks" if format_ == "terminal" else "agents"
-    grids = [grid for table in made for grid in tables.to_grids(table, rows=rows)]
-    show_grids(grids, lambda: tables.to_csv(made), format_, console)
+    grids = [grid for table in score_tables for grid in to_grids(table, rows=rows)]
+    show_grids(grids, lambda: to_csv(score_tables), format_, console)
 
 
 def print_paper(choice: Choice, paper: str, format_: str, console: Console) -> None:
-    """`covr-bench table --paper`. Raises UserError for an unknown paper or format."""
-    from analysis.papers import tables as papers
+    """Print a paper's table beside our runs, or the VLM's rounds. Raises UserError for an unknown paper or format."""
     from analysis.papers.published import PAPERS
-    from analysis.rows import vlm_rounds as rounds
+    from analysis.papers.tables import paper_tables, to_csv, to_grid, to_long_grid
+    from analysis.rows import vlm_rounds
 
     if paper not in (*PAPERS, "rounds"):
         raise unknown("paper table", paper, (*PAPERS, "rounds"))
     check_format(format_)
     frame = frame_of(choice)
     if paper == "rounds":
-        made = rounds.rounds(frame)
-        if not made:
+        rounds = vlm_rounds.rounds(frame)
+        if not rounds:
             raise UserError("no rows of kind 'vlm' with a round: only agents with a VLM write them")
-        show_grids([rounds.to_grid(each) for each in made], lambda: rounds.to_csv(made), format_, console)
+        show_grids([vlm_rounds.to_grid(each) for each in rounds], lambda: vlm_rounds.to_csv(rounds), format_, console)
         return
-    tables = papers.paper_tables(frame, paper)
-    as_grid = papers.to_long_grid if format_ == "terminal" else papers.to_grid
-    show_grids([as_grid(table) for table in tables], lambda: papers.to_csv(tables), format_, console)
+    tables = paper_tables(frame, paper)
+    as_grid = to_long_grid if format_ == "terminal" else to_grid
+    show_grids([as_grid(table) for table in tables], lambda: to_csv(tables), format_, console)

@@ -13,6 +13,7 @@ from covr_bench.config.run_config import ASIDE_FIELDS, RunConfig
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.extensions import is_path
 from results import provenance
+from results.code_identity import code_of
 from results.layout import PROVENANCE_FILE, run_folder
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _state(folder: Path, record: Mapping[str, Any]) -> State:
 
 def _changed_code(record: Mapping[str, Any], config: RunConfig) -> str:
     """What of the code differs from the stored run's, in words; empty if nothing does."""
-    stored = provenance.code_of(record)
+    stored = code_of(record)
     changed = [
         f"the code of its {what} ({config_ref}) has changed"
         for what, config_ref in (("agent", config.agent), ("suite", config.suite))

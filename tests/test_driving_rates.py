@@ -11,9 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from analysis.rows import driving as rates
-from analysis.statistics.wilson import wilson
-from analysis.tables import CSV_COLUMNS, Table, rates_grid, tables, to_csv, to_grids, to_latex, to_markdown, to_terminal
+from analysis.rows.driving import Rate
+from analysis.statistics.intervals import wilson
+from analysis.tables.scores import (
+    CSV_COLUMNS,
+    Table,
+    rates_grid,
+    tables,
+    to_csv,
+    to_grids,
+    to_latex,
+    to_markdown,
+    to_terminal,
+)
 from results.store import RunWriter, read
 
 if TYPE_CHECKING:
@@ -43,8 +53,8 @@ def episodes(
 
 
 def the_table(out: Path, **options: Any) -> Table:
-    (made,) = tables(read(out), **options)
-    return made
+    (table,) = tables(read(out), **options)
+    return table
 
 
 def lines(grid: Grid) -> list[dict[str, str]]:
@@ -79,11 +89,11 @@ def test_the_count_is_that_of_all_episodes_whatever_the_seeds(
     out = tmp_path_factory.mktemp("out")
     for seed, each in enumerate(crashed):
         drive(out, f"carla@paper/hw/sac/{seed}", {"return": [1.0] * len(each), "stuck": list(map(float, each))})
-    made = the_table(out)
+    table = the_table(out)
     count, number = sum(map(sum, crashed)), sum(map(len, crashed))
-    (found,) = made.driving.values()
-    assert dict(found.rates) == {"stuck": rates.Rate(count, number, len(crashed))}
-    (row,) = csv.DictReader(io.StringIO(to_csv([made])))
+    (found,) = table.driving.values()
+    assert dict(found.rates) == {"stuck": Rate(count, number, len(crashed))}
+    (row,) = csv.DictReader(io.StringIO(to_csv([table])))
     assert (int(row["stuck_count"]), int(row["stuck_episodes"])) == (count, number)
     assert (float(row["stuck_low"]), float(row["stuck_high"])) == wilson(count, number)
     assert not {name for name in row if name.startswith(("collided", "driving"))}
@@ -95,9 +105,9 @@ def test_agents_tasks_backends_and_action_repeats_stay_apart(tmp_path: Path) -> 
     drive(tmp_path, "carla@paper/hw/sac/1", episodes((0, 0)), backend="carla-0.9.16")
     drive(tmp_path, "carla@smoke/hw/sac/0", episodes((0, 0)))
     drive(tmp_path, "carla@paper-from-carla.hw/a/sac/0", episodes((0, 0)), trained_on="carla/hw")
-    made = tables(read(tmp_path), tasks={"carla": ["hw", "gp", "a"]})
-    assert len(made) == 4
-    shown = {grid.title: lines(grid) for grid in map(rates_grid, made)}
+    score_tables = tables(read(tmp_path), tasks={"carla": ["hw", "gp", "a"]})
+    assert len(score_tables) == 4
+    shown = {grid.title: lines(grid) for grid in map(rates_grid, score_tables)}
     paper = shown.pop("Error rates: carla@paper (backend=embedded)")
     assert [(line["task"], line["agent"], line["collided"].split(" (")[0]) for line in paper] == [
         ("hw", "driver", "0 of 2"),
@@ -110,9 +120,9 @@ def test_agents_tasks_backends_and_action_repeats_stay_apart(tmp_path: Path) -> 
 
 def test_tasks_without_errors_have_no_second_table(tmp_path: Path) -> None:
     drive(tmp_path, "dmc6@paper/walker_walk/sac/0", {"return": [1.0], "success": [1.0], "end_horizon": [1.0]})
-    made = the_table(tmp_path)
-    assert [grid.title for grid in to_grids(made)] == ["dmc6@paper (backend=embedded)"]
-    assert to_csv([made]).splitlines()[0] == ",".join(CSV_COLUMNS)
+    table = the_table(tmp_path)
+    assert [grid.title for grid in to_grids(table)] == ["dmc6@paper (backend=embedded)"]
+    assert to_csv([table]).splitlines()[0] == ",".join(CSV_COLUMNS)
 
 
 def test_what_is_incomplete_is_said_and_not_counted(tmp_path: Path) -> None:
@@ -140,19 +150,25 @@ def test_what_is_incomplete_is_said_and_not_counted(tmp_path: Path) -> None:
 
 def test_many_episodes_have_tenths_of_a_percent(tmp_path: Path) -> None:
     drive(tmp_path, "carla@paper/hw/sac/0", {"return": [1.0], "collided": [0.0] * 300})
-    (line,) = lines(rates_grid(the_table(tmp_path)))
-    assert line["collided"] == "0 of 300 (0.0\N{EN DASH}1.3%)"
+    drive(tmp_path, "carla@paper/gp/sac/0", {"return": [1.0], "collided": [0.0] * 100})
+    drive(tmp_path, "carla@paper/a/sac/0", {"return": [1.0], "collided": [0.0] * 99})
+    shown = {line["task"]: line["collided"] for line in lines(rates_grid(the_table(tmp_path)))}
+    assert shown == {
+        "hw": "0 of 300 (0.0\N{EN DASH}1.3%)",
+        "gp": "0 of 100 (0.0\N{EN DASH}3.7%)",
+        "a": "0 of 99 (0\N{EN DASH}4%)",
+    }
 
 
 def test_every_format_has_it(tmp_path: Path) -> None:
     drive(tmp_path, "carla@paper/hw/sac/0", episodes((1, 0), metres=(10, 30)))
-    made = [the_table(tmp_path)]
-    assert "| hw | sac | 1 | 20.0 | 1 of 2 (9\N{EN DASH}91%) | 0 of 2 (0\N{EN DASH}66%) |" in to_markdown(made)
-    assert r"hw & sac & 1 & 20.0 & 1 of 2 (9" + "\N{EN DASH}" + r"91\%)" in to_latex(made)
+    score_tables = [the_table(tmp_path)]
+    assert "| hw | sac | 1 | 20.0 | 1 of 2 (9\N{EN DASH}91%) | 0 of 2 (0\N{EN DASH}66%) |" in to_markdown(score_tables)
+    assert r"hw & sac & 1 & 20.0 & 1 of 2 (9" + "\N{EN DASH}" + r"91\%)" in to_latex(score_tables)
     console = Console(width=120, file=io.StringIO())
-    console.print(to_terminal(made, rows="tasks"))
+    console.print(to_terminal(score_tables, rows="tasks"))
     assert "1 of 2 (9\N{EN DASH}91%)" in console.file.getvalue()  # type: ignore[attr-defined]
-    (row,) = csv.DictReader(io.StringIO(to_csv(made)))
+    (row,) = csv.DictReader(io.StringIO(to_csv(score_tables)))
     assert (row["driving_distance_m_mean"], row["driving_distance_m_std"]) == ("20.0", "")
 
 

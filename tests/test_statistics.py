@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from analysis.statistics.bootstrap import METRICS, aggregates, improvement, profile
-from analysis.statistics.welch import Summary, difference, t_quantile
+from analysis.statistics.intervals import Summary, difference, holm, t_quantile
 
 SCORES = arrays(np.float64, st.tuples(st.integers(1, 8), st.integers(1, 5)), elements=st.floats(-2, 2))
 
@@ -113,6 +113,19 @@ def test_a_missing_run_leaves_its_task_the_weight_of_the_others(scores: np.ndarr
         assert math.isfinite(ours[metric].low)
     assert profile(ragged, [0.5], reps=2)[0, 0] == pytest.approx(profile(repeated, [0.5], reps=2)[0, 0])
     assert improvement(ragged, scores, reps=2).value == pytest.approx(improvement(repeated, scores, reps=2).value)
+
+
+def test_a_profile_counts_runs_above_a_score_not_at_it() -> None:
+    assert profile([[0.25], [0.5]], [0.25, 0.5], reps=2)[0].tolist() == [0.5, 0.0]
+
+
+def test_an_adjusted_p_is_never_below_that_of_a_smaller_p() -> None:
+    """Two tests: 0.03 doubles to 0.06, and 0.04 may not stay below it."""
+    assert holm([0.04, 0.03]) == [0.06, 0.06]
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    first, missing, last = holm([0.02, math.nan, 0.5])  # a test that was not made does not count
+    assert (first, last) == (0.04, 0.5) and math.isnan(missing)
 
 
 def test_ragged_interval_resamples_within_the_task() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from analysis.rows.external import ScoresError, read_scores, to_marl_eval
 from analysis.rows.scores import final_scores
-from analysis.tables import tables
+from analysis.tables.scores import tables
 from results.store import RunWriter, read
 
 if TYPE_CHECKING:
@@ -56,6 +56,12 @@ def test_the_same_line_twice_counts_once_and_is_said(tmp_path: Path) -> None:
     frame, (remark,) = read_scores(tmp_path)
     assert remark == f"lines given twice count once: 1, the first of them at {tmp_path / 'b.csv'}:2"
     assert final_scores(frame)["evaluations"].tolist() == [1]
+
+
+def test_the_last_evaluation_is_that_of_the_largest_step_whatever_the_order(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"{HEADER}\nsac,walk,0,20,7\nsac,walk,0,10,1\n")
+    scores = final_scores(read_scores(tmp_path)[0])
+    assert (scores["env_steps"].tolist(), scores["score"].tolist()) == ([20], [7.0])
 
 
 def test_two_runs_under_one_name_are_refused(tmp_path: Path) -> None:

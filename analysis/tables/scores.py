@@ -1,4 +1,4 @@
-"""Tables of final scores, agents by tasks, that say what is missing."""
+"""Tables of final scores, agents by tasks, with remarks on what is missing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from analysis import grids
 from analysis.grids import MARK, Grid
-from analysis.rows import driving as rates
-from analysis.rows.remarks import gathered, kept_apart, remarks, steps_apart
+from analysis.rows.driving import driving
+from analysis.rows.remarks import merged_remarks, protocol_remarks, remarks, step_remarks
 from analysis.rows.scores import PROTOCOL, agent_name, final_scores, protocol_name
+from analysis.tables import driving as driving_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ Column = tuple[str, int]  # task, action_repeat
 class Cell:
     """One agent on one task: mean and sample standard deviation of the final return over n seeds.
 
-    env_steps: where the evaluations were made; the earliest, where seeds differ. std is NaN for one seed.
+    std: NaN for one seed. env_steps: where the evaluations were made; the earliest, if seeds differ.
     """
 
     agent: str
@@ -51,10 +52,15 @@ class Cell:
 class Table:
     """Final scores of one suite, budget and setting (the labels other than the agents' own).
 
-    agents: row names. columns: task and action repeat. cells: by row name and column; absent when nothing was
-    measured. means: over tasks, only for agents with a finite score on every task. notes: missing tasks and seeds,
-    failed or unfinished runs, evaluations that are not numbers. driving: as cells, where episodes tell of errors.
-    legend: what agents were set to whose names do not say it.
+    Attributes:
+        suite, budget, setting: The protocol.
+        agents: Row names.
+        columns: Task and action repeat.
+        cells: By row name and column; absent if nothing was measured.
+        means: Mean over tasks, only of agents with a finite score on every task.
+        notes: Missing tasks and seeds, failed or unfinished runs, evaluations that are not numbers.
+        driving: By row name and column the error rates, if the evaluations have any.
+        legend: Settings of agents whose names do not state them.
     """
 
     suite: str
@@ -81,24 +87,31 @@ def tables(
     env_steps: int | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> list[Table]:
-    """One table per suite, budget and setting among the rows of `results.store.read`.
+    """One table per suite, budget and setting.
 
-    tasks: what each suite has, by suite name, in the order to show; the tasks that were run if not given.
-    seeds: what each suite and budget should have, by `<suite>@<budget>`; if not given, an agent should have the same
-    seeds on every task it was run on. env_steps: score the last evaluation at or before it. settings: what variants
-    stand for that are named by a hash, `results.provenance.behind_hashes`.
+    Args:
+        frame: Rows as `results.store.read` returns them.
+        tasks: By suite its tasks, in the order to show; the tasks that were run if None.
+        seeds: By `<suite>@<budget>` the expected seeds. If None, an agent is expected to have the same seeds on every
+            task it was run on.
+        env_steps: Score the last evaluation at or before this environment step; the very last if None.
+        settings: Settings of the variants that are named by a hash, as `results.provenance.hashed_settings` returns
+            them.
+
+    Returns:
+        The tables, ordered by suite, budget and setting.
     """
     result = []
-    found = final_scores(frame, env_steps=env_steps)
-    found["name"] = [agent_name(*each) for each in zip(found["agent"], found["variant"], found["labels"], strict=True)]
-    apart = kept_apart(found)
-    for key, scores in found.groupby(PROTOCOL, observed=True, sort=True):
+    every = final_scores(frame, env_steps=env_steps)
+    every["name"] = [agent_name(*each) for each in zip(every["agent"], every["variant"], every["labels"], strict=True)]
+    remarks_by_protocol = protocol_remarks(every)
+    for key, scores in every.groupby(PROTOCOL, observed=True, sort=True):
         suite, budget, setting = map(str, key)
         expected = (tasks or {}).get(suite, ())
         table = _table(suite, budget, setting, scores, expected, (seeds or {}).get(f"{suite}@{budget}"))
-        notes = (*table.notes, *apart.get((suite, budget, setting), ()))
+        notes = (*table.notes, *remarks_by_protocol.get((suite, budget, setting), ()))
         legend = _legend(scores, settings or {})
-        result.append(replace(table, notes=notes, driving=rates.driving(frame, scores), legend=legend))
+        result.append(replace(table, notes=notes, driving=driving(frame, scores), legend=legend))
     return result
 
 
@@ -106,40 +119,34 @@ def _table(
     suite: str, budget: str, setting: str, scores: pd.DataFrame, tasks: Sequence[str], seeds: Sequence[int] | None
 ) -> Table:
     cells: dict[tuple[str, Column], Cell] = {}
-    noted: dict[tuple[str, str], list[str]] = {}  # tasks by agent and what there is to say
+    tasks_by_remark: dict[tuple[str, str], list[str]] = {}  # keys: agent and remark
     agents: dict[str, None] = {}
     columns = _columns(scores, tasks)
-    shown = dict(zip(columns, _headings(columns), strict=True))
+    headings = dict(zip(columns, _headings(columns), strict=True))
     for key, agent_runs in scores.groupby(["agent", "variant", "labels"], observed=True, sort=True):
         agent, variant, labels = map(str, key)
         name = agent_name(agent, variant, labels)
         agents[name] = None
         expected = agent_runs["seed"].unique().tolist() if seeds is None else seeds
         for (task, repeat), runs in agent_runs.groupby(["task", "action_repeat"], observed=True, sort=True):
-            found = remarks(runs, expected)
-            for remark in found:
-                noted.setdefault((name, remark), []).append(shown[task, int(repeat)])
-            measured = runs[runs["evaluations"] > 0]
-            if len(measured):
-                score = measured["score"]
-                cells[name, (task, int(repeat))] = Cell(
-                    agent,
-                    variant,
-                    labels,
-                    task,
-                    int(repeat),
-                    n=len(measured),
-                    mean=float(score.mean(skipna=False)),
-                    std=float(score.std(skipna=False)),
-                    env_steps=int(measured["env_steps"].min()),
-                    notes=tuple(found),
-                )
-    notes = [*gathered(noted), *steps_apart(scores)]
+            column = (task, int(repeat))
+            notes_on_cell = tuple(remarks(runs, expected))
+            for remark in notes_on_cell:
+                tasks_by_remark.setdefault((name, remark), []).append(headings[column])
+            if len(measured := runs[runs["evaluations"] > 0]):
+                cells[name, column] = _cell((agent, variant, labels), column, measured, notes_on_cell)
+    notes = [*merged_remarks(tasks_by_remark), *step_remarks(scores)]
     for name in agents:
-        absent = [shown[column] for column in columns if (name, column) not in cells]
+        absent = [headings[column] for column in columns if (name, column) not in cells]
         if absent:
             notes.append(f"{name}: no score on {', '.join(absent)}")
     return Table(suite, budget, setting, tuple(agents), columns, cells, _means(agents, columns, cells), tuple(notes))
+
+
+def _cell(key: tuple[str, str, str], column: Column, runs: pd.DataFrame, notes: tuple[str, ...]) -> Cell:
+    score = runs["score"]
+    mean, std = float(score.mean(skipna=False)), float(score.std(skipna=False))
+    return Cell(*key, *column, len(runs), mean, std, int(runs["env_steps"].min()), notes)
 
 
 def _legend(scores: pd.DataFrame, settings: Mapping[str, str]) -> tuple[str, ...]:
@@ -160,7 +167,7 @@ def _columns(scores: pd.DataFrame, tasks: Sequence[str]) -> tuple[Column, ...]:
 
 
 def _headings(columns: Sequence[Column]) -> list[str]:
-    """Tasks, with the action repeat where a task has two."""
+    """Names of tasks, with the action repeat if a task has two."""
     repeated = len({task for task, _ in columns}) < len(columns)
     return [f"{task} (action repeat {repeat})" if repeated and repeat else task for task, repeat in columns]
 
@@ -178,12 +185,20 @@ def _means(
 
 
 def to_grids(table: Table, *, rows: str = "agents") -> list[Grid]:
-    """The final returns (`to_grid`), and below them the error rates of driving where there are any (`rates_grid`)."""
+    """The final returns (`to_grid`), then the error rates of driving if there are any (`rates_grid`)."""
     return [to_grid(table, rows=rows), *([rates_grid(table)] if table.driving else [])]
 
 
 def to_grid(table: Table, *, rows: str = "agents") -> Grid:
-    """Final returns as text, agents down the side (`rows="agents"`) or tasks. Raises ValueError for anything else."""
+    """Final returns as text.
+
+    Args:
+        table: The table.
+        rows: `agents` or `tasks`: what stands down the side.
+
+    Raises:
+        ValueError: For other `rows`.
+    """
     if rows not in ("agents", "tasks"):
         raise ValueError(f"rows={rows!r}; valid: agents, tasks")
     lines = [["agent", *_headings(table.columns)]]
@@ -202,20 +217,20 @@ def to_grid(table: Table, *, rows: str = "agents") -> Grid:
 
 
 def rates_grid(table: Table) -> Grid:
-    """Error rates and distances of driving as text, a line for each task and agent."""
+    """Error rates and distances of driving as text: a line for each task and agent."""
     tasks = dict(zip(table.columns, _headings(table.columns), strict=True))
-    remarks = {key: cell.notes for key, cell in table.cells.items()}
-    return rates.to_grid(table.title, _where(table), table.agents, tasks, table.driving, remarks)
+    notes = {key: cell.notes for key, cell in table.cells.items()}
+    return driving_table.to_grid(table.title, _where(table), table.agents, tasks, table.driving, notes)
 
 
 def _cell_text(cell: Cell, with_n: bool) -> str:
-    """`731.2 ± 41.0 (5)`, with a mark when a note speaks of the cell."""
+    """`731.2 ± 41.0 (5)`, with a mark if a note concerns the cell."""
     spread = "" if math.isnan(cell.std) else f" ± {cell.std:.1f}"
     return f"{cell.mean:.1f}{spread}{f' ({cell.n})' if with_n else ''}{MARK if cell.notes else ''}"
 
 
 def _seed_count(table: Table) -> int | None:
-    """The number of seeds when it is the same in every cell: said once, in the caption."""
+    """The number of seeds if every cell has the same; the caption states it once."""
     counts = {cell.n for cell in table.cells.values()}
     return counts.pop() if len(counts) == 1 else None
 
@@ -229,7 +244,7 @@ def _caption(table: Table) -> str:
 
 
 def _where(table: Table) -> str:
-    """At which environment steps the cells were evaluated."""
+    """The environment steps at which the cells were evaluated, in words."""
     steps = sorted({cell.env_steps for cell in table.cells.values()})
     if len(steps) > 1:
         return f"at {steps[0]:,} to {steps[-1]:,} environment steps (not all comparable)"
@@ -237,35 +252,36 @@ def _where(table: Table) -> str:
 
 
 def to_markdown(tables: Sequence[Table], *, rows: str = "agents") -> str:
-    """GitHub Markdown. rows: `agents` or `tasks`."""
+    """The tables as GitHub Markdown. rows: `agents` or `tasks`, what stands down the side."""
     return grids.to_markdown([grid for table in tables for grid in to_grids(table, rows=rows)])
 
 
 def to_latex(tables: Sequence[Table], *, rows: str = "agents") -> str:
-    """LaTeX for the package booktabs. rows: `agents` or `tasks`."""
+    """The tables as LaTeX for the package booktabs. rows: as of `to_markdown`."""
     return grids.to_latex([grid for table in tables for grid in to_grids(table, rows=rows)])
 
 
 def to_terminal(tables: Sequence[Table], *, rows: str = "agents") -> Group:
-    """Something rich can print. rows: `agents` or `tasks`."""
+    """The tables for rich to print. rows: as of `to_markdown`."""
     return grids.to_terminal([grid for table in tables for grid in to_grids(table, rows=rows)])
 
 
 def to_csv(tables: Sequence[Table]) -> str:
-    """One line per cell in full precision; columns `CSV_COLUMNS`, then those of `rates.CSV_COLUMNS` that were measured.
+    """One line per cell in full precision; std is empty for one seed.
 
-    std is empty for one seed.
+    Columns are `CSV_COLUMNS`, then the columns of `analysis.tables.driving.CSV_COLUMNS` that were measured.
     """
-    numbers = [{key: rates.to_numbers(cell) for key, cell in table.driving.items()} for table in tables]
-    driving = [each for each in rates.CSV_COLUMNS if any(each in cell for cells in numbers for cell in cells.values())]
+    numbers = [{key: driving_table.to_numbers(cell) for key, cell in table.driving.items()} for table in tables]
+    measured = {column for cells in numbers for cell in cells.values() for column in cell}
+    driving_columns = [column for column in driving_table.CSV_COLUMNS if column in measured]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*CSV_COLUMNS, *driving])
+    writer.writerow([*CSV_COLUMNS, *driving_columns])
     for table, cells in zip(tables, numbers, strict=True):
         for key, cell in table.cells.items():
             std = "" if cell.n == 1 else repr(cell.std)
             protocol = (table.suite, table.budget, cell.labels)
             score = (cell.n, repr(cell.mean), std, cell.env_steps, cell.action_repeat)
-            measured = [cells.get(key, {}).get(each, "") for each in driving]
-            writer.writerow([*protocol, cell.task, cell.agent, cell.variant, *score, *measured])
+            rates = [cells.get(key, {}).get(column, "") for column in driving_columns]
+            writer.writerow([*protocol, cell.task, cell.agent, cell.variant, *score, *rates])
     return text.getvalue()

@@ -1,0 +1,1 @@
+"""Final scores as tables, agents by tasks."""
