@@ -19,15 +19,21 @@ from torch import nn
 
 from covr_bench.kit.api import AgentSpec, Context, Fraction, Guidance, Metrics
 from covr_bench.kit.augment import random_shift, scaled
-from covr_bench.kit.nets import Linear, PixelEncoder, adam, linear_schedule, mlp, orthogonal_init, soft_update
+from covr_bench.kit.nets import (
+    Linear,
+    PixelEncoder,
+    adam,
+    backward_in_parts,
+    linear_schedule,
+    mlp,
+    orthogonal_init,
+    soft_update,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from covr_bench.kit.replay import Batch, Replay
-
-
-PART = 256  # samples: all of an ordinary batch
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -146,25 +152,19 @@ class DrQV2:
     def update_critic(
         self, images: torch.Tensor, action: torch.Tensor, target_q: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Also returns the encoder's features, `(B, repr_dim)` without gradient.
-
-        The loss is a sum over samples: a large batch is gone through in parts, of which only one is in memory.
-        """
-        seen, losses, qs = [], [], []
+        """Also returns the encoder's features, `(B, repr_dim)` without gradient."""
         self.critic_opt.zero_grad(set_to_none=True)
-        parts = (torch.split(whole, PART) for whole in (images, action, target_q))
-        for some_images, some_action, some_target_q in zip(*parts, strict=True):
-            features = self.encoder(some_images)
-            q1, q2 = self.critic(features, some_action)
-            loss = F.mse_loss(q1, some_target_q) + F.mse_loss(q2, some_target_q)
-            loss = loss * (len(q1) / len(images))
-            loss.backward()  # type: ignore[no-untyped-call]
-            seen.append(features.detach())
-            losses.append(loss.detach())
-            qs.append(q1.detach())
+        loss, features, q = backward_in_parts(self.critic_loss, images, action, target_q)
         self.critic_opt.step()
-        metrics = {"critic_loss": torch.stack(losses).sum(), "q": torch.cat(qs).mean(), "target_q": target_q.mean()}
-        return torch.cat(seen) if len(seen) > 1 else seen[0], metrics
+        return features, {"critic_loss": loss, "q": q.mean(), "target_q": target_q.mean()}
+
+    def critic_loss(
+        self, images: torch.Tensor, action: torch.Tensor, target_q: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The mean over samples, the features `(B, repr_dim)` and the first Q value `(B, 1)`."""
+        features = self.encoder(images)
+        q1, q2 = self.critic(features, action)
+        return F.mse_loss(q1, target_q) + F.mse_loss(q2, target_q), features, q1
 
     def update_actor(
         self, features: torch.Tensor, step: int, batch: Batch, guidance: Guidance | None

@@ -109,7 +109,7 @@ def test_a_batch_in_parts_is_the_whole_batch(monkeypatch: pytest.MonkeyPatch) ->
     whole, parts = agent(), agent()
     metrics = []
     for ours, part in ((whole, B), (parts, 5)):
-        monkeypatch.setattr("baselines.drqv2.PART", part)
+        monkeypatch.setattr("covr_bench.kit.nets.PART", part)
         torch.manual_seed(1)
         metrics.append(ours.update(OneBatch(batch(0)), 40_000))  # type: ignore[arg-type]
     assert metrics[0].keys() == metrics[1].keys()

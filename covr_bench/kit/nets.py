@@ -11,7 +11,9 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+PART = 256  # samples whose intermediate results are in memory at once: all of an ordinary batch
 
 
 class PixelEncoder(nn.Module):
@@ -175,6 +177,30 @@ def adam(
 ) -> torch.optim.Adam:
     """torch's Adam, its update fused into one pass; weight_decay is L2, added to the gradient."""
     return torch.optim.Adam(parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+
+
+def backward_in_parts(loss: Callable[..., tuple[torch.Tensor, ...]], *batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Backpropagate a mean over samples; a large batch is gone through in parts, of which only one is in memory.
+
+    Gradients of the parts add up to those of the whole, up to rounding; a batch of `PART` samples or fewer is one part.
+
+    Args:
+        loss: Of some of the samples: their mean loss, and what else is wanted of them, each `(n, ...)`.
+        *batch: What `loss` takes, each `(B, ...)`.
+
+    Returns:
+        The mean loss of the whole batch, then what else `loss` returned, each `(B, ...)`; all without gradient.
+    """
+    losses, others = [], []
+    for part in zip(*(torch.split(whole, PART) for whole in batch), strict=True):
+        mean, *rest = loss(*part)
+        share = mean * (len(part[0]) / len(batch[0]))
+        share.backward()  # type: ignore[no-untyped-call]
+        losses.append(share.detach())
+        others.append([other.detach() for other in rest])
+    if len(losses) == 1:
+        return losses[0], *others[0]
+    return torch.stack(losses).sum(), *map(torch.cat, zip(*others, strict=True))
 
 
 def linear_schedule(step: int, start: float, end: float, duration: int) -> float:
