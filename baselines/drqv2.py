@@ -108,6 +108,7 @@ class DrQV2:
         self.actor_opt = adam(self.actor.parameters(), config.lr)
         self.action_dim = context.action_dim
         self.action_repeat = context.action_repeat
+        self.previous_step: int | None = None  # of the update before; None until there was one
 
     def stddev(self, step: int) -> float:
         config = self.config
@@ -126,10 +127,13 @@ class DrQV2:
 
     def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
         config = self.config
+        # An episode may end within an action's repeats, so that fewer environment steps passed than those.
+        previous = step - self.action_repeat if self.previous_step is None else self.previous_step
+        self.previous_step = step
         if step < config.seed_steps or not replay.can_sample(config.nstep):
             return {}
         metrics: Metrics = {}
-        for _ in range(step // config.update_every - (step - self.action_repeat) // config.update_every):
+        for _ in range(step // config.update_every - previous // config.update_every):
             metrics = self.learn(replay, step, guidance)
         return metrics
 
@@ -196,11 +200,12 @@ class DrQV2:
         return {name: getattr(self, name) for name in names}
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self.parts().items()}
+        return {name: part.state_dict() for name, part in self.parts().items()} | {"previous_step": self.previous_step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
+        self.previous_step = state.get("previous_step")  # states of earlier versions do not hold it
 
 
 _MEDIUM = {"stddev_steps": 1_000_000}  # officially 500k agent steps

@@ -6,6 +6,7 @@ convolutions, bilinear shifts, whole stacks in the replay, glibc's default alloc
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -53,7 +54,8 @@ def _our_update(conv_kernel: str) -> Callable[[], Any]:
     set_conv_kernel(conv_kernel)
     agent = DrQV2(Config(seed_steps=0, update_every=8), Context((9, 84, 84), 1, 8, 100_000, "cpu", 0))
     replay = _our_replay()
-    return lambda: agent.update(replay, 50_000)
+    steps = itertools.count(50_000, 8)
+    return lambda: agent.update(replay, next(steps))
 
 
 def our_update() -> Callable[[], Any]:
