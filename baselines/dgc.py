@@ -151,7 +151,7 @@ class DGC(SoftActorCriticAgent):
         assert self.teacher
         rows, columns, _ = self.teacher.shape
         for conv in self.sac.encoder.convs:
-            images = conv_relu(images, conv)
+            images = conv_relu(images, conv, self.sac.encoder.kernel)
         patches = F.adaptive_avg_pool2d(images, (MERGED * rows, MERGED * columns))
         return F.pixel_unshuffle(patches, MERGED).permute(0, 2, 3, 1)
 

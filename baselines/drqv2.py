@@ -96,7 +96,7 @@ class DrQV2:
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config
         self.device = torch.device(context.device)
-        self.encoder = PixelEncoder(context.obs_shape).to(self.device)
+        self.encoder = PixelEncoder(context.obs_shape, kernel=context.conv_kernel).to(self.device)
         orthogonal_init(self.encoder)
         sizes = (self.encoder.out_dim, context.action_dim, config)
         self.actor = Actor(*sizes).to(self.device)

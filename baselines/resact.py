@@ -50,9 +50,9 @@ class Config(ModelSettings):
 class DifferenceEncoder(nn.Module):
     """Takes previous stacks and then current ones, `(2 B, C, H, W)`; returns `(B, out_dim)`."""
 
-    def __init__(self, obs_shape: tuple[int, int, int]) -> None:
+    def __init__(self, obs_shape: tuple[int, int, int], kernel: str) -> None:
         super().__init__()
-        self.current, self.previous = PixelEncoder(obs_shape), PixelEncoder(obs_shape)
+        self.current, self.previous = PixelEncoder(obs_shape, kernel=kernel), PixelEncoder(obs_shape, kernel=kernel)
         self.out_dim = self.current.out_dim
 
     def forward(self, pairs: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ import torch
 from reference_drqv2 import ReferenceDrQV2, bilinear_shift, exact_shift
 
 from baselines.drqv2 import AGENT, Config, DrQV2, noisy
+from covr_bench.kit import winograd
 from covr_bench.kit.api import Context
 from covr_bench.kit.replay import Batch, Replay
 
@@ -267,20 +268,13 @@ def test_update_without_enough_data_does_nothing() -> None:
 
 
 def test_the_compiled_kernel_learns_the_same() -> None:
-    from covr_bench.kit import nets, winograd
-
-    if not winograd.available():
+    if winograd.choose("auto").kernel == "torch":
         pytest.skip("no C++ compiler, or a CPU without AVX2")
     losses = []
     for kernel in ("torch", "winograd"):
-        nets.set_conv_kernel(kernel)
-        try:
-            torch.manual_seed(1)
-            ours = agent()
-            torch.manual_seed(2)
-            losses.append(float(ours.update(OneBatch(batch(0)), 0)["critic_loss"]))  # type: ignore[arg-type]
-        finally:
-            nets.set_conv_kernel("torch")
+        torch.manual_seed(1)
+        ours = DrQV2(Config(seed_steps=0, update_every=2), replace(CONTEXT, conv_kernel=kernel))
+        torch.manual_seed(2)
+        losses.append(float(ours.update(OneBatch(batch(0)), 0)["critic_loss"]))  # type: ignore[arg-type]
+    assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    with pytest.raises(ValueError, match="fft"):
-        nets.set_conv_kernel("fft")

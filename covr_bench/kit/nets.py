@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from covr_bench.kit import winograd
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -22,12 +24,24 @@ class PixelEncoder(nn.Module):
     Takes float32 `(B, C, H, W)` in channels-last memory, returns `(B, out_dim)`; 84x84 gives 39200. Features are
     flattened in (row, column, filter) order, a view in that memory layout; official code flattens (filter, row,
     column), so a linear layer that follows has its columns permuted against it.
+
+    kernel: an agent hands on its `Context.conv_kernel`. `winograd` serves 32 filters of 32 on a CPU, with the same
+    mathematics but not bit-equal; all else is torch's. Raises ValueError for another name.
     """
 
     def __init__(
-        self, obs_shape: tuple[int, int, int], *, layers: int = 4, filters: int = 32, last_relu: bool = True
+        self,
+        obs_shape: tuple[int, int, int],
+        *,
+        kernel: str,
+        layers: int = 4,
+        filters: int = 32,
+        last_relu: bool = True,
     ) -> None:
         super().__init__()
+        if kernel not in winograd.KERNELS:
+            raise ValueError(f"unknown convolution kernel {kernel!r}; valid: {', '.join(winograd.KERNELS)}")
+        self.kernel = kernel
         channels, height, width = obs_shape
         strides = (2, *[1] * (layers - 1))
         self.convs = nn.ModuleList(
@@ -41,37 +55,17 @@ class PixelEncoder(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         *inner, last = self.convs
         for conv in inner:
-            x = conv_relu(x, conv)
-        x = conv_relu(x, last) if self.last_relu else last(x)
+            x = conv_relu(x, conv, self.kernel)
+        x = conv_relu(x, last, self.kernel) if self.last_relu else last(x)
         return x.permute(0, 2, 3, 1).reshape(len(x), -1)
 
 
-_conv_kernel = "torch"
-
-
-def set_conv_kernel(name: str) -> None:
-    """What this process convolves 32 filters to 32 with on a CPU: `torch`, or `winograd` for the compiled kernel.
-
-    The same mathematics, not bit-equal. Raises ValueError for another name, UserError if it cannot be compiled here.
-    """
-    global _conv_kernel
-    if name == "winograd":
-        from covr_bench.kit import winograd
-
-        winograd.build()
-    elif name != "torch":
-        raise ValueError(f"unknown convolution kernel {name!r}; valid: torch, winograd")
-    _conv_kernel = name
-
-
-def conv_relu(x: torch.Tensor, conv: Any) -> torch.Tensor:
-    """relu(conv(x)); on a CPU in one pass over memory."""
+def conv_relu(x: torch.Tensor, conv: Any, kernel: str) -> torch.Tensor:
+    """relu(conv(x)) of `(B, C, H, W)`; on a CPU in one pass over memory, by that kernel where it can."""
     if x.device.type != "cpu":
         return F.relu(conv(x), inplace=True)
-    if _conv_kernel == "winograd" and conv.weight.shape[:2] == (32, 32) and conv.stride == (1, 1):
-        from covr_bench.kit.winograd import conv3x3_relu
-
-        return conv3x3_relu(x, conv.weight, conv.bias)
+    if kernel == "winograd" and conv.weight.shape[:2] == (winograd.CHANNELS,) * 2 and conv.stride == (1, 1):
+        return winograd.conv3x3_relu(x, conv.weight, conv.bias)
     return _ConvReLU.apply(x, conv.weight, conv.bias, conv.stride)  # type: ignore[no-any-return,no-untyped-call]
 
 
@@ -96,7 +90,7 @@ class _ConvReLU(torch.autograd.Function):
 
 
 class Linear(nn.Linear):
-    """torch's, but for who multiplies float32 matrices on a CPU: oneDNN, in place of MKL.
+    """`nn.Linear` with its float32 products on a CPU by oneDNN instead of MKL.
 
     MKL keeps to AVX2 on CPUs that are not Intel's. Where they have AVX-512, oneDNN is twice as fast; the results differ
     by rounding.

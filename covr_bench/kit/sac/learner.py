@@ -66,7 +66,7 @@ class SoftActorCritic:
         obs_shape: tuple[int, int, int],
         context: Context,
         *,
-        encoder: Callable[[tuple[int, int, int]], Any] = PixelEncoder,
+        encoder: Callable[..., Any] = PixelEncoder,
         actor: type[SquashedGaussianActor] = SquashedGaussianActor,
         init: Callable[[nn.Module], None] = delta_orthogonal_init,
         tanh: bool = False,
@@ -74,7 +74,7 @@ class SoftActorCritic:
         self.settings = settings
         self.device = torch.device(context.device)
         self.action_dim = context.action_dim
-        self.encoder = encoder(obs_shape)
+        self.encoder = encoder(obs_shape, kernel=context.conv_kernel)
         init(self.encoder)
         sizes = (self.encoder.out_dim, context.action_dim, settings.feature_dim, settings.hidden_dim, tanh)
         self.actor = actor(*sizes).to(self.device)
