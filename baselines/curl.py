@@ -16,7 +16,7 @@ computation of the script's 128 that are the default here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -24,9 +24,9 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from baselines.crops import CroppingAgent, CropSettings
 from covr_bench.kit.api import AgentSpec, Context, Guidance
 from covr_bench.kit.nets import adam
+from covr_bench.kit.sac.crops import CroppingAgent, CropSettings
 
 if TYPE_CHECKING:
     from covr_bench.kit.replay import Replay
@@ -53,13 +53,14 @@ class Contrast(nn.Module):
 
 
 class CURL(CroppingAgent):
-    PARTS: ClassVar[tuple[str, ...]] = ("sac", "contrast", "contrast_opt")
-
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__("curl", config, context)
         self.contrast = Contrast(config.feature_dim).to(self.sac.device)
         self.contrast_opt = adam(self.sac.encoder_parameters(), ENCODER_STEPS * config.lr)
         self.contrast_opt.add_param_group({"params": list(self.contrast.parameters()), "lr": config.lr})
+
+    def parts(self) -> dict[str, Any]:
+        return super().parts() | {"contrast": self.contrast, "contrast_opt": self.contrast_opt}
 
     def learn(self, replay: Replay, agent_step: int, guidance: Guidance | None) -> None:
         config, sac = self.config, self.sac

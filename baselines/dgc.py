@@ -35,14 +35,15 @@ from pydantic import ConfigDict, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from baselines.deepmdp import LatentModelAgent, ModelSettings
-from baselines.sac import SoftActorCritic
 from covr.frames import Frames
 from covr.guided import ShownConfig
 from covr.vlm.open import open_model
 from covr_bench.kit.api import AgentSpec, Context, Guidance, Metrics
 from covr_bench.kit.augment import UNIT, scaled
 from covr_bench.kit.nets import adam, conv_relu
+from covr_bench.kit.sac.agent import SoftActorCriticAgent
+from covr_bench.kit.sac.latent_model import LatentModel, ModelSettings
+from covr_bench.kit.sac.learner import SoftActorCritic
 
 if TYPE_CHECKING:
     from covr_bench.kit.api import Services
@@ -99,13 +100,14 @@ class Teacher:
         self.frames.load_state_dict(state["frames"])
 
 
-class DGC(LatentModelAgent):
+class DGC(SoftActorCriticAgent):
     """services: None where a trained policy only acts; then there is no teacher."""
 
     config: Config
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__(config, SoftActorCritic(config, context.obs_shape, context))
+        self.model = LatentModel(config, self.sac)
         self.action_repeat = context.action_repeat
         self.teacher = Teacher(config, context, context.services) if context.services else None
         if self.teacher:
@@ -124,7 +126,7 @@ class DGC(LatentModelAgent):
         batch = replay.sample(config.batch_size, 1, config.discount)
         images, next_images = scaled(batch.obs, UNIT), scaled(batch.next_obs, UNIT)
         sac.update_critic(batch, images, sac.target_q(batch, next_images))
-        self.update_model(batch, images, next_images)
+        self.model.update(batch, images, next_images)
         self.distil(batch.slot, images)
         sac.update_policy_and_targets(agent_step, batch, images, guidance)
 
@@ -149,18 +151,13 @@ class DGC(LatentModelAgent):
         assert self.teacher
         rows, columns, _ = self.teacher.shape
         for conv in self.sac.encoder.convs:
-            images = conv_relu(images, conv)
+            images = conv_relu(images, conv, self.sac.encoder.kernel)
         patches = F.adaptive_avg_pool2d(images, (MERGED * rows, MERGED * columns))
         return F.pixel_unshuffle(patches, MERGED).permute(0, 2, 3, 1)
 
-    def state_dict(self) -> dict[str, Any]:
-        taught = {name: getattr(self, name).state_dict() for name in TAUGHT} if self.teacher else {}
-        return super().state_dict() | taught
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        for name in TAUGHT if self.teacher else ():
-            getattr(self, name).load_state_dict(state[name])
+    def parts(self) -> dict[str, Any]:
+        taught = {name: getattr(self, name) for name in TAUGHT} if self.teacher else {}
+        return super().parts() | self.model.parts() | taught
 
 
 AGENT = AgentSpec(

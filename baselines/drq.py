@@ -19,10 +19,12 @@ import torch.nn.functional as F
 from pydantic import ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from baselines.sac import Settings, SoftActorCritic, SoftActorCriticAgent
 from covr_bench.kit.api import AgentSpec, Context, Fraction, Guidance
 from covr_bench.kit.augment import UNIT, random_shift
-from covr_bench.kit.nets import SquashedGaussianActor, orthogonal_init
+from covr_bench.kit.nets import orthogonal_init
+from covr_bench.kit.sac.agent import SoftActorCriticAgent
+from covr_bench.kit.sac.learner import Settings, SoftActorCritic
+from covr_bench.kit.sac.networks import SquashedGaussianActor
 
 if TYPE_CHECKING:
     from covr_bench.kit.replay import Replay

@@ -19,15 +19,21 @@ from torch import nn
 
 from covr_bench.kit.api import AgentSpec, Context, Fraction, Guidance, Metrics
 from covr_bench.kit.augment import random_shift, scaled
-from covr_bench.kit.nets import Linear, PixelEncoder, adam, linear_schedule, mlp, orthogonal_init, soft_update
+from covr_bench.kit.nets import (
+    Linear,
+    PixelEncoder,
+    adam,
+    backward_in_parts,
+    linear_schedule,
+    mlp,
+    orthogonal_init,
+    soft_update,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from covr_bench.kit.replay import Batch, Replay
-
-
-PART = 256  # samples: all of an ordinary batch
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -90,7 +96,7 @@ class DrQV2:
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config
         self.device = torch.device(context.device)
-        self.encoder = PixelEncoder(context.obs_shape).to(self.device)
+        self.encoder = PixelEncoder(context.obs_shape, kernel=context.conv_kernel).to(self.device)
         orthogonal_init(self.encoder)
         sizes = (self.encoder.out_dim, context.action_dim, config)
         self.actor = Actor(*sizes).to(self.device)
@@ -102,6 +108,7 @@ class DrQV2:
         self.actor_opt = adam(self.actor.parameters(), config.lr)
         self.action_dim = context.action_dim
         self.action_repeat = context.action_repeat
+        self.previous_step: int | None = None  # of the update before; None until there was one
 
     def stddev(self, step: int) -> float:
         config = self.config
@@ -120,10 +127,13 @@ class DrQV2:
 
     def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
         config = self.config
+        # An episode may end within an action's repeats, so that fewer environment steps passed than those.
+        previous = step - self.action_repeat if self.previous_step is None else self.previous_step
+        self.previous_step = step
         if step < config.seed_steps or not replay.can_sample(config.nstep):
             return {}
         metrics: Metrics = {}
-        for _ in range(step // config.update_every - (step - self.action_repeat) // config.update_every):
+        for _ in range(step // config.update_every - previous // config.update_every):
             metrics = self.learn(replay, step, guidance)
         return metrics
 
@@ -146,25 +156,19 @@ class DrQV2:
     def update_critic(
         self, images: torch.Tensor, action: torch.Tensor, target_q: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Also returns the encoder's features, `(B, repr_dim)` without gradient.
-
-        The loss is a sum over samples: a large batch is gone through in parts, of which only one is in memory.
-        """
-        seen, losses, qs = [], [], []
+        """Also returns the encoder's features, `(B, repr_dim)` without gradient."""
         self.critic_opt.zero_grad(set_to_none=True)
-        parts = (torch.split(whole, PART) for whole in (images, action, target_q))
-        for some_images, some_action, some_target_q in zip(*parts, strict=True):
-            features = self.encoder(some_images)
-            q1, q2 = self.critic(features, some_action)
-            loss = F.mse_loss(q1, some_target_q) + F.mse_loss(q2, some_target_q)
-            loss = loss * (len(q1) / len(images))
-            loss.backward()  # type: ignore[no-untyped-call]
-            seen.append(features.detach())
-            losses.append(loss.detach())
-            qs.append(q1.detach())
+        loss, features, q = backward_in_parts(self.critic_loss, images, action, target_q)
         self.critic_opt.step()
-        metrics = {"critic_loss": torch.stack(losses).sum(), "q": torch.cat(qs).mean(), "target_q": target_q.mean()}
-        return torch.cat(seen) if len(seen) > 1 else seen[0], metrics
+        return features, {"critic_loss": loss, "q": q.mean(), "target_q": target_q.mean()}
+
+    def critic_loss(
+        self, images: torch.Tensor, action: torch.Tensor, target_q: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The mean over samples, the features `(B, repr_dim)` and the first Q value `(B, 1)`."""
+        features = self.encoder(images)
+        q1, q2 = self.critic(features, action)
+        return F.mse_loss(q1, target_q) + F.mse_loss(q2, target_q), features, q1
 
     def update_actor(
         self, features: torch.Tensor, step: int, batch: Batch, guidance: Guidance | None
@@ -196,11 +200,12 @@ class DrQV2:
         return {name: getattr(self, name) for name in names}
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self.parts().items()}
+        return {name: part.state_dict() for name, part in self.parts().items()} | {"previous_step": self.previous_step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
+        self.previous_step = state.get("previous_step")  # states of earlier versions do not hold it
 
 
 _MEDIUM = {"stddev_steps": 1_000_000}  # officially 500k agent steps

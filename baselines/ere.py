@@ -16,20 +16,21 @@ from typing import TYPE_CHECKING
 from pydantic import ConfigDict, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from baselines.sac import Config as SACConfig
-from baselines.sac import SoftActorCritic, SoftActorCriticAgent
 from covr_bench.kit.api import AgentSpec, Context, Fraction, Guidance
 from covr_bench.kit.augment import UNIT, scaled
 from covr_bench.kit.nets import linear_schedule
+from covr_bench.kit.sac.agent import SoftActorCriticAgent
+from covr_bench.kit.sac.learner import Settings, SoftActorCritic
 
 if TYPE_CHECKING:
     from covr_bench.kit.replay import Replay
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Config(SACConfig):
+class Config(Settings):
     """SAC's settings and the paper's."""
 
+    image_size: PositiveInt = 84  # pixels, rendered
     eta_start: Fraction = 0.996
     eta_end: Fraction = 1.0  # at the end of the run
     smallest_window: PositiveInt = 5_000  # agent steps

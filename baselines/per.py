@@ -11,27 +11,28 @@ There is no tree: sums over 100,000 slots take 3 ms, under a hundredth of the up
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from pydantic import ConfigDict, NonNegativeFloat, PositiveFloat
+from pydantic import ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from baselines.sac import Config as SACConfig
-from baselines.sac import SoftActorCritic, SoftActorCriticAgent
 from covr_bench.kit.api import AgentSpec, Context, Fraction, Guidance
 from covr_bench.kit.augment import UNIT, scaled
 from covr_bench.kit.nets import linear_schedule
+from covr_bench.kit.sac.agent import SoftActorCriticAgent
+from covr_bench.kit.sac.learner import Settings, SoftActorCritic
 
 if TYPE_CHECKING:
     from covr_bench.kit.replay import Batch, Replay
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Config(SACConfig):
+class Config(Settings):
     """SAC's settings and the sampling's: SOP_per.py, equal to the 2016 paper's."""
 
+    image_size: PositiveInt = 84  # pixels, rendered
     priority_exponent: NonNegativeFloat = 0.6  # alpha; 0 draws uniformly
     beta_start: Fraction = 0.4  # of the importance weights; 1 undoes the sampling's bias
     beta_end: Fraction = 1.0
@@ -80,13 +81,15 @@ class Priorities:
 
 
 class PER(SoftActorCriticAgent):
-    PARTS: ClassVar[tuple[str, ...]] = ("sac", "priorities")
     config: Config
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__(config, SoftActorCritic(config, context.obs_shape, context))
         self.priorities = Priorities(config.priority_exponent, config.smallest_priority)
         self.planned_updates = max(1, context.total_env_steps // context.action_repeat - config.random_agent_steps)
+
+    def parts(self) -> dict[str, Any]:
+        return super().parts() | {"priorities": self.priorities}
 
     def beta(self, agent_step: int) -> float:
         config = self.config

@@ -19,9 +19,10 @@ import torch
 from pydantic import ConfigDict, Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from baselines.sac import Settings, SoftActorCritic, SoftActorCriticAgent
 from covr_bench.kit.api import AgentSpec, Context, Guidance
 from covr_bench.kit.augment import UNIT, check_window, cropped, random_corner, scaled, translated
+from covr_bench.kit.sac.agent import SoftActorCriticAgent
+from covr_bench.kit.sac.learner import Settings, SoftActorCritic
 
 if TYPE_CHECKING:
     from covr_bench.kit.replay import Batch, Replay

@@ -15,19 +15,21 @@ The code states the settings of cheetah_run; on the other tasks its argument par
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import ConfigDict, NonNegativeFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from baselines.deepmdp import LatentModelAgent, ModelSettings
-from baselines.sac import SoftActorCritic
 from covr_bench.kit.api import AgentSpec, Context, Guidance
 from covr_bench.kit.augment import UNIT, check_window, random_corner, scaled, translated
 from covr_bench.kit.errors import UserError
-from covr_bench.kit.nets import PixelEncoder, SquashedGaussianActor
+from covr_bench.kit.nets import PixelEncoder
+from covr_bench.kit.sac.agent import SoftActorCriticAgent
+from covr_bench.kit.sac.latent_model import LatentModel, ModelSettings
+from covr_bench.kit.sac.learner import SoftActorCritic
+from covr_bench.kit.sac.networks import SquashedGaussianActor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,9 +50,9 @@ class Config(ModelSettings):
 class DifferenceEncoder(nn.Module):
     """Takes previous stacks and then current ones, `(2 B, C, H, W)`; returns `(B, out_dim)`."""
 
-    def __init__(self, obs_shape: tuple[int, int, int]) -> None:
+    def __init__(self, obs_shape: tuple[int, int, int], kernel: str) -> None:
         super().__init__()
-        self.current, self.previous = PixelEncoder(obs_shape), PixelEncoder(obs_shape)
+        self.current, self.previous = PixelEncoder(obs_shape, kernel=kernel), PixelEncoder(obs_shape, kernel=kernel)
         self.out_dim = self.current.out_dim
 
     def forward(self, pairs: torch.Tensor) -> torch.Tensor:
@@ -93,8 +95,7 @@ class Memory:
         self.obs, self.action = state["obs"], state["action"]
 
 
-class ResAct(LatentModelAgent):
-    PARTS: ClassVar[tuple[str, ...]] = (*LatentModelAgent.PARTS, "memory")
+class ResAct(SoftActorCriticAgent):
     config: Config
 
     def __init__(self, config: Config, context: Context) -> None:
@@ -104,7 +105,11 @@ class ResAct(LatentModelAgent):
             raise UserError("resact learns from what changed between stacked frames; set env.frame_stack to at least 2")
         networks = SoftActorCritic(config, shape, context, encoder=DifferenceEncoder, actor=ResidualActor)
         super().__init__(config, networks)
+        self.model = LatentModel(config, self.sac)
         self.memory, self.eval_memory = (Memory(shape, context.action_dim) for _ in range(2))
+
+    def parts(self) -> dict[str, Any]:
+        return super().parts() | self.model.parts() | {"memory": self.memory}
 
     def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
         memory, current = self.memory if explore else self.eval_memory, torch.from_numpy(obs)
@@ -129,7 +134,7 @@ class ResAct(LatentModelAgent):
         previous_obs, previous_action = replay.before(batch.slot)
         pairs, next_pairs = self.augmented(previous_obs, batch.obs, batch.next_obs)
         sac.update_critic(batch, pairs, sac.target_q(batch, next_pairs, batch.action))
-        self.update_model(batch, pairs, next_pairs)
+        self.model.update(batch, pairs, next_pairs)
         sac.update_policy_and_targets(agent_step, batch, pairs, guidance, previous_action)
 
     def augmented(self, *stacks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 from pydantic import ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from baselines.sac import Settings, SoftActorCritic, SoftActorCriticAgent
 from covr_bench.kit.api import AgentSpec, Context, Guidance
 from covr_bench.kit.augment import UNIT, random_convolution, random_shift
 from covr_bench.kit.nets import PixelEncoder
+from covr_bench.kit.sac.agent import SoftActorCriticAgent
+from covr_bench.kit.sac.learner import Settings, SoftActorCritic
 
 if TYPE_CHECKING:
     from covr_bench.kit.replay import Replay

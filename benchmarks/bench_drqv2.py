@@ -6,6 +6,7 @@ convolutions, bilinear shifts, whole stacks in the replay, glibc's default alloc
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -48,12 +49,12 @@ def _official_episodes() -> list[dict[str, Any]]:
 def _our_update(conv_kernel: str) -> Callable[[], Any]:
     from baselines.drqv2 import Config, DrQV2
     from covr_bench.kit.api import Context
-    from covr_bench.kit.nets import set_conv_kernel
 
-    set_conv_kernel(conv_kernel)
-    agent = DrQV2(Config(seed_steps=0, update_every=8), Context((9, 84, 84), 1, 8, 100_000, "cpu", 0))
+    context = Context((9, 84, 84), 1, 8, 100_000, "cpu", 0, conv_kernel=conv_kernel)
+    agent = DrQV2(Config(seed_steps=0, update_every=8), context)
     replay = _our_replay()
-    return lambda: agent.update(replay, 50_000)
+    steps = itertools.count(50_000, 8)
+    return lambda: agent.update(replay, next(steps))
 
 
 def our_update() -> Callable[[], Any]:

@@ -28,10 +28,8 @@ def _frames(rng: np.random.Generator, what: str) -> Any:
 def _our_update(what: str, conv_kernel: str = "torch") -> Callable[[], Any]:
     from covr_bench.config import registry
     from covr_bench.kit.api import Context
-    from covr_bench.kit.nets import set_conv_kernel
     from covr_bench.kit.replay import Replay
 
-    set_conv_kernel(conv_kernel)
     side = RENDERED[what]
     rng = np.random.default_rng(0)
     replay = Replay(EPISODES * (LENGTH + 1) + 8, (9, side, side), 1, seed=0)
@@ -42,7 +40,7 @@ def _our_update(what: str, conv_kernel: str = "torch") -> Callable[[], Any]:
             replay.add(rng.uniform(-1, 1, 1).astype(np.float32), 1.0, False, np.concatenate([frame] * 3))
     spec = registry.agent("rad" if what in ("crop", "translate") else what)
     settings = {"augmentation": what} if spec.name == "rad" else {}
-    context = Context((9, side, side), 1, 8, 100_000, "cpu", 0)
+    context = Context((9, side, side), 1, 8, 100_000, "cpu", 0, conv_kernel=conv_kernel)
     agent: Any = spec.make(spec.Config(batch_size=BATCH, random_agent_steps=0, **settings), context)
 
     def updates() -> None:

@@ -31,7 +31,7 @@ def agent(**settings: Any) -> DeepMDP:
 
 def test_updates_equal_the_papers_arithmetic() -> None:
     ours, reference = agent(), ReferenceDeepMDP(action_dim=A, hidden_dim=64)
-    pairs = [(reference.transition, ours.transition), (reference.reward, ours.reward)]
+    pairs = [(reference.transition, ours.model.transition), (reference.reward, ours.model.reward)]
     for theirs, mine in pairs:
         theirs.load_state_dict(copy.deepcopy(mine.state_dict()))
     assert_updates_equal(ours, reference, [batch(i) for i in range(3)], floats, 1e-3)
@@ -40,7 +40,7 @@ def test_updates_equal_the_papers_arithmetic() -> None:
 
 def test_optimisers() -> None:
     ours = agent()
-    (heads,), (encoder,) = ours.model_opt.param_groups, ours.encoder_opt.param_groups
+    (heads,), (encoder,) = ours.model.model_opt.param_groups, ours.model.encoder_opt.param_groups
     assert (heads["lr"], heads["weight_decay"], encoder["lr"], encoder["weight_decay"]) == (1e-3, 1e-7, 1e-3, 0)
     expected = [*ours.sac.encoder.parameters(), *ours.sac.critic.head.parameters()]
     assert [id(weight) for weight in encoder["params"]] == [id(weight) for weight in expected]
@@ -59,10 +59,10 @@ def test_weight_decay_reaches_adam() -> None:
 
 def test_model_loss_trains_encoder_and_heads_only() -> None:
     ours = agent()
-    before = copy.deepcopy({**ours.sac.parts(), "transition": ours.transition, "reward": ours.reward})
+    before = copy.deepcopy({**ours.sac.parts(), "transition": ours.model.transition, "reward": ours.model.reward})
     one = batch(0)
-    ours.update_model(one, floats(one)[0], floats(one)[4])
-    after = {**ours.sac.parts(), "transition": ours.transition, "reward": ours.reward}
+    ours.model.update(one, floats(one)[0], floats(one)[4])
+    after = {**ours.sac.parts(), "transition": ours.model.transition, "reward": ours.model.reward}
     moved = {
         f"{name}.{key}".split(".")[0] + (f".{key.split('.')[0]}" if name == "critic" else "")
         for name in ("encoder", "actor", "critic", "target_encoder", "target_critic", "transition", "reward")
@@ -94,7 +94,7 @@ def test_model_learns_reward_and_dynamics() -> None:
     images, next_images = floats(one)[0], floats(one)[4]
     losses = []
     for _ in range(15):
-        ours.update_model(one, images, next_images)
+        ours.model.update(one, images, next_images)
         losses.append((float(ours.sac.metrics["transition_loss"]), float(ours.sac.metrics["reward_loss"])))
     assert losses[-1][0] < 0.5 * losses[0][0]
     assert losses[-1][1] < 0.5 * losses[0][1]

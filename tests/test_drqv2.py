@@ -10,6 +10,7 @@ import torch
 from reference_drqv2 import ReferenceDrQV2, bilinear_shift, exact_shift
 
 from baselines.drqv2 import AGENT, Config, DrQV2, noisy
+from covr_bench.kit import winograd
 from covr_bench.kit.api import Context
 from covr_bench.kit.replay import Batch, Replay
 
@@ -109,7 +110,7 @@ def test_a_batch_in_parts_is_the_whole_batch(monkeypatch: pytest.MonkeyPatch) ->
     whole, parts = agent(), agent()
     metrics = []
     for ours, part in ((whole, B), (parts, 5)):
-        monkeypatch.setattr("baselines.drqv2.PART", part)
+        monkeypatch.setattr("covr_bench.kit.nets.PART", part)
         torch.manual_seed(1)
         metrics.append(ours.update(OneBatch(batch(0)), 40_000))  # type: ignore[arg-type]
     assert metrics[0].keys() == metrics[1].keys()
@@ -187,6 +188,55 @@ def test_updates_are_counted_in_env_steps(action_repeat: int, updates: int) -> N
     assert abs(len(learned) - updates) <= 1
 
 
+def counting(**settings: Any) -> tuple[DrQV2, list[int]]:
+    """A small agent at action repeat 3 that only notes when it learns."""
+    small = replace(CONTEXT, obs_shape=(9, 16, 16), action_repeat=3)
+    ours, learned = DrQV2(Config(hidden_dim=8, **settings), small), []
+    ours.learn = lambda replay, step, guidance: learned.append(step) or {}  # type: ignore[method-assign,assignment,func-returns-value]
+    return ours, learned
+
+
+def steps_of(episodes: int, length: int = 40) -> list[int]:
+    """Environment steps before each action of three, where an episode ends within the last one's repeats."""
+    return [length * episode + at for episode in range(episodes) for at in range(0, length, 3)]
+
+
+@pytest.mark.parametrize(("length", "every"), [(40, 1), (40, 2), (41, 4), (43, 4)])
+def test_episodes_that_end_within_a_repeat_give_no_more_updates(length: int, every: int) -> None:
+    ours, learned = counting(seed_steps=100, update_every=every)
+    steps = steps_of(50, length)
+    for step in steps:
+        ours.update(OneBatch(batch(0)), step)  # type: ignore[arg-type]
+    first = next(at for at, step in enumerate(steps) if step >= 100)
+    assert len(learned) == steps[-1] // every - steps[first - 1] // every
+
+
+def test_updates_are_counted_on_after_a_checkpoint() -> None:
+    steps = steps_of(episodes=3, length=41)
+    whole, learned = counting(seed_steps=0)
+    for step in steps:
+        whole.update(OneBatch(batch(0)), step)  # type: ignore[arg-type]
+    for stop in range(1, len(steps), 3):
+        (first, before), (second, after) = counting(seed_steps=0), counting(seed_steps=0)
+        for step in steps[:stop]:
+            first.update(OneBatch(batch(0)), step)  # type: ignore[arg-type]
+        second.load_state_dict(first.state_dict())
+        for step in steps[stop:]:
+            second.update(OneBatch(batch(0)), step)  # type: ignore[arg-type]
+        assert before + after == learned
+
+
+def test_a_checkpoint_without_the_previous_step_goes_on_an_action_later() -> None:
+    ours, learned = counting(seed_steps=0)
+    old = ours.state_dict()
+    del old["previous_step"]
+    ours.update(OneBatch(batch(0)), 0)  # type: ignore[arg-type]
+    ours.load_state_dict(old)
+    for step in (400, 403, 406):
+        ours.update(OneBatch(batch(0)), step)  # type: ignore[arg-type]
+    assert learned == [0, 400, 406]  # 397 to 400 and 403 to 406 pass a multiple of 4
+
+
 def test_state_round_trip_continues_bitwise() -> None:
     first = agent()
     first.update(OneBatch(batch(0)), 0)  # type: ignore[arg-type]
@@ -206,8 +256,8 @@ def test_learns_to_value_a_constant_reward() -> None:
     """The critic's value of a one-step problem (terminal, reward 1) reaches 1."""
     ours = agent(lr=1e-3)
     constant = batch(0)._replace(reward=torch.ones(B, 1), discount=torch.zeros(B, 1))
-    for _ in range(40):
-        metrics = ours.update(OneBatch(constant), 10_000_000)  # type: ignore[arg-type]
+    for i in range(40):
+        metrics = ours.update(OneBatch(constant), 10_000_000 + 2 * i)  # type: ignore[arg-type]
     assert float(metrics["q"]) == pytest.approx(1.0, abs=0.1)
 
 
@@ -218,20 +268,13 @@ def test_update_without_enough_data_does_nothing() -> None:
 
 
 def test_the_compiled_kernel_learns_the_same() -> None:
-    from covr_bench.kit import nets, winograd
-
-    if not winograd.available():
+    if winograd.choose("auto").kernel == "torch":
         pytest.skip("no C++ compiler, or a CPU without AVX2")
     losses = []
     for kernel in ("torch", "winograd"):
-        nets.set_conv_kernel(kernel)
-        try:
-            torch.manual_seed(1)
-            ours = agent()
-            torch.manual_seed(2)
-            losses.append(float(ours.update(OneBatch(batch(0)), 0)["critic_loss"]))  # type: ignore[arg-type]
-        finally:
-            nets.set_conv_kernel("torch")
+        torch.manual_seed(1)
+        ours = DrQV2(Config(seed_steps=0, update_every=2), replace(CONTEXT, conv_kernel=kernel))
+        torch.manual_seed(2)
+        losses.append(float(ours.update(OneBatch(batch(0)), 0)["critic_loss"]))  # type: ignore[arg-type]
+    assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    with pytest.raises(ValueError, match="fft"):
-        nets.set_conv_kernel("fft")

@@ -98,8 +98,8 @@ def test_guidance_pulls_the_action_and_nothing_else(name: str) -> None:
         one.update(replay(name, transitions), 0, guided)
     states = [one.state_dict().get("sac", one.state_dict()) for one in (ours, free)]
     assert_same_state(*([state[part] for part in ("encoder", "critic")] for state in states))
-    for _ in range(24):
-        ours.update(replay(name, transitions), 0, guidance)
+    for i in range(1, 25):
+        ours.update(replay(name, transitions), 4 * i, guidance)
     assert len(seen) == (25 if name == "drqv2" else 13)  # only when the actor learns
     assert np.abs(ours.act(obs, 0, explore=False) - 0.7).max() < min(0.2, 0.4 * before)
 

@@ -54,8 +54,8 @@ def test_prediction_equals_the_papers_arithmetic() -> None:
     """At the published rate without its warm-up, in which three steps move next to nothing."""
     ours = agent()
     ours.share_of_rate = lambda updates: 1.0  # type: ignore[method-assign]
-    ours.schedule = torch.optim.lr_scheduler.LambdaLR(ours.model_opt, ours.share_of_rate)
-    reference = ReferencePrediction(84, copy.deepcopy(ours.model), reconstruct, filters=8)
+    ours.schedule = torch.optim.lr_scheduler.LambdaLR(ours.prediction.model_opt, ours.share_of_rate)
+    reference = ReferencePrediction(84, copy.deepcopy(ours.prediction.model), reconstruct, filters=8)
 
     def seen(obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         masks = torch.rand(2, 100).argsort(1).argsort(1).reshape(2, 10, 10) >= 50
@@ -82,7 +82,7 @@ def test_rate_warms_up_and_then_falls() -> None:
     ours = agent(warm_up=2, lr=1e-3)
     rates = []
     for _ in range(9):
-        rates.append(ours.model_opt.param_groups[0]["lr"] / 5e-4)
+        rates.append(ours.prediction.model_opt.param_groups[0]["lr"] / 5e-4)
         ours.update_model(*sequences(FRAMES))
     assert rates[:3] == pytest.approx([5e-4, 0.50025, 1.0])
     assert rates[8] == pytest.approx(0.5)
@@ -90,13 +90,14 @@ def test_rate_warms_up_and_then_falls() -> None:
 
 def test_new_layers_start_small_and_the_critics_head_as_it_was() -> None:
     ours = agent()
-    for part in (ours.model, ours.projector, ours.predictor, ours.target_projector):
+    prediction = ours.prediction
+    for part in (prediction.model, prediction.projector, prediction.predictor, prediction.target_projector):
         for layer in part.modules():
             if isinstance(layer, torch.nn.Linear):
                 assert layer.weight.abs().max() <= 0.02
     head = ours.sac.critic.head[0].weight.detach()
     torch.testing.assert_close(head @ head.T, torch.eye(50), atol=1e-4, rtol=0)
-    assert torch.equal(head, ours.target_head[0].weight)
+    assert torch.equal(head, prediction.target_head[0].weight)
 
 
 def test_state_round_trip_continues_bitwise() -> None:
@@ -127,4 +128,4 @@ def test_published_settings() -> None:
     assert Config(**AGENT.task_defaults["dmc/cartpole_swingup"]).block_size == 4
     assert Config(**AGENT.task_defaults["dmc/reacher_easy"]).block_size == 4
     assert Config(**AGENT.task_defaults["dmc/walker_walk"]).momentum_tau == 0.1
-    assert agent().model.action.in_features == A
+    assert agent().prediction.model.action.in_features == A

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covr_bench.kit.nets import Linear
+from covr_bench.kit import nets
+from covr_bench.kit.nets import Linear, backward_in_parts
 
 
 def case(rows: int, width_in: int, width_out: int, seed: int = 0) -> tuple[Linear, torch.Tensor, torch.Tensor]:
@@ -51,3 +52,21 @@ def test_linear_repeats_bit_for_bit() -> None:
     layer, x, grad = case(128, 1024, 50)
     results = [[layer(x), *torch.autograd.grad(layer(x), list(layer.parameters()), grad)] for _ in range(2)]
     assert all(map(torch.equal, *results))
+
+
+def test_a_large_batch_is_backpropagated_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nets, "PART", 5)
+    layer, x, target = case(12, 20, 3)
+    sizes = []
+
+    def loss(x: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        sizes.append(len(x))
+        y = layer(x)
+        return (y - target).square().mean(), y
+
+    found, y = backward_in_parts(loss, x, target)
+    assert sizes == [5, 5, 2]
+    assert not y.requires_grad and not found.requires_grad
+    expected, whole = loss(x, target)
+    torch.testing.assert_close((found, y), (expected.detach(), whole.detach()))
+    torch.testing.assert_close(layer.weight.grad, torch.autograd.grad(expected, layer.weight)[0])

@@ -57,7 +57,7 @@ def seen(one: Batch) -> list[Any]:
 
 def test_updates_equal_the_papers_arithmetic() -> None:
     ours, reference = agent(encoder_lr=2e-4), ReferenceResAct(action_dim=A, hidden_dim=64, encoder_lr=2e-4)
-    pairs = [(reference.transition, ours.transition), (reference.reward, ours.reward)]
+    pairs = [(reference.transition, ours.model.transition), (reference.reward, ours.model.reward)]
     for theirs, mine in pairs:
         theirs.load_state_dict(copy.deepcopy(mine.state_dict()))
     assert_updates_equal(ours, reference, [batch(i, 108) for i in range(3)], seen, 1e-3, replay=WithPast)

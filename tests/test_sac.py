@@ -8,10 +8,12 @@ import pytest
 import torch
 from reference_sac import Encoder, ReferenceSAC
 
-from baselines.sac import AGENT, SAC, Config, SoftActorCritic
+from baselines.sac import AGENT, SAC, Config
 from covr_bench.kit.api import Context
-from covr_bench.kit.nets import SquashedGaussianActor, delta_orthogonal_init
+from covr_bench.kit.nets import delta_orthogonal_init
 from covr_bench.kit.replay import Batch, Replay
+from covr_bench.kit.sac.learner import SoftActorCritic
+from covr_bench.kit.sac.networks import SquashedGaussianActor
 
 torch.set_num_threads(1)
 A, B = 2, 4

@@ -64,10 +64,10 @@ def prediction_weights(ours: Any, reference: ReferencePrediction) -> list[Any]:
     return [
         (reference.encoder.convs, ours.sac.encoder.convs.state_dict()),
         (reference.encoder, head_weights(ours.sac.critic.head, reference.encoder)),
-        (reference.target_encoder.convs, ours.target_encoder.convs.state_dict()),
-        (reference.target_encoder, head_weights(ours.target_head, reference.target_encoder)),
+        (reference.target_encoder.convs, ours.prediction.target_encoder.convs.state_dict()),
+        (reference.target_encoder, head_weights(ours.prediction.target_head, reference.target_encoder)),
         *(
-            (getattr(reference, name), getattr(ours, name).state_dict())
+            (getattr(reference, name), getattr(ours.prediction, name).state_dict())
             for name in ("model", "projector", "predictor", "target_projector")
         ),
     ]
@@ -97,7 +97,7 @@ def rollout(model: torch.nn.Module, latents: torch.Tensor, action: torch.Tensor)
 
 def test_prediction_equals_the_papers_arithmetic() -> None:
     ours = agent()
-    reference = ReferencePrediction(84, copy.deepcopy(ours.model), rollout, filters=8)
+    reference = ReferencePrediction(84, copy.deepcopy(ours.prediction.model), rollout, filters=8)
 
     def seen(obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return augmented(obs[0])[None], augmented(obs[1:].flatten(0, 1)).unflatten(0, (K, 2))
@@ -125,23 +125,26 @@ def test_order_of_an_update() -> None:
     for name in ("step_critic", "update_actor_and_alpha", "update_targets"):
         method = getattr(ours.sac, name)
         setattr(ours.sac, name, lambda *a, _n=name, _m=method, **k: (calls.append(_n), _m(*a, **k))[1])
-    step = ours.step_model
-    ours.step_model = lambda *a, **k: (calls.append("step_model"), step(*a, **k))[1]  # type: ignore[method-assign]
+    step = ours.prediction.step
+    ours.prediction.step = lambda *a, **k: (calls.append("prediction"), step(*a, **k))[1]  # type: ignore[method-assign]
     for _ in range(2):
         ours.update(Sequences(batch(0, 100)), 0)  # type: ignore[arg-type]
     assert calls == [
         "step_critic",
-        "step_model",
+        "prediction",
         "update_actor_and_alpha",
         "update_targets",
         "step_critic",
-        "step_model",
+        "prediction",
     ]
 
 
 def test_targets_follow_slowly_every_second_step_and_get_no_gradient() -> None:
     ours = agent()
-    pairs = [(ours.target_encoder, ours.sac.encoder), (ours.target_projector, ours.projector)]
+    pairs = [
+        (ours.prediction.target_encoder, ours.sac.encoder),
+        (ours.prediction.target_projector, ours.prediction.projector),
+    ]
     for step in range(2):
         before = [copy.deepcopy(slow) for slow, _ in pairs]
         ours.update(Sequences(batch(0, 100)), 0)  # type: ignore[arg-type]
@@ -155,7 +158,7 @@ def test_targets_follow_slowly_every_second_step_and_get_no_gradient() -> None:
 def test_gradients_are_clipped_as_one() -> None:
     ours = agent(max_gradient_norm=1e-3)
     ours.update_model(*sequences(K + 1))
-    total = torch.stack([p.grad.norm() for p in ours.trained if p.grad is not None]).norm()
+    total = torch.stack([p.grad.norm() for p in ours.prediction.trained if p.grad is not None]).norm()
     assert float(total) == pytest.approx(1e-3, rel=1e-2)
 
 
@@ -167,7 +170,7 @@ def test_published_settings() -> None:
     config = Config()
     assert (config.batch_size, config.model_batch_size, config.filters, config.steps) == (512, 128, 64, 6)
     assert (config.projection_dim, config.model_dim, config.jitter, config.max_gradient_norm) == (100, 512, 0.05, 10)
-    assert agent(lr=2e-4).model_opt.param_groups[0]["lr"] == 1e-4
+    assert agent(lr=2e-4).prediction.model_opt.param_groups[0]["lr"] == 1e-4
     assert {task: dict(s) for task, s in AGENT.task_defaults.items()} == {
         "dmc/cheetah_run": {"lr": 2e-4},
         "dmc/walker_walk": {"momentum_tau": 0.1},

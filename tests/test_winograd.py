@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covr_bench.kit import winograd
+from covr_bench.kit.errors import UserError
 
 
 def _missing() -> str:
@@ -184,14 +190,19 @@ def test_avx2_code_on_a_cpu_with_avx512(fresh_build: pytest.MonkeyPatch, height:
     _assert_same_mathematics(3, height, width)
 
 
-def _assert_unavailable(message: str) -> None:
-    with pytest.raises(RuntimeError, match=message) as caught:
-        winograd.build()
-    assert "--conv-kernel torch" in str(caught.value)
-    assert not winograd.available()
+def _assert_unavailable(message: str, told: str = "") -> None:
+    """Asked for, the kernel's absence is an error that says how to go on; by itself it is torch, and one sentence."""
+    with pytest.raises(UserError, match=told or message) as caught:
+        winograd.choose("winograd")
+    assert "--conv-kernel auto or torch" in str(caught.value)
+    choice = winograd.choose("auto")
+    assert choice.kernel == "torch"
+    assert re.search(message, choice.reason)
+    assert choice.reason.endswith(".") and "\n" not in choice.reason
 
 
 def test_without_compiler(fresh_build: pytest.MonkeyPatch) -> None:
+    fresh_build.setattr(winograd, "_cpu_description", lambda: "flags : avx2 fma")
     fresh_build.setenv("CXX", "no-such-compiler")
     _assert_unavailable("CXX=no-such-compiler is not on the PATH")
     fresh_build.delenv("CXX")
@@ -199,8 +210,14 @@ def test_without_compiler(fresh_build: pytest.MonkeyPatch) -> None:
     _assert_unavailable("none of c\\+\\+, g\\+\\+, clang\\+\\+ is on the PATH")
 
 
-def test_without_avx2(fresh_build: pytest.MonkeyPatch) -> None:
-    fresh_build.setattr(winograd, "_cpu_description", lambda: "model name : Old\nflags : sse4_2 fma")
+@pytest.mark.parametrize(
+    "cpuinfo", ["model name : Old\nflags : sse4_2 fma\n\nmodel name : New\nflags : avx2 fma", None]
+)
+def test_without_avx2(fresh_build: pytest.MonkeyPatch, tmp_path: Path, cpuinfo: str | None) -> None:
+    """What counts is the first CPU, as Linux lists them; elsewhere there is no such list."""
+    fresh_build.setattr(winograd, "CPUINFO", tmp_path / "cpuinfo")
+    if cpuinfo:
+        (tmp_path / "cpuinfo").write_text(cpuinfo)
     _assert_unavailable("AVX2 and FMA")
 
 
@@ -209,23 +226,93 @@ def test_failed_compilation_shows_the_compilers_words(fresh_build: pytest.Monkey
     source = tmp_path / "broken.cpp"
     source.write_text("#error broken on purpose\n")
     fresh_build.setattr(winograd, "SOURCE", source)
-    _assert_unavailable("broken on purpose")
+    _assert_unavailable("compiler .* failed", told="broken on purpose")
+
+
+@pytest.mark.parametrize("content", ["\0", "#!/no/such/interpreter\n"])
+def test_compiler_that_does_not_run(fresh_build: pytest.MonkeyPatch, tmp_path: Path, content: str) -> None:
+    fresh_build.setattr(winograd, "_cpu_description", lambda: "flags : avx2 fma")
+    _compiler(fresh_build, tmp_path, content)
+    _assert_unavailable("does not run")
+
+
+def test_compiler_that_never_ends(fresh_build: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fresh_build.setattr(winograd, "_cpu_description", lambda: "flags : avx2 fma")
+    fresh_build.setattr(winograd, "BUILD_S", 0.2)
+    _compiler(fresh_build, tmp_path, "#!/bin/sh\nexec sleep 60\n")
+    _assert_unavailable("does not run")
+
+
+def _compiler(patch: pytest.MonkeyPatch, folder: Path, content: str) -> None:
+    compiler = folder / "compiler"
+    compiler.write_text(content)
+    compiler.chmod(0o755)
+    patch.setenv("CXX", str(compiler))
 
 
 @needs_kernel
 def test_cache_folder_that_cannot_be_made(fresh_build: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     fresh_build.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    _assert_unavailable("XDG_CACHE_HOME")
+    _assert_unavailable("cannot be stored or loaded", told="XDG_CACHE_HOME")
 
 
 @needs_kernel
-def test_simultaneous_builds_leave_one_library(fresh_build: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        libraries = list(pool.map(lambda _: winograd.build.__wrapped__(), range(2)))
-    assert all(hasattr(library, "conv3x3_relu_forward") for library in libraries)
-    (made,) = (tmp_path / "covr-bench").iterdir()
-    assert made.suffix == ".so"
-    stamp = made.stat().st_mtime_ns
-    assert winograd.available()
-    assert made.stat().st_mtime_ns == stamp
+@pytest.mark.parametrize("function", ["replace", "open"])
+def test_cache_folder_that_cannot_be_written(fresh_build: pytest.MonkeyPatch, function: str) -> None:
+    """A full disk, or another's folder; as root, permissions would not show it."""
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    fresh_build.setattr(winograd, "_run", lambda command: "")
+    place = winograd.os if function == "replace" else winograd
+    fresh_build.setattr(place, function, full, raising=False)
+    _assert_unavailable("No space left on device")
+
+
+@needs_kernel
+def test_user_without_a_home(fresh_build: pytest.MonkeyPatch) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory")
+
+    fresh_build.delenv("XDG_CACHE_HOME")
+    fresh_build.setattr(winograd.Path, "home", home)
+    _assert_unavailable("Could not determine home directory")
+
+
+@needs_kernel
+def test_damaged_library_is_built_anew(fresh_build: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd, "_load", lambda library: library)  # a process that has it loaded would not look again
+        made = winograd.build.__wrapped__()
+    made.write_bytes(b"")  # type: ignore[attr-defined]
+    assert winograd.choose("auto").kernel == "winograd"
+    assert made.stat().st_size  # type: ignore[attr-defined]
+
+
+@needs_kernel
+def test_processes_that_start_together_compile_once(fresh_build: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    log, real = tmp_path / "log", shlex.join(winograd._compiler())
+    _compiler(fresh_build, tmp_path, f'#!/bin/sh\necho "$*" >> {log}\nexec {real} "$@"\n')
+    command = [sys.executable, "-c", "from covr_bench.kit.winograd import build; build().conv3x3_relu_forward"]
+    processes = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert sum("-shared" in line for line in log.read_text().splitlines()) == 1
+    assert sorted(file.suffix for file in (tmp_path / "covr-bench").iterdir()) == [".lock", ".so"]
+
+
+@needs_kernel
+def test_what_was_asked_for_is_chosen() -> None:
+    assert winograd.choose("winograd").kernel == winograd.choose("auto").kernel == "winograd"
+    assert winograd.choose("torch").kernel == "torch"
+    with pytest.raises(ValueError, match="unknown convolution kernel 'fft'; valid: auto, torch, winograd"):
+        winograd.choose("fft")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("asked", ["auto", "torch", "winograd"])
+def test_a_gpu_has_torchs_convolution(fresh_build: pytest.MonkeyPatch, asked: Any) -> None:
+    fresh_build.setenv("PATH", "")
+    choice = winograd.choose(asked, "cuda:1")
+    assert choice.kernel == "torch"
+    assert "cuda:1" in choice.reason

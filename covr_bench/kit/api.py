@@ -118,6 +118,7 @@ class Context:
     total_env_steps: the length of the run, for schedules that end with it.
     instruction: the task in a sentence. services: of the run it trains in; None where a trained agent only acts.
     make_agent: builds another agent for the same context, by name and settings; of an agent that wraps one.
+    conv_kernel: what a `PixelEncoder` convolves with on a CPU, `torch` or `winograd`; see `kit.winograd.choose`.
     """
 
     obs_shape: tuple[int, int, int]
@@ -129,6 +130,7 @@ class Context:
     instruction: str = ""
     services: Services | None = None
     make_agent: Callable[[str, Mapping[str, Any], Context], Agent] | None = None
+    conv_kernel: str = "torch"
 
 
 @dataclass(frozen=True)

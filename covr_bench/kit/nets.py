@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from covr_bench.kit import winograd
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+PART = 256  # samples whose intermediate results are in memory at once: all of an ordinary batch
 
 
 class PixelEncoder(nn.Module):
@@ -21,12 +24,24 @@ class PixelEncoder(nn.Module):
     Takes float32 `(B, C, H, W)` in channels-last memory, returns `(B, out_dim)`; 84x84 gives 39200. Features are
     flattened in (row, column, filter) order, a view in that memory layout; official code flattens (filter, row,
     column), so a linear layer that follows has its columns permuted against it.
+
+    kernel: an agent hands on its `Context.conv_kernel`. `winograd` serves 32 filters of 32 on a CPU, with the same
+    mathematics but not bit-equal; all else is torch's. Raises ValueError for another name.
     """
 
     def __init__(
-        self, obs_shape: tuple[int, int, int], *, layers: int = 4, filters: int = 32, last_relu: bool = True
+        self,
+        obs_shape: tuple[int, int, int],
+        *,
+        kernel: str,
+        layers: int = 4,
+        filters: int = 32,
+        last_relu: bool = True,
     ) -> None:
         super().__init__()
+        if kernel not in winograd.KERNELS:
+            raise ValueError(f"unknown convolution kernel {kernel!r}; valid: {', '.join(winograd.KERNELS)}")
+        self.kernel = kernel
         channels, height, width = obs_shape
         strides = (2, *[1] * (layers - 1))
         self.convs = nn.ModuleList(
@@ -40,37 +55,17 @@ class PixelEncoder(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         *inner, last = self.convs
         for conv in inner:
-            x = conv_relu(x, conv)
-        x = conv_relu(x, last) if self.last_relu else last(x)
+            x = conv_relu(x, conv, self.kernel)
+        x = conv_relu(x, last, self.kernel) if self.last_relu else last(x)
         return x.permute(0, 2, 3, 1).reshape(len(x), -1)
 
 
-_conv_kernel = "torch"
-
-
-def set_conv_kernel(name: str) -> None:
-    """What this process convolves 32 filters to 32 with on a CPU: `torch`, or `winograd` for the compiled kernel.
-
-    The same mathematics, not bit-equal. Raises ValueError for another name, UserError if it cannot be compiled here.
-    """
-    global _conv_kernel
-    if name == "winograd":
-        from covr_bench.kit import winograd
-
-        winograd.build()
-    elif name != "torch":
-        raise ValueError(f"unknown convolution kernel {name!r}; valid: torch, winograd")
-    _conv_kernel = name
-
-
-def conv_relu(x: torch.Tensor, conv: Any) -> torch.Tensor:
-    """relu(conv(x)); on a CPU in one pass over memory."""
+def conv_relu(x: torch.Tensor, conv: Any, kernel: str) -> torch.Tensor:
+    """relu(conv(x)) of `(B, C, H, W)`; on a CPU in one pass over memory, by that kernel where it can."""
     if x.device.type != "cpu":
         return F.relu(conv(x), inplace=True)
-    if _conv_kernel == "winograd" and conv.weight.shape[:2] == (32, 32) and conv.stride == (1, 1):
-        from covr_bench.kit.winograd import conv3x3_relu
-
-        return conv3x3_relu(x, conv.weight, conv.bias)
+    if kernel == "winograd" and conv.weight.shape[:2] == (winograd.CHANNELS,) * 2 and conv.stride == (1, 1):
+        return winograd.conv3x3_relu(x, conv.weight, conv.bias)
     return _ConvReLU.apply(x, conv.weight, conv.bias, conv.stride)  # type: ignore[no-any-return,no-untyped-call]
 
 
@@ -95,7 +90,7 @@ class _ConvReLU(torch.autograd.Function):
 
 
 class Linear(nn.Linear):
-    """torch's, but for who multiplies float32 matrices on a CPU: oneDNN, in place of MKL.
+    """`nn.Linear` with its float32 products on a CPU by oneDNN instead of MKL.
 
     MKL keeps to AVX2 on CPUs that are not Intel's. Where they have AVX-512, oneDNN is twice as fast; the results differ
     by rounding.
@@ -162,65 +157,6 @@ def delta_orthogonal_init(module: nn.Module) -> None:
             nn.init.orthogonal_(part.weight.data[:, :, middle, middle], 2**0.5)
 
 
-def feature_head(repr_dim: int, feature_dim: int, tanh: bool) -> nn.Sequential:
-    """The linear layer and LayerNorm that read an encoder's features; SAC-AE, DrQ and SVEA end it in tanh."""
-    layers: list[nn.Module] = [Linear(repr_dim, feature_dim), nn.LayerNorm(feature_dim)]
-    return nn.Sequential(*layers, nn.Tanh()) if tanh else nn.Sequential(*layers)
-
-
-class SquashedGaussianActor(nn.Module):
-    """The SAC-AE family's policy: a Gaussian squashed by tanh (Haarnoja et al. 2018, arXiv 1812.05905, appendix C).
-
-    Its own head reads the encoder's features, which come without gradient. `given` is what else a method lets the
-    policy see, `given_dim` numbers.
-    """
-
-    LOG_STD = (-10.0, 2.0)
-
-    def __init__(
-        self, repr_dim: int, action_dim: int, feature_dim: int, hidden_dim: int, tanh: bool = False, given_dim: int = 0
-    ) -> None:
-        super().__init__()
-        self.head = feature_head(repr_dim, feature_dim, tanh)
-        self.policy = mlp(feature_dim + given_dim, hidden_dim, hidden_dim, 2 * action_dim)
-        orthogonal_init(self)
-
-    def forward(self, features: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and logarithm of the standard deviation before squashing, each `(B, A)`."""
-        mean, log_std = self.policy(torch.cat([self.head(features), *given], dim=-1)).chunk(2, dim=-1)
-        low, high = self.LOG_STD
-        return mean, low + 0.5 * (high - low) * (torch.tanh(log_std) + 1)
-
-    def sample(self, features: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """A reparameterised action `(B, A)` in [-1, 1] and its log density `(B, 1)` in nats."""
-        mean, log_std = self(features, *given)
-        noise = torch.randn_like(mean)
-        before = mean + noise * log_std.exp()
-        action = torch.tanh(before)
-        log_density = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
-        return action, (log_density - self.log_slope(before, action)).sum(dim=-1, keepdim=True)
-
-    def log_slope(self, before: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-        """Logarithm of the derivative of tanh where it took `before` to `action`; bounded, as SAC-AE has it."""
-        return torch.log(F.relu(1 - action.square()) + 1e-6)
-
-
-class TwinCritic(nn.Module):
-    """Two Q functions on one head that reads the encoder's features (the SAC-AE family)."""
-
-    def __init__(self, repr_dim: int, action_dim: int, feature_dim: int, hidden_dim: int, tanh: bool = False) -> None:
-        super().__init__()
-        self.head = feature_head(repr_dim, feature_dim, tanh)
-        self.q1 = mlp(feature_dim + action_dim, hidden_dim, hidden_dim, 1)
-        self.q2 = mlp(feature_dim + action_dim, hidden_dim, hidden_dim, 1)
-        orthogonal_init(self)
-
-    def forward(self, features: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Both Q values, each `(B, 1)`."""
-        h = torch.cat([self.head(features), action], dim=-1)
-        return self.q1(h), self.q2(h)
-
-
 @torch.no_grad()
 def soft_update(target: nn.Module, online: nn.Module, tau: float) -> None:
     """target <- (1 - tau) * target + tau * online, parameter by parameter."""
@@ -235,6 +171,30 @@ def adam(
 ) -> torch.optim.Adam:
     """torch's Adam, its update fused into one pass; weight_decay is L2, added to the gradient."""
     return torch.optim.Adam(parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+
+
+def backward_in_parts(loss: Callable[..., tuple[torch.Tensor, ...]], *batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Backpropagate a mean over samples; a large batch is gone through in parts, of which only one is in memory.
+
+    Gradients of the parts add up to those of the whole, up to rounding; a batch of `PART` samples or fewer is one part.
+
+    Args:
+        loss: Of some of the samples: their mean loss, and what else is wanted of them, each `(n, ...)`.
+        *batch: What `loss` takes, each `(B, ...)`.
+
+    Returns:
+        The mean loss of the whole batch, then what else `loss` returned, each `(B, ...)`; all without gradient.
+    """
+    losses, others = [], []
+    for part in zip(*(torch.split(whole, PART) for whole in batch), strict=True):
+        mean, *rest = loss(*part)
+        share = mean * (len(part[0]) / len(batch[0]))
+        share.backward()  # type: ignore[no-untyped-call]
+        losses.append(share.detach())
+        others.append([other.detach() for other in rest])
+    if len(losses) == 1:
+        return losses[0], *others[0]
+    return torch.stack(losses).sum(), *map(torch.cat, zip(*others, strict=True))
 
 
 def linear_schedule(step: int, start: float, end: float, duration: int) -> float:

@@ -15,31 +15,76 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch.autograd.function import once_differentiable
 
 from covr_bench.kit.errors import UserError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Kernel = Literal["torch", "winograd"]
+KERNELS = get_args(Kernel)
 CHANNELS = 32
+CPUINFO = Path("/proc/cpuinfo")
 SOURCE = Path(__file__).with_name("winograd.cpp")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
-TURN_OFF = "Or go on without the kernel: --conv-kernel torch."
+BUILD_S = 300  # seconds a compiler may take; 8 are ordinary
+TURN_OFF = "Or go on without the kernel: --conv-kernel auto or torch."
 
 
 class KernelUnavailable(UserError, RuntimeError):
-    """The kernel cannot be built on this machine; the message names what is missing and how to go on."""
+    """The kernel cannot be built or loaded on this machine.
+
+    Attributes:
+        reason: What is missing, in one sentence.
+    """
+
+    def __init__(self, reason: str, mend: str = "") -> None:
+        super().__init__("\n".join(filter(None, [reason, mend, TURN_OFF])))
+        self.reason = reason
 
 
-def available() -> bool:
-    """Say whether the kernel can be built and loaded here. Builds it if that has not been done yet."""
+@dataclass(frozen=True)
+class Choice:
+    """kernel: what runs convolve with. reason: why, in one sentence."""
+
+    kernel: Kernel
+    reason: str
+
+
+def choose(asked: Literal["auto", "torch", "winograd"], device: str = "cpu") -> Choice:
+    """Which convolution a run of this machine has. Builds the compiled one if that is chosen and not yet done.
+
+    Args:
+        asked: `auto` is `winograd` where it can be built and `torch` otherwise.
+        device: A torch device. The compiled kernel is for CPUs: others have torch's, whatever was asked.
+
+    Returns:
+        The kernel and why.
+
+    Raises:
+        KernelUnavailable: `winograd` was asked for and cannot be built here.
+        ValueError: An unknown name.
+    """
+    if asked not in ("auto", *KERNELS):
+        raise ValueError(f"unknown convolution kernel {asked!r}; valid: auto, {', '.join(KERNELS)}")
+    if torch.device(device).type != "cpu":
+        return Choice("torch", f"The compiled kernel is for CPUs, and this runs on {device}.")
+    if asked == "torch":
+        return Choice("torch", "It was asked for.")
     try:
         build()
-    except KernelUnavailable:
-        return False
-    return True
+    except KernelUnavailable as error:
+        if asked == "winograd":
+            raise
+        return Choice("torch", error.reason)
+    return Choice("winograd", "It was asked for." if asked == "winograd" else "A C++ compiler and AVX2 were found.")
 
 
 @functools.cache
@@ -47,27 +92,26 @@ def build() -> ctypes.CDLL:
     """Compile the kernel unless the user's cache folder has it, and load it.
 
     The cache is ``$XDG_CACHE_HOME/covr-bench`` or ``~/.cache/covr-bench``; the file name is a hash of source, flags,
-    compiler version and CPU, so a new compiler or another machine with the same home folder builds its own.
+    compiler version and CPU, so a new compiler or another machine with the same home folder builds its own. Processes
+    that build at the same time wait for the first; a damaged file is built anew.
 
     Raises:
         KernelUnavailable: no AVX2 and FMA, no compiler, a failed compilation, or a cache folder that is not writable.
     """
     cpu = _cpu_description()
-    missing = {"avx2", "fma"} - set(cpu.split())
-    if missing:
-        raise KernelUnavailable(f"The Winograd kernel needs an x86-64 CPU with AVX2 and FMA on Linux. {TURN_OFF}")
+    if not {"avx2", "fma"} <= set(cpu.split()):
+        raise KernelUnavailable("The Winograd kernel needs an x86-64 CPU with AVX2 and FMA on Linux.")
     compiler = _compiler()
     version = _run([*compiler, "--version"])
     key = "\0".join([SOURCE.read_text(), *FLAGS, *compiler, version, cpu])
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "covr-bench"
-    library = folder / f"winograd-{hashlib.sha256(key.encode()).hexdigest()[:20]}.so"
+    name = f"winograd-{hashlib.sha256(key.encode()).hexdigest()[:20]}.so"
     try:
-        if not library.exists():
-            _compile(compiler, library)
-        return _load(library)
+        library = _cache_folder() / name
+        with _one_builder(library):
+            return _load(library) if library.exists() and _loads(library) else _load(_compile(compiler, library))
     except OSError as error:
         raise KernelUnavailable(
-            f"Cannot store or load {library}: {error}. Set XDG_CACHE_HOME to a writable folder. {TURN_OFF}"
+            f"The Winograd kernel cannot be stored or loaded: {error}.", "Set XDG_CACHE_HOME to a writable folder."
         ) from error
 
 
@@ -166,40 +210,77 @@ def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:
 
 
 def _cpu_description() -> str:
-    """Model name and feature flags of the first CPU; empty where Linux's /proc/cpuinfo is absent."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.exists():
+    """Model name and feature flags of the first CPU; empty where Linux's /proc/cpuinfo is absent or hidden."""
+    try:
+        text = CPUINFO.read_text()
+    except OSError:
         return ""
-    first = cpuinfo.read_text().split("\n\n", 1)[0].splitlines()
+    first = text.split("\n\n", 1)[0].splitlines()
     return "\n".join(line for line in first if line.startswith(("model name", "flags")))
 
 
 def _compiler() -> list[str]:
     chosen = os.environ.get("CXX")
     for command in [chosen] if chosen else ["c++", "g++", "clang++"]:
-        words = shlex.split(command)
+        words = command.split()
         if words and shutil.which(words[0]):
             return words
     tried = f"CXX={chosen} is not on the PATH" if chosen else "none of c++, g++, clang++ is on the PATH"
     raise KernelUnavailable(
-        f"The Winograd kernel needs a C++17 compiler: {tried}. Install one (for example g++) or set CXX. {TURN_OFF}"
+        f"The Winograd kernel needs a C++17 compiler: {tried}.", "Install one (for example g++) or set CXX."
     )
 
 
 def _run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    """What a command prints. Raises KernelUnavailable if it fails."""
+    name = shlex.join(command[:1])
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=BUILD_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise KernelUnavailable(f"The Winograd kernel's compiler {name} does not run: {error}.") from error
     if done.returncode != 0:
-        raise KernelUnavailable(f"{shlex.join(command)} failed:\n{done.stderr.strip()[-2000:]}\n{TURN_OFF}")
+        words = done.stderr.strip()[-2000:]
+        raise KernelUnavailable(f"The Winograd kernel's compiler {name} failed.", f"{shlex.join(command)}:\n{words}")
     return done.stdout
 
 
-def _compile(compiler: list[str], library: Path) -> None:
-    library.parent.mkdir(parents=True, exist_ok=True)
-    # Built under a private name and moved into place, so that processes may build at the same time.
+def _cache_folder() -> Path:
+    """Made if it is not there. Raises OSError."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "covr-bench"
+    except RuntimeError as error:  # a user without a home
+        raise OSError(str(error)) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def _one_builder(library: Path) -> Iterator[None]:
+    """Others who ask for this library wait until it is built. The lock ends with its process."""
+    import fcntl  # no such module where there is no /proc/cpuinfo either
+
+    with open(library.with_suffix(".lock"), "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _compile(compiler: list[str], library: Path) -> Path:
+    # Built under a private name and moved into place, so that one who is stopped leaves nothing half written.
     with tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as folder:
-        made = Path(folder) / library.name
-        _run([*compiler, *FLAGS, str(SOURCE), "-o", str(made)])
-        os.replace(made, library)
+        built = Path(folder) / library.name
+        _run([*compiler, *FLAGS, str(SOURCE), "-o", str(built)])
+        os.replace(built, library)
+    return library
+
+
+def _loads(library: Path) -> bool:
+    try:
+        _load(library)
+    except (OSError, AttributeError):  # cut off, or none of ours
+        return False
+    return True
 
 
 def _load(library: Path) -> ctypes.CDLL:

@@ -63,6 +63,7 @@ def build(
         seed=seed,
         instruction=instruction,
         services=services,
+        conv_kernel=config.conv_kernel,
     )
     agent = make_agent(context)
     check_agent(agent)

@@ -118,14 +118,12 @@ def main(channel: TextIO) -> None:
     import torch
 
     from covr_bench.config import registry
-    from covr_bench.kit.nets import set_conv_kernel
 
     learners: dict[str, tuple[float, float, float]] = {}
     envs: dict[str, tuple[float, float, Replay, Any]] = {}
     for record in json.load(sys.stdin):
         config = RunConfig.from_dict(record)
         torch.set_num_threads(config.threads)
-        set_conv_kernel(config.conv_kernel)
         task = json.dumps([config.suite, config.task, config.env])
         if task not in envs:
             envs[task] = _try_env(_make_env(registry.suite(config.suite).task(config.task), config))
@@ -161,6 +159,7 @@ def _context(config: RunConfig, task: Task, replay: Replay, obs: Any, folder: Pa
         seed=0,
         instruction=task.instruction,
         services=_Trial(folder),
+        conv_kernel=config.conv_kernel,
     )
 
 

@@ -54,7 +54,6 @@ def _run(job: dict[str, Any], stop: Callable[[], bool], say: Callable[[dict[str,
     from covr_bench.config import registry
     from covr_bench.config.request import to_yaml
     from covr_bench.config.run_config import RunConfig
-    from covr_bench.kit.nets import set_conv_kernel
     from covr_bench.kit.seeds import derive_seed, starts
     from covr_bench.run.checkpoint import Checkpoints
     from covr_bench.run.train import Interrupted, Run
@@ -64,7 +63,6 @@ def _run(job: dict[str, Any], stop: Callable[[], bool], say: Callable[[dict[str,
 
     config = RunConfig.from_dict(job["config"])
     torch.set_num_threads(config.threads)
-    set_conv_kernel(config.conv_kernel)
     task = registry.suite(config.suite).task(config.task)
     seeds = {name: derive_seed(config.seed, name) for name in ("agent", "replay", "train_env", "eval_env")}
     env, eval_env = (task.make(seeds[name], **config.env) for name in ("train_env", "eval_env"))

@@ -1,4 +1,4 @@
-"""What CURL, SPR and MLR share: SAC that learns on random crops and acts on central ones."""
+"""SAC that learns on random crops and acts on central ones, as CURL, SPR and MLR do."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import torch
 from pydantic import ConfigDict, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from baselines.sac import Settings, SoftActorCritic, SoftActorCriticAgent
 from covr_bench.kit.api import Context
 from covr_bench.kit.augment import UNIT, check_window, cropped, random_corner
+from covr_bench.kit.sac.agent import SoftActorCriticAgent
+from covr_bench.kit.sac.learner import Settings, SoftActorCritic
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -22,6 +23,8 @@ class CropSettings(Settings):
 
 
 class CroppingAgent(SoftActorCriticAgent):
+    """An agent of this kind. name: the method's, for errors. networks: what it has in place of SAC's."""
+
     config: CropSettings
 
     def __init__(self, name: str, config: CropSettings, context: Context, **networks: Any) -> None:
@@ -33,6 +36,9 @@ class CroppingAgent(SoftActorCriticAgent):
         return cropped(obs, self.config.window, table=UNIT)
 
     def random_crop(self, obs: torch.Tensor) -> torch.Tensor:
-        """As CURL's code cuts: never with the last row or column, so at 16 places along each axis of 100 pixels."""
+        """Another square of each image, uint8 `(B, C, H, W)`, as CURL's code cuts it: `(B, C, window, window)`.
+
+        Never with the last row or column, so at 16 places along each axis of 100 pixels.
+        """
         corner = random_corner(obs[:, :, :-1, :-1], self.config.window)
         return cropped(obs, self.config.window, corner, UNIT)
