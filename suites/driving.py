@@ -11,14 +11,14 @@ from typing import Any
 
 import gymnasium
 
-from suites import cuts
+from suites import short_settings
 from suites.base import LINE_UP, Budget, Suite, Task
 from suites.carla.task.env import Driving
 from suites.carla.task.episode import EPISODE_STEPS
 from suites.wrappers import ActionRepeat, FrameStack, Pixels
 
 ACTION_REPEAT = 1  # the paper: 1000 steps at 20 Hz, and no word of repeated actions
-SMOKE = {**cuts.SMOKE, "batch_size": 8}  # no action is repeated: most agents update at each of the 2,000 steps
+SMOKE = {**short_settings.SMOKE, "batch_size": 8}  # no action is repeated: most agents update at each of 2,000 steps
 
 
 def make(
@@ -82,7 +82,7 @@ SUITE = Suite(
     tasks=TASKS,
     budgets={
         "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), SMOKE, "Does it run? A few episodes, one seed."),
-        "short": Budget("short", 20_000, 10_000, 5, (0,), cuts.SHORT, "Does it learn? One seed."),
+        "short": Budget("short", 20_000, 10_000, 5, (0,), short_settings.SHORT, "Does it learn? One seed."),
         "paper": Budget("paper", 100_000, 10_000, 10, (0, 1, 2), doc="The COVR paper's: 100k steps, 10 episodes."),
     },
     agents=("driver", "full_throttle", *LINE_UP),
