@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from suites import short_settings, gl
+from suites import gl, short_settings
 from suites.base import LINE_UP, Budget, Suite, Task
 from suites.wrappers import ActionRepeat, FrameStack, Pixels
 
