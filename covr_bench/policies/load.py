@@ -26,11 +26,9 @@ from results.layout import PROVENANCE_FILE, run_folder
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import gymnasium
-
     from covr_bench.kit.api import Agent, AgentSpec, Services
     from covr_bench.run.checkpoint import Saved
-    from suites.base import Suite, Task
+    from suites.base import Suite, Task, TaskEnv
 
 SEEN = ("image_size", "frame_stack")  # options of every task that decide what a policy sees
 
@@ -80,7 +78,7 @@ class Acting:
     """A trained policy before a task it fits. config: of its run. saved: where the weights come from."""
 
     agent: Agent
-    env: gymnasium.Env[Any, Any]
+    env: TaskEnv
     target: Target
     config: RunConfig
     saved: Saved
@@ -181,7 +179,7 @@ class Spaces:
         return f"observations {self.obs} and actions {self.action}"
 
 
-def _spaces(env: gymnasium.Env[Any, Any]) -> Spaces:
+def _spaces(env: TaskEnv) -> Spaces:
     return Spaces(env.observation_space.shape or (), env.action_space.shape or ())
 
 
