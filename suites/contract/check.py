@@ -26,17 +26,18 @@ QUICK = (
     _Promise("actions", spaces.actions),
     _Promise("observations", spaces.observations),
     _Promise("reset", first_steps.reset),
+    _Promise("first observation", first_steps.first_observation, ("reset",)),
     _Promise("steps", first_steps.steps, ("reset",)),
     _Promise("picture", first_steps.picture, ("reset",)),
     _Promise("labels", first_steps.labels),
 )
 THOROUGH = (
-    _Promise("same seed", episodes.same_seed, ("actions", "steps")),
+    _Promise("same seed", episodes.same_seed, ("actions", "first observation", "steps")),
     _Promise("other seeds", episodes.other_seeds, ("same seed",)),
     _Promise("two at a time", episodes.beside_another, ("same seed",)),
     _Promise("drawing", episodes.drawing, ("same seed", "picture")),
-    _Promise("whole episodes", episodes.whole, ("actions", "steps")),
-    _Promise("options", episodes.options, ("observations", "reset")),
+    _Promise("whole episodes", episodes.whole, ("actions", "first observation", "steps")),
+    _Promise("options", episodes.options, ("observations", "first observation")),
 )
 
 
@@ -64,7 +65,7 @@ def check(env: TaskEnv, task: Task, options: Mapping[str, Any] | None = None) ->
     Returns:
         The promises that are not kept; none if it can be trained on.
     """
-    return [finding for finding in _tried(QUICK, Trial(env, task, options or {}), set()) if finding.problems]
+    return [finding for finding in _tried(QUICK, Trial(env, task, options or {})) if finding.problems]
 
 
 def examine(task: Task, options: Mapping[str, Any] | None = None) -> Iterator[Finding]:
@@ -84,22 +85,23 @@ def examine(task: Task, options: Mapping[str, Any] | None = None) -> Iterator[Fi
         yield Finding("making", (str(broken),))
         return
     yield Finding("making", ())
-    trial, broken_ones = Trial(env, task, chosen), set[str]()
-    yield from _tried(QUICK, trial, broken_ones)
-    yield from _tried(THOROUGH, trial, broken_ones)
+    yield from _tried((*QUICK, *THOROUGH), Trial(env, task, chosen))
     yield Finding("closing", tuple(_closed(env, remains)))
 
 
-def _tried(promises: Sequence[_Promise], trial: Trial, broken: set[str]) -> Iterator[Finding]:
-    """Findings; the names of promises that are broken or could not be tried are added to `broken`."""
+def _tried(promises: Sequence[_Promise], trial: Trial) -> Iterator[Finding]:
+    broken: set[str] = set()  # or not tried, for want of one that is
+    told: set[str] = set()
     for promise in promises:
         if broken.intersection(promise.needs):
             broken.add(promise.name)
             continue
-        finding = Finding(promise.name, tuple(_sentences(promise, trial)))
-        if finding.problems:
+        problems = list(_sentences(promise, trial))
+        if problems:
             broken.add(promise.name)
-        yield finding
+        if (new := tuple(text for text in problems if text not in told)) or not problems:
+            yield Finding(promise.name, new)
+        told.update(new)
 
 
 def _sentences(promise: _Promise, trial: Trial) -> Iterator[str]:

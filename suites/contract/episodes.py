@@ -126,7 +126,7 @@ def options(trial: Trial) -> Iterator[str]:
     other = Trial(_make(trial, chosen, seed=0), trial.task, chosen)
     said = ", ".join(f"{name}={value}" for name, value in asked.items())
     try:
-        for problem in [*spaces.observations(other), *first_steps.reset(other)]:
+        for problem in [*spaces.observations(other), *first_steps.observation(other, other.reset(seed=0))]:
             yield f"made with {said}, {problem}"
     finally:
         other.env.close()

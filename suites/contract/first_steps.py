@@ -24,10 +24,16 @@ COUNT = "suites.wrappers.ActionRepeat counts them"
 
 
 def reset(trial: Trial) -> Iterator[str]:
-    """The first observation."""
+    """An episode can begin."""
     trial.obs = trial.reset(seed=0)
-    yield from observation(trial, trial.obs, "reset")
-    yield from _repeated_frame(trial, trial.obs)
+    yield from ()
+
+
+def first_observation(trial: Trial) -> Iterator[str]:
+    """What the reset returned."""
+    yield from observation(trial, trial.obs)
+    if _is_stack(trial, obs := trial.obs) and not np.array_equal(obs, np.tile(obs[-3:], (len(obs) // 3, 1, 1))):
+        yield "the frames of a reset's observation differ: repeat the first frame, as suites.wrappers.FrameStack does"
 
 
 def steps(trial: Trial) -> Iterator[str]:
@@ -45,7 +51,7 @@ def observed_step(trial: Trial, before: Any, action: np.ndarray[Any, Any]) -> tu
     """A step from the observation `before`, and all that is wrong with it. Raises Broken."""
     kept, given = np.array(before), action.copy()
     step = trial.step(action)
-    problems = [*_flags(step), *_reward(step), *_count(trial, step), *observation(trial, step.obs, "step")]
+    problems = [*_flags(step), *_reward(step), *_count(trial, step), *observation(trial, step.obs)]
     if not np.array_equal(action, given):
         problems.append("step writes to the action it is given, which is stored afterwards: work on a copy of it")
     if not np.array_equal(kept, before):
@@ -58,24 +64,20 @@ def observed_step(trial: Trial, before: Any, action: np.ndarray[Any, Any]) -> tu
     return step, problems
 
 
-def observation(trial: Trial, obs: Any, call: str) -> Iterator[str]:
+def observation(trial: Trial, obs: Any) -> Iterator[str]:
     """Whether an observation is of its space."""
     space = trial.env.observation_space
     if not isinstance(space, spaces.Box):
         return
     if not isinstance(obs, np.ndarray):
-        yield f"{call} returns {described(obs)} as observation: return a numpy array, {space.dtype} {space.shape}"
+        yield f"an observation is {described(obs)}: return a numpy array, {space.dtype} {space.shape}"
     elif obs.shape != space.shape:
-        yield (
-            f"{call} returns an observation of shape {obs.shape}, and its space says {space.shape}: draw or resize "
-            "each frame to the size that is declared"
-            if trial.sees == "pixels"
-            else f"{call} returns an observation of shape {obs.shape}, and its space says {space.shape}: make them one"
-        )
+        mend = "draw or resize each frame to the size declared" if trial.sees == "pixels" else "make them agree"
+        yield f"an observation has the shape {obs.shape}, and its space says {space.shape}: {mend}"
     elif obs.dtype != space.dtype:
-        yield f"{call} returns an observation of {obs.dtype}, and its space says {space.dtype}: return {space.dtype}"
+        yield f"an observation is {obs.dtype}, and its space says {space.dtype}: return {space.dtype}"
     elif not np.isfinite(obs).all():
-        yield f"{call} returns an observation with numbers that are not finite: mend what it is computed from"
+        yield "an observation holds numbers that are not finite: look for a division by zero"
 
 
 def picture(trial: Trial) -> Iterator[str]:
@@ -101,11 +103,6 @@ def labels(trial: Trial) -> Iterator[str]:
     found = getattr(trial.env.unwrapped, "labels", {})
     if not isinstance(found, Mapping) or any(not isinstance(item, str) for pair in found.items() for item in pair):
         yield f"labels is {found!r:.80}, and results are marked with strings by name: write `{{'render': 'fast'}}`"
-
-
-def _repeated_frame(trial: Trial, obs: Any) -> Iterator[str]:
-    if _is_stack(trial, obs) and not np.array_equal(obs, np.tile(obs[-3:], (len(obs) // 3, 1, 1))):
-        yield "the frames of a reset's observation differ: repeat the first frame, as suites.wrappers.FrameStack does"
 
 
 def _is_stack(trial: Trial, obs: Any) -> bool:
