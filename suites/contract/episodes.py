@@ -145,7 +145,7 @@ def _episode(
     for _ in range(steps):
         between()
         step = trial.step(act())
-        yield np.array(step.obs), step.reward, step.terminated, step.truncated, step.info.get("env_steps")
+        yield np.array(step.obs), repr(float(step.reward)), step.terminated, step.truncated, step.info.get("env_steps")
         if step.over:
             return
 

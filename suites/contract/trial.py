@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -51,7 +50,7 @@ class Trial:
     def reset(self, seed: int | None) -> Any:
         """The first observation. Raises Broken."""
         call = f"reset(seed={seed})"
-        returned = tried(call, lambda: self.env.reset(seed=seed), self._mend_of_reset)
+        returned = tried(call, lambda: self.env.reset(seed=seed), _mend_of_reset)
         if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict)):
             raise Broken(f"{call} returns {described(returned)}; return a pair `observation, info`, info a dict")
         return returned[0]
@@ -75,10 +74,6 @@ class Trial:
         space.seed(seed)
         return space.sample
 
-    def _mend_of_reset(self, error: Exception) -> str:
-        parameters = inspect.signature(self.env.reset).parameters
-        return "mend the reset" if "seed" in parameters and not isinstance(error, TypeError) else RESET
-
 
 def tried(call: str, do: Callable[[], T], mend: Callable[[Exception], str]) -> T:
     """What the call returns. Raises Broken with what the call raised."""
@@ -88,6 +83,10 @@ def tried(call: str, do: Callable[[], T], mend: Callable[[Exception], str]) -> T
         raise Broken(f"{call}: {error}") from error
     except Exception as error:
         raise Broken(f"{call} raises {raised(error)}; {mend(error)}") from error
+
+
+def _mend_of_reset(error: Exception) -> str:
+    return RESET if isinstance(error, TypeError) and "argument" in str(error) else "mend the reset"
 
 
 def raised(error: Exception) -> str:
