@@ -48,7 +48,7 @@ class Config(ModelSettings):
 class DifferenceEncoder(nn.Module):
     """Takes previous stacks and then current ones, `(2 B, C, H, W)`; returns `(B, out_dim)`."""
 
-    def __init__(self, obs_shape: tuple[int, int, int]) -> None:
+    def __init__(self, obs_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.current, self.previous = PixelEncoder(obs_shape), PixelEncoder(obs_shape)
         self.out_dim = self.current.out_dim
@@ -75,7 +75,7 @@ class Memory:
     step before, unless an episode begins. (Missed only if it begins with the very frame the last ended on, twice.)
     """
 
-    def __init__(self, obs_shape: tuple[int, int, int], action_dim: int) -> None:
+    def __init__(self, obs_shape: tuple[int, ...], action_dim: int) -> None:
         self.obs, self.action = torch.zeros(obs_shape, dtype=torch.uint8), torch.zeros(action_dim)
 
     def before(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

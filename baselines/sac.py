@@ -80,10 +80,10 @@ class SoftActorCritic:
     def __init__(
         self,
         settings: Settings,
-        obs_shape: tuple[int, int, int],
+        obs_shape: tuple[int, ...],
         context: Context,
         *,
-        encoder: Callable[[tuple[int, int, int]], Any] = PixelEncoder,
+        encoder: Callable[[tuple[int, ...]], Any] = PixelEncoder,
         actor: type[SquashedGaussianActor] = SquashedGaussianActor,
         init: Callable[[nn.Module], None] = delta_orthogonal_init,
         tanh: bool = False,

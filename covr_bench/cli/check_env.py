@@ -8,7 +8,8 @@ import typer
 
 from covr_bench.cli.options import SetEnv, console
 from covr_bench.config import registry
-from covr_bench.config.run_config import check_overrides, parse_overrides, resolve_env
+from covr_bench.config.request import parse_pairs
+from covr_bench.config.settings import check_names, of_env
 from covr_bench.kit.errors import unknown
 from covr_bench.kit.extensions import absolute
 
@@ -48,12 +49,12 @@ def check_env(ref: str, overrides: Sequence[str], console: Console) -> int:
     from suites.contract.check import examine
 
     suite, tasks = _named(ref)
-    wanted = parse_overrides(overrides)
-    check_overrides([], tasks, wanted)
+    wanted = parse_pairs(overrides)
+    check_names("setting", wanted, [], tasks)
     problems = 0
     for task in tasks:
         own = {key: value for key, value in wanted.items() if key.removeprefix("env.") in task.options}
-        for options in _ways_to_see(task, resolve_env(task, own)):
+        for options in _ways_to_see(task, of_env(task, own)):
             console.print(Text(f"{suite.name}/{task.name}: {task.observed(options)}", "bold"))
             problems += _print(examine(task, options), console)
     if problems:
@@ -69,9 +70,9 @@ def _named(ref: str) -> tuple[Suite, list[Task]]:
     if not tasks:
         raise unknown(f"task of suite {suite.name}", name, (task.name for task in suite.tasks))
     if any(task.needs_gl for task in tasks):
-        from covr_bench.policies.load import backend
+        from covr_bench.run.machine import rendering
 
-        backend()
+        rendering()
     return suite, tasks
 
 

@@ -130,7 +130,7 @@ def played(policy: Acting, seed: int, size: int) -> Iterator[Moment]:
 
     env, step = policy.env, policy.env_steps
     draw: Any = env.unwrapped.render_image
-    *_, obs_height, obs_width = env.observation_space.shape or (1, 1)
+    obs_height, obs_width = (env.observation_space.shape or ())[1:] or (1, 1)  # a state has neither
     width = 2 * round(size * obs_width / obs_height / 2)
     guide = Guide(policy) if _is_guided(policy) else None
     obs, _ = env.reset(seed=seed)

@@ -24,7 +24,7 @@ class PixelEncoder(nn.Module):
     """
 
     def __init__(
-        self, obs_shape: tuple[int, int, int], *, layers: int = 4, filters: int = 32, last_relu: bool = True
+        self, obs_shape: tuple[int, ...], *, layers: int = 4, filters: int = 32, last_relu: bool = True
     ) -> None:
         super().__init__()
         channels, height, width = obs_shape

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from covr_bench.config import registry
 from covr_bench.config.request import parse_pairs
 from covr_bench.config.run_config import RunConfig
-from covr_bench.config.settings import env_options, of_env
+from covr_bench.config.settings import of_env
 from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError, unknown
 from covr_bench.kit.seeds import derive_seed
@@ -121,7 +121,7 @@ def acting(
         seen = _spaces(env)
         _check_spaces(config, trained or seen, target, seen)
         context = Context(
-            obs_shape=cast("tuple[int, int, int]", seen.obs),
+            obs_shape=seen.obs,
             action_dim=seen.action[0],
             action_repeat=target.task.action_repeat,
             total_env_steps=config.env_steps,
@@ -154,7 +154,7 @@ def _target(config: RunConfig, source: tuple[str, Suite, Task], text: str, overr
     wanted = parse_pairs(overrides)
     if others := [key for key in wanted if not key.startswith("env.")]:
         raise UserError(f"--set {others[0]}: a trained policy keeps its settings; only env.KEY can be set here")
-    known, own = env_options(task), env_options(source[2])
+    known, own = task.options, source[2].options
     theirs = {name: own[name] for name in SEEN if name in own} | dict(config.env)
     env = {name: value for name, value in theirs.items() if name in known}
     before = known | env
