@@ -17,6 +17,7 @@ from covr_bench.kit.api import AgentSpec, Context
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.replay import Replay
 from covr_bench.run import cost as calibrate
+from covr_bench.run.check import checked_env
 from covr_bench.run.checkpoint import Checkpoints
 from covr_bench.run.plan import State, plan
 from results import provenance
@@ -199,7 +200,7 @@ def test_learning_that_begins_late_is_costed_all_the_same(tmp_path: Path, agent:
     )
     assert setting(config.agent_config, "random_agent_steps") == 1_000
     task = suite.task("catch")
-    _, _, replay, obs = calibrate._try_env(calibrate._make_env(task, config))
+    _, _, replay, obs = calibrate._try_env(checked_env("catch", task, config.env))
     context = calibrate._context(config, task, replay, obs, tmp_path)
     made = registry.make_agent(agent, calibrate._at_once(config.agent_config), context)
     assert calibrate._try_agent(made, replay, obs, context)[1] > 0
