@@ -1,8 +1,8 @@
 """A careful driver by rules: keeps its lane and its distance, slows down for bends and for people beside the road.
 
-It sees no pictures: its observation is the driving suite's `state`, three tables of (25, 7) in the ego's frame (metres
-ahead, metres to the right, radians clockwise): the road with the ego in its first row, vehicles, pedestrians. What it
-earns shows that a task can be done.
+It sees the driving suite's state: three tables of (25, 7) in one row, in the ego's frame (metres ahead, metres to the
+right, radians clockwise): the road with the ego in its first row, vehicles, pedestrians. What it earns shows that a
+task can be done.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class Config:
 
 class Driver:
     def __init__(self, config: Config, context: Context) -> None:
-        if context.obs_shape != (3, 25, 7) or context.action_dim != 2:
+        if context.obs_shape != (3 * 25 * 7,) or context.action_dim != 2:
             raise UserError(f"the driver drives only tasks of the suite carla; observations here: {context.obs_shape}")
 
     def act(self, obs: npt.NDArray[Any], step: int, explore: bool) -> npt.NDArray[np.float32]:
-        road, vehicles, walkers = obs.astype(np.float64)
+        road, vehicles, walkers = obs.astype(np.float64).reshape(3, 25, 7)
         ego, way = road[0], road[1:][np.any(road[1:] != 0.0, axis=1)]
         vehicles, walkers = (table[np.any(table != 0.0, axis=1)] for table in (vehicles, walkers))
         speed = float(ego[0])
@@ -148,4 +148,4 @@ def _on_way(way: Floats, metres: Floats, points: Floats) -> tuple[Floats, Floats
     return metres[nearest] + apart[:, 0] * cos + apart[:, 1] * sin, apart[:, 1] * cos - apart[:, 0] * sin
 
 
-AGENT = AgentSpec(name="driver", Config=Config, make=Driver, kind="control", replay_frames=0)
+AGENT = AgentSpec(name="driver", Config=Config, make=Driver, kind="control", replay_frames=0, sees="state")

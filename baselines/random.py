@@ -39,4 +39,4 @@ class Random:
         self.rng.bit_generator.state = state["rng"]
 
 
-AGENT = AgentSpec(name="random", Config=Config, make=Random, kind="control", replay_frames=0)
+AGENT = AgentSpec(name="random", Config=Config, make=Random, kind="control", replay_frames=0, sees="nothing")

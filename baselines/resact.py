@@ -50,7 +50,7 @@ class Config(ModelSettings):
 class DifferenceEncoder(nn.Module):
     """Takes previous stacks and then current ones, `(2 B, C, H, W)`; returns `(B, out_dim)`."""
 
-    def __init__(self, obs_shape: tuple[int, int, int], kernel: str) -> None:
+    def __init__(self, obs_shape: tuple[int, ...], kernel: str) -> None:
         super().__init__()
         self.current, self.previous = PixelEncoder(obs_shape, kernel=kernel), PixelEncoder(obs_shape, kernel=kernel)
         self.out_dim = self.current.out_dim
@@ -77,7 +77,7 @@ class Memory:
     step before, unless an episode begins. (Missed only if it begins with the very frame the last ended on, twice.)
     """
 
-    def __init__(self, obs_shape: tuple[int, int, int], action_dim: int) -> None:
+    def __init__(self, obs_shape: tuple[int, ...], action_dim: int) -> None:
         self.obs, self.action = torch.zeros(obs_shape, dtype=torch.uint8), torch.zeros(action_dim)
 
     def before(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from suites import cuts
+from suites import short_settings
 from suites.base import LINE_UP, Budget, Suite, Task
 from suites.wrappers import ActionRepeat, FrameStack, Pixels
 
@@ -155,9 +155,9 @@ SUITE = Suite(
     # 1000: every tile touched, before the 0.1 that each control step costs.
     tasks=(Task("car_racing", partial(make, ACTION_REPEAT), ACTION_REPEAT, (0.0, 1000.0), INSTRUCTION, EPISODE_STEPS),),
     budgets={
-        "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), cuts.SMOKE, "Does it run? Two episodes, one seed."),
+        "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), short_settings.SMOKE, "Does it run? Two episodes, one seed."),
         "short": Budget(
-            "short", 20_000, 10_000, 5, (0,), cuts.SHORT, "Does it learn? Twenty episodes or more, one seed."
+            "short", 20_000, 10_000, 5, (0,), short_settings.SHORT, "Does it learn? Twenty episodes or more, one seed."
         ),
         "paper": Budget(
             "paper", 100_000, 10_000, 10, (0, 1, 2), doc="dmc6's protocol; no paper reports CarRacing-v3 on it."

@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from suites import cuts, gl
+from suites import gl, short_settings
 from suites.base import LINE_UP, Budget, Suite, Task
 from suites.wrappers import ActionRepeat, FrameStack, Pixels
 
@@ -175,7 +175,7 @@ def _tasks(action_repeats: dict[tuple[str, str], int]) -> tuple[Task, ...]:
 
 # Small fast frames and networks: what counts is the number of updates, and an hour has room for it only so.
 SHORT: dict[str, Any] = {
-    **cuts.SHORT,
+    **short_settings.SHORT,
     "env.image_size": 32,
     "env.render": "fast",
     "image_size": 36,
@@ -196,7 +196,7 @@ SHORT: dict[str, Any] = {
 
 def _budgets(paper_env_steps: int) -> dict[str, Budget]:
     return {
-        "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), cuts.SMOKE, "Does it run? A few episodes, one seed."),
+        "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), short_settings.SMOKE, "Does it run? A few episodes, one seed."),
         "short": Budget(
             "short", 60_000, 20_000, 10, (0,), SHORT, "Does it learn? One seed, small frames, fewer updates."
         ),

@@ -10,15 +10,16 @@ from functools import partial
 from typing import Any
 
 import gymnasium
+from gymnasium.wrappers import FlattenObservation
 
-from suites import cuts
+from suites import short_settings
 from suites.base import LINE_UP, Budget, Suite, Task
 from suites.carla.task.env import Driving
 from suites.carla.task.episode import EPISODE_STEPS
 from suites.wrappers import ActionRepeat, FrameStack, Pixels
 
 ACTION_REPEAT = 1  # the paper: 1000 steps at 20 Hz, and no word of repeated actions
-SMOKE = {**cuts.SMOKE, "batch_size": 8}  # no action is repeated: most agents update at each of the 2,000 steps
+SMOKE = {**short_settings.SMOKE, "batch_size": 8}  # no action is repeated: most agents update at each of 2,000 steps
 
 
 def make(
@@ -35,7 +36,8 @@ def make(
 ) -> gymnasium.Env[Any, Any]:
     """A pixel environment, as `suites.base.MakeEnv` describes; the options are `Driving`'s.
 
-    With `observation="state"` it is observed as float32 `(3, 25, 7)`, and `frame_stack` means nothing.
+    With `observation="state"` it is a `StateEnv`: the three tables of `suites.carla` in one row, float32 `(525,)`;
+    `frame_stack` means nothing.
     """
     env = Driving(
         scenario,
@@ -49,7 +51,7 @@ def make(
     )
     stepped = ActionRepeat(env, ACTION_REPEAT)
     if observation == "state":
-        return stepped
+        return FlattenObservation(stepped)
     return FrameStack(Pixels(stepped, image_size, cameras * image_size), frame_stack)
 
 
@@ -71,10 +73,18 @@ SUBURB = ASSISTANT.format(
     "as far as you can, keep to your lane and do not run into anybody."
 )
 # The score of 1: about the mean return of the agent `driver`; 0: of a car that stands.
-TASKS = (
-    Task("hw", partial(make, "hw"), ACTION_REPEAT, (0.0, 920.0), HIGHWAY, EPISODE_STEPS, family="carla"),
-    Task("gp", partial(make, "gp"), ACTION_REPEAT, (0.0, 440.0), STREET, EPISODE_STEPS, family="carla"),
-    Task("a", partial(make, "a"), ACTION_REPEAT, (0.0, 320.0), SUBURB, EPISODE_STEPS, family="carla"),
+TASKS = tuple(
+    Task(
+        name,
+        partial(make, name),
+        ACTION_REPEAT,
+        (0.0, full),
+        instruction,
+        EPISODE_STEPS,
+        family="carla",
+        observations=("pixels", "state"),
+    )
+    for name, full, instruction in (("hw", 920.0, HIGHWAY), ("gp", 440.0, STREET), ("a", 320.0, SUBURB))
 )
 SUITE = Suite(
     name="carla",
@@ -82,7 +92,7 @@ SUITE = Suite(
     tasks=TASKS,
     budgets={
         "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), SMOKE, "Does it run? A few episodes, one seed."),
-        "short": Budget("short", 20_000, 10_000, 5, (0,), cuts.SHORT, "Does it learn? One seed."),
+        "short": Budget("short", 20_000, 10_000, 5, (0,), short_settings.SHORT, "Does it learn? One seed."),
         "paper": Budget("paper", 100_000, 10_000, 10, (0, 1, 2), doc="The COVR paper's: 100k steps, 10 episodes."),
     },
     agents=("driver", "full_throttle", *LINE_UP),

@@ -94,10 +94,11 @@ def test_a_picture_of_another_size_is_of_the_same_moment(own: Any) -> None:
 def test_the_state_says_what_the_pictures_show(server: ServerProcess) -> None:
     env = make("hw", 0, observation="state", host="127.0.0.1", port=server.port)
     obs, _ = env.reset(seed=2)
-    assert obs.shape == (3, 25, 7) and obs.dtype == np.float32
+    assert obs.shape == (525,) and obs.dtype == np.float32
     for _ in range(30):
         obs, *_ = env.step(np.array([0.0, 1.0], np.float32))
-    ego, way, vehicles = obs[0, 0], obs[0, 1:], obs[1][obs[1].any(axis=1)]
+    road, others, _ = obs.reshape(3, 25, 7)
+    ego, way, vehicles = road[0], road[1:], others[others.any(axis=1)]
     assert 3.0 < ego[0] < 15.0 and ego[1] == pytest.approx(25.0, abs=0.1)
     assert np.allclose(np.hypot(*np.diff(way[:, :2], axis=0).T), 4.0, atol=0.4) and abs(way[0, 1]) < 1.0
     assert 3 <= len(vehicles) <= 10 and (vehicles[:, 0] > 0).all() and (vehicles[:, 3] > 0).all()

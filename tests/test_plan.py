@@ -17,11 +17,13 @@ from covr_bench.kit.api import AgentSpec, Context
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.replay import Replay
 from covr_bench.run import cost as calibrate
+from covr_bench.run.check import checked_env
 from covr_bench.run.checkpoint import Checkpoints
 from covr_bench.run.plan import State, plan
 from results import provenance
 from results.store import run_folder
-from suites.base import Budget, Suite, Variant
+from suites import catch
+from suites.base import Budget, Suite, Task, Variant
 
 SUITE = registry.suite("catch")
 AGENTS = {name: registry.agent(name) for name in ("random", "drqv2")}
@@ -114,11 +116,21 @@ def test_names_that_cannot_be_a_folder_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_agent_that_sees_no_pictures_needs_a_task_that_tells_it_more(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"agent driver needs observation=state, which task catch does not offer"):
+    with pytest.raises(UserError, match=r"agent driver sees states; task catch offers pixels only"):
         configure(SUITE, "catch", {"driver": registry.agent("driver")}, SUITE.budgets["smoke"], out=str(tmp_path))
     driving = registry.suite("carla")
     (run, *_) = configure(driving, "carla", {"driver": registry.agent("driver")}, driving.budgets["smoke"])
     assert run.env["observation"] == "state"
+
+
+def test_an_agent_that_looks_at_pictures_is_not_shown_states() -> None:
+    driving, drqv2 = registry.suite("carla"), {"drqv2": registry.agent("drqv2")}
+    with pytest.raises(UserError, match=r"drqv2 sees pixels; with env.observation=state task hw shows states"):
+        configure(driving, "carla", drqv2, driving.budgets["smoke"], overrides={"env.observation": "state"})
+    numbers = Suite("numbers", 1, (Task("count", catch.SUITE.tasks[0].make, 2, observations=("state",)),), {}, ())
+    with pytest.raises(UserError, match=r"agent drqv2 sees pixels; task count offers states only"):
+        configure(numbers, "numbers", drqv2, SUITE.budgets["smoke"])
+    assert configure(numbers, "numbers", {"random": registry.agent("random")}, SUITE.budgets["smoke"])
 
 
 def test_two_agents_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -188,7 +200,7 @@ def test_learning_that_begins_late_is_costed_all_the_same(tmp_path: Path, agent:
     )
     assert setting(config.agent_config, "random_agent_steps") == 1_000
     task = suite.task("catch")
-    _, _, replay, obs = calibrate._try_env(calibrate._make_env(task, config))
+    _, _, replay, obs = calibrate._try_env(checked_env("catch", task, config.env))
     context = calibrate._context(config, task, replay, obs, tmp_path)
     made = registry.make_agent(agent, calibrate._at_once(config.agent_config), context)
     assert calibrate._try_agent(made, replay, obs, context)[1] > 0

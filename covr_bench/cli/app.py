@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from covr_bench.cli.carla import carla_app
+from covr_bench.cli.check_env import check_env_command
 from covr_bench.cli.compare import compare_command
 from covr_bench.cli.doctor import doctor_command
 from covr_bench.cli.eval import eval_command
@@ -31,6 +32,7 @@ app = typer.Typer(
 VERBS = {
     "run": run_command,
     "list": list_command,
+    "check-env": check_env_command,
     "doctor": doctor_command,
     "table": table_command,
     "stats": stats_command,

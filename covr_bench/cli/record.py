@@ -129,8 +129,8 @@ def played(policy: Acting, seed: int, size: int) -> Iterator[Moment]:
     from covr_bench.run.evaluate import Diverged, finite
 
     env, step = policy.env, policy.env_steps
-    draw: Any = env.unwrapped.render_image  # type: ignore[attr-defined]
-    *_, obs_height, obs_width = env.observation_space.shape or (1, 1)
+    draw: Any = env.unwrapped.render_image
+    obs_height, obs_width = (env.observation_space.shape or ())[1:] or (1, 1)  # a state has neither
     width = 2 * round(size * obs_width / obs_height / 2)
     guide = Guide(policy) if _is_guided(policy) else None
     obs, _ = env.reset(seed=seed)
@@ -174,7 +174,7 @@ class Guide:
         self.policy = VLMPolicy(
             cast("VisionLanguagePrior", self),
             agent.prompt,
-            policy.env.unwrapped.render_image,  # type: ignore[attr-defined]
+            policy.env.unwrapped.render_image,
             every=config.query_every,
             action_repeat=agent.context.action_repeat,
             frames=config.vlm_frames,

@@ -6,7 +6,6 @@ budget, the suite's variant, and what the user set. A name that nothing has is r
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from suites.base import Budget, Task
 
 ENV = "env."  # how the name of a setting of the environment begins
+SHOWN = {"pixels": "pixels", "state": "states"}  # what agents see and tasks offer, in a sentence
 
 
 @dataclass(frozen=True)
@@ -56,21 +56,16 @@ def resolve(spec: AgentSpec, task: Task, budget: Budget, chosen: Mapping[str, st
         base = registry.agent(settings[spec.wraps])
         layers = [_of_base(spec, base, layer) for layer in (budget.overrides, chosen)]
         settings["base_settings"] = _checked(base, task, layers[0] | layers[1])
-    needed = _needed_of_env(spec, task, settings)
-    return Settings(settings, of_env(task, budget.overrides) | needed | of_env(task, chosen))
-
-
-def env_options(task: Task) -> dict[str, Any]:
-    """Options of the task's `make` with their defaults: its keyword-only parameters."""
-    parameters = inspect.signature(task.make).parameters.values()
-    return {item.name: item.default for item in parameters if item.kind is item.KEYWORD_ONLY}
+    env = of_env(task, budget.overrides) | _needed_of_env(spec, task, settings) | of_env(task, chosen)
+    _check_sight(spec, task, env)
+    return Settings(settings, env)
 
 
 def of_env(task: Task, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Those settings that are options of the task's `make`, each of the type of its default. Raises UserError."""
     from pydantic import TypeAdapter, ValidationError
 
-    options, found = env_options(task), {}
+    options, found = task.options, {}
     for key, value in chosen.items():
         name = key.removeprefix(ENV)
         if name == key:
@@ -100,7 +95,7 @@ def check_names(
     Raises:
         UserError: Names the nearest valid ones.
     """
-    valid = {f"{ENV}{option}" for task in tasks for option in env_options(task)}
+    valid = {f"{ENV}{option}" for task in tasks for option in task.options}
     for spec in specs:
         valid |= names_of(spec, chosen)
     unclear = [key for key in chosen if key not in valid]
@@ -159,16 +154,32 @@ def _checked(spec: AgentSpec, task: Task, chosen: Mapping[str, Any]) -> dict[str
 def _needed_of_env(spec: AgentSpec, task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Options of the environment that are the agent's to choose.
 
-    One that crops says with its image_size how large frames are drawn; one that sees no pictures says with its
-    observation what it is told instead. Raises UserError for a task that cannot be seen so.
+    One that crops says with its image_size how large frames are drawn; one that sees states is shown them where a task
+    offers both. Raises UserError for a task that cannot be seen so.
     """
-    needed = {name: value for name in ("image_size", "observation") if (value := setting(settings, name))}
-    if missing := needed.keys() - env_options(task):
-        names = ", ".join(f"{name}={needed[name]}" for name in sorted(missing))
-        raise UserError(
-            f"agent {spec.name} needs {names}, which task {task.name} does not offer; leave one of them out"
-        )
+    if spec.sees not in (*task.observations, "nothing"):
+        offered = " and ".join(SHOWN[kind] for kind in task.observations)
+        raise UserError(f"agent {spec.name} sees {SHOWN[spec.sees]}; task {task.name} offers {offered} only")
+    needed: dict[str, Any] = {}
+    if spec.sees == "state" and "observation" in task.options:
+        needed["observation"] = setting(settings, "observation", spec.sees)
+    if size := setting(settings, "image_size"):
+        needed["image_size"] = size
+        if "image_size" not in task.options:
+            raise UserError(
+                f"agent {spec.name} needs image_size={size}, which task {task.name} does not offer; leave one of them "
+                "out"
+            )
     return needed
+
+
+def _check_sight(spec: AgentSpec, task: Task, env: Mapping[str, Any]) -> None:
+    """Raises UserError where a setting hides from an agent what it sees."""
+    if spec.sees not in ("nothing", shown := task.observed(env)):
+        raise UserError(
+            f"agent {spec.name} sees {SHOWN[spec.sees]}; with env.observation={shown} task {task.name} shows "
+            f"{SHOWN[shown]}: leave that setting out"
+        )
 
 
 def _fields(spec: AgentSpec) -> set[str]:

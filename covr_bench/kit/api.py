@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from annotated_types import Interval
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 """The type of a setting between 0 and 1: a discount, a rate of averaging."""
 
+Sees = Literal["pixels", "state", "nothing"]
+"""What an agent looks at: pictures, a vector of numbers, or neither, so that any task will do."""
+
 Metrics = Mapping[str, "torch.Tensor"]
 """Named scalars of one update, as detached 0-d tensors, so that reading them is the loop's choice."""
 
@@ -34,7 +37,8 @@ class Agent(Protocol):
     """What the loop asks of an agent. Steps are environment steps (action repeat counted)."""
 
     def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
-        """The action, float32 `(action_dim,)` in [-1, 1], for one observation, uint8 `(C, H, W)`.
+        """The action, float32 `(action_dim,)` in [-1, 1], for one observation, uint8 `(C, H, W)`, or
+        float32 `(N,)` if it sees states.
 
         explore: act as in training; otherwise the policy that is evaluated, deterministic where the method has one.
         """
@@ -114,14 +118,15 @@ class Services(Protocol):
 class Context:
     """What an agent is built for.
 
-    obs_shape: `(3 * frame_stack, height, width)`. action_dim: number of action components.
+    obs_shape: `(3 * frame_stack, height, width)`, or `(N,)` for an agent that sees states.
+    action_dim: number of action components.
     total_env_steps: the length of the run, for schedules that end with it.
     instruction: the task in a sentence. services: of the run it trains in; None where a trained agent only acts.
     make_agent: builds another agent for the same context, by name and settings; of an agent that wraps one.
     conv_kernel: what a `PixelEncoder` convolves with on a CPU, `torch` or `winograd`; see `kit.winograd.choose`.
     """
 
-    obs_shape: tuple[int, int, int]
+    obs_shape: tuple[int, ...]
     action_dim: int
     action_repeat: int
     total_env_steps: int
@@ -145,6 +150,7 @@ class AgentSpec:
         budget's and the user's settings override them.
     wraps: the setting that names another agent, the base; that agent's settings are resolved as if it ran by itself
         and handed over as the setting `base_settings`.
+    sees: what its observations are, `pixels` or `state`; `nothing` if it does not look.
     checked: what the agent's numbers were compared with, empty if nothing yet.
     replay_frames: frames of replay that the agent reads; 0 of a policy that does not learn from replay. None: its
         setting `replay_capacity`, or all frames of the run where it has none.
@@ -160,3 +166,4 @@ class AgentSpec:
     checked: str = ""
     wraps: str = ""
     replay_frames: int | None = None
+    sees: Sees = "pixels"

@@ -78,7 +78,7 @@ def random_convolution(images: torch.Tensor) -> torch.Tensor:
     return stacks.contiguous(memory_format=torch.channels_last)
 
 
-def check_window(agent: str, window: int, obs_shape: tuple[int, int, int], room: int = 0) -> None:
+def check_window(agent: str, window: int, obs_shape: tuple[int, ...], room: int = 0) -> None:
     """Raises UserError unless a square of `window` pixels lies inside the image with `room` pixels to spare."""
     _, height, width = obs_shape
     if window + room > min(height, width):

@@ -31,7 +31,7 @@ class PixelEncoder(nn.Module):
 
     def __init__(
         self,
-        obs_shape: tuple[int, int, int],
+        obs_shape: tuple[int, ...],
         *,
         kernel: str,
         layers: int = 4,

@@ -33,8 +33,9 @@ class Replay:
 
     One slot holds one frame and the action taken on it; an episode of T steps takes T + 1 slots. A stack is gathered
     when it is sampled, the first frame of the episode repeated before its start, so it equals the observation the
-    agent saw. An n-step window never crosses an episode's end (as in the official DrQ-v2 replay); unlike there, the
-    running episode can be sampled too. A slot is 21.2 kB at 84x84.
+    agent saw. An observation that is no picture is one frame, and no stack. An n-step window never crosses an episode's
+    end (as in the official DrQ-v2 replay); unlike there, the running episode can be sampled too. A slot is 21.2 kB at
+    84x84.
     """
 
     _ARRAYS: ClassVar = ("frames", "action", "reward", "discount", "first")
@@ -42,20 +43,17 @@ class Replay:
     def __init__(
         self,
         capacity: int,
-        obs_shape: tuple[int, int, int],
+        obs_shape: tuple[int, ...],
         action_dim: int,
         *,
         seed: int,
         device: str = "cpu",
         dtype: npt.DTypeLike = np.uint8,
     ) -> None:
-        channels, height, width = obs_shape
-        if channels % 3:
-            raise ValueError(f"observations of {channels} channels are not a stack of RGB frames")
-        self.stack = channels // 3
+        self.stack, frame = _frame(obs_shape)
         self.capacity = capacity
         self.device = torch.device(device)
-        self.frames = np.empty((capacity, 3, height, width), dtype)  # untouched pages cost no memory
+        self.frames = np.empty((capacity, *frame), dtype)  # untouched pages cost no memory
         self.action = np.zeros((capacity, action_dim), np.float32)
         self.reward = np.zeros(capacity, np.float32)
         self.discount = np.zeros(capacity, np.float32)  # 1 - terminated
@@ -83,14 +81,18 @@ class Replay:
 
     def _push(self, obs: npt.NDArray[np.uint8], first: int) -> None:
         slot = self.head % self.capacity
-        self.frames[slot] = obs[-3:]
+        self.frames[slot] = obs[-self.frames.shape[1] :]
         self.first[slot] = first
         self.head += 1
 
     def newest_frame(self) -> npt.NDArray[Any]:
-        """The frame stored last, `(3, H, W)`."""
+        """The frame stored last, `(3, H, W)`; of observations that are no pictures, the whole one."""
         frame: npt.NDArray[Any] = self.frames[(self.head - 1) % self.capacity]
         return frame
+
+    def ends_with(self, obs: npt.NDArray[Any]) -> bool:
+        """Whether an observation's newest frame is the one stored last."""
+        return np.array_equal(obs[-self.frames.shape[1] :], self.newest_frame())
 
     def can_sample(self, nstep: int = 1) -> bool:
         """Whether one whole n-step window is stored."""
@@ -156,7 +158,7 @@ class Replay:
         back = np.arange(1 - self.stack, 1)
         slots = np.maximum(newest[:, None] + back, self.first[newest % self.capacity, None])  # (n, stack)
         stacks = self.frames[slots % self.capacity]  # (n, stack, 3, H, W)
-        return torch.from_numpy(stacks.reshape(len(newest), -1, *stacks.shape[-2:]))
+        return torch.from_numpy(stacks.reshape(len(newest), -1, *stacks.shape[3:]))
 
     def before(self, slot: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The step before each slot's in its episode, zeros before the first: observation and action taken on it.
@@ -195,4 +197,15 @@ class Replay:
         """The inverse of `slots`."""
         at = np.arange(start, start + len(arrays["first"])) % self.capacity
         for name in self._ARRAYS:
-            getattr(self, name)[at] = arrays[name]
+            kept = getattr(self, name)
+            kept[at] = arrays[name].reshape(-1, *kept.shape[1:])  # states were once stored as tables
+
+
+def _frame(obs_shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    """Frames in an observation and a frame's shape: of a stack of pictures, or of an observation that is none."""
+    if len(obs_shape) != 3:
+        return 1, obs_shape
+    channels, height, width = obs_shape
+    if channels % 3:
+        raise ValueError(f"observations of {channels} channels are not a stack of RGB frames")
+    return channels // 3, (3, height, width)

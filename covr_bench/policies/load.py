@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from covr_bench.config import registry
 from covr_bench.config.request import parse_pairs
 from covr_bench.config.run_config import RunConfig
-from covr_bench.config.settings import env_options, of_env
+from covr_bench.config.settings import of_env
 from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError, unknown
 from covr_bench.kit.seeds import derive_seed
@@ -26,11 +26,9 @@ from results.layout import PROVENANCE_FILE, run_folder
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import gymnasium
-
     from covr_bench.kit.api import Agent, AgentSpec, Services
     from covr_bench.run.checkpoint import Saved
-    from suites.base import Suite, Task
+    from suites.base import Suite, Task, TaskEnv
 
 SEEN = ("image_size", "frame_stack")  # options of every task that decide what a policy sees
 
@@ -80,7 +78,7 @@ class Acting:
     """A trained policy before a task it fits. config: of its run. saved: where the weights come from."""
 
     agent: Agent
-    env: gymnasium.Env[Any, Any]
+    env: TaskEnv
     target: Target
     config: RunConfig
     saved: Saved
@@ -123,7 +121,7 @@ def acting(
         seen = _spaces(env)
         _check_spaces(config, trained or seen, target, seen)
         context = Context(
-            obs_shape=cast("tuple[int, int, int]", seen.obs),
+            obs_shape=seen.obs,
             action_dim=seen.action[0],
             action_repeat=target.task.action_repeat,
             total_env_steps=config.env_steps,
@@ -156,7 +154,7 @@ def _target(config: RunConfig, source: tuple[str, Suite, Task], text: str, overr
     wanted = parse_pairs(overrides)
     if others := [key for key in wanted if not key.startswith("env.")]:
         raise UserError(f"--set {others[0]}: a trained policy keeps its settings; only env.KEY can be set here")
-    known, own = env_options(task), env_options(source[2])
+    known, own = task.options, source[2].options
     theirs = {name: own[name] for name in SEEN if name in own} | dict(config.env)
     env = {name: value for name, value in theirs.items() if name in known}
     before = known | env
@@ -181,7 +179,7 @@ class Spaces:
         return f"observations {self.obs} and actions {self.action}"
 
 
-def _spaces(env: gymnasium.Env[Any, Any]) -> Spaces:
+def _spaces(env: TaskEnv) -> Spaces:
     return Spaces(env.observation_space.shape or (), env.action_space.shape or ())
 
 

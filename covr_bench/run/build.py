@@ -17,10 +17,9 @@ from covr_bench.run.randomness import seed_everything
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gymnasium import Env
-
     from covr_bench.config.run_config import RunConfig
     from covr_bench.kit.api import Agent, Services
+    from suites.base import TaskEnv
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Parts:
 
 def build(
     config: RunConfig,
-    env: Env[Any, Any],
+    env: TaskEnv,
     make_agent: Callable[[Context], Agent],
     services: Services,
     replay_frames: int | None,

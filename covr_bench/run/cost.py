@@ -22,17 +22,15 @@ import numpy as np
 
 from covr_bench.config.run_config import RunConfig, replay_slots
 from covr_bench.kit.errors import UserError
-from suites.base import SimulatorError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import gymnasium
     import numpy.typing as npt
 
     from covr_bench.kit.api import Agent, Context
     from covr_bench.kit.replay import Replay
-    from suites.base import Task
+    from suites.base import Task, TaskEnv
 
 DELAYS = {"random_agent_steps": 0, "seed_steps": 0, "initial_updates": 1}  # settings that put off learning
 START_S = 6.0  # a worker's imports and its two environments
@@ -118,6 +116,7 @@ def main(channel: TextIO) -> None:
     import torch
 
     from covr_bench.config import registry
+    from covr_bench.run.check import checked_env
 
     learners: dict[str, tuple[float, float, float]] = {}
     envs: dict[str, tuple[float, float, Replay, Any]] = {}
@@ -126,7 +125,8 @@ def main(channel: TextIO) -> None:
         torch.set_num_threads(config.threads)
         task = json.dumps([config.suite, config.task, config.env])
         if task not in envs:
-            envs[task] = _try_env(_make_env(registry.suite(config.suite).task(config.task), config))
+            env = checked_env(config.suite, registry.suite(config.suite).task(config.task), config.env)
+            envs[task] = _try_env(env)
         env_s, frame_bytes, replay, obs = envs[task]
         learner = json.dumps([config.agent, config.agent_config, config.action_repeat])
         if learner not in learners:
@@ -180,16 +180,7 @@ class _Trial:
     def warn(self, text: str) -> None: ...
 
 
-def _make_env(task: Task, config: RunConfig) -> gymnasium.Env[Any, Any]:
-    try:
-        return task.make(0, **config.env)
-    except (ImportError, SimulatorError) as error:  # an optional simulator; the message says how to add or start it
-        raise UserError(str(error)) from error
-    except ValueError as error:
-        raise UserError(f"task {task.name} does not take the settings {config.env}: {error}") from error
-
-
-def _try_env(env: gymnasium.Env[Any, Any], steps: int = 12) -> tuple[float, float, Replay, Any]:
+def _try_env(env: TaskEnv, steps: int = 12) -> tuple[float, float, Replay, Any]:
     """Seconds per agent step, bytes of a compressed frame, and a replay holding these steps."""
     from covr_bench.kit.replay import Replay
 
@@ -207,7 +198,7 @@ def _try_env(env: gymnasium.Env[Any, Any], steps: int = 12) -> tuple[float, floa
             obs, _ = env.reset()
             replay.start(obs)
     env.close()
-    return sorted(seconds)[steps // 2], len(zlib.compress(obs[-3:].tobytes())), replay, obs
+    return sorted(seconds)[steps // 2], len(zlib.compress(replay.newest_frame().tobytes())), replay, obs
 
 
 def _try_agent(agent: Agent, replay: Replay, obs: Any, context: Context) -> tuple[float, float, float]:

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
-    from gymnasium import Env
 
     from covr_bench.kit.replay import Replay
     from covr_bench.run.services import LostEpisodes
+    from suites.base import TaskEnv
 
 
 class Episodes:
@@ -29,7 +29,7 @@ class Episodes:
         lost: Told of episodes that a failing simulator cut short.
     """
 
-    def __init__(self, seed: int, env: Env[Any, Any], replay: Replay, lost: LostEpisodes) -> None:
+    def __init__(self, seed: int, env: TaskEnv, replay: Replay, lost: LostEpisodes) -> None:
         self._seed, self._env, self._replay, self._lost = seed, env, replay, lost
         self.actions: list[list[float]] = []
         self.total, self.length = 0.0, 0  # undiscounted return; environment steps
@@ -75,7 +75,7 @@ class Episodes:
         except EpisodeLost as lost:
             self._lost.add(lost)
             return False
-        if not np.array_equal(obs[-3:], self._replay.newest_frame()):
+        if not self._replay.ends_with(obs):
             return False
         self.obs, self.actions = obs, state["actions"]
         self.total, self.length = state["episode_return"], state["episode_length"]

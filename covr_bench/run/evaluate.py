@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from covr_bench.run.contract import checked_action
 from suites.base import EpisodeLost
@@ -10,9 +10,8 @@ from suites.base import EpisodeLost
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gymnasium import Env
-
     from covr_bench.kit.api import Policy
+    from suites.base import TaskEnv
 
 
 def _give_up(lost: EpisodeLost) -> None:
@@ -21,7 +20,7 @@ def _give_up(lost: EpisodeLost) -> None:
 
 def evaluate(
     agent: Policy,
-    env: Env[Any, Any],
+    env: TaskEnv,
     seeds: Sequence[int],
     step: int,
     tick: Callable[[], None] = lambda: None,
@@ -45,7 +44,7 @@ def evaluate(
 
 def _play(
     agent: Policy,
-    env: Env[Any, Any],
+    env: TaskEnv,
     seed: int,
     step: int,
     tick: Callable[[], None],

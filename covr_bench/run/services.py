@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from covr_bench.kit.seeds import starts
 from covr_bench.run.evaluate import evaluate
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
-    from gymnasium import Env
 
     from covr_bench.kit.api import Policy, Render
     from covr_bench.run.counters import Counters
     from results.store import RunWriter
+    from suites.base import TaskEnv
 
 MOST_LOST = 3  # episodes lost without a step between them: that simulator will not recover
 
@@ -73,8 +73,8 @@ class RunServices:
     def __init__(
         self,
         seed: int,
-        env: Env[Any, Any],
-        eval_env: Env[Any, Any],
+        env: TaskEnv,
+        eval_env: TaskEnv,
         writer: RunWriter,
         counters: Callable[[], Counters],
         tick: Callable[[], None],
@@ -92,7 +92,8 @@ class RunServices:
 
     def render(self, height: int, width: int) -> npt.NDArray[np.uint8]:
         """The frame the newest observation ends with, drawn at another size, uint8 `(height, width, 3)`."""
-        return self._env.unwrapped.render_image(height, width)
+        frame: npt.NDArray[np.uint8] = self._env.unwrapped.render_image(height, width)
+        return frame
 
     def play(self, policy: Callable[[Render], Policy], episodes: int) -> dict[str, list[float]]:
         """Per episode `return` and `length` of a policy, made anew for each; see `kit.api.Services.play`."""

@@ -23,13 +23,12 @@ from suites.base import EpisodeLost
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gymnasium import Env
-
     from covr_bench.config.run_config import RunConfig
     from covr_bench.kit.api import Agent, Context
     from covr_bench.run.checkpoint import Checkpoints
     from covr_bench.run.meter import Report
     from results.store import RunWriter
+    from suites.base import TaskEnv
 
 CHECK_EVERY = 50  # updates between looks at the losses: reading them stops a GPU
 
@@ -59,8 +58,8 @@ class Run:
     def __init__(
         self,
         config: RunConfig,
-        env: Env[Any, Any],
-        eval_env: Env[Any, Any],
+        env: TaskEnv,
+        eval_env: TaskEnv,
         make_agent: Callable[[Context], Agent],
         writer: RunWriter,
         checkpoints: Checkpoints,
