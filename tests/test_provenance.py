@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from results import provenance
+from results import environment, provenance
 from results.store import RunWriter, StoreError, run_folder
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def test_collect_is_json_and_names_no_host(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(module, function, lambda *_: "secret-host")
     monkeypatch.setenv("MUJOCO_GL", "egl")
     monkeypatch.setenv("USER", "secret-user")
-    facts = provenance.collect()
+    facts = environment.collect()
     assert json.loads(json.dumps(facts)) == facts
     assert "secret" not in json.dumps(facts)
     assert facts["mujoco_gl"] == "egl"
@@ -43,7 +43,7 @@ def test_collect_is_json_and_names_no_host(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_collect_imports_no_heavy_package() -> None:
     code = (
-        "import sys; from results import provenance; provenance.collect()\n"
+        "import sys; from results import environment; environment.collect()\n"
         "print('torch' in sys.modules, 'mujoco' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == [
@@ -58,17 +58,17 @@ def test_checkout_gives_commit_and_whether_it_was_changed(tmp_path: Path, monkey
             ["git", "-C", str(tmp_path), *identity, *arguments], capture_output=True, text=True, check=True
         ).stdout.strip()
 
-    monkeypatch.setattr(provenance, "_SOURCE", tmp_path)
-    assert provenance.collect()["git_sha"] is None  # no checkout: installed from a wheel
+    monkeypatch.setattr(environment, "_SOURCE", tmp_path)
+    assert environment.collect()["git_sha"] is None  # no checkout: installed from a wheel
     git("init")
-    assert provenance.collect()["git_sha"] is None  # no commit yet
+    assert environment.collect()["git_sha"] is None  # no commit yet
     (tmp_path / "code.py").write_text("1")
     git("add", "code.py")
     git("commit", "-m", "first")
-    facts = provenance.collect()
+    facts = environment.collect()
     assert (facts["git_sha"], facts["git_dirty"]) == (git("rev-parse", "HEAD"), False)
     (tmp_path / "code.py").write_text("2")
-    assert provenance.collect()["git_dirty"] is True
+    assert environment.collect()["git_dirty"] is True
 
 
 def test_sessions_of_a_resumed_run(tmp_path: Path) -> None:

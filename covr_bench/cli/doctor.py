@@ -92,7 +92,7 @@ def _rendering() -> list[Check]:
 
 
 def _machine() -> list[Check]:
-    from results.provenance import collect
+    from results.environment import collect
 
     facts = collect()
     disk = shutil.disk_usage(".")

@@ -201,7 +201,7 @@ def _show_cost(preparation: Preparation, console: Console) -> float:
 
 
 def _machine(facts: Any) -> dict[str, Any]:
-    from results.provenance import collect
+    from results.environment import collect
 
     code = ("git_sha", "git_dirty", "content_sha256")
     return {name: value for name, value in collect().items() if name not in code} | dict(facts)
