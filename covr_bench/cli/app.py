@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -29,7 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Benchmark visual RL agents, with and without a vision-language model in the loop.",
 )
-VERBS = {
+VERBS: dict[str, Callable[..., None]] = {
     "run": run_command,
     "list": list_command,
     "check-env": check_env_command,

@@ -163,7 +163,8 @@ def _stored(out: Path, config: Mapping[str, Any]) -> Measured | None:
 
 def _measure(policy: Acting, out: Path, config: Mapping[str, Any]) -> Measured:
     """Play the episodes and store their rows. Raises UserError if the policy's networks have diverged."""
-    from covr_bench.run.evaluate import Diverged, evaluate
+    from covr_bench.run.contract import Diverged
+    from covr_bench.run.evaluate import evaluate
     from results.store import RunWriter
 
     step, run_id, seed = policy.env_steps, config["run_id"], config["starts_seed"]

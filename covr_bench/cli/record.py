@@ -126,19 +126,20 @@ def played(policy: Acting, seed: int, size: int) -> Iterator[Moment]:
     import numpy as np
 
     from covr_bench.policies.overlay import Moment
-    from covr_bench.run.evaluate import Diverged, finite
+    from covr_bench.run.contract import Diverged, checked_action
 
     env, step = policy.env, policy.env_steps
     draw: Any = env.unwrapped.render_image
     obs_height, obs_width = (env.observation_space.shape or ())[1:] or (1, 1)  # a state has neither
     width = 2 * round(size * obs_width / obs_height / 2)
     guide = Guide(policy) if _is_guided(policy) else None
+    (action_dim,) = env.action_space.shape or ()
     obs, _ = env.reset(seed=seed)
     env_steps, total, done = 0, 0.0, False
     while not done:
         picture = np.array(draw(size, width))
         try:
-            action = finite(policy.agent.act(obs, step, explore=False), step)
+            action = checked_action(policy.agent.act(obs, step, explore=False), action_dim, step)
         except Diverged as error:
             raise UserError(f"run {policy.config.run_id}: {error}") from error
         advice = guide.advice(obs) if guide else None

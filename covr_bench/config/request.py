@@ -62,10 +62,11 @@ class Request:
 
     def resolved(self) -> Request:
         """The same with files by their whole paths, since workers and later commands may start elsewhere."""
-        refs = {name: tuple(map(absolute, getattr(self, name))) for name in ("agents", "trackers")}
+        refs: dict[str, Any] = {name: tuple(map(absolute, getattr(self, name))) for name in ("agents", "trackers")}
         refs |= {name: absolute(getattr(self, name)) for name in ("suite", "budget", "launcher", "vlm")}
-        vlm = str(Path(self.vlm).resolve()) if self.vlm and Path(self.vlm).is_dir() else refs["vlm"]
-        return replace(self, **{**refs, "vlm": vlm})
+        if self.vlm and Path(self.vlm).is_dir():
+            refs["vlm"] = str(Path(self.vlm).resolve())
+        return replace(self, **refs)
 
     def as_dict(self) -> dict[str, Any]:
         """What differs from the defaults, as JSON values."""
