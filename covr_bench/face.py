@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from covr_bench.config.experiment import design
 from covr_bench.config.request import request as checked
 from covr_bench.kit.errors import UserError
-from covr_bench.run.machine import cores, device, most_workers, rendering
+from covr_bench.run.cores import cores
+from covr_bench.run.machine import device, most_workers, rendering
 from covr_bench.run.plan import plan as planned
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def prepare(request: Request) -> Preparation:
     todo = _plan(experiment, threads=1, kernel="torch").todo
     facts = rendering() if any(experiment.suite.task(config.task).needs_gl for config in todo) else {}
     workers = min(request.workers or most_workers(), max(len(todo), 1))
-    threads = 1 if workers > 1 else cores()
+    threads = 1 if workers > 1 else cores().count
     return Preparation(
         experiment,
         _plan(experiment, threads=threads, kernel=request.conv_kernel.replace("auto", "torch")),

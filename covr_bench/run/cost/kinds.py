@@ -1,0 +1,93 @@
+"""Which runs cost the same per step: a key for each kind of environment and of agent.
+
+Task, seed, length and schedule of a run do not enter an agent's key, its agent does not enter the environment's.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from covr_bench.config import registry
+from covr_bench.config.settings import env_options
+
+if TYPE_CHECKING:
+    from covr_bench.config.run_config import RunConfig
+    from covr_bench.run.cost.measured import EnvCost
+    from suites.base import Task
+
+DELAYS = {"random_agent_steps": 0, "seed_steps": 0, "initial_updates": 1}
+"""Settings that put off learning, with the value that does not."""
+SCHEDULES = frozenset(DELAYS) | {"stddev_steps", "replay_capacity"}
+"""Settings that say when something happens or how much is kept, not what a step costs."""
+PACE = "update_every"
+"""The setting of agents that count their updates in environment steps."""
+
+
+def machine() -> dict[str, Any]:
+    """Hardware and versions that a cost depends on; code that matters is in the keys themselves."""
+    from results.provenance import collect
+
+    aside = ("git_sha", "git_dirty", "content_sha256", "mujoco_gl")
+    return {name: value for name, value in collect().items() if name not in aside}
+
+
+def env_key(config: RunConfig, task: Task, facts: Mapping[str, Any]) -> str:
+    """Runs whose environments cost the same have the same key.
+
+    Args:
+        config: The run.
+        task: Its task. Suites that share a family share its tasks' costs.
+        facts: The machine, and the renderer if the task needs one.
+    """
+    options = env_options(task) | config.env
+    home = config.code.get("suite") or task.family
+    return _digest("env", home, config.suite_version, task.name, config.action_repeat, options, config.threads, facts)
+
+
+def agent_key(config: RunConfig, env: EnvCost, facts: Mapping[str, Any]) -> str:
+    """Runs whose agents cost the same have the same key.
+
+    The number of action components is left out: it sets the width of an actor's last layer and of a critic's first,
+    a thousandth of what the convolutions cost. So is the action repeat, for our agents that count agent steps.
+
+    Args:
+        config: The run.
+        env: Its environment, of which the shape of observations counts.
+        facts: The machine.
+    """
+    settings = what_counts(config.agent_config)
+    repeat = config.action_repeat if _follows_env_steps(config) else None
+    computed = (config.device, config.threads, config.conv_kernel)
+    agent = (config.agent, config.code.get("agent"))
+    return _digest("agent", agent, settings, repeat, env.obs_shape, env.obs_dtype, computed, facts)
+
+
+def what_counts(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that change the work of a step: all but schedules; of a coefficient, whether it is zero."""
+    return {name: _amount(value) for name, value in settings.items() if name not in SCHEDULES}
+
+
+def _amount(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return what_counts(value)
+    return bool(value) if isinstance(value, float) else value
+
+
+def _follows_env_steps(config: RunConfig) -> bool:
+    """Whether a longer action repeat may mean more updates per agent step; of others' agents that is not known."""
+    settings = (config.agent_config, config.agent_config.get("base_settings", {}))
+    return config.agent not in _ours() or any(PACE in each for each in settings)
+
+
+@functools.cache
+def _ours() -> frozenset[str]:
+    return frozenset(registry.our_agents())
+
+
+def _digest(kind: str, *what: Any) -> str:
+    text = json.dumps(what, sort_keys=True, default=str)
+    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
