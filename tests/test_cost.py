@@ -257,8 +257,8 @@ AGENT = AgentSpec("fails", Config, Fails, "control")
 @pytest.mark.parametrize(
     ("what", "complaint"),
     [
-        ("raise ValueError('no such pixel')", r"agent .*fails.py fails in its first steps on task catch of suite catch: "
-         r"ValueError: no such pixel \(.*fails.py, line 8\). Mend its code, .* choose another --agent"),
+        ("raise ValueError('no such pixel')", r"agent .*fails.py fails in its first steps on task catch of suite "
+         r"catch: ValueError: no such pixel \(.*fails.py, line 8\). Mend its code, .* choose another --agent"),
         ("os._exit(3)", r"the trial of .*fails.py on catch ended with status 3"),
     ],
 )  # fmt: skip

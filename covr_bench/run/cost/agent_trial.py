@@ -31,7 +31,7 @@ ACTIONS = 5
 UPDATES = 2  # some agents learn more in every other one
 PATIENCE = 64  # calls without learning
 BATCHES = ("batch_size", "model_batch_size")  # what an update grows with
-PARTS = (16, 4)  # an update is timed on these parts of its batch
+PARTS = (32, 8)  # an update is timed on these parts of its batch
 WHOLE = 32  # the largest batch that is not parted
 
 

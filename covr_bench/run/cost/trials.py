@@ -9,8 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from covr_bench.kit.errors import UserError
@@ -62,7 +61,7 @@ class Request:
 class _Child:
     process: subprocess.Popen[str]
     log: IO[str]
-    waiting: deque[Request] = field(default_factory=deque)  # for an answer, in the order they were sent
+    request: Request | None = None  # that it is busy with
 
 
 class Trials:
@@ -70,12 +69,13 @@ class Trials:
 
     Args:
         threads: Torch threads of each run.
-        together: Whether an agent may be tried while an environment is.
+        together: Whether two may be tried at the same time.
     """
 
     def __init__(self, threads: int, together: bool) -> None:
         # llvmpipe's own threads are set as they are for a run.
         env = os.environ | {"OMP_NUM_THREADS": str(threads), "LP_NUM_THREADS": str(threads - 1)}
+        self._backlog: list[Request] = []
         self._answers: queue.Queue[tuple[_Child, str]] = queue.Queue()
         self._children = [self._started(env) for _ in range(1 + together)]
 
@@ -94,36 +94,49 @@ class Trials:
         self._answers.put((child, ""))
 
     def ask(self, request: Request) -> None:
-        """Hand in a trial; its answer comes after those of the requests before it."""
-        child = self._children[0 if request.env is None else -1]
+        """Hand in a trial."""
+        self._backlog.append(request)
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Give each process that is free something to do: the first one environments as long as there are some."""
+        for child in self._children:
+            if child.request is None and self._backlog:
+                preferred = [each for each in self._backlog if (each.env is None) == (child is self._children[0])]
+                child.request = (preferred or self._backlog)[0]
+                self._backlog.remove(child.request)
+                self._send(child, {"config": child.request.config.as_dict(), "env": child.request.env})
+
+    def _send(self, child: _Child, request: Mapping[str, Any]) -> None:
         assert child.process.stdin
-        child.waiting.append(request)
         try:
-            print(json.dumps({"config": request.config.as_dict(), "env": request.env}), file=child.process.stdin)
-            child.process.stdin.flush()
+            print(json.dumps(request), file=child.process.stdin, flush=True)
         except BrokenPipeError:
             raise self._died(child) from None
 
     @property
     def waiting(self) -> list[Request]:
-        """Those without an answer, the one that is tried now first."""
-        return [request for child in self._children for request in child.waiting]
+        """Those without an answer, the ones that are tried now first."""
+        return [child.request for child in self._children if child.request] + self._backlog
 
     def answer(self) -> tuple[Request, dict[str, Any]]:
         """The next that was measured. Raises UserError if a trial failed."""
         child, line = self._answers.get()
         if not line.endswith("\n"):
             raise self._died(child)
-        request, answer = child.waiting.popleft(), json.loads(line)
+        request, answer = child.request, json.loads(line)
+        assert request
         if "error" in answer:
             raise UserError(answer["error"])
+        child.request = None
+        self._hand_out()
         return request, answer
 
     def _died(self, child: _Child) -> UserError:
         status = child.process.wait()
         child.log.seek(0)
         last = "\n".join(child.log.read().strip().splitlines()[-5:])
-        tried = f"the trial of {child.waiting[0]}" if child.waiting else "a trial"
+        tried = f"the trial of {child.request}" if child.request else "a trial"
         killed = " Was memory short? Give a smaller --set batch_size." if status < 0 else ""
         return UserError(f"{tried} ended with status {status}.{killed}\n{last}".strip())
 
