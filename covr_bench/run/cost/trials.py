@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
     from covr_bench.config.run_config import RunConfig
 
-# The child looks for modules where this process finds ours and the installed ones, never in the working directory, and
-# ends with its parent, even if that is killed.
+# The child looks for ours first after the standard library, never in the working directory, and ends with its parent,
+# even if that is killed.
 CHILD = """
-import sys
-sys.path = [entry for entry in sys.path if entry] + [sys.argv[2]]
-import ctypes, os, runpy, signal
+import os, sys
+sys.path = [entry for entry in sys.path if entry]
+library = os.path.dirname(os.__file__)
+sys.path.insert(sys.path.index(library) + 1 if library in sys.path else 0, sys.argv[2])
+import ctypes, runpy, signal
 prctl = getattr(ctypes.CDLL(None), "prctl", None)
 if prctl is not None:
     prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
