@@ -18,10 +18,11 @@ from experiments import configure
 
 from covr_bench.config import registry
 from covr_bench.config.run_config import RunConfig, setting
+from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError
 from covr_bench.run.cores import Cores, cores
 from covr_bench.run.cost import clock, kinds, memory
-from covr_bench.run.cost.agent_trial import extrapolated, try_agent
+from covr_bench.run.cost.agent_trial import at_once, experience, extrapolated, try_agent
 from covr_bench.run.cost.estimate import Cost, costs
 from covr_bench.run.cost.measured import AgentCost, EnvCost
 from covr_bench.run.cost.trials import Request, Trials
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 SUITE = registry.suite("catch")
 SMALL = {"image_size": "32", "hidden_dim": "8", "feature_dim": "4", "batch_size": "2"}
+SMALL_DRQV2 = {f"drqv2.{name}": value for name, value in SMALL.items() if name != "image_size"}
 ENV = EnvCost(1e-3, 100, (9, 32, 32), "uint8", 1)
 AGENT = AgentCost(2e-3, 3e-3, 1_000)
 
@@ -119,19 +121,39 @@ def test_an_agents_cost_does_not_depend_on(changes: dict[str, Any]) -> None:
         {"threads": 2},
         {"device": "cuda"},
         {"conv_kernel": "winograd"},
-        {"action_repeat": 7},
         {"code": {"agent": "edited"}},
         {"facts": {"cpu": "another"}},
     ],
     ids=lambda changes: str(next(iter(changes))),
 )
 def test_an_agents_cost_depends_on(changes: dict[str, Any]) -> None:
-    """The action repeat counts for drqv2, whose updates are per environment step."""
     config = run()
     settings = config.agent_config | changes.pop("settings", {})
     env, facts = changes.pop("env", ENV), changes.pop("facts", {})
     other = replace(config, agent_config=settings, **changes)
     assert kinds.agent_key(config, ENV, {}) != kinds.agent_key(other, env, facts)
+
+
+@pytest.mark.parametrize("agent", ["random", "vbe", "mine"])
+def test_the_action_repeat_counts_where_its_meaning_is_not_known(agent: str) -> None:
+    config = replace(run(agent="sac"), agent=agent)
+    config = config if agent == "mine" else replace(config, agent_config={})
+    assert kinds.agent_key(config, ENV, {}) != kinds.agent_key(replace(config, action_repeat=7), ENV, {})
+    assert kinds.learning_steps(replace(config, action_repeat=7)) == 1
+
+
+@pytest.mark.parametrize("repeat", [1, 2, 4, 8])
+@pytest.mark.parametrize("agent", ["drqv2", "sac"])
+def test_an_agent_learns_as_often_as_its_cost_says(monkeypatch: pytest.MonkeyPatch, agent: str, repeat: int) -> None:
+    config = replace(run(agent=agent, overrides=SMALL if agent == "sac" else SMALL_DRQV2), action_repeat=repeat)
+    context = Context(ENV.obs_shape, 1, repeat, 1_000, "cpu", 0)
+    made: Any = registry.make_agent(agent, at_once(config.agent_config), context)
+    learned: list[int] = []
+    monkeypatch.setattr(made, "learn", lambda replay, step, guidance: learned.append(step) or {})
+    replay, _ = experience(ENV, "cpu")
+    for step in range(repeat, 80 * repeat + 1, repeat):
+        made.update(replay, step)
+    assert len(learned) == pytest.approx(80 * kinds.learning_steps(config), abs=1)
 
 
 def test_settings_of_a_wrapped_agent_count_as_its_own_would() -> None:
@@ -158,13 +180,17 @@ def test_each_kind_is_tried_once_and_remembered_for_every_folder_of_results(
 ) -> None:
     both = runs(seeds=[0, 1, 2], out=str(tmp_path / "a"))
     first, said, _ = estimated(both)
-    # Two tasks; of drqv2 two kinds, since their action repeats differ.
-    assert [request.env is None for request in measured] == [True, True, False, False]
-    assert first == [Cost(ENV.step_s, AGENT.act_s, AGENT.update_s, ENV.frame_bytes, AGENT.state_bytes)] * 6
-    assert said[0] == "measuring costs on this machine, once: 0 of 4, catch"
-    assert [text.split(": ")[1].split(",")[0] for text in said] == [f"{n} of 4" for n in range(5)]
+    assert [request.env is None for request in measured] == [True, True, False]
+    # drqv2 learns every four environment steps, of which an agent step of catch takes two.
+    assert [config.action_repeat for config in both] == [2, 1] * 3
+    assert first == [
+        Cost(ENV.step_s, AGENT.act_s, AGENT.update_s * share, ENV.frame_bytes, AGENT.state_bytes)
+        for share in (0.5, 0.25) * 3
+    ]
+    assert said[0] == "measuring costs on this machine, once: 0 of 3, catch"
+    assert [text.split(": ")[1].split(",")[0] for text in said] == [f"{n} of 3" for n in range(4)]
     again, said, warned = estimated(runs(seeds=[5], out=str(tmp_path / "b")))
-    assert len(measured) == 4
+    assert len(measured) == 3
     assert (again, said, warned) == (first[:2], [], [])
 
 
@@ -236,7 +262,7 @@ def test_a_trial_runs_in_a_folder_whose_files_are_named_as_modules(
     for name in ("random", "analysis", "types", "covr_bench"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('the wrong file')")
     monkeypatch.chdir(tmp_path)
-    (cost,), _, _ = estimated([run(overrides={f"drqv2.{name}": SMALL[name] for name in list(SMALL)[1:]})])
+    (cost,), _, _ = estimated([run(overrides=SMALL_DRQV2)])
     assert min(cost.env_s, cost.act_s, cost.update_s) > 0
     assert min(cost.frame_bytes, cost.agent_bytes) > 0
 

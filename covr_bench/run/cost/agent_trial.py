@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import statistics
 import tempfile
@@ -15,7 +16,7 @@ from covr_bench.config import registry
 from covr_bench.config.run_config import setting
 from covr_bench.run.cost.clock import unhindered
 from covr_bench.run.cost.env_trial import task_of
-from covr_bench.run.cost.kinds import DELAYS
+from covr_bench.run.cost.kinds import DELAYS, tried_repeat
 from covr_bench.run.cost.measured import AgentCost
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ ACTIONS = 5
 UPDATES = 2  # some agents learn more in every other one
 PATIENCE = 64  # calls without learning
 BATCHES = ("batch_size", "model_batch_size")  # what an update grows with
-PARTS = (32, 8)  # an update is timed on these parts of its batch
+PARTS = (32, 4)  # an update is timed on these parts of its batch
 WHOLE = 32  # the largest batch that is not parted
 
 
@@ -92,13 +93,27 @@ def _changed(agent_config: Mapping[str, Any], change: Callable[[str, Any], Any])
 
 
 def _tried(settings: Mapping[str, Any], config: RunConfig, env: EnvCost) -> AgentCost:
-    replay, obs = _experience(env, config.device)
+    replay, obs = experience(env, config.device)
     with tempfile.TemporaryDirectory() as folder:
         context = _context(config, env, Path(folder))
-        return _timed(registry.make_agent(config.agent, settings, context), replay, obs, context)
+        with _quick_start():
+            agent = registry.make_agent(config.agent, settings, context)
+        return _timed(agent, replay, obs, context)
 
 
-def _experience(env: EnvCost, device: str) -> tuple[Replay, npt.NDArray[Any]]:
+@contextlib.contextmanager
+def _quick_start() -> Iterator[None]:
+    """Without orthogonal weights: to make them takes as long as an update, and others of their size cost the same."""
+    from torch.nn import init
+
+    orthogonal, init.orthogonal_ = init.orthogonal_, init.xavier_normal_
+    try:
+        yield
+    finally:
+        init.orthogonal_ = orthogonal
+
+
+def experience(env: EnvCost, device: str) -> tuple[Replay, npt.NDArray[Any]]:
     """A replay of steps that all show one observation, and that observation."""
     from covr_bench.kit.replay import Replay
 
@@ -117,7 +132,7 @@ def _context(config: RunConfig, env: EnvCost, folder: Path) -> Context:
     return Context(
         obs_shape=env.obs_shape,
         action_dim=env.action_dim,
-        action_repeat=config.action_repeat,
+        action_repeat=tried_repeat(config),
         total_env_steps=config.env_steps,
         device=config.device,
         seed=0,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from covr_bench.config import registry
+from covr_bench.config.run_config import setting
 from covr_bench.config.settings import env_options
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ DELAYS = {"random_agent_steps": 0, "seed_steps": 0, "initial_updates": 1}
 SCHEDULES = frozenset(DELAYS) | {"stddev_steps", "replay_capacity"}
 """Settings that say when something happens or how much is kept, not what a step costs."""
 PACE = "update_every"
-"""The setting of agents that count their updates in environment steps."""
+"""The setting of those of our agents that learn once in so many environment steps; the others do at every agent step."""
 
 
 def machine() -> dict[str, Any]:
@@ -52,7 +53,7 @@ def agent_key(config: RunConfig, env: EnvCost, facts: Mapping[str, Any]) -> str:
     """Runs whose agents cost the same have the same key.
 
     The number of action components is left out: it sets the width of an actor's last layer and of a critic's first,
-    a thousandth of what the convolutions cost. So is the action repeat, for our agents that count agent steps.
+    a thousandth of what the convolutions cost. So is the action repeat, where `learning_steps` knows what it means.
 
     Args:
         config: The run.
@@ -60,7 +61,7 @@ def agent_key(config: RunConfig, env: EnvCost, facts: Mapping[str, Any]) -> str:
         facts: The machine.
     """
     settings = what_counts(config.agent_config)
-    repeat = config.action_repeat if _follows_env_steps(config) else None
+    repeat = None if _is_paced(config) else config.action_repeat
     computed = (config.device, config.threads, config.conv_kernel)
     agent = (config.agent, config.code.get("agent"))
     return _digest("agent", agent, settings, repeat, env.obs_shape, env.obs_dtype, computed, facts)
@@ -77,10 +78,19 @@ def _amount(value: Any) -> Any:
     return bool(value) if isinstance(value, float) else value
 
 
-def _follows_env_steps(config: RunConfig) -> bool:
-    """Whether a longer action repeat may mean more updates per agent step; of others' agents that is not known."""
-    settings = (config.agent_config, config.agent_config.get("base_settings", {}))
-    return config.agent not in _ours() or any(PACE in each for each in settings)
+def tried_repeat(config: RunConfig) -> int:
+    """The action repeat at which an agent is tried: that of the run, or one at which it learns once per agent step."""
+    return setting(config.agent_config, PACE, config.action_repeat) if _is_paced(config) else config.action_repeat
+
+
+def learning_steps(config: RunConfig) -> float:
+    """How often a run's agent learns per agent step, if it learned once per agent step when it was tried."""
+    return config.action_repeat / tried_repeat(config)
+
+
+def _is_paced(config: RunConfig) -> bool:
+    """Whether it is known what the action repeat means: for our own agents, if they learn from batches."""
+    return config.agent in _ours() and setting(config.agent_config, "batch_size") is not None
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from covr_bench.config import registry
@@ -42,7 +42,8 @@ class Survey:
 
     def agent(self, config: RunConfig) -> AgentCost:
         """The cost of a run's agent. Raises KeyError before it is known."""
-        return self.agents[self._agent_key(config)]
+        cost = self.agents[self._agent_key(config)]
+        return replace(cost, update_s=cost.update_s * kinds.learning_steps(config))
 
     def complete(self, progress: Callable[[str], None], warn: Callable[[str], None]) -> None:
         """Try what is not known, and remember it. Raises UserError if a trial fails."""
