@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from covr_bench.config.experiment import design
 from covr_bench.config.request import request as checked
 from covr_bench.kit.errors import UserError
-from covr_bench.run.machine import cores, device, most_workers, rendering
+from covr_bench.kit.winograd import Choice, choose
+from covr_bench.run.cores import cores
+from covr_bench.run.machine import device, most_workers, rendering
 from covr_bench.run.plan import plan as planned
 
 if TYPE_CHECKING:
@@ -39,12 +41,14 @@ class Preparation:
         experiment: What was asked for, found and checked.
         plan: Its runs, and what the store has of each.
         workers: Runs at a time.
+        kernel: What convolves on a CPU, and why; in each run's provenance.
         facts: What was chosen for rendering, for each run's provenance; empty where nothing is drawn with OpenGL.
     """
 
     experiment: Experiment
     plan: Plan
     workers: int
+    kernel: Choice
     facts: Mapping[str, Any]
 
 
@@ -84,17 +88,13 @@ class Outcome:
 
 def prepare(request: Request) -> Preparation:
     """Find and check all that a request names, and look up what is done. Starts nothing. Raises UserError."""
-    experiment = design(request)
-    todo = _plan(experiment, threads=1, kernel="torch").todo
+    experiment, on = design(request), device(request.device)
+    kernel = choose(request.conv_kernel, on)
+    todo = _plan(experiment, on, 1, kernel.kernel).todo
     facts = rendering() if any(experiment.suite.task(config.task).needs_gl for config in todo) else {}
     workers = min(request.workers or most_workers(), max(len(todo), 1))
-    threads = 1 if workers > 1 else cores()
-    return Preparation(
-        experiment,
-        _plan(experiment, threads=threads, kernel=request.conv_kernel.replace("auto", "torch")),
-        workers,
-        facts,
-    )
+    plan = _plan(experiment, on, 1 if workers > 1 else cores().count, kernel.kernel)
+    return Preparation(experiment, plan, workers, kernel, facts)
 
 
 def execute(preparation: Preparation, watch: Callable[[list[Job]], None]) -> list[Job]:
@@ -112,7 +112,8 @@ def execute(preparation: Preparation, watch: Callable[[list[Job]], None]) -> lis
 
     preparation.plan.prepare()
     command = preparation.experiment.request.command()
-    return launch(preparation.plan.todo, preparation.workers, command, dict(preparation.facts), watch)
+    facts = dict(preparation.facts) | {"conv_kernel": preparation.kernel.reason}
+    return launch(preparation.plan.todo, preparation.workers, command, facts, watch)
 
 
 def run(suite: str | Request, *, watch: Callable[[list[Job]], None] = lambda jobs: None, **options: Any) -> Outcome:
@@ -209,7 +210,12 @@ def _request(suite: str | Request, options: Mapping[str, Any]) -> Request:
     return checked({**suite.as_dict(), **options}, "the request")
 
 
-def _plan(experiment: Experiment, *, threads: int, kernel: str) -> Plan:
+def _plan(experiment: Experiment, on: str, threads: int, kernel: str) -> Plan:
     request = experiment.request
-    runs = experiment.runs(device=device(request.device), threads=threads, conv_kernel=kernel)
-    return planned(runs, restart=request.restart, accept_changed_code=request.accept_changed_code)
+    runs = experiment.runs(device=on, threads=threads, conv_kernel=kernel)
+    return planned(
+        runs,
+        restart=request.restart,
+        accept_changed_code=request.accept_changed_code,
+        keep_kernel=request.conv_kernel == "auto",
+    )

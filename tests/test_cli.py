@@ -14,7 +14,7 @@ import pytest
 from experiments import configure
 
 from covr_bench.config import registry
-from covr_bench.run.cost import Cost
+from covr_bench.run.cost.estimate import Cost
 from results import provenance
 from results.store import RunWriter, run_folder
 
@@ -49,7 +49,7 @@ def out(tmp_path: Path) -> Path:
 def measured_cost(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Known costs in place of a trial of the first steps."""
     cost = {"env_s": 1e-3, "act_s": 1e-3, "update_s": 0.0, "frame_bytes": 1e3, "agent_bytes": 1e6}
-    monkeypatch.setattr("covr_bench.run.cost._measure", lambda configs: [Cost(**cost) for _ in configs])
+    monkeypatch.setattr("covr_bench.run.cost.estimate.costs", lambda configs, *_: [Cost(**cost) for _ in configs])
     return cost
 
 
@@ -131,21 +131,32 @@ def test_the_plan_says_what_it_costs(cli: Callable[..., Any], measured_cost: Any
     assert max(map(len, result.out.splitlines())) <= 80
 
 
-def test_trials_are_remembered(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trials = []
+def test_the_plan_says_when_omp_num_threads_limits_it(
+    cli: Callable[..., Any], measured_cost: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(4), raising=False)
+    command = ("run", "--suite", "catch", "--agent", "random", "--out", tmp_path, "--dry-run")
+    limited = "note: OMP_NUM_THREADS=1 limits this to one run at a time; unset it or give --workers"
+    assert limited in " ".join(cli(*command).out.split())
+    assert "OMP_NUM_THREADS" not in cli(*command, "--workers", "2").out
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert "OMP_NUM_THREADS" not in cli(*command).out
 
-    def measure(configs: list[Any]) -> list[Cost]:
-        trials.append(len(configs))
+
+def test_the_plan_shows_what_is_measured_once_where_there_is_no_terminal(
+    cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def costs(configs: list[Any], renderer: Any, progress: Callable[[str], None], warn: Any) -> list[Cost]:
+        for text in ("0 of 2, catch", "1 of 2, catch_or_end"):
+            progress(text)
+        warn("nothing is remembered")
         return [Cost(1e-3, 1e-3, 0.0, 1e3, 1e6) for _ in configs]
 
-    monkeypatch.setattr("covr_bench.run.cost._measure", measure)
-    command = ("run", "--suite", "catch", "--agent", "random", "--out", tmp_path, "--dry-run")
-    cli(*command)
-    cli(*command)
-    assert trials == [2]
-    (tmp_path / "cache" / "calibration.json").write_text("{ damaged")
-    assert cli(*command).code == 0
-    assert trials == [2, 2]
+    monkeypatch.setattr("covr_bench.run.cost.estimate.costs", costs)
+    lines = cli("run", "--suite", "catch", "--agent", "random", "--out", tmp_path, "--dry-run").out.splitlines()
+    assert lines[0] == "planning catch ..."
+    assert [line for line in lines if " of 2" in line] == ["0 of 2, catch"]
+    assert "note: nothing is remembered" in lines
 
 
 def test_a_plan_of_days_asks_once_at_a_terminal(

@@ -12,12 +12,9 @@ from experiments import configure
 from analysis.papers.published import published
 from covr_bench.config import registry
 from covr_bench.config.request import parse_seeds
-from covr_bench.config.run_config import setting
 from covr_bench.kit.api import AgentSpec, Context
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.replay import Replay
-from covr_bench.run import cost as calibrate
-from covr_bench.run.check import checked_env
 from covr_bench.run.checkpoint import Checkpoints
 from covr_bench.run.plan import State, plan
 from results import provenance
@@ -188,22 +185,6 @@ def test_a_budget_draws_frames_smaller_for_agents_that_ask_for_no_size() -> None
     assert {config.env["image_size"] for config in chosen} == {60}
     with pytest.raises(UserError, match=r"'env\.image_sise'. Did you mean 'env\.image_size'"):
         configure(suite, "catch", agents, Budget("tour", 1_000, 500, 1, (0,), {"env.image_sise": 48}))
-
-
-@pytest.mark.parametrize("agent", ["sac", "covr"])
-def test_learning_that_begins_late_is_costed_all_the_same(tmp_path: Path, agent: str) -> None:
-    suite, spec = registry.suite("catch"), registry.agent(agent)
-    chosen = {"image_size": "32", "hidden_dim": "8", "feature_dim": "4", "batch_size": "2"}
-    chosen |= {"base": "sac", "vlm": "scripted", "episodes": "cut"} if agent == "covr" else {}
-    (config,) = configure(
-        suite, "catch", {agent: spec}, suite.budgets["paper"], tasks=["catch"], seeds=[0], overrides=chosen
-    )
-    assert setting(config.agent_config, "random_agent_steps") == 1_000
-    task = suite.task("catch")
-    _, _, replay, obs = calibrate._try_env(checked_env("catch", task, config.env))
-    context = calibrate._context(config, task, replay, obs, tmp_path)
-    made = registry.make_agent(agent, calibrate._at_once(config.agent_config), context)
-    assert calibrate._try_agent(made, replay, obs, context)[1] > 0
 
 
 ABLATION = Suite(

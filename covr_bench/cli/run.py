@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from covr_bench.config.request import Request
     from covr_bench.face import Preparation
     from covr_bench.launch.local import Job
+    from covr_bench.run.cost.estimate import Cost
 
 DAY_S = 86_400
 
@@ -135,6 +136,7 @@ def run_suite(request: Request, console: Console, *, dry_run: bool = False, yes:
     from covr_bench.cli.show import report
     from covr_bench.face import execute, prepare
 
+    say(console, f"planning {request.suite} ...")
     preparation = prepare(request)
     seconds = _show_plan(preparation, console)
     if dry_run or (seconds > DAY_S and not yes and sys.stdin.isatty() and not _confirmed(seconds, console)):
@@ -170,7 +172,7 @@ def _show_plan(preparation: Preparation, console: Console) -> float:
     say(console, f"plan: {runs} ({experiment.suite.name}@{budget.name}): {plan.describe()}")
     for remark in plan.remarks():
         say(console, f"note: {remark}")
-    if preparation.facts:
+    if "gl_backend" in preparation.facts:
         say(console, f"rendering: {preparation.facts['gl_backend']} ({preparation.facts['gl_renderer']})")
     if not plan.todo:
         say(console, f"nothing to do: every run is in {out}")
@@ -179,12 +181,11 @@ def _show_plan(preparation: Preparation, console: Console) -> float:
 
 
 def _show_cost(preparation: Preparation, console: Console) -> float:
-    from covr_bench.run.cost import costs
+    from covr_bench.run.cores import cores
 
     todo, workers, suite = preparation.plan.todo, preparation.workers, preparation.experiment.suite
     out = Path(preparation.experiment.request.out)
-    with console.status("trying the first steps of each task ..."):
-        each = costs(todo, out / "cache" / "calibration.json", _machine(preparation.facts))
+    each = _costs(preparation, console)
     times = [
         cost.seconds(config, suite.task(config.task).max_episode_steps) for cost, config in zip(each, todo, strict=True)
     ]
@@ -194,17 +195,30 @@ def _show_cost(preparation: Preparation, console: Console) -> float:
     free = shutil.disk_usage(_existing(out)).free
     threads = f"{todo[0].threads} torch thread{'s' if todo[0].threads > 1 else ''}"
     say(console, f"time: about {_span(seconds)}, {workers} at a time, {threads} each on {todo[0].device}")
+    if not preparation.experiment.request.workers and (limit := cores().reason(len(todo))):
+        say(console, f"note: {limit}")
+    if todo[0].device == "cpu":
+        say(console, f"convolutions: {preparation.kernel.kernel}. {preparation.kernel.reason}")
     say(console, f"disk: up to {disk / 1e9:.1f} GB while they run, {free / 1e9:.0f} GB free")
     if disk > free:
         console.print("[bold]that is not enough disk: free some, or give another --out[/bold]", soft_wrap=True)
     return seconds
 
 
-def _machine(facts: Any) -> dict[str, Any]:
-    from results.environment import collect
+def _costs(preparation: Preparation, console: Console) -> list[Cost]:
+    """The cost of each run to do. What is measured for it is shown; in one line where the output is no terminal."""
+    from covr_bench.run.cost.estimate import costs
 
-    code = ("git_sha", "git_dirty", "content_sha256")
-    return {name: value for name, value in collect().items() if name not in code} | dict(facts)
+    shown: list[str] = []
+    with console.status("looking up what each step costs ...") as status:
+
+        def progress(text: str) -> None:
+            status.update(text)
+            if not shown:
+                say(console, text)
+            shown.append(text)
+
+        return costs(preparation.plan.todo, preparation.facts, progress, lambda text: say(console, f"note: {text}"))
 
 
 def _existing(path: Path) -> Path:

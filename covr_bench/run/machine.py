@@ -6,6 +6,7 @@ import os
 from functools import cache
 
 from covr_bench.kit.errors import UserError
+from covr_bench.run.cores import cores
 
 RUN_MEMORY = 3 << 30  # bytes of RAM a worker may need on a 100k-step run
 
@@ -25,17 +26,10 @@ def device(name: str) -> str:
     return name
 
 
-def cores() -> int:
-    """Cores this process may use; OMP_NUM_THREADS, where set, is obeyed."""
-    if (limit := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
-        return max(1, int(limit))
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def most_workers() -> int:
     """Runs at a time: one per core that memory allows."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min(cores(), memory // RUN_MEMORY))
+    return max(1, min(cores().count, memory // RUN_MEMORY))
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,19 +87,36 @@ class Plan:
                 _move(run_folder(each.config.out, each.config.run_id), each.replaced)
 
 
-def plan(configs: Sequence[RunConfig], *, restart: bool = False, accept_changed_code: bool = False) -> Plan:
+def plan(
+    configs: Sequence[RunConfig],
+    *,
+    restart: bool = False,
+    accept_changed_code: bool = False,
+    keep_kernel: bool = False,
+) -> Plan:
     """The runs with what the store already has of each.
 
     Args:
         configs: The runs.
         restart: Begin anew what is unfinished, or was made with other code.
         accept_changed_code: Go on with runs whose code has changed.
+        keep_kernel: Go on with torch's convolution where a run began with it, though this machine has a faster one.
 
     Raises:
         UserError: A stored run of the same name has other settings, or an unfinished one other code: rows of both
             would be mixed.
     """
-    return Plan(tuple(_planned(config, restart, accept_changed_code) for config in configs))
+    planned = [_planned(config, restart, accept_changed_code) for config in configs]
+    return Plan(tuple(_with_its_kernel(each) if keep_kernel else each for each in planned))
+
+
+def _with_its_kernel(planned: Planned) -> Planned:
+    """A run that goes on, with the kernel it began with: the same mathematics, but not bit-equal."""
+    if planned.state is not State.TO_CONTINUE:
+        return planned
+    record = provenance.read(run_folder(planned.config.out, planned.config.run_id) / PROVENANCE_FILE)
+    began_with = record["config"].get("conv_kernel", "torch")
+    return replace(planned, config=replace(planned.config, conv_kernel="torch")) if began_with == "torch" else planned
 
 
 def _planned(config: RunConfig, restart: bool, accept: bool) -> Planned:
