@@ -63,7 +63,7 @@ class SoftActorCritic:
     def __init__(
         self,
         settings: Settings,
-        obs_shape: tuple[int, int, int],
+        obs_shape: tuple[int, ...],
         context: Context,
         *,
         encoder: Callable[..., Any] = PixelEncoder,

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from covr_bench.config import registry
 from covr_bench.config.run_config import setting
-from covr_bench.config.settings import env_options
 
 if TYPE_CHECKING:
     from covr_bench.config.run_config import RunConfig
@@ -30,7 +29,7 @@ PACE = "update_every"
 
 def machine() -> dict[str, Any]:
     """Hardware and versions that a cost depends on; code that matters is in the keys themselves."""
-    from results.provenance import collect
+    from results.environment import collect
 
     aside = ("git_sha", "git_dirty", "content_sha256", "mujoco_gl")
     return {name: value for name, value in collect().items() if name not in aside}
@@ -44,7 +43,7 @@ def env_key(config: RunConfig, task: Task, facts: Mapping[str, Any]) -> str:
         task: Its task. Suites that share a family share its tasks' costs.
         facts: The machine, and the renderer if the task needs one.
     """
-    options = env_options(task) | config.env
+    options = task.options | config.env
     home = config.code.get("suite") or task.family
     return _digest("env", home, config.suite_version, task.name, config.action_repeat, options, config.threads, facts)
 
