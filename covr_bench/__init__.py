@@ -5,11 +5,20 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-_HOME = Path(__file__).resolve().parent.parent
+from covr_bench.run.child import HOME, search_path
+
+if os.path.basename(*sys.argv[:1] or [""]) in ("-m", "covr-bench"):  # our command line, not a program that imports us
+    if sys.argv[0] == "-m" and os.path.realpath(sys.path[0] or ".") == os.path.realpath(os.getcwd()):
+        del sys.path[0]  # put there by `python -m`
+    sys.path[:] = search_path(sys.path)
+
+_HOME = Path(HOME)
 for _name in ("suites", "baselines", "covr", "results", "analysis"):
     _spec = importlib.util.find_spec(_name)
     _found = _spec and (_spec.origin or list(_spec.submodule_search_locations or ()))

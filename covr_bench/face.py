@@ -9,6 +9,7 @@ with covr_bench.load_policy("catch@smoke/catch/drqv2/0") as policy:
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from covr_bench.kit.winograd import Choice, choose
 from covr_bench.run.cores import cores
 from covr_bench.run.machine import device, most_workers, rendering
 from covr_bench.run.plan import plan as planned
+from covr_bench.run.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from covr_bench.config.experiment import Experiment
     from covr_bench.config.request import Request
-    from covr_bench.launch.local import Job
+    from covr_bench.launch.base import Job, Launcher, Watch
     from covr_bench.policies.play import TrainedPolicy
     from covr_bench.run.plan import Plan
 
@@ -42,6 +44,7 @@ class Preparation:
         plan: Its runs, and what the store has of each.
         workers: Runs at a time.
         kernel: What convolves on a CPU, and why; in each run's provenance.
+        launcher: What executes the runs.
         facts: What was chosen for rendering, for each run's provenance; empty where nothing is drawn with OpenGL.
     """
 
@@ -49,6 +52,7 @@ class Preparation:
     plan: Plan
     workers: int
     kernel: Choice
+    launcher: Launcher
     facts: Mapping[str, Any]
 
 
@@ -88,35 +92,44 @@ class Outcome:
 
 def prepare(request: Request) -> Preparation:
     """Find and check all that a request names, and look up what is done. Starts nothing. Raises UserError."""
+    from covr_bench.launch.find import make_launcher
+    from covr_bench.track.trackers import chosen
+
     experiment, on = design(request), device(request.device)
+    launcher = make_launcher(request.launcher, request.launcher_settings)
+    chosen(request.trackers, request.tracker_settings)  # complains before anything is measured
     kernel = choose(request.conv_kernel, on)
     todo = _plan(experiment, on, 1, kernel.kernel).todo
     facts = rendering() if any(experiment.suite.task(config.task).needs_gl for config in todo) else {}
     workers = min(request.workers or most_workers(), max(len(todo), 1))
     plan = _plan(experiment, on, 1 if workers > 1 else cores().count, kernel.kernel)
-    return Preparation(experiment, plan, workers, kernel, facts)
+    return Preparation(experiment, plan, workers, kernel, launcher, facts)
 
 
-def execute(preparation: Preparation, watch: Callable[[list[Job]], None]) -> list[Job]:
+def execute(preparation: Preparation, watch: Watch, warn: Callable[[str], None] = warnings.warn) -> list[Job]:
     """Run what is left to do; returns the jobs.
 
     Args:
         preparation: Of `prepare`.
         watch: Shown the jobs a few times a second.
+        warn: Told of trackers that fail.
 
     Raises:
-        UserError: The folders of runs that begin anew cannot be moved.
+        UserError: The folders of runs that begin anew cannot be moved, or a tracker lacks something.
         KeyboardInterrupt: The user asked to stop; all runs have checkpointed.
     """
-    from covr_bench.launch.local import launch
+    from covr_bench.launch.execute import execute as launch
+    from covr_bench.track.trackers import make_trackers
 
-    preparation.plan.prepare()
-    command = preparation.experiment.request.command()
-    facts = dict(preparation.facts) | {"conv_kernel": preparation.kernel.reason}
-    return launch(preparation.plan.todo, preparation.workers, command, facts, watch)
+    request = preparation.experiment.request
+    session = Session(request.command(), dict(preparation.facts) | {"conv_kernel": preparation.kernel.reason})
+    with make_trackers(request.trackers, request.tracker_settings, warn) as trackers:
+        preparation.plan.prepare()
+        watchers = [watch, trackers.watch]
+        return launch(preparation.launcher, preparation.plan.todo, preparation.workers, session, watchers)
 
 
-def run(suite: str | Request, *, watch: Callable[[list[Job]], None] = lambda jobs: None, **options: Any) -> Outcome:
+def run(suite: str | Request, *, watch: Watch = lambda jobs: None, **options: Any) -> Outcome:
     """Train and evaluate agents on a suite, as `covr-bench run` does; the same call continues where it stopped.
 
     Args:

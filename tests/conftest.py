@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,10 +58,12 @@ def start() -> Any:
     """`covr-bench ARGS` as a process of its own, from any folder; whatever still runs at the end is killed."""
     started: list[subprocess.Popen[str]] = []
 
-    def call(*arguments: object, path: tuple[Path, ...] = (), **options: Any) -> subprocess.Popen[str]:
+    def call(
+        *arguments: object, path: tuple[Path, ...] = (), before: Sequence[str] = (), **options: Any
+    ) -> subprocess.Popen[str]:
         found = [*map(str, path), *filter(None, [os.environ.get("PYTHONPATH")])]
         env = os.environ | {"PYTHONPATH": os.pathsep.join(found), "COLUMNS": "80"}
-        command = [sys.executable, "-m", "covr_bench.cli.app", *map(str, arguments)]
+        command = [*before, sys.executable, "-m", "covr_bench", *map(str, arguments)]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         options = {"preexec_fn": _heed_interrupts} | options
         started.append(subprocess.Popen(command, env=env, **pipes, **options))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -51,5 +52,6 @@ def say(console: Console, text: str) -> None:
 
 def fail(message: str, code: int) -> NoReturn:
     """End the command with a message on standard error."""
-    print(f"covr-bench: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # a terminal that has been closed
+        print(f"covr-bench: {message}", file=sys.stderr, flush=True)
     sys.exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from typing import TYPE_CHECKING
@@ -10,14 +11,18 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from covr_bench.launch.base import State
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from rich.console import Console
 
-    from covr_bench.launch.local import Job
+    from covr_bench.launch.base import Job
 
 LINES_EVERY_S = 30.0
+LONG_STOP_S = 5.0  # a checkpoint takes less; what takes longer is worth a word
 
 
 class Progress:
@@ -26,8 +31,10 @@ class Progress:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
-        self.told: dict[str, str] = {}
+        self.told: dict[str, tuple[State, int, bool]] = {}
         self.warned: dict[str, int] = {}  # warnings told
+        self.stopping: dict[str, float] = {}  # since when
+        self.waiting = 0
         self.printed = time.monotonic()
 
     def __enter__(self) -> Progress:
@@ -38,13 +45,22 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.live:
-            self.live.stop()
+        with contextlib.suppress(OSError):
+            if self.live:
+                self.live.stop()
+            if isinstance(error, KeyboardInterrupt) and self.waiting:
+                self._say(f"{self.waiting} run{'s' if self.waiting > 1 else ''} not started")
 
-    def watch(self, jobs: list[Job]) -> None:
+    def watch(self, jobs: Sequence[Job]) -> None:
         """Show the jobs as they are now; called a few times a second."""
-        self._tell_changes(jobs)
-        running = [job for job in jobs if job.state == "running"]
+        self.waiting = sum(job.state is State.WAITING for job in jobs)
+        with contextlib.suppress(OSError):  # a terminal that was closed, whose SIGHUP stops the runs in good order
+            for job in jobs:
+                self._tell_warnings(job)
+                self._tell_change(job)
+            self._show([job for job in jobs if job.state is State.RUNNING], jobs)
+
+    def _show(self, running: list[Job], jobs: Sequence[Job]) -> None:
         if self.live:
             self.live.update(_table(running, jobs))
         elif time.monotonic() - self.printed > LINES_EVERY_S:
@@ -52,32 +68,45 @@ class Progress:
             for job in running:
                 self.console.print("  ".join(_cells(job)), highlight=False, soft_wrap=True)
 
-    def _tell_changes(self, jobs: list[Job]) -> None:
-        for job in jobs:
-            for text in job.warnings[self.warned.get(job.config.run_id, 0) :]:
-                self.console.print(f"{job.config.run_id}: {text}", highlight=False, markup=False, soft_wrap=True)
-            self.warned[job.config.run_id] = len(job.warnings)
-            state = "started again, its process was killed" if job.retried and job.state == "running" else job.state
-            if state == self.told.get(job.config.run_id) or state in ("waiting", "running"):
-                continue
-            self.told[job.config.run_id] = state
-            extra = ""
-            if state == "finished":
-                extra = f" after {_duration(time.monotonic() - job.started)}, return {_shown(job)}"
-            elif state == "stopping":
-                extra = ": writing a checkpoint"
-            elif state in ("failed", "interrupted"):
-                extra = f": {job.error.strip().splitlines()[-1]}"
-            self.console.print(f"{job.config.run_id} {state}{extra}", highlight=False, markup=False, soft_wrap=True)
+    def _tell_warnings(self, job: Job) -> None:
+        for text in job.warnings[self.warned.get(job.config.run_id, 0) :]:
+            self._say(f"{job.config.run_id}: {text}")
+        self.warned[job.config.run_id] = len(job.warnings)
+
+    def _tell_change(self, job: Job) -> None:
+        now = (job.state, job.restarts, self._stops_long(job))
+        if now != self.told.get(job.config.run_id):
+            self.told[job.config.run_id] = now
+            if news := _news(job, long=now[2]):
+                self._say(f"{job.config.run_id} {news}")
+
+    def _stops_long(self, job: Job) -> bool:
+        if job.state is not State.STOPPING:
+            return False
+        return time.monotonic() - self.stopping.setdefault(job.config.run_id, time.monotonic()) > LONG_STOP_S
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _table(running: list[Job], jobs: list[Job]) -> Table:
+def _news(job: Job, long: bool) -> str:
+    """What is told of a job that has just come into its state; empty for what the table shows. long: in stopping."""
+    if job.state is State.FINISHED:
+        return f"finished after {_duration(time.monotonic() - job.started)}, return {_shown(job)}"
+    if job.state in (State.FAILED, State.INTERRUPTED):
+        return f"{job.state}: {job.error.strip().splitlines()[-1]}"
+    if job.state is State.STOPPING:
+        return f"stopping: {'it must first end a long update' if long else 'writing a checkpoint'}"
+    return "started again, its process was killed" if job.state is State.RUNNING and job.restarts else ""
+
+
+def _table(running: list[Job], jobs: Sequence[Job]) -> Table:
     table = Table.grid(padding=(0, 2))
     for job in running:
         done = job.progress.get("env_steps", 0)
         name, *cells = _cells(job)
         table.add_row(name, ProgressBar(job.config.env_steps, done, width=20), *cells)
-    ended = sum(job.state in ("finished", "failed", "interrupted") for job in jobs)
+    ended = sum(job.state.ended for job in jobs)
     table.add_row(f"[dim]{ended} of {len(jobs)} runs ended[/dim]")
     return table
 

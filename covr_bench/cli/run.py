@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from covr_bench.config.request import Request
     from covr_bench.face import Preparation
-    from covr_bench.launch.local import Job
+    from covr_bench.launch.base import Job
     from covr_bench.run.cost.estimate import Cost
 
 DAY_S = 86_400
@@ -93,6 +93,7 @@ def run_command(
 ) -> None:
     """Train and evaluate agents on a suite; the same command continues where it stopped."""
     from covr_bench.config.request import from_yaml, overlay, parse_pairs, request
+    from covr_bench.launch.stopping import exit_status, heeding_signals
 
     given: dict[str, Any] = {
         "suite": suite,
@@ -119,9 +120,11 @@ def run_command(
     values = overlay(from_yaml(config) if config else {}, given)
     origin = f"{config} and the command line" if config else "the command line"
     try:
-        raise typer.Exit(run_suite(request(values, origin), console(), dry_run=dry_run, yes=yes))
-    except KeyboardInterrupt:  # typer would end here without a word
-        fail("stopped; the same command goes on from here", 130)
+        with heeding_signals():
+            code = run_suite(request(values, origin), console(), dry_run=dry_run, yes=yes)
+    except KeyboardInterrupt as stop:  # typer would end here without a word
+        fail("stopped; the same command goes on from here", exit_status(stop))
+    raise typer.Exit(code)
 
 
 def _carla_server(host: str, port: int | None) -> list[str]:
@@ -135,6 +138,7 @@ def run_suite(request: Request, console: Console, *, dry_run: bool = False, yes:
     from covr_bench.cli.progress import Progress
     from covr_bench.cli.show import report
     from covr_bench.face import execute, prepare
+    from covr_bench.launch.base import State
 
     say(console, f"planning {request.suite} ...")
     preparation = prepare(request)
@@ -144,9 +148,11 @@ def run_suite(request: Request, console: Console, *, dry_run: bool = False, yes:
     jobs: list[Job] = []
     if preparation.plan.todo:
         with Progress(console) as progress:
-            jobs = execute(preparation, progress.watch)
+            jobs = execute(preparation, progress.watch, lambda text: say(console, text))
     report([each.config for each in preparation.plan.runs], preparation.experiment, console)
-    return _say_unfinished([job for job in jobs if job.state != "finished"], len(preparation.plan.runs), console)
+    return _say_unfinished(
+        [job for job in jobs if job.state is not State.FINISHED], len(preparation.plan.runs), console
+    )
 
 
 def _say_unfinished(jobs: Sequence[Job], runs: int, console: Console) -> int:

@@ -1,1 +1,1 @@
-"""Ways to execute a plan's runs."""
+"""Where runs are executed: launchers, and what stops them."""

@@ -1,7 +1,7 @@
-"""The process of one run: `python -m covr_bench.run.worker`, the job as JSON on standard input.
+"""The process of one run: its order as JSON on standard input, `{"config": ..., "session": ...}`.
 
-Prints one JSON object a line: progress, `{"warning": text}`, or `{"error": text}` before it fails. SIGTERM asks it to
-checkpoint and stop.
+Prints one JSON object a line: progress, `{"warning": text}`, or `{"error": text}` before it ends early. SIGTERM asks it
+to checkpoint and stop.
 """
 
 from __future__ import annotations
@@ -12,17 +12,23 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from covr_bench.run.session import FAILED, FINISHED, INTERRUPTED, Session
 
-FINISHED, FAILED, INTERRUPTED = 0, 1, 75
+if TYPE_CHECKING:
+    import gymnasium
+
+    from covr_bench.config.run_config import RunConfig
+    from results.store import RunWriter
+    from suites.base import Task
+
+Say = Callable[[dict[str, Any]], None]
+Stop = Callable[[], bool]
 
 
 def main() -> int:
-    channel = message_channel()
-    job = json.load(sys.stdin)
     stopping = False
 
     def stop(signum: int, frame: Any) -> None:
@@ -31,7 +37,8 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the launcher decides
-    _end_with_parent()
+    channel = message_channel()
+    order = json.load(sys.stdin)
     keep_heap()
 
     def say(message: dict[str, Any]) -> None:
@@ -41,31 +48,55 @@ def main() -> int:
         except BrokenPipeError:  # the launcher is gone
             stopping = True
 
+    from covr_bench.config.run_config import RunConfig
+
+    return work(RunConfig.from_dict(order["config"]), Session(**order["session"]), lambda: stopping, say)
+
+
+def work(config: RunConfig, session: Session, stop: Stop, say: Say) -> int:
+    """Execute a run in this process, or go on with it from its checkpoint.
+
+    Args:
+        config: The run.
+        session: Goes into its provenance.
+        stop: Asked at every step; when it says so, the run is checkpointed and ends.
+        say: Hears progress about once a second, warnings, and why the run ended early.
+
+    Returns:
+        `FINISHED`, `INTERRUPTED` or `FAILED`.
+    """
     try:
-        return _run(job, lambda: stopping, say)
-    except Exception as error:  # the process ends here, and says why
+        return _run(config, session, stop, say)
+    except Exception as error:  # the run ends here, and says why
         say({"error": _reason(error)})
         return FAILED
 
 
-def _run(job: dict[str, Any], stop: Callable[[], bool], say: Callable[[dict[str, Any]], None]) -> int:
+def _run(config: RunConfig, session: Session, stop: Stop, say: Say) -> int:
     import torch
 
     from covr_bench.config import registry
-    from covr_bench.config.request import to_yaml
-    from covr_bench.config.run_config import RunConfig
-    from covr_bench.kit.seeds import derive_seed, starts
-    from covr_bench.run.checkpoint import Checkpoints
-    from covr_bench.run.train import Interrupted, Run
-    from results import provenance
-    from results.layout import ROWS_FILE
-    from results.store import RunWriter, run_folder
+    from covr_bench.kit.seeds import derive_seed
+    from results.store import RunWriter
 
-    config = RunConfig.from_dict(job["config"])
     torch.set_num_threads(config.threads)
     task = registry.suite(config.suite).task(config.task)
-    seeds = {name: derive_seed(config.seed, name) for name in ("agent", "replay", "train_env", "eval_env")}
-    env, eval_env = (task.make(seeds[name], **config.env) for name in ("train_env", "eval_env"))
+    if stop():
+        return INTERRUPTED
+    env, eval_env = (task.make(derive_seed(config.seed, name), **config.env) for name in ("train_env", "eval_env"))
+    try:
+        labels = _labels(config, env)
+        with RunWriter(config.out, config.run_id, action_repeat=config.action_repeat, labels=labels) as writer:
+            return _session(config, session, task, (env, eval_env), writer, stop, say)
+    finally:
+        env.close()
+        eval_env.close()
+
+
+def _labels(config: RunConfig, env: gymnasium.Env[Any, Any]) -> dict[str, str]:
+    """What marks the run's rows."""
+    from results import provenance
+
     labels = dict(getattr(env.unwrapped, "labels", {}))
     if "vlm" in config.agent_config:
         from covr.vlm.open import label
@@ -73,56 +104,79 @@ def _run(job: dict[str, Any], stop: Callable[[], bool], say: Callable[[dict[str,
         labels["vlm"] = label(config.agent_config["vlm"])
     if provenance.went_on_with_other_code(config.out, config.run_id, config.code):
         labels["code"] = "changed"
-    spec = registry.agent(config.agent)
+    return labels
+
+
+def _session(
+    config: RunConfig,
+    session: Session,
+    task: Task,
+    envs: tuple[gymnasium.Env[Any, Any], gymnasium.Env[Any, Any]],
+    writer: RunWriter,
+    stop: Stop,
+    say: Say,
+) -> int:
+    """One session of the run, in its provenance and its rows."""
+    from covr_bench.config import registry
+    from covr_bench.config.request import to_yaml
+    from covr_bench.run.checkpoint import Checkpoints
+    from covr_bench.run.train import Interrupted, Run
+    from results import provenance
+    from results.layout import ROWS_FILE
+    from results.store import run_folder
+
     checkpoints = Checkpoints(run_folder(config.out, config.run_id) / "checkpoint")
-    with RunWriter(config.out, config.run_id, action_repeat=config.action_repeat, labels=labels) as writer:
-        seeds |= {"run": config.seed}
-        seeds["train_episode_0"] = derive_seed(config.seed, "train_episode")
-        seeds |= {f"eval_episode_{i}": start for i, start in enumerate(starts(config.seed, config.eval_episodes))}
-        provenance.begin(
-            config.out,
-            config.run_id,
-            config=config.as_dict(),
-            seeds=seeds,
-            command=job["command"],
-            options=config.options,
-            wall_s=writer.wall_s,
-            extra=job["facts"],
+    provenance.begin(
+        config.out,
+        config.run_id,
+        config=config.as_dict(),
+        seeds=_seeds(config),
+        command=session.command,
+        options=config.options,
+        wall_s=writer.wall_s,
+        extra=session.facts,
+    )
+    (writer.folder / "request.yaml").write_text(to_yaml(config.options))
+    if not checkpoints.exists() and (writer.folder / ROWS_FILE).stat().st_size > 0:
+        writer.resume(0)  # rows of a session that ended before its first checkpoint
+    status = "interrupted"
+    try:
+        run = Run(
+            config,
+            *envs,
+            lambda context: registry.make_agent(config.agent, config.agent_config, context),
+            writer,
+            checkpoints,
+            replay_frames=registry.agent(config.agent).replay_frames,
+            instruction=task.instruction,
+            stop=stop,
+            report=say,
+            warn=lambda text: say({"warning": text}),
         )
-        (writer.folder / "request.yaml").write_text(to_yaml(config.options))
-        if not checkpoints.exists() and (writer.folder / ROWS_FILE).stat().st_size > 0:
-            writer.resume(0)  # rows of a session that ended before its first checkpoint
+        if hasattr(run.agent, "describe"):
+            provenance.describe(config.out, config.run_id, run.agent.describe())
+        run.train()
+        writer.end()
+        status = "finished"
+        return FINISHED
+    except Interrupted:
+        say({"error": f"checkpointed at {run.env_steps:,} of {config.env_steps:,} env steps"})
+        return INTERRUPTED
+    except Exception as error:
         status = "failed"
-        try:
-            run = Run(
-                config,
-                env,
-                eval_env,
-                lambda context: registry.make_agent(config.agent, config.agent_config, context),
-                writer,
-                checkpoints,
-                replay_frames=spec.replay_frames,
-                instruction=task.instruction,
-                stop=stop,
-                report=say,
-                warn=lambda text: say({"warning": text}),
-            )
-            if hasattr(run.agent, "describe"):
-                provenance.describe(config.out, config.run_id, run.agent.describe())
-            run.train()
-            writer.end()
-            status = "finished"
-            return FINISHED
-        except Interrupted:
-            status = "interrupted"
-            return INTERRUPTED
-        except Exception as error:
-            writer.error(_reason(error))
-            raise
-        finally:
-            provenance.finish(config.out, config.run_id, status, wall_s=writer.wall_s)
-            env.close()
-            eval_env.close()
+        writer.error(_reason(error))
+        raise
+    finally:
+        provenance.finish(config.out, config.run_id, status, wall_s=writer.wall_s)
+
+
+def _seeds(config: RunConfig) -> dict[str, int]:
+    """The run's seed and all that derive from it."""
+    from covr_bench.kit.seeds import derive_seed, starts
+
+    seeds = {name: derive_seed(config.seed, name) for name in ("agent", "replay", "train_env", "eval_env")}
+    seeds |= {"run": config.seed, "train_episode_0": derive_seed(config.seed, "train_episode")}
+    return seeds | {f"eval_episode_{i}": start for i, start in enumerate(starts(config.seed, config.eval_episodes))}
 
 
 def _reason(error: Exception) -> str:
@@ -155,13 +209,6 @@ def keep_heap() -> None:
     if mallopt is not None:  # glibc only
         mallopt(-4, 0)  # M_MMAP_MAX
         mallopt(-1, -1)  # M_TRIM_THRESHOLD
-
-
-def _end_with_parent() -> None:
-    """On Linux, be asked to stop when the launcher dies, even by SIGKILL."""
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    if prctl is not None:
-        prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import tempfile
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from covr_bench.kit.errors import UserError
+from covr_bench.run.child import python_child
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,24 +20,6 @@ if TYPE_CHECKING:
     from typing import IO
 
     from covr_bench.config.run_config import RunConfig
-
-# The child looks for ours first after the standard library, never in the working directory, and ends with its parent,
-# even if that is killed.
-CHILD = """
-import os, sys
-sys.path = [entry for entry in sys.path if entry]
-library = os.path.dirname(os.__file__)
-sys.path.insert(sys.path.index(library) + 1 if library in sys.path else 0, sys.argv[2])
-import ctypes, runpy, signal
-prctl = getattr(ctypes.CDLL(None), "prctl", None)
-if prctl is not None:
-    prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit("the parent is gone")
-sys.argv = ["trial"]
-runpy.run_module("covr_bench.run.cost.trial", run_name="__main__", alter_sys=True)
-"""
-HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))))
 
 
 @dataclass(frozen=True)
@@ -84,7 +66,7 @@ class Trials:
     def _started(self, env: Mapping[str, str]) -> _Child:
         log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the child
         pipe = subprocess.PIPE
-        command = [sys.executable, "-c", CHILD, str(os.getpid()), HOME]
+        command = python_child("covr_bench.run.cost.trial")
         child = _Child(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=env), log)
         threading.Thread(target=self._listen, args=(child,), daemon=True).start()
         return child

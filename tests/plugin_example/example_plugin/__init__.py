@@ -1,4 +1,4 @@
-"""An agent that always does the same, a suite of one task, and a budget of one episode."""
+"""An agent that always does the same, a suite of one task, a budget of one episode, a launcher and a tracker."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from covr_bench import AgentSpec, Budget, Context, Suite, Task
+from covr_bench.launch.base import LauncherSpec, State
+from covr_bench.track.base import TrackerSpec
 from suites import catch
 
 
@@ -40,3 +42,49 @@ BUDGET = Budget("example_tiny", env_steps=40, eval_every=40, eval_episodes=1)
 SUITE = Suite(
     "example_catch", 1, (Task("slow_catch", catch.SUITE.tasks[0].make, 2),), {"smoke": BUDGET}, ("example_constant",)
 )
+
+
+@dataclass(frozen=True)
+class Reason:
+    """text: why it runs nothing."""
+
+    text: str = "there is no such machine"
+
+
+class Refuses:
+    def __init__(self, settings: Reason) -> None:
+        self.text = settings.text
+
+    def run(self, jobs: Any, workers: int, session: Any, watch: Any) -> None:
+        for job in jobs:
+            job.state, job.error = State.FAILED, self.text
+
+
+@dataclass(frozen=True)
+class File:
+    """name: of the file it writes."""
+
+    name: str = "heard.txt"
+
+
+class Hears:
+    """Writes the name of each hook as it is called."""
+
+    def __init__(self, settings: File) -> None:
+        self.file = open(settings.name, "w")  # noqa: SIM115 (closed by `close`)
+
+    def begin(self, run_id: str, config: Any, facts: Any) -> None:
+        print("begin", run_id, file=self.file)
+
+    def rows(self, run_id: str, rows: Any) -> None:
+        print("rows", len(rows), file=self.file)
+
+    def end(self, run_id: str, status: str) -> None:
+        print("end", status, file=self.file)
+
+    def close(self) -> None:
+        self.file.close()
+
+
+LAUNCHER = LauncherSpec("example_refuses", Reason, Refuses, "Runs nothing.")
+TRACKER = TrackerSpec("example_hears", File, Hears, "Writes what it hears of.")

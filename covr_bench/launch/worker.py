@@ -1,0 +1,74 @@
+"""The process of one run, while it lives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, TextIO
+
+from covr_bench.launch.base import State
+from covr_bench.run.child import python_child
+
+if TYPE_CHECKING:
+    from covr_bench.launch.base import Job
+    from covr_bench.run.session import Session
+
+
+class Worker:
+    """Executes a job in a process of its own, and keeps the job up to date with what that says.
+
+    Raises OSError if it cannot be started.
+    """
+
+    def __init__(self, job: Job, session: Session) -> None:
+        self.job = job
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        threads = str(job.config.threads)
+        # llvmpipe's own threads would compete with the runs beside this one.
+        env = os.environ | {"OMP_NUM_THREADS": threads, "LP_NUM_THREADS": str(job.config.threads - 1)}
+        read, write = os.pipe()
+        self.listener = threading.Thread(target=_listen, args=(job, os.fdopen(read)), daemon=True)
+        self.listener.start()  # ends when the other end of the pipe is closed
+        with os.fdopen(write, "w") as channel, tempfile.TemporaryFile("w+") as order, job.log.open("a") as log:
+            json.dump({"config": job.config.as_dict(), "session": asdict(session)}, order)
+            order.seek(0)
+            self.process = subprocess.Popen(
+                python_child("covr_bench.run.worker"),
+                stdin=order,
+                stdout=channel,
+                stderr=log,
+                env=env,
+                start_new_session=True,  # Ctrl-C is the launcher's to pass on
+            )
+        job.state, job.started = State.RUNNING, time.monotonic()
+
+    def ended(self) -> bool:
+        """Whether its process has ended."""
+        return self.process.poll() is not None
+
+    def status(self) -> int:
+        """The exit status of its process, which has ended, all that it said being heard."""
+        status = self.process.wait()
+        self.listener.join(timeout=5)
+        return status
+
+    def stop(self) -> None:
+        """Ask it to checkpoint and end."""
+        self.job.state = State.STOPPING
+        self.process.terminate()
+
+    def kill(self) -> None:
+        """End it without a checkpoint."""
+        self.process.kill()
+
+
+def _listen(job: Job, messages: TextIO) -> None:
+    with messages:
+        for line in messages:
+            if line.endswith("\n"):  # a killed worker's last line may be cut short
+                job.hear(json.loads(line))

@@ -1,0 +1,54 @@
+"""What a tracker is: it hears of runs while they go on, and cannot stop them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class Tracker(Protocol):
+    """Hears of runs, in the process that launched them.
+
+    It is called from one thread of its own, so that it may take its time. After an exception it is not called again:
+    the user is told once, the runs go on. `close` alone is called in any case.
+    """
+
+    def begin(self, run_id: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        """A run begins, or goes on.
+
+        Args:
+            run_id: `<suite>@<budget>/<task>/<agent>[-<variant>]/<seed>`.
+            config: Its configuration, JSON values.
+            facts: Of the code, packages and machine, as in its `provenance.json`; empty if it failed before its first
+                step.
+        """
+
+    def rows(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """New rows of a run that has begun, as in its `rows.jsonl`, in order.
+
+        A run that goes on from a checkpoint repeats some steps; their rows are not told again.
+        """
+
+    def end(self, run_id: str, status: str) -> None:
+        """A run has ended: `finished`, `interrupted` (the same command goes on with it) or `failed`."""
+
+    def close(self) -> None:
+        """Nothing follows."""
+
+
+@dataclass(frozen=True)
+class TrackerSpec:
+    """A tracker as it is found by name, file or entry point (`covr_bench.trackers`); a file ends in `TRACKER = ...`.
+
+    Attributes:
+        name: What `--track` calls it.
+        Settings: A frozen dataclass (pydantic's, if types are to be checked) of its options, each with a default.
+        make: Makes the tracker from its settings; raises UserError if the machine lacks something.
+        doc: What it is, in a sentence.
+    """
+
+    name: str
+    Settings: type[Any]
+    make: Callable[[Any], Tracker]
+    doc: str
