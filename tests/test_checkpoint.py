@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import resource
+import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -180,3 +183,75 @@ def test_a_full_disk_keeps_the_checkpoint_before(free: int, tmp_path: Path) -> N
     assert again.head == 10
     Checkpoints(tmp_path).save(2, {"n": torch.ones(2000)}, replay)
     assert [path.name for path in tmp_path.glob("0*")] == [f"{2:012d}"]
+
+
+def kept_is_readable(folder: Path, head: int, value: float) -> bool:
+    again = new_replay()
+    state = Checkpoints(folder).load(again)
+    return state is not None and state["n"] == value and again.head == head
+
+
+def test_a_failing_last_step_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All is written, only the new folder cannot be moved into place: the old one and its replay are still there."""
+    replay = new_replay()
+    fill(replay, 10)
+    Checkpoints(tmp_path).save(1, {"n": 1.0}, replay)
+    fill(replay, 30)  # the ring has gone round: the files of the old checkpoint hold only what is overwritten
+    rename = os.replace
+
+    def failing(source: Any, target: Any) -> None:
+        if Path(target) == tmp_path / f"{2:012d}":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", failing)
+        with pytest.raises(UserError, match=r"cannot write a checkpoint.*Input/output error"):
+            Checkpoints(tmp_path).save(2, {"n": 2.0}, replay)
+    assert kept_is_readable(tmp_path, 10, 1.0)
+    Checkpoints(tmp_path).save(2, {"n": 2.0}, replay)
+    assert kept_is_readable(tmp_path, 40, 2.0)
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_a_checkpoint_is_on_the_disk_before_the_one_before_is_removed(
+    final: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file is flushed before it gets its name, and the folder that names the checkpoint before anything goes."""
+    replay = new_replay()
+    fill(replay, 10)
+    Checkpoints(tmp_path).save(1, {"n": torch.ones(9)}, replay)
+    fill(replay, 5)
+    done: list[tuple[str, str]] = []
+    sync, rename, remove = os.fsync, os.replace, shutil.rmtree
+
+    def synced(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        assert path.is_dir() or path.stat().st_size > 0
+        done.append(("fsync", path.name))
+        sync(descriptor)
+
+    def renamed(source: Any, target: Any) -> None:
+        done.append(("rename", Path(source).name))
+        rename(source, target)
+
+    def removed(path: Any, *rest: Any, **options: Any) -> None:
+        done.append(("remove", Path(path).name))
+        remove(path, *rest, **options)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    monkeypatch.setattr(shutil, "rmtree", removed)
+    checkpoints = Checkpoints(tmp_path)
+    name = f"{2:012d}-final" if final else f"{2:012d}"
+    checkpoints.save_final(2, {"n": torch.ones(9)}) if final else checkpoints.save(2, {"n": torch.ones(9)}, replay)
+    part = f".{name}.part"
+    assert done.index(("fsync", "tensors.safetensors")) < done.index(("rename", part))
+    assert done.index(("fsync", "state.json")) < done.index(("rename", part))
+    assert done.index(("fsync", part)) < done.index(("rename", part))
+    assert done.index(("rename", part)) < done.index(("fsync", tmp_path.name)) < done.index(("remove", f"{1:012d}"))
+    chunks = [file for what, file in done if what == "rename" and file.endswith(".npz.part")]
+    assert len(chunks) == (0 if final else 1)
+    for chunk in chunks:
+        assert done.index(("fsync", chunk)) < done.index(("rename", chunk)) < done.index(("fsync", "replay"))
+        assert done.index(("fsync", "replay")) < done.index(("rename", part))

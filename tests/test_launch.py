@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import SMALL_DRQV2
+from experiments import configure
 
 from covr_bench.config import registry
-from covr_bench.config.run_config import RunConfig, parse_overrides
+from covr_bench.config.request import parse_pairs
+from covr_bench.config.run_config import RunConfig
 from covr_bench.kit.errors import UserError
 from covr_bench.launch.base import Job, State
 from covr_bench.launch.execute import execute
 from covr_bench.launch.find import launcher, launcher_names, make_launcher
 from covr_bench.run.checkpoint import Checkpoints
-from covr_bench.run.plan import configure
 from covr_bench.run.session import Session
 from results import provenance
 from results.store import read_run, run_folder
@@ -52,7 +52,7 @@ def catch_runs(out: Path, agents: Sequence[str], env_steps: int = 60, seeds: Seq
     """Runs of a second each."""
     suite = registry.suite("catch")
     specs = {ref: registry.agent(ref) for ref in agents}
-    overrides = parse_overrides(SMALL_DRQV2) if "drqv2" in agents else {}
+    overrides = parse_pairs(SMALL_DRQV2) if "drqv2" in agents else {}
     budget = Budget("tried", env_steps, env_steps, 1)
     return configure(suite, "catch", specs, budget, tasks=["catch"], seeds=seeds, overrides=overrides, out=str(out))
 
@@ -202,13 +202,3 @@ def test_settings_reach_the_launcher(tmp_path: Path) -> None:
     configs = catch_runs(tmp_path, ["random"], seeds=[0, 1])
     jobs = execute(make_launcher(EXAMPLE, {"at_most": "1"}), configs, 1, SESSION)
     assert [job.state for job in jobs] == [State.FINISHED, State.INTERRUPTED]
-
-
-def test_how_often_runs_are_checkpointed_is_no_other_run(tmp_path: Path) -> None:
-    """A run may go on with another interval: it changes no number."""
-    from covr_bench.run.plan import plan
-
-    (config,) = catch_runs(tmp_path, ["random"])
-    execute(make_launcher(), [config], 1, SESSION)
-    (planned,) = plan([replace(config, checkpoint_every_s=1.0)])
-    assert planned.state == "done"

@@ -12,19 +12,18 @@ import subprocess
 import sys
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from results import provenance
 from results.layout import variant_of
 from results.parse import parse_run
 from results.store import RunId, RunWriter, StoreError, read, read_run, run_folder, writer_pid
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RUN = "dmc6@paper/cartpole_swingup/drqv2/0"
 
@@ -259,6 +258,56 @@ def test_full_disk_says_so_and_the_run_goes_on(tmp_path: Path, monkeypatch: pyte
         writer.write("eval", 1, 1, {"return": 3.0})
     with pytest.warns(UserWarning, match="line 2"):
         assert read(tmp_path)["value"].tolist() == [1.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "durable"), [("eval", True), ("vlm", True), ("error", True), ("end", True), ("episode", False)]
+)
+def test_rows_that_cannot_be_measured_again_cheaply_are_on_the_disk_when_written(
+    kind: str, durable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut after `write` returns takes none of them; episodes, which are many, are left to the system."""
+    synced: list[bytes] = []
+    sync = os.fsync
+
+    def spy(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).read_bytes())
+        sync(descriptor)
+
+    with RunWriter(tmp_path, RUN, action_repeat=1) as writer:
+        monkeypatch.setattr(os, "fsync", spy)
+        writer.write(kind, 7, 7, {"return": 1.0})
+        file = run_folder(tmp_path, RUN) / "rows.jsonl"
+        assert synced == ([file.read_bytes()] if durable else [])
+        assert b'"env_steps": 7' in file.read_bytes()
+
+
+def test_a_record_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a failing rename leaves the one before, and no litter."""
+    path = tmp_path / "provenance.json"
+    provenance.write(path, {"schema": 1, "n": 1})
+    done: list[str] = []
+    sync, rename = os.fsync, os.replace
+
+    def spy(descriptor: int) -> None:
+        assert b'"n": 2' in Path(os.readlink(f"/proc/self/fd/{descriptor}")).read_bytes()
+        done.append("fsync")
+        sync(descriptor)
+
+    def failing(source: Any, target: Any) -> None:
+        done.append("rename")
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", spy)
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(StoreError, match="Input/output error"):
+        provenance.write(path, {"schema": 1, "n": 2})
+    assert done == ["fsync", "rename"]
+    assert provenance.read(path)["n"] == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["provenance.json"]
+    monkeypatch.setattr(os, "replace", rename)
+    provenance.write(path, {"schema": 1, "n": 2})
+    assert provenance.read(path)["n"] == 2
 
 
 def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

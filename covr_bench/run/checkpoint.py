@@ -77,6 +77,7 @@ class Checkpoints:
         part.mkdir()
         _write_file(part / "tensors.safetensors", packed)
         _write_file(part / "state.json", json.dumps(record).encode())
+        _sync_folder(part)
         os.replace(part, final)
         _sync_folder(self.folder)
         for old in self._complete():
@@ -120,6 +121,7 @@ class Checkpoints:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, folder / name)
+            _sync_folder(folder)
             kept.append(name)
         return kept
 
