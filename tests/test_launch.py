@@ -97,7 +97,7 @@ def test_every_launcher_lets_runs_checkpoint_when_it_is_stopped(ref: str, tmp_pa
 
     with pytest.raises(KeyboardInterrupt):
         execute(make_launcher(ref), configs, 1, SESSION, [stop_in_training])
-    assert [job.state for job in jobs] == [State.INTERRUPTED, State.WAITING]
+    assert [job.state for job in jobs] == [State.INTERRUPTED, State.WAITING], jobs[0].error
     assert "checkpointed at" in jobs[0].error
     assert Checkpoints(run_folder(tmp_path, configs[0].run_id) / "checkpoint").exists()
     assert provenance.statuses(tmp_path)[configs[0].run_id]["status"] == "interrupted"

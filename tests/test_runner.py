@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-PATIENCE_S = 120.0  # on a busy machine a worker's imports alone take long
+PATIENCE_S = 300.0  # on a busy machine a worker's imports alone take long
 AGENTS = """
 import os, signal
 import torch

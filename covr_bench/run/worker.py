@@ -160,7 +160,7 @@ def _session(
         status = "finished"
         return FINISHED
     except Interrupted:
-        say({"error": f"checkpointed at {run.env_steps:,} of {config.env_steps:,} env steps"})
+        say({"error": f"checkpointed at {run.counters.env_steps:,} of {config.env_steps:,} env steps"})
         return INTERRUPTED
     except Exception as error:
         status = "failed"

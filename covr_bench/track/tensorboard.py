@@ -46,10 +46,10 @@ class TensorBoard:
     def begin(self, run_id: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         """See `track.base.Tracker`."""
         folder = Path(self.settings.folder) if self.settings.folder else Path(config["out"]) / "tensorboard"
-        writer = self._writers[run_id] = self._open(str(folder / run_id))  # type: ignore[no-untyped-call]
+        writer = self._writers[run_id] = self._open(str(folder / run_id))
         for name, values in (("config", config), ("facts", facts)):
-            writer.add_text(name, f"```\n{json.dumps(values, indent=2)}\n```")  # type: ignore[no-untyped-call]
-        writer.flush()  # type: ignore[no-untyped-call]
+            writer.add_text(name, f"```\n{json.dumps(values, indent=2)}\n```")
+        writer.flush()
 
     def rows(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """See `track.base.Tracker`."""
@@ -57,19 +57,19 @@ class TensorBoard:
         for row in rows:
             if row["kind"] in MEASURED:
                 tag, value = f"{row['kind']}/{row['metric']}", float(row["value"])  # "nan" is stored as text
-                writer.add_scalar(tag, value, row["env_steps"], walltime=row["time"])  # type: ignore[no-untyped-call]
-        writer.flush()  # type: ignore[no-untyped-call]
+                writer.add_scalar(tag, value, row["env_steps"], walltime=row["time"])
+        writer.flush()
 
     def end(self, run_id: str, status: str) -> None:
         """See `track.base.Tracker`."""
         writer = self._writers.pop(run_id)
-        writer.add_text("status", status)  # type: ignore[no-untyped-call]
-        writer.close()  # type: ignore[no-untyped-call]
+        writer.add_text("status", status)
+        writer.close()
 
     def close(self) -> None:
         """See `track.base.Tracker`."""
         for writer in self._writers.values():
-            writer.close()  # type: ignore[no-untyped-call]
+            writer.close()
 
 
 TRACKER = TrackerSpec("tensorboard", Settings, TensorBoard, "Event files for TensorBoard.")
