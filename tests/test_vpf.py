@@ -16,7 +16,7 @@ from test_vlm_agents import configured
 from vlm_models import noise, prior, prompt, random_folder, speaking_folder
 
 from baselines.vpf import VPF, Config, Question, gae
-from covr.vlm.finetune import FinetuneSettings
+from covr.vlm.base import FinetuneSettings
 from covr.vlm.hf import HFPrior
 from covr_bench.config import registry
 from covr_bench.kit.api import Context
@@ -209,9 +209,8 @@ def test_an_update_equals_ppo_written_out() -> None:
     torch.manual_seed(1)
     for i, image in enumerate(images):
         ours.propose(image[None], ours.prompt)
-        assert ours.asked
-        ours.asked.reward, ours.asked.discount = float(i % 3), 0.99
-        ours.rollout.append(ours.asked)
+        ours.asked[0].reward, ours.asked[0].discount = float(i % 3), 0.99
+        ours.rollout += ours.asked
     choices = torch.stack([question.choices for question in ours.rollout[:-1]])
     old = torch.tensor([question.log_prob for question in ours.rollout[:-1]])
     torch.manual_seed(2)
@@ -237,8 +236,7 @@ def test_the_learning_rate_falls_as_a_cosine_to_0() -> None:
     for step in (0, 50, 100):
         for image in noise(3, SIDE):
             ours.propose(image[None], ours.prompt)
-            assert ours.asked
-            ours.rollout.append(ours.asked)
+            ours.rollout += ours.asked
         ours.learn(step)
         rates.append(ours.opt.param_groups[0]["lr"])
         ours.rollout = []
