@@ -73,7 +73,7 @@ expect_1, expect_32 = partial(_ours, "expect", 1), partial(_ours, "expect", 32)
 def _step() -> tuple[Any, ...]:
     import torch
 
-    from covr.vlm import finetune
+    from covr.vlm import finetune, lora
     from covr.vlm.base import Samples
 
     vlm, prompt, frames = _prior("forced")
