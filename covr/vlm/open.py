@@ -69,7 +69,7 @@ def open_prior(
     if _is_named(name):
         return vlm_spec(name).make(options)
     if not (Path(name).is_dir() or Path(name).is_absolute() or HUB_ID.fullmatch(name)):
-        raise unknown("VLM", name, [*vlm_names(), *OTHER_FORMS])
+        raise UserError(f"{unknown('VLM', name, vlm_names())} Besides names it can be {', '.join(OTHER_FORMS)}.")
     return _model(name, options)
 
 
