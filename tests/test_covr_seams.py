@@ -309,6 +309,42 @@ def test_every_setting_does_something(tmp_path: Path, name: str) -> None:
     assert seen(tmp_path, **also) != seen(tmp_path, **(also | {name: OTHER[name]}))
 
 
+def test_a_checkpoint_of_the_first_version_is_taken_up(tmp_path: Path) -> None:
+    """Its layout, written out. Priors and frames are not in it if nothing was learnt yet."""
+    capacity, later = 512, {"rounds": 0, "scored": True, "collected_from": 6, "tried_until": 12}
+    answered = torch.full((capacity,), -1)
+    answered[4] = 4
+    state: dict[str, Any] = {
+        "base": {},
+        "metrics": {"guidance_loss": torch.tensor(0.5)},
+        "priors": {
+            "actions": torch.full((capacity, 2), 0.25),
+            "valid": answered >= 0,
+            "answered": answered,
+            "source": answered,
+            "waiting": [7],
+            "stale": [3],
+            "recent": [True],
+            "last": 7,
+            "statuses": {"ok": 5},
+            "seconds": 1.5,
+        },
+        "frames": {"slots": []},
+    }
+    stage = Stage(tmp_path)
+    stage.agent.load_state_dict(state | later)
+    actions, known = stage.agent.advice.priors.of(torch.tensor([4, 5]))
+    assert actions[0].tolist() == [0.25, 0.25] and known.tolist() == [1, 0]
+    again = stage.agent.state_dict()
+    assert list(again) == [*state, *later] and list(again["priors"]) == list(state["priors"])
+    for name, value in state["priors"].items():
+        assert torch.equal(again["priors"][name], value) if name in Priors._ARRAYS else again["priors"][name] == value
+    fresh = Stage(tmp_path)
+    fresh.agent.load_state_dict({"base": {}, "metrics": {}} | later | {"scored": False})
+    fresh.play(11)
+    assert fresh.rounds() == [10]
+
+
 def test_what_was_made_to_act_cannot_learn(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     policy = make(stage.agent.config, replace(stage.context, services=None))

@@ -15,7 +15,7 @@ from test_train import go, measured
 from test_vlm_agents import configured
 from vlm_models import noise, prior, prompt, random_folder, speaking_folder
 
-from baselines.vpf import VPF, Config, Question, gae
+from baselines.vpf import VPF, Config, Question, gae, make
 from covr.vlm.base import FinetuneSettings
 from covr.vlm.hf import HFPrior
 from covr_bench.config import registry
@@ -305,6 +305,20 @@ def test_evaluated_it_writes_its_likeliest_digits() -> None:
     random_state = torch.get_rng_state()
     assert ours.act(obs, 0, explore=False).tolist() == expected.tolist()
     assert torch.equal(random_state, torch.get_rng_state())
+
+
+def test_a_trained_policy_is_the_adapter_alone() -> None:
+    trained = agent(vlm=str(speaking_folder()))
+    with torch.no_grad():
+        for i, weight in enumerate(trained.adapter):
+            weight.normal_(0, 0.3, generator=torch.Generator().manual_seed(i))
+    policy: Any = make(trained.config, trained.context)
+    assert policy.act(stack(1), 0, explore=False).tolist() != trained.act(stack(1), 0, explore=False).tolist()
+    policy.load_state_dict(trained.state_dict())
+    assert policy.act(stack(2), 0, explore=False).tolist() == trained.act(stack(2), 0, explore=False).tolist()
+    assert not hasattr(policy, "opt") and not hasattr(policy, "value")
+    with pytest.raises(UserError, match=r"made without Context\.services"):
+        policy.update(Replay(8, (6, SIDE, SIDE), 2, seed=0), 0)
 
 
 @pytest.mark.parametrize("vlm", ["scripted", "openai:http://localhost:1/v1"])
