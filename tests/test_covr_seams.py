@@ -340,7 +340,7 @@ def test_a_checkpoint_of_the_first_version_is_taken_up(tmp_path: Path) -> None:
     for name, value in state["priors"].items():
         assert torch.equal(again["priors"][name], value) if name in Priors._ARRAYS else again["priors"][name] == value
     fresh = Stage(tmp_path)
-    fresh.agent.load_state_dict({"base": {}, "metrics": {}} | later | {"scored": False})
+    fresh.agent.load_state_dict({"base": {}, "metrics": {}} | dict.fromkeys(later, 0))
     fresh.play(11)
     assert fresh.rounds() == [10]
 

@@ -126,7 +126,7 @@ class FinetuneReport:
     """What one round did. Errors are NaN where nothing was held out or the held-out actions do not vary.
 
     Attributes:
-        samples: Trained on, after the held-out ones are set aside.
+        samples: Trained on; the held-out ones are apart.
         steps: Optimiser steps.
         loss: Eq. 6, mean of the last epoch.
         first_loss: Eq. 6 of the first step.
@@ -249,8 +249,7 @@ def relative_error(
     """Mean squared error of answers over that of always answering the mean.
 
     Args:
-        answers: float32 `(N, A)`.
-        actions: float32 `(N, A)`, the right answers.
+        answers, actions: float32 `(N, A)`, what was answered and what was right.
         mean: `(A,)`.
         weights: `(N,)`, of each sample.
 
@@ -287,8 +286,7 @@ def proposals_from_texts(
     """Proposals of parsed answers.
 
     Args:
-        texts: What the model wrote, B texts.
-        statuses: Of each answer.
+        texts, statuses: What the model wrote, and what became of each answer, B each.
         actions: Of each answer float32 `(A,)`, None if it states none.
         action_dim: A.
         seconds: Wall time of all answers together.
