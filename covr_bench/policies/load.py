@@ -10,7 +10,7 @@ import random
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from covr_bench.config import registry
 from covr_bench.config.request import parse_pairs
