@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from covr.guided import FrozenGuided, GuidedConfig
+from covr.config import GuidedConfig
+from covr.guided import FrozenGuided, GuidedPolicy, make_frozen
 from covr_bench.kit.api import AgentSpec
 
 if TYPE_CHECKING:
-    from covr_bench.kit.api import Metrics
+    from covr_bench.kit.api import Context, Metrics
     from covr_bench.kit.replay import Replay
 
 
@@ -28,12 +29,17 @@ class APL(FrozenGuided):
         return dict(metrics) | {"guidance_weight": torch.tensor(self.weight)} if metrics else {}
 
 
+def make(config: GuidedConfig, context: Context) -> GuidedPolicy | FrozenGuided:
+    """APL in a run, and its policy where a trained one only acts."""
+    return make_frozen(APL, config, context)
+
+
 CARLA = {"guidance_weight": 2.0}  # lambda of the paper for driving
 
 AGENT = AgentSpec(
     name="apl",
     Config=GuidedConfig,
-    make=APL,
+    make=make,
     kind="vlm",
     paper="baseline in Xia et al. 2026, arXiv 2601.06122",
     checked="Eq. 4 written out; its base by itself at weight 0",

@@ -35,10 +35,10 @@ from pydantic import ConfigDict, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import nn
 
+from covr.config import QueryConfig
 from covr.frames import Frames
-from covr.guided import ShownConfig
 from covr.vlm.open import open_model
-from covr_bench.kit.api import AgentSpec, Context, Guidance, Metrics
+from covr_bench.kit.api import ActingOnly, AgentSpec, Context, Guidance, Metrics
 from covr_bench.kit.augment import UNIT, scaled
 from covr_bench.kit.nets import adam, conv_relu
 from covr_bench.kit.sac.agent import SoftActorCriticAgent
@@ -49,12 +49,12 @@ if TYPE_CHECKING:
     from covr_bench.kit.api import Services
     from covr_bench.kit.replay import Replay
 
-TAUGHT = ("teacher", "projection", "distil_opt")  # of a run that trains
+TAUGHT = ("teacher", "projection", "distil_opt")
 MERGED = 2  # patches of a block, along each side: Qwen's merger
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Config(ModelSettings, ShownConfig):
+class Config(ModelSettings, QueryConfig):
     """DeepMDP's settings, and the teacher's."""
 
     image_size: PositiveInt = 84  # pixels, rendered
@@ -100,23 +100,30 @@ class Teacher:
         self.frames.load_state_dict(state["frames"])
 
 
-class DGC(SoftActorCriticAgent):
-    """services: None where a trained policy only acts; then there is no teacher."""
+class DGCPolicy(ActingOnly, SoftActorCriticAgent):
+    """A trained DGC: SAC acts, and there is neither a model nor a teacher."""
 
     config: Config
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__(config, SoftActorCritic(config, context.obs_shape, context))
+
+
+class DGC(SoftActorCriticAgent):
+    """DGC in training, with its teacher."""
+
+    config: Config
+
+    def __init__(self, config: Config, context: Context, services: Services) -> None:
+        super().__init__(config, SoftActorCritic(config, context.obs_shape, context))
         self.model = LatentModel(config, self.sac)
         self.action_repeat = context.action_repeat
-        self.teacher = Teacher(config, context, context.services) if context.services else None
-        if self.teacher:
-            width = self.teacher.shape[-1]
-            self.projection = nn.Linear(MERGED**2 * self.sac.encoder.convs[-1].out_channels, width).to(self.sac.device)
-            self.distil_opt = adam([*self.sac.encoder.parameters(), *self.projection.parameters()], config.distil_lr)
+        self.teacher = Teacher(config, context, services)
+        width = self.teacher.shape[-1]
+        self.projection = nn.Linear(MERGED**2 * self.sac.encoder.convs[-1].out_channels, width).to(self.sac.device)
+        self.distil_opt = adam([*self.sac.encoder.parameters(), *self.projection.parameters()], config.distil_lr)
 
     def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
-        assert self.teacher, "only a run that trains can update"
         every = self.config.query_every
         self.teacher.see(replay, asked=step // every > (step - self.action_repeat) // every)
         return super().update(replay, step, guidance)
@@ -132,7 +139,6 @@ class DGC(SoftActorCriticAgent):
 
     def distil(self, slots: torch.Tensor, images: torch.Tensor) -> None:
         """One step of convolutions and projection on those images that the VLM has seen."""
-        assert self.teacher
         features = self.teacher.features
         found = {i: features[slot] for i, slot in enumerate(slots.tolist()) if slot in features}
         self.sac.metrics["distilled_share"] = torch.tensor(len(found) / len(slots))
@@ -148,7 +154,6 @@ class DGC(SoftActorCriticAgent):
 
     def blocks(self, images: torch.Tensor) -> torch.Tensor:
         """The encoder's last map, averaged to the VLM's patches, `(B, rows, columns, filters of a block)`."""
-        assert self.teacher
         rows, columns, _ = self.teacher.shape
         for conv in self.sac.encoder.convs:
             images = conv_relu(images, conv, self.sac.encoder.kernel)
@@ -156,14 +161,18 @@ class DGC(SoftActorCriticAgent):
         return F.pixel_unshuffle(patches, MERGED).permute(0, 2, 3, 1)
 
     def parts(self) -> dict[str, Any]:
-        taught = {name: getattr(self, name) for name in TAUGHT} if self.teacher else {}
-        return super().parts() | self.model.parts() | taught
+        return super().parts() | self.model.parts() | {name: getattr(self, name) for name in TAUGHT}
+
+
+def make(config: Config, context: Context) -> DGC | DGCPolicy:
+    """DGC in a run, and its policy where a trained one only acts."""
+    return DGCPolicy(config, context) if context.services is None else DGC(config, context, context.services)
 
 
 AGENT = AgentSpec(
     name="dgc",
     Config=Config,
-    make=DGC,
+    make=make,
     kind="vlm",
     paper="Xu et al., CVPR 2025; baseline in Xia et al. 2026, arXiv 2601.06122",
     checked="the arithmetic written out",

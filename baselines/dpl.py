@@ -9,15 +9,27 @@ that never learns. No cold start: the VLM is at the beginning what it is at the 
 
 from __future__ import annotations
 
-from covr.guided import FrozenGuided, GuidedConfig
+from typing import TYPE_CHECKING
+
+from covr.config import GuidedConfig
+from covr.guided import FrozenGuided, GuidedPolicy, make_frozen
 from covr_bench.kit.api import AgentSpec
+
+if TYPE_CHECKING:
+    from covr_bench.kit.api import Context
+
+
+def make(config: GuidedConfig, context: Context) -> GuidedPolicy | FrozenGuided:
+    """DPL in a run, and its policy where a trained one only acts."""
+    return make_frozen(FrozenGuided, config, context)
+
 
 CARLA = {"guidance_weight": 2.0}  # lambda of the paper for driving
 
 AGENT = AgentSpec(
     name="dpl",
     Config=GuidedConfig,
-    make=FrozenGuided,
+    make=make,
     kind="vlm",
     paper="baseline in Xia et al. 2026, arXiv 2601.06122",
     checked="Eq. 4 written out; its base by itself at weight 0",

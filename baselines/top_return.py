@@ -76,7 +76,6 @@ class TopReturns:
 
 class TopReturn:
     def __init__(self, config: Config, context: Context) -> None:
-        assert context.make_agent, "an agent that wraps another is built by the registry"
         self.config = config
         self.base = context.make_agent(config.base, config.base_settings, context)
         self.returns: TopReturns | None = None

@@ -1,7 +1,7 @@
 """VBE: the frozen VLM acts, in training and in evaluation; nothing is learnt.
 
 A baseline of the COVR paper (AAAI 2026, arXiv 2601.06122). The VLM is asked at the first step of each episode and then
-every `query_every` environment steps, and its action is held in between (`covr.alone.VLMPolicy`, which COVR's own
+every `query_every` environment steps, and its action is held in between (`covr.vlm_policy.VLMPolicy`, which COVR's own
 scores of the VLM come from). An answer that states no action leaves the one before standing.
 
 The VLM is needed wherever this agent acts. It sees the observation's frames, so the environment draws them at the size
@@ -17,9 +17,10 @@ import torch
 from pydantic import ConfigDict, Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from covr.alone import VLMPolicy
-from covr.guided import ShownConfig, VLMConfig, frozen
+from covr.advice import open_frozen
+from covr.config import QueryConfig, VLMConfig
 from covr.vlm.prompts import task_prompt
+from covr.vlm_policy import ObservedView, VLMPolicy
 from covr_bench.kit.api import AgentSpec, Context, Metrics
 from covr_bench.kit.errors import UserError
 
@@ -38,7 +39,7 @@ class Config(VLMConfig):
 class ActingVLM:
     """A VLM that acts; VPF is one too. name: the agent's, for errors."""
 
-    def __init__(self, name: str, config: ShownConfig, context: Context) -> None:
+    def __init__(self, name: str, config: QueryConfig, context: Context) -> None:
         channels, _, side = context.obs_shape
         if channels < 6:
             raise UserError(
@@ -49,7 +50,7 @@ class ActingVLM:
                 f"{name} shows the VLM the observation, which has {side} pixels, and vlm_image_size is "
                 f"{config.vlm_image_size}: set {name}.image_size={config.vlm_image_size}, or vlm_image_size={side}"
             )
-        self.shown, self.context = config, context
+        self.query, self.context = config, context
         self.prompt = task_prompt(context.instruction, context.action_dim)
         self.training, self.evaluation = Episode(self.policy(explore=True)), Episode(self.policy(explore=False))
 
@@ -66,16 +67,9 @@ class ActingVLM:
 
     def policy(self, explore: bool) -> VLMPolicy:
         """The VLM as the policy of one episode."""
-        config = self.shown
-        return VLMPolicy(
-            self.answering(explore),
-            self.prompt,
-            _not_drawn,
-            every=config.query_every,
-            action_repeat=self.context.action_repeat,
-            frames=config.vlm_frames,
-            size=config.vlm_image_size,
-        )
+        view = ObservedView(self.query.vlm_frames, self.query.vlm_image_size)
+        repeat = self.context.action_repeat
+        return VLMPolicy(self.answering(explore), self.prompt, view, every=self.query.query_every, action_repeat=repeat)
 
     def state_dict(self) -> dict[str, Any]:
         return {"training": self.training.state_dict(), "evaluation": self.evaluation.state_dict()}
@@ -87,7 +81,7 @@ class ActingVLM:
 
 class VBE(ActingVLM):
     def __init__(self, config: Config, context: Context) -> None:
-        self.vlm = frozen(config, context)
+        self.vlm = open_frozen(config, context)
         super().__init__("vbe", config, context)
 
     def answering(self, explore: bool) -> Proposer:
@@ -102,7 +96,7 @@ class VBE(ActingVLM):
 
 
 class Episode:
-    """The running episode: the policy made for it, and its newest observation, None before the first.
+    """The running episode: the policy made for it, and its newest observation, empty before the first.
 
     An agent is not told of a reset. It shows in the frames: the older ones of an observation are the newer ones of the
     step before, unless an episode begins. (Missed only if it begins with the very frame the last ended on, twice; the
@@ -111,23 +105,19 @@ class Episode:
 
     def __init__(self, policy: VLMPolicy) -> None:
         self.policy = policy
-        self.obs: npt.NDArray[np.uint8] | None = None
+        self.obs = np.zeros((0, 0, 0), np.uint8)
 
     def goes_on_with(self, obs: npt.NDArray[np.uint8]) -> bool:
-        return self.obs is not None and np.array_equal(obs[:-3], self.obs[3:])
+        return np.array_equal(obs[:-3], self.obs[3:])
 
     def state_dict(self) -> dict[str, Any]:
-        obs = None if self.obs is None else torch.from_numpy(self.obs)
+        obs = torch.from_numpy(self.obs) if self.obs.size else None
         action = torch.from_numpy(self.policy.action.copy())
         return {"obs": obs, "env_steps": self.policy.env_steps, "action": action}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.obs = None if state["obs"] is None else state["obs"].numpy()
+        self.obs = np.zeros((0, 0, 0), np.uint8) if state["obs"] is None else state["obs"].numpy()
         self.policy.env_steps, self.policy.action = state["env_steps"], state["action"].numpy()
-
-
-def _not_drawn(height: int, width: int) -> npt.NDArray[np.uint8]:
-    raise AssertionError("the observation is at least as large as what the VLM is shown")
 
 
 AGENT = AgentSpec(

@@ -33,12 +33,12 @@ from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, Positiv
 from pydantic.dataclasses import dataclass
 
 from baselines.vbe import ActingVLM
-from covr.frames import shown
-from covr.guided import ShownConfig
-from covr.vlm.base import Proposals
+from covr.config import QueryConfig
+from covr.frames import as_images
+from covr.vlm.base import FinetuneSettings, Proposals
 from covr.vlm.open import open_model
 from covr.vlm.tree import values_of
-from covr_bench.kit.api import AgentSpec, Context, Fraction, Metrics
+from covr_bench.kit.api import ActingOnly, AgentSpec, Context, Fraction, Guidance, Metrics
 from covr_bench.kit.nets import adam, mlp
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Config(ShownConfig):
+class Config(QueryConfig):
     image_size: PositiveInt = Field(default_factory=lambda settings: settings["vlm_image_size"])  # of the observation
     rollout: Annotated[int, Field(ge=2)] = 512  # questions between two updates; published
     epochs: PositiveInt = 4  # over a rollout; published
@@ -96,10 +96,10 @@ def gae(rollout: list[Question], decay: float) -> tuple[torch.Tensor, torch.Tens
     return found, found + torch.tensor([question.value for question in rollout[:-1]])
 
 
-class VPF(ActingVLM):
-    def __init__(self, config: Config, context: Context) -> None:
-        from covr.vlm.finetune import FinetuneSettings
+class VPFPolicy(ActingOnly, ActingVLM):
+    """The tuned VLM, which writes its likeliest digits."""
 
+    def __init__(self, config: Config, context: Context) -> None:
         self.config = config
         self.vlm = open_model(
             config.vlm,
@@ -110,19 +110,45 @@ class VPF(ActingVLM):
         )
         super().__init__("vpf", config, context)
         self.adapter = self.vlm.trainable()
+
+    def answering(self, explore: bool) -> Proposer:
+        return self.vlm
+
+    def describe(self) -> dict[str, Any]:
+        """Provenance: the VLM."""
+        return {"vlm": dict(self.vlm.describe())}
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"adapter": [weight.detach() for weight in self.adapter]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.vlm.unmerge()
+        self.vlm.forget()
+        with torch.no_grad():
+            for weight, saved in zip(self.adapter, state["adapter"], strict=True):
+                weight.copy_(saved)
+
+
+class VPF(VPFPolicy):
+    """VPF in training: it draws its digits, and PPO tunes it."""
+
+    def __init__(self, config: Config, context: Context) -> None:
+        super().__init__(config, context)
         self.device = self.adapter[0].device
         self.value = mlp(self.vlm.width, 1024, 512, 1).to(self.device)
         self.opt = adam([*self.adapter, *self.value.parameters()], config.lr)
         self.rollout: list[Question] = []
-        self.asked: Question | None = None  # since the last update, and not yet in the rollout
+        self.asked: list[Question] = []  # since the last update, and not yet in the rollout: one at most
 
     def answering(self, explore: bool) -> Proposer:
         return self if explore else self.vlm
 
     def propose(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
         """One action drawn, and remembered."""
-        self.asked = self.question(images, draw=True)
-        action = values_of(self.asked.choices[None]).numpy()
+        question = self.question(images, draw=True)
+        self.asked = [question]
+        action = values_of(question.choices[None]).numpy()
         return Proposals(action, np.ones(1, np.bool_), ("",), ("ok",), 0.0)
 
     @torch.no_grad()
@@ -131,18 +157,16 @@ class VPF(ActingVLM):
         embeds = self.vlm.image_embeds(images)
         self.reader = self.vlm.reader(images, self.prompt)
         answer = self.reader.forced(embeds, draw)
-        assert answer.log_prob is not None
-        assert answer.state is not None
         value = self.value(answer.state.float()).item() / (1 - self.config.discount)
         return Question(embeds[0].cpu(), answer.choices[0].cpu(), answer.log_prob.item(), value)
 
-    def update(self, replay: Replay, step: int) -> Metrics:
+    def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
         if self.rollout:
             self.credit(self.rollout[-1], replay)
-        if self.asked is None:
+        if not self.asked:
             return {}
-        self.rollout.append(self.asked)
-        self.asked = None
+        self.rollout += self.asked
+        self.asked = []
         if len(self.rollout) <= self.config.rollout:
             return {}
         metrics = self.learn(step)
@@ -157,7 +181,7 @@ class VPF(ActingVLM):
         question.reward += question.discount * float(replay.reward[at])
         question.discount *= self.config.discount * float(replay.discount[at])
         if ended and question.discount:  # truncated
-            images = shown(replay.obs(np.array([newest - 1])), self.config.vlm_frames, self.config.vlm_image_size)
+            images = as_images(replay.obs(np.array([newest - 1])), self.config.vlm_frames, self.config.vlm_image_size)
             question.after = self.question(images, draw=False).value
 
     def learn(self, step: int) -> Metrics:
@@ -185,31 +209,27 @@ class VPF(ActingVLM):
         losses = {"policy_loss": policy_loss.detach(), "value_loss": value_loss.detach()}
         return losses | {"clipped_share": clipped_share, "entropy": -old.mean()}
 
-    def describe(self) -> dict[str, Any]:
-        """Provenance: the VLM."""
-        return {"vlm": dict(self.vlm.describe())}
-
     def state_dict(self) -> dict[str, Any]:
-        state = {"adapter": [weight.detach() for weight in self.adapter], "value": self.value.state_dict()}
+        state = super().state_dict() | {"value": self.value.state_dict()}
         rollout = [dict(vars(question)) for question in self.rollout]
-        return super().state_dict() | state | {"opt": self.opt.state_dict(), "rollout": rollout}
+        return state | {"opt": self.opt.state_dict(), "rollout": rollout}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.vlm.unmerge()
-        self.vlm.forget()
-        with torch.no_grad():
-            for weight, saved in zip(self.adapter, state["adapter"], strict=True):
-                weight.copy_(saved)
         self.value.load_state_dict(state["value"])
         self.opt.load_state_dict(state["opt"])
         self.rollout = [Question(**question) for question in state["rollout"]]
 
 
+def make(config: Config, context: Context) -> VPFPolicy:
+    """VPF in a run, and its policy where a trained one only acts."""
+    return VPFPolicy(config, context) if context.services is None else VPF(config, context)
+
+
 AGENT = AgentSpec(
     name="vpf",
     Config=Config,
-    make=VPF,
+    make=make,
     kind="vlm",
     paper="Zhai et al. 2024, arXiv 2405.10292; baseline in Xia et al. 2026, arXiv 2601.06122",
     checked="GAE and PPO written out",

@@ -35,9 +35,7 @@ def test_vlm_work_of_a_run(benchmark: Any, action_dim: int) -> None:
 
     def ask() -> None:
         replay = Replay(QUERIES + 8, (9, 84, 84), action_dim, seed=0)
-        priors = Priors(
-            vlm, prompt, lambda slots: frames[slots], replay.capacity, batch=32, hold=False, background=False
-        )
+        priors = Priors(vlm, prompt, lambda replay, slots: frames[slots], batch=32, hold=False, background=False)
         replay.start(obs)
         for _ in range(QUERIES):
             priors.see(replay, ask=True)

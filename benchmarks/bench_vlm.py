@@ -24,7 +24,7 @@ INSTRUCTION = (
 
 def _prior(decode: str) -> tuple[Any, Any, Any]:
     from covr.vlm import tiny
-    from covr.vlm.finetune import FinetuneSettings
+    from covr.vlm.base import FinetuneSettings
     from covr.vlm.hf import HFPrior
     from covr.vlm.prompts import task_prompt
 
@@ -73,11 +73,11 @@ expect_1, expect_32 = partial(_ours, "expect", 1), partial(_ours, "expect", 32)
 def _step() -> tuple[Any, ...]:
     import torch
 
-    from covr.vlm import finetune
+    from covr.vlm import finetune, lora
     from covr.vlm.base import Samples
 
     vlm, prompt, frames = _prior("forced")
-    vlm.adapter = finetune.attach(vlm.checkpoint.model, vlm.settings, 0)
+    vlm.adapter = lora.attach(vlm.checkpoint.model, vlm.settings, 0)
     actions = np.random.default_rng(0).uniform(-1, 1, (QUERIES, 2)).astype(np.float32)
     samples = Samples(frames, actions, np.ones(QUERIES, np.float32))
     reader = vlm.reader(frames, prompt)
@@ -100,7 +100,7 @@ def plain_step() -> Callable[[], Any]:
     import torch
     import torch.nn.functional as F
 
-    from covr.vlm.finetune import attach
+    from covr.vlm.lora import attach
 
     vlm, reader, samples, labels, weights = _step()
     model = _plain(vlm)

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any, Literal, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -22,19 +23,19 @@ from pydantic import ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from covr import eddf, ralw, schedule
-from covr.alone import VLMPolicy
-from covr.guided import Guided, GuidedConfig
+from covr.advice import Advice
+from covr.config import GuidedConfig
+from covr.guided import Guided, GuidedPolicy
 from covr.selection import Rule, choose, returns_to_go, transitions
-from covr.vlm.base import Samples, VisionLanguagePrior
+from covr.vlm.base import FinetuneSettings, Samples, VisionLanguagePrior
 from covr.vlm.open import open_prior
-from covr_bench.kit.api import AgentSpec, Context, Fraction, Guidance, Metrics
+from covr_bench.kit.api import AgentSpec, Context, Fraction, Metrics
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from covr.vlm.base import FinetuneReport
-    from covr_bench.kit.api import Render
     from covr_bench.kit.replay import Replay
 
 Q_BATCH = 256
@@ -73,40 +74,64 @@ class Config(GuidedConfig):
     vlm_episodes: NonNegativeInt = 3  # played by the VLM alone before the first round and after each
 
 
-class COVR(Guided):
+class COVRPolicy(GuidedPolicy):
+    """A trained COVR: its base acts. rounds: of fine-tuning, whose adapter the VLM beside it takes up."""
+
     config: Config
 
     def __init__(self, config: Config, context: Context) -> None:
-        super().__init__(config, context, _vlm(config, context) if context.services else None)
+        super().__init__(config, context)
+        self.rounds = 0
+
+    def open_vlm(self, folder: Path) -> VisionLanguagePrior:
+        """The VLM as the run in `folder` had tuned it. Raises UserError if it, or its adapter, is gone."""
+        vlm = _vlm(self.config, self.context, folder)
+        if self.rounds:
+            vlm.load_adapter(_adapter(folder, self.rounds))
+        return vlm
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"rounds": self.rounds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.rounds = state["rounds"]
+
+
+class COVR(Guided):
+    """COVR in training."""
+
+    config: Config
+
+    def __init__(self, config: Config, context: Context, advice: Advice) -> None:
+        super().__init__(config, context, advice)
+        self.vlm, self.services = advice.vlm, advice.services
         self.rounds = 0
         self.scored = False  # the VLM by itself, before the first round
         self.collected_from = 0  # slot that D_f begins with
         self.tried_until = 0  # slot up to which D_f was looked through
 
-    def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
-        self.in_training(replay)
-        assert self.vlm
+    def update(self, replay: Replay, step: int) -> Metrics:
         if not self.scored:
             self.scored = True
-            self.record(step, self.play_alone())
+            self.record(step, self.play_vlm())
         clock, ticks = (step, self.context.action_repeat) if self.config.clock == "env" else self._agent_clock(step)
-        self.ask(replay, clock, ticks)
+        self.advice.ask(replay, clock, ticks)
         if self.vlm.tunable and clock >= schedule.next_step(self.rounds, self.config.psi0, self.config.growth):
             self.finetune(replay, step)
-        self.warn_if_unhealthy()
+        self.advice.warn_if_unhealthy()
         return self.learn(replay, step, self.guided(clock))
 
     def guided(self, clock: int) -> bool:
         """Whether the cold start is over: after so many rounds, or, for a VLM that cannot be tuned, at their time."""
         after = self.config.guidance_after
-        if after == 0 or cast("VisionLanguagePrior", self.vlm).tunable:
+        if after == 0 or self.vlm.tunable:
             return self.rounds >= after
         return clock >= schedule.next_step(after - 1, self.config.psi0, self.config.growth)
 
     def finetune(self, replay: Replay, step: int) -> None:
         """One round, if D_f holds anything to learn from; else it stays due."""
-        assert self.vlm
-        assert self.priors
+        priors, frames = self.advice.priors, self.advice.frames
         newest = replay.head - 1
         end = newest if self.config.episodes == "cut" else int(replay.first[newest % replay.capacity])
         entropy = self.base.entropy(step)
@@ -126,22 +151,22 @@ class COVR(Guided):
             top_share=self.config.top_share,
         )
         kept, kept_scores = collected[keep], scores[keep]
-        has_image = np.isin(kept, self.frames.known(kept))
+        has_image = np.isin(kept, frames.known(kept))
         kept, kept_scores = kept[has_image], kept_scores[has_image]
         if not len(kept):
             return
         samples = Samples(
-            self.frames.of(replay, kept), replay.action[kept % replay.capacity], self.weights(kept_scores, rng)
+            frames.of(replay, kept), replay.action[kept % replay.capacity], self.weights(kept_scores, rng)
         )
-        self.priors.settle()
-        report = self.vlm.finetune(samples, self.prompt)
+        priors.settle()
+        report = self.vlm.finetune(samples, self.advice.prompt)
         self.rounds += 1
         self.collected_from = end
-        self.frames.drop(min([end, *self.priors.waiting]))
+        frames.drop(min([end, *priors.waiting]))
         if self.config.old_priors == "relabel":
-            self.priors.ask_again(replay)
-        self.save_adapter()
-        self.record(step, self.play_alone() | _reported(report, len(collected), entropy))
+            priors.ask_again(replay)
+        self.vlm.save_adapter(_adapter(self.services.folder, self.rounds))  # stays: a checkpoint may be older
+        self.record(step, self.play_vlm() | _reported(report, len(collected), entropy))
 
     def scores(self, replay: Replay, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """What EDDF and RALW rank the samples of D_f by, float64 `(N,)`."""
@@ -159,39 +184,20 @@ class COVR(Guided):
         drawn = rng.uniform(size=len(scores)) if self.config.weights == "random" else np.ones(len(scores))
         return drawn.astype(np.float32)
 
-    def play_alone(self) -> dict[str, Any]:
+    def play_vlm(self) -> dict[str, Any]:
         """Returns of the VLM acting by itself."""
-        config, started = self.config, time.perf_counter()
-        assert self.vlm
-
-        def policy(render: Render) -> VLMPolicy:
-            assert self.vlm
-            return VLMPolicy(
-                self.vlm,
-                self.prompt,
-                render,
-                every=config.query_every,
-                action_repeat=self.context.action_repeat,
-                frames=config.vlm_frames,
-                size=config.vlm_image_size,
-            )
-
-        played = self.services.play(policy, config.vlm_episodes)
+        started = time.perf_counter()
+        played = self.services.play(self.advice.policy, self.config.vlm_episodes)
         return played | {"play_seconds": time.perf_counter() - started}
 
     def record(self, step: int, values: dict[str, Any]) -> None:
         """Rows of kind `vlm`: the round's own values, and what became of the questions so far."""
-        assert self.priors
-        asked = sum(self.priors.statuses.values())
-        answers = {f"answers_{status}": float(n) for status, n in sorted(self.priors.statuses.items())}
-        share = {"valid_share": self.priors.statuses["ok"] / asked} if asked else {}
-        totals = {"round": float(self.rounds), "queries": float(asked), "query_seconds": self.priors.seconds}
+        statuses, seconds = self.advice.priors.statuses, self.advice.priors.seconds
+        asked = sum(statuses.values())
+        answers = {f"answers_{status}": float(n) for status, n in sorted(statuses.items())}
+        share = {"valid_share": statuses["ok"] / asked} if asked else {}
+        totals = {"round": float(self.rounds), "queries": float(asked), "query_seconds": seconds}
         self.services.record(step, totals | share | answers | values)
-
-    def save_adapter(self) -> None:
-        """Every round's stays: a checkpoint may be several rounds behind."""
-        assert self.vlm
-        self.vlm.save_adapter(self.services.folder / "adapters" / f"round-{self.rounds}")
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"rounds": self.rounds, "scored": self.scored}
@@ -202,16 +208,23 @@ class COVR(Guided):
         super().load_state_dict(state)
         self.rounds, self.scored = state["rounds"], state["scored"]
         self.collected_from, self.tried_until = state["collected_from"], state["tried_until"]
-        if self.vlm and self.rounds:
-            self.vlm.load_adapter(self.services.folder / "adapters" / f"round-{self.rounds}")
+        if self.rounds:
+            self.vlm.load_adapter(_adapter(self.services.folder, self.rounds))
 
     def _agent_clock(self, step: int) -> tuple[int, int]:
         return step // self.context.action_repeat, 1
 
 
-def _vlm(config: Config, context: Context) -> VisionLanguagePrior:
-    from covr.vlm.finetune import FinetuneSettings
+def make(config: Config, context: Context) -> COVR | COVRPolicy:
+    """COVR in a run, and its policy where a trained one only acts."""
+    if context.services is None:
+        return COVRPolicy(config, context)
+    vlm = _vlm(config, context, context.services.folder)
+    return COVR(config, context, Advice(vlm, config, context, context.services))
 
+
+def _vlm(config: Config, context: Context, folder: Path) -> VisionLanguagePrior:
+    """folder: of the run. Raises UserError."""
     if config.old_priors == "relabel" and config.vlm_image_size > context.obs_shape[-1]:
         raise UserError("old_priors=relabel needs the frames again: vlm_image_size must not exceed the agent's frames")
     settings = FinetuneSettings(
@@ -224,17 +237,20 @@ def _vlm(config: Config, context: Context) -> VisionLanguagePrior:
         micro_batch=config.micro_batch,
         label_smoothing=config.label_smoothing,
     )
-    device = config.vlm_device or context.device
-    assert context.services
     return open_prior(
         config.vlm,
         decode=None if config.decode == "auto" else config.decode,
-        device=device,
+        device=config.vlm_device or context.device,
         settings=settings,
         seed=context.seed,
         tuner=config.tuner,
-        adapter_folder=context.services.folder / "adapters" / "served",
+        adapter_folder=folder / "adapters" / "served",
     )
+
+
+def _adapter(folder: Path, number: int) -> Path:
+    """Where the run in `folder` keeps the adapter of a round."""
+    return folder / "adapters" / f"round-{number}"
 
 
 def _reported(report: FinetuneReport, collected: int, entropy: float) -> dict[str, float]:
@@ -256,7 +272,7 @@ _CARLA = {"guidance_weight": 2.0, "guidance_after": 2, "lora_alpha": 256.0}
 AGENT = AgentSpec(
     name="covr",
     Config=Config,
-    make=COVR,
+    make=make,
     kind="vlm",
     paper="Xia et al. 2026, arXiv 2601.06122",
     checked="Eq. 4 to 6 by hand; its base by itself until guidance",

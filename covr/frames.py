@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PICTURE_BYTES = 1 << 30  # kept at most
 
 
-def shown(obs: npt.NDArray[np.uint8] | torch.Tensor, frames: int, size: int) -> npt.NDArray[np.uint8]:
+def as_images(obs: npt.NDArray[np.uint8] | torch.Tensor, frames: int, size: int) -> npt.NDArray[np.uint8]:
     """Observations uint8 `(B, 3 * stack, H, W)` as images uint8 `(B, size, size, 3)`, of two frames
     `(B, 2, size, size, 3)`. A frame of another size is resized, antialiased."""
     newest = torch.as_tensor(obs)[:, -3 * frames :]
@@ -59,10 +59,10 @@ class Frames:
         return np.array([s for s in slots.tolist() if s in self.pictures], np.int64) if self.draws else slots
 
     def of(self, replay: Replay, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Images of slots, as `shown`."""
+        """Images of slots, as `as_images`."""
         if self.draws:
             return np.stack([self.pictures[s] for s in slots.tolist()])
-        return shown(replay.obs(slots), self.frames, self.size)
+        return as_images(replay.obs(slots), self.frames, self.size)
 
     def drop(self, until: int) -> None:
         """Forget the pictures of slots before `until`."""

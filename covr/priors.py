@@ -33,27 +33,23 @@ HEALTHY = 0.5  # share of them that state an action
 class Priors:
     """Answers by slot number; one is forgotten when the replay's ring overwrites its slot.
 
-    images: of slots, what the VLM is shown. batch: questions asked at once. hold: a slot between two questions of one
-    episode has the answer of the first; otherwise it has none.
+    images: of slots of a replay, what the VLM is shown. batch: questions asked at once. hold: a slot between two
+    questions of one episode has the answer of the first; otherwise it has none. background: another thread asks.
     """
 
     def __init__(
         self,
         vlm: VisionLanguagePrior,
         prompt: Prompt,
-        images: Callable[[Slots], Images],
-        capacity: int,
+        images: Callable[[Replay, Slots], Images],
         *,
         batch: int,
         hold: bool,
         background: bool,
     ) -> None:
         self.vlm, self.prompt, self.images = vlm, prompt, images
-        self.capacity, self.batch, self.hold = capacity, batch, hold
-        self.actions = np.zeros((capacity, prompt.action_dim), np.float32)
-        self.valid = np.zeros(capacity, np.bool_)
-        self.answered = np.full(capacity, -1, np.int64)  # number of the slot that the answer here is for
-        self.source = np.full(capacity, -1, np.int64)  # number of the slot whose answer counts here; -1: none
+        self.batch, self.hold = batch, hold
+        self.reserve(0)
         self.last = -1  # newest slot asked about
         self.waiting: list[int] = []
         self.stale: deque[int] = deque()  # slots to ask about again
@@ -63,8 +59,22 @@ class Priors:
         self.thread = ThreadPoolExecutor(1) if background else None
         self.running: list[tuple[Slots, Future[Proposals]]] = []
 
+    def reserve(self, capacity: int) -> None:
+        """Room for the answers of as many slots as a replay has; there are none yet."""
+        self.actions = np.zeros((capacity, self.prompt.action_dim), np.float32)
+        self.valid = np.zeros(capacity, np.bool_)
+        self.answered = np.full(capacity, -1, np.int64)  # number of the slot that the answer here is for
+        self.source = np.full(capacity, -1, np.int64)  # number of the slot whose answer counts here; -1: none
+
+    @property
+    def capacity(self) -> int:
+        """That of the replay; 0 until it was seen."""
+        return len(self.valid)
+
     def see(self, replay: Replay, ask: bool) -> None:
         """Take note of the replay's newest slot; ask about it, or not."""
+        if not self.capacity:
+            self.reserve(replay.capacity)
         slot = replay.head - 1
         if ask:
             self.waiting.append(slot)
@@ -72,11 +82,11 @@ class Priors:
         held = self.hold and self.last >= int(replay.first[slot % self.capacity])
         self.source[slot % self.capacity] = self.last if ask or held else -1
         if len(self.waiting) >= self.batch:
-            self._ask(np.array(self.waiting))
+            self._ask(replay, np.array(self.waiting))
             self.waiting = []
         if self.stale:
             again = [self.stale.popleft() for _ in range(min(self.batch, len(self.stale)))]
-            self._ask(np.array([s for s in again if s >= replay.oldest()], np.int64))
+            self._ask(replay, np.array([s for s in again if s >= replay.oldest()], np.int64))
         self._collect(wait=False)
 
     def of(self, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -102,10 +112,10 @@ class Priors:
     def unhealthy(self) -> bool:
         return len(self.recent) == HEALTH_OVER and self.valid_share() < HEALTHY
 
-    def _ask(self, slots: Slots) -> None:
+    def _ask(self, replay: Replay, slots: Slots) -> None:
         if not len(slots):
             return
-        images = self.images(slots)
+        images = self.images(replay, slots)
         if self.thread:
             self.running.append((slots, self.thread.submit(self.vlm.propose, images, self.prompt)))
         else:
@@ -135,7 +145,7 @@ class Priors:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in self._ARRAYS:
-            getattr(self, name)[:] = state[name].numpy()
+            setattr(self, name, state[name].numpy().copy())
         self.waiting, self.last, self.seconds = list(state["waiting"]), state["last"], state["seconds"]
         self.stale, self.statuses = deque(state["stale"]), Counter(state["statuses"])
         self.recent = deque(state["recent"], maxlen=HEALTH_OVER)

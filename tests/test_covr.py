@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from test_train import go, measured
 from vlm_models import random_folder
 
 from covr import covr as method
+from covr.advice import Advice
 from covr.priors import HEALTH_OVER, Priors
 from covr.selection import choose, returns_to_go, transitions
 from covr.vlm.prompts import task_prompt
@@ -33,7 +35,6 @@ from suites.base import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from covr_bench.config.run_config import RunConfig
 
@@ -57,6 +58,15 @@ SMALL = {
     "query_every": "4",
     "query_batch": "4",
 }
+
+
+class Nothing:
+    """What a run offers its agent, where nothing is asked of it."""
+
+    folder = Path("no folder")
+
+    def render(self, height: int, width: int) -> Any:
+        raise AssertionError("the frames are as large as what the VLM is shown")
 
 
 def configured(out: Path, agent: str = "covr", env_steps: int = LENGTH, **overrides: str) -> RunConfig:
@@ -218,7 +228,7 @@ def test_a_run_with_a_vlm_goes_on_as_if_it_had_not_stopped(tmp_path: Path, switc
     again = go(halves, SPEC)
     assert measured(whole).equals(measured(halves))
     assert rounds(whole, "heldout_error") == pytest.approx(rounds(halves, "heldout_error"), nan_ok=True)
-    np.testing.assert_array_equal(run.agent.priors.actions, again.agent.priors.actions)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(run.agent.advice.priors.actions, again.agent.advice.priors.actions)  # type: ignore[attr-defined]
 
 
 def test_a_run_killed_many_rounds_after_its_checkpoint_goes_on(tmp_path: Path) -> None:
@@ -276,7 +286,7 @@ def test_missing_weights_are_said_before_any_step(tmp_path: Path) -> None:
 def test_an_agent_without_an_actor_loss_cannot_be_the_base() -> None:
     context = Context((9, 32, 32), 2, 1, 100, "cpu", 0, "a task", make_agent=registry.make_agent)
     with pytest.raises(UserError, match="random"):
-        method.COVR(method.Config(base="random"), context)
+        method.make(method.Config(base="random"), context)
 
 
 def test_a_trained_policy_acts_without_the_vlm(tmp_path: Path) -> None:
@@ -306,10 +316,9 @@ print(loaded)
 
 
 def test_guidance_is_eq_4_over_the_samples_that_have_a_prior() -> None:
-    context = Context((9, 32, 32), 2, 1, 100, "cpu", 0, "a task", make_agent=registry.make_agent)
-    config = method.Config(base="sac", base_settings={"hidden_dim": 8, "feature_dim": 4}, guidance_weight=3.0)
-    agent = method.COVR(config, context)
-    agent.priors = known = priors(capacity=8)
+    agent = training(guidance_weight=3.0)
+    known = agent.advice.priors
+    known.reserve(8)
     known.answered[[1, 2, 3]], known.source[[1, 2, 3]] = [1, 2, 3], [1, 2, 3]
     known.valid[[1, 3]] = True
     known.actions[1], known.actions[3], known.actions[2] = (0.5, -0.5), (1.0, 0.0), (9.0, 9.0)
@@ -322,17 +331,17 @@ def test_guidance_is_eq_4_over_the_samples_that_have_a_prior() -> None:
     assert float(agent.metrics["guided_share"]) == 0.5
 
 
-def priors(capacity: int, *, hold: bool = False, batch: int = 1, vlm: Any = None) -> Priors:
-    images = lambda slots: np.zeros((len(slots), 28, 28, 3), np.uint8)  # noqa: E731
-    return Priors(
-        vlm or ScriptedPrior(),
-        task_prompt("a task", 2),
-        images,
-        capacity,
-        batch=batch,
-        hold=hold,
-        background=False,
-    )
+def training(vlm: Any = None, **settings: Any) -> method.COVR:
+    """COVR on actions of two numbers, in a run that offers nothing."""
+    context = Context((9, 32, 32), 2, 1, 100, "cpu", 0, "a task", make_agent=registry.make_agent)
+    config = method.Config(base="sac", base_settings={"hidden_dim": 8, "feature_dim": 4}, vlm_image_size=28, **settings)
+    services: Any = Nothing()
+    return method.COVR(config, context, Advice(vlm or ScriptedPrior(), config, context, services))
+
+
+def priors(*, hold: bool = False, batch: int = 1, vlm: Any = None) -> Priors:
+    images = lambda replay, slots: np.zeros((len(slots), 28, 28, 3), np.uint8)  # noqa: E731
+    return Priors(vlm or ScriptedPrior(), task_prompt("a task", 2), images, batch=batch, hold=hold, background=False)
 
 
 def episodes(lengths: list[int], capacity: int = 64) -> Replay:
@@ -383,7 +392,7 @@ def test_an_answer_is_held_to_the_end_of_its_episode_only() -> None:
     replay = Replay(32, (9, 4, 4), 2, seed=0)
     obs = np.zeros((9, 4, 4), np.uint8)
     for hold, expected in ((False, [1, 0, 0, 0, 0, 0]), (True, [1, 1, 1, 0, 0, 0])):
-        known = priors(32, hold=hold)
+        known = priors(hold=hold)
         first = replay.head
         asked = iter([True, False, False, False, False, False])
         for _ in range(2):
@@ -398,7 +407,7 @@ def test_an_answer_is_held_to_the_end_of_its_episode_only() -> None:
 def test_an_answer_is_forgotten_with_its_slot() -> None:
     replay = Replay(8, (9, 4, 4), 2, seed=0)
     obs = np.zeros((9, 4, 4), np.uint8)
-    known = priors(8)
+    known = priors()
     replay.start(obs)
     for step in range(12):
         known.see(replay, ask=step < 2)
@@ -408,7 +417,7 @@ def test_an_answer_is_forgotten_with_its_slot() -> None:
 
 def test_relabelling_replaces_every_answer_a_batch_at_a_time() -> None:
     vlm = ScriptedPrior()
-    known = priors(32, batch=2, vlm=vlm)
+    known = priors(batch=2, vlm=vlm)
     replay = Replay(32, (9, 4, 4), 2, seed=0)
     obs = np.zeros((9, 4, 4), np.uint8)
     replay.start(obs)
@@ -428,9 +437,7 @@ def test_relabelling_replaces_every_answer_a_batch_at_a_time() -> None:
 
 
 def test_a_vlm_that_cannot_be_tuned_guides_when_its_round_would_have_been() -> None:
-    context = Context((9, 32, 32), 2, 1, 100, "cpu", 0, "a task", make_agent=registry.make_agent)
-    agent = method.COVR(method.Config(base="sac", psi0=10, guidance_after=2), context)
-    agent.vlm = type("Fixed", (ScriptedPrior,), {"tunable": False})()
+    agent = training(type("Fixed", (ScriptedPrior,), {"tunable": False})(), psi0=10, guidance_after=2)
     assert [agent.guided(step) for step in (0, 29, 30, 100)] == [False, False, True, True]
     agent.config = replace(agent.config, guidance_after=0)
     assert agent.guided(0)

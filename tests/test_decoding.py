@@ -12,8 +12,8 @@ import torch
 from vlm_models import bars, noise, prior, prompt, speaking_folder
 
 from covr.vlm import decoding
-from covr.vlm.base import Samples
-from covr.vlm.finetune import FinetuneSettings, answer_logits
+from covr.vlm.base import FinetuneSettings, Samples
+from covr.vlm.finetune import answer_logits
 from covr.vlm.grammar import format_action, parse
 from covr.vlm.hf import HFPrior
 from covr.vlm.prompts import task_prompt

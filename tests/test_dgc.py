@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from reference_sac import ReferenceDeepMDP
-from test_covr import after
+from test_covr import Nothing, after
 from test_sac import SMALL, A, assert_same_weights, assert_updates_equal, batch, floats
 from test_train import go, measured
 from test_vlm_agents import configured
@@ -30,16 +30,11 @@ torch.set_num_threads(1)
 SEEN = 3  # of a batch's four samples
 
 
-class NoRun:
-    def render(self, height: int, width: int) -> Any:
-        raise AssertionError("the frames are as large as what the VLM is shown")
-
-
 def agent(**settings: Any) -> DGC:
     torch.manual_seed(0)
-    services: Any = NoRun()
-    context = Context((9, 84, 84), A, 4, 100_000, "cpu", 0, services=services)
-    return DGC(Config(**({"vlm": str(random_folder())} | SMALL | settings)), context)
+    services: Any = Nothing()
+    context = Context((9, 84, 84), A, 4, 100_000, "cpu", 0)
+    return DGC(Config(**({"vlm": str(random_folder())} | SMALL | settings)), context, services)
 
 
 class ReferenceDGC(ReferenceDeepMDP):
@@ -74,7 +69,6 @@ class ReferenceDGC(ReferenceDeepMDP):
 
 def test_updates_equal_the_arithmetic_written_out() -> None:
     ours = agent()
-    assert ours.teacher
     assert ours.teacher.shape == (3, 3, 128)  # 84 pixels: 6x6 patches, 3x3 blocks of four
     teacher = torch.from_numpy(np.random.default_rng(0).normal(size=(SEEN, 3, 3, 128))).half()
     ours.teacher.features = dict(enumerate(teacher))
@@ -89,7 +83,6 @@ def test_updates_equal_the_arithmetic_written_out() -> None:
 
 def test_distillation_trains_convolutions_and_projection_alone() -> None:
     ours = agent()
-    assert ours.teacher
     ours.teacher.features = {0: torch.randn(3, 3, 128).half()}
     before = copy.deepcopy(ours.sac.parts())
     projection = ours.projection.weight.detach().clone()
@@ -107,7 +100,6 @@ def test_distillation_trains_convolutions_and_projection_alone() -> None:
 def test_encoder_learns_what_the_vlm_sees() -> None:
     """Well below the error of answering each place's mean, which needs no image."""
     ours = agent(vlm="tiny")
-    assert ours.teacher
     images, _ = bars(12, 84)
     features = ours.teacher.vlm.image_map(images).half()
     ours.teacher.features = dict(enumerate(features))
@@ -122,7 +114,6 @@ def test_encoder_learns_what_the_vlm_sees() -> None:
 def test_feature_map_lies_as_the_image_does() -> None:
     """Of an image that is bright at one corner only, the features there differ most from those of a dark one."""
     ours = agent(vlm="tiny")
-    assert ours.teacher
     images = np.zeros((2, 84, 140, 3), np.uint8)
     images[1, 56:, 112:] = 255
     dark, bright = ours.teacher.vlm.image_map(images)

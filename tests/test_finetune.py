@@ -13,9 +13,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from vlm_models import bars, prior, prompt, random_folder, speaking_folder
 
-from covr.vlm import finetune
-from covr.vlm.base import Samples, relative_error
-from covr.vlm.finetune import FinetuneSettings, weighted_loss
+from covr.vlm import finetune, lora
+from covr.vlm.base import FinetuneSettings, Samples, relative_error
+from covr.vlm.finetune import weighted_loss
 from covr.vlm.hf import HFPrior
 from covr_bench.kit.errors import UserError
 
@@ -57,7 +57,7 @@ def gradients(vlm: HFPrior) -> dict[str, torch.Tensor]:
 def attached(settings: FinetuneSettings = SMALL) -> HFPrior:
     """With an adapter that already changes something: a fresh one has no gradient in its first half."""
     vlm = prior(settings=settings)
-    vlm.adapter = finetune.attach(vlm.checkpoint.model, settings, 0)
+    vlm.adapter = lora.attach(vlm.checkpoint.model, settings, 0)
     with torch.no_grad():
         for name, parameter in vlm.checkpoint.model.named_parameters():
             if "lora_B" in name:
@@ -144,7 +144,7 @@ def test_only_the_language_model_is_adapted() -> None:
 def test_rank_is_cut_to_the_narrowest_matrix_and_alpha_with_it() -> None:
     vlm = attached(FinetuneSettings(rank=128, alpha=16))
     config = vlm.adapter.peft_config["default"]
-    assert config.r == finetune.narrowest(vlm.checkpoint.model) == 64
+    assert config.r == lora.narrowest(vlm.checkpoint.model) == 64
     assert config.lora_alpha / config.r == 16 / 128
 
 

@@ -49,6 +49,8 @@ def test_answers(text: str, action: list[float]) -> None:
         ("Action: [0.1, 0.2, 0.3]", "wrong_dim"),
         ("Action: [1.01, 0.2]", "out_of_range"),
         ("Action: [0.1, -2]", "out_of_range"),
+        ("Action: [1.004, 0.2]", "out_of_range"),  # not rounded into range
+        ("Action: [0.1, -1.0001]", "out_of_range"),
         ("Action: [0.1, " + "9" * 5000 + "]", "out_of_range"),
         ("Action: [nan, 0.2]", "nonfinite"),
         ("Action: [0.2, -Infinity]", "nonfinite"),

@@ -335,6 +335,12 @@ def test_the_vlm_is_asked_as_in_training_with_its_newest_adapter(
     assert all(moment.advice is None for moment in drawn)
 
 
+def test_a_policy_that_a_vlm_taught_is_filmed_without_it(cli: Callable[..., Any], tmp_path: Path) -> None:
+    store(tmp_path, "dgc", vlm=str(tmp_path / "absent"), hidden_dim=16, feature_dim=8)
+    result = cli("record", "dgc", "--out", tmp_path, "-o", tmp_path / "a.mp4")
+    assert result.code == 0, result.err
+
+
 def test_a_vlm_that_is_gone_can_be_left_out(cli: Callable[..., Any], tmp_path: Path) -> None:
     store(tmp_path, "covr", base="sac", base_settings=BASE, vlm=str(tmp_path / "absent"))
     result = cli("record", "covr", "--out", tmp_path, "-o", tmp_path / "a.mp4")

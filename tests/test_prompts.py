@@ -106,7 +106,8 @@ def test_scripted_prior_that_never_parses_is_masked() -> None:
 def test_contract_prompts_grammar_and_script_need_no_torch() -> None:
     code = (
         "import sys, covr.eddf, covr.ralw, covr.schedule, covr.vlm.base, covr.vlm.prompts, covr.vlm.grammar, "
-        "covr.vlm.scripted, covr.vlm.server; print([m for m in ('torch', 'transformers', 'peft') if m in sys.modules])"
+        "covr.vlm.scripted, covr.vlm.open, covr.vlm.tiny, covr.vlm.server; "
+        "print([m for m in ('torch', 'transformers', 'peft') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 import torch
 from experiments import configure
-from test_covr import after, evaluations
+from test_covr import Nothing, after, evaluations
 from test_train import go, measured
 from vlm_models import random_folder
 
-from covr import guided, priors
-from covr.alone import VLMPolicy
-from covr.priors import Priors
-from covr.vlm.prompts import task_prompt
+from covr import advice, priors
 from covr.vlm.scripted import ScriptedPrior, silent
+from covr.vlm_policy import vlm_policy
 from covr_bench.config import registry
 from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError
@@ -87,7 +85,7 @@ def test_vbe_asks_at_the_start_of_every_episode_and_then_every_query_every_steps
     tmp_path: Path, monkeypatch: Any, task: str
 ) -> None:
     vlm = Counting()
-    monkeypatch.setattr(guided, "open_prior", lambda *args, **options: vlm)
+    monkeypatch.setattr(advice, "open_prior", lambda *args, **options: vlm)
     config = configured(tmp_path, "vbe", task=task, query_every="15")
     played(config)
     rows = read_run(config.out, config.run_id)
@@ -101,7 +99,7 @@ def test_vbe_plays_as_the_vlm_that_covr_scores(tmp_path: Path) -> None:
     config = configured(tmp_path, "vbe", vlm=str(random_folder()), vlm_frames="2", query_every="10")
     run = played(config)
     alone = run.play(
-        lambda render: VLMPolicy(run.agent.vlm, run.agent.prompt, render, every=10, action_repeat=2, frames=2, size=28),
+        lambda render: vlm_policy(run.agent.vlm, run.agent.prompt, run.agent.query, run.agent.context, render),
         episodes=1,
     )
     rows = evaluations(config).query("kind == 'eval' and metric == 'return'")
@@ -113,9 +111,7 @@ def test_the_vlm_plays_more_episodes_than_an_evaluation_has_if_asked(tmp_path: P
     assert run.config.eval_episodes == 1
     few, many = (
         run.play(
-            lambda render: VLMPolicy(
-                run.agent.vlm, run.agent.prompt, render, every=15, action_repeat=2, frames=1, size=28
-            ),
+            lambda render: vlm_policy(run.agent.vlm, run.agent.prompt, run.agent.query, run.agent.context, render),
             episodes,
         )
         for episodes in (1, 3)
@@ -202,7 +198,8 @@ def test_apl_s_weight_falls_in_a_line_to_0_at_the_end_of_the_run(tmp_path: Path)
 
 @pytest.mark.parametrize(("name", "share"), [("dpl", 1.0), ("apl", 0.75)])
 def test_guidance_is_eq_4_with_the_weight_of_the_step(name: str, share: float, monkeypatch: Any) -> None:
-    agent = made(name, context(), base="sac", base_settings={"hidden_dim": 8, "feature_dim": 4}, guidance_weight=3.0)
+    given = context(services=Nothing())
+    agent = made(name, given, base="sac", base_settings={"hidden_dim": 8, "feature_dim": 4}, guidance_weight=3.0)
     losses = []
     action = torch.tensor([[0.0, 0.0], [0.2, 0.0], [0.3, 0.3]])
     batch = Batch(*(torch.zeros(1),) * 5, slot=torch.tensor([1, 3, 2]))
@@ -212,11 +209,9 @@ def test_guidance_is_eq_4_with_the_weight_of_the_step(name: str, share: float, m
         return {}
 
     monkeypatch.setattr(agent.base, "update", update)
-    monkeypatch.setattr(agent, "ask", lambda *args: None)
-    agent.frames = type("NoPictures", (), {"drop": lambda self, until: None})()
-    agent.priors = known = Priors(
-        ScriptedPrior(), task_prompt("a task", 2), lambda slots: slots, 8, batch=1, hold=False, background=False
-    )
+    monkeypatch.setattr(agent.advice, "ask", lambda *args: None)
+    known = agent.advice.priors
+    known.reserve(8)
     known.answered[[1, 3]], known.source[[1, 3]], known.valid[[1, 3]] = [1, 3], [1, 3], True
     known.actions[1], known.actions[3] = (0.5, -0.5), (1.0, 0.0)
     agent.update(type("Replay", (), {"head": 4})(), 25)
@@ -239,12 +234,12 @@ def test_a_guided_agent_goes_on_as_if_it_had_not_stopped(tmp_path: Path, name: s
             played(halves, stop=after(stop_at))
     again = played(halves)
     assert measured(whole).equals(measured(halves))
-    np.testing.assert_array_equal(run.agent.priors.actions, again.agent.priors.actions)
-    assert len(run.agent.frames.pictures) < 4  # those of questions not asked yet
+    np.testing.assert_array_equal(run.agent.advice.priors.actions, again.agent.advice.priors.actions)
+    assert len(run.agent.advice.frames.pictures) < 4  # those of questions not asked yet
 
 
 def test_answers_that_state_no_action_leave_the_base_alone_and_are_reported(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(guided, "open_prior", lambda *args, **options: ScriptedPrior(silent))
+    monkeypatch.setattr(advice, "open_prior", lambda *args, **options: ScriptedPrior(silent))
     monkeypatch.setattr(priors, "HEALTH_OVER", 20)
     config = configured(tmp_path, "dpl", query_every="1", env_steps=80, eval_every=40, guidance_weight="100")
     sac = configured(tmp_path, "sac", env_steps=80, eval_every=40)

@@ -18,9 +18,8 @@ from PIL import Image
 from test_vlm_server import Server, server
 from vlm_models import noise, prior, random_folder
 
-from covr.vlm import tiny
-from covr.vlm.base import Samples
-from covr.vlm.finetune import FinetuneSettings
+from covr.vlm import checkpoint
+from covr.vlm.base import FinetuneSettings, Samples
 from covr.vlm.grammar import STATUSES
 from covr.vlm.prompts import task_prompt
 from covr_bench.cli import vlm as vlm_commands
@@ -167,10 +166,10 @@ def test_bad_pictures_are_named_before_anything_is_loaded(cli: Callable[..., Any
 def test_the_tiny_weights_may_be_missing(
     cli: Callable[..., Any], picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiny, "SHIPPED", tmp_path / "absent")
+    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path / "absent")
     result = cli("vlm", "ask", picture, *CATCH)
     assert result.code == 2 and str(tmp_path / "absent") in result.err and "pretrain_tiny_vlm.py" in result.err
-    monkeypatch.setattr(tiny, "SHIPPED", random_folder())
+    monkeypatch.setattr(checkpoint, "SHIPPED", random_folder())
     assert "VLM tiny: a stand-in" in cli("vlm", "ask", picture, *CATCH).out
 
 

@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 from vlm_models import prior, random_folder
 
-from covr.vlm.base import Samples
-from covr.vlm.finetune import FinetuneSettings
+from covr.vlm.base import FinetuneSettings, Samples
 from covr.vlm.open import open_prior
 from covr.vlm.prompts import task_prompt
 from covr.vlm.server import ServedPrior, ServerPrior, png

@@ -10,7 +10,7 @@ import pytest
 import torch
 from vlm_models import bars, noise, prior, prompt, random_folder
 
-from covr.vlm import hf, pretrain, tiny
+from covr.vlm import checkpoint, pretrain, tiny
 from covr.vlm.hf import HFPrior
 from covr.vlm.images import patches
 from covr.vlm.template import Layout, Template
@@ -51,7 +51,7 @@ def test_weights_fit_the_package_and_card_says_it_is_not_qwen() -> None:
     assert (random_folder() / "model.safetensors").stat().st_size < 6e6
     card = (random_folder() / "README.md").read_text()
     assert "not Qwen" in card and "random" in card
-    assert json.loads((random_folder() / tiny.MARKER).read_text())["seed"] == 0
+    assert json.loads((random_folder() / checkpoint.MARKER).read_text())["seed"] == 0
 
 
 def test_unknown_size_is_refused(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_missing_weights_name_the_place_and_the_ways_out(tmp_path: Path, monkeyp
     (tmp_path / "config.json").write_text('{"model_type": "llava"}')
     with pytest.raises(UserError, match=r"'llava'.*qwen2_5_vl"):
         HFPrior(str(tmp_path))
-    monkeypatch.setattr(tiny, "SHIPPED", tmp_path / "none")
+    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path / "none")
     with pytest.raises(UserError, match="pretrain_tiny_vlm"):
         HFPrior("tiny")
 
@@ -180,7 +180,7 @@ def test_a_hub_id_without_network_names_the_cache(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError, match=rf"{tmp_path}.*--vlm tiny.*download"):
-        hf.load("nobody/no-such-model")
+        checkpoint.load("nobody/no-such-model")
 
 
 def test_unknown_mode_or_dtype_names_the_valid_ones() -> None:

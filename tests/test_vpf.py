@@ -15,8 +15,8 @@ from test_train import go, measured
 from test_vlm_agents import configured
 from vlm_models import noise, prior, prompt, random_folder, speaking_folder
 
-from baselines.vpf import VPF, Config, Question, gae
-from covr.vlm.finetune import FinetuneSettings
+from baselines.vpf import VPF, Config, Question, gae, make
+from covr.vlm.base import FinetuneSettings
 from covr.vlm.hf import HFPrior
 from covr_bench.config import registry
 from covr_bench.kit.api import Context
@@ -209,9 +209,8 @@ def test_an_update_equals_ppo_written_out() -> None:
     torch.manual_seed(1)
     for i, image in enumerate(images):
         ours.propose(image[None], ours.prompt)
-        assert ours.asked
-        ours.asked.reward, ours.asked.discount = float(i % 3), 0.99
-        ours.rollout.append(ours.asked)
+        ours.asked[0].reward, ours.asked[0].discount = float(i % 3), 0.99
+        ours.rollout += ours.asked
     choices = torch.stack([question.choices for question in ours.rollout[:-1]])
     old = torch.tensor([question.log_prob for question in ours.rollout[:-1]])
     torch.manual_seed(2)
@@ -237,8 +236,7 @@ def test_the_learning_rate_falls_as_a_cosine_to_0() -> None:
     for step in (0, 50, 100):
         for image in noise(3, SIDE):
             ours.propose(image[None], ours.prompt)
-            assert ours.asked
-            ours.rollout.append(ours.asked)
+            ours.rollout += ours.asked
         ours.learn(step)
         rates.append(ours.opt.param_groups[0]["lr"])
         ours.rollout = []
@@ -307,6 +305,20 @@ def test_evaluated_it_writes_its_likeliest_digits() -> None:
     random_state = torch.get_rng_state()
     assert ours.act(obs, 0, explore=False).tolist() == expected.tolist()
     assert torch.equal(random_state, torch.get_rng_state())
+
+
+def test_a_trained_policy_is_the_adapter_alone() -> None:
+    trained = agent(vlm=str(speaking_folder()))
+    with torch.no_grad():
+        for i, weight in enumerate(trained.adapter):
+            weight.normal_(0, 0.3, generator=torch.Generator().manual_seed(i))
+    policy: Any = make(trained.config, trained.context)
+    assert policy.act(stack(1), 0, explore=False).tolist() != trained.act(stack(1), 0, explore=False).tolist()
+    policy.load_state_dict(trained.state_dict())
+    assert policy.act(stack(2), 0, explore=False).tolist() == trained.act(stack(2), 0, explore=False).tolist()
+    assert not hasattr(policy, "opt") and not hasattr(policy, "value")
+    with pytest.raises(UserError, match=r"made without Context\.services"):
+        policy.update(Replay(8, (6, SIDE, SIDE), 2, seed=0), 0)
 
 
 @pytest.mark.parametrize("vlm", ["scripted", "openai:http://localhost:1/v1"])

@@ -1,9 +1,9 @@
-"""The contract between an agent and a vision-language model that proposes actions."""
+"""The contract between an agent and a vision-language model (VLM) that proposes actions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -27,11 +27,16 @@ exact distribution."""
 class Proposals:
     """One answer per image.
 
-    actions: float32 `(B, A)`; rows that are not valid are 0 and mean nothing. valid: bool `(B,)`.
-    texts: what the model wrote. statuses: why an answer is not valid, see `grammar.Status`. seconds: wall time.
-    variance: float32 `(B, A)`, of each number given the numbers before it; only with the decode mode `expect`.
-    valid_mass: float32 `(B,)`, mean probability the unconstrained model gives to the tokens the template allows, over
-    the template's free positions. Constrained answers always parse; this shows a model that does not know the format.
+    Attributes:
+        actions: float32 `(B, A)` in [-1, 1]; rows that are not valid are 0 and mean nothing.
+        valid: bool `(B,)`, whether the answer states an action.
+        texts: What the model wrote, B texts.
+        statuses: Why an answer is not valid, B of `grammar.Status`; `ok` for a valid one.
+        seconds: Wall time of all B answers together.
+        variance: float32 `(B, A)`, of each number given the numbers before it; only with the decode mode `expect`.
+        valid_mass: float32 `(B,)`, mean probability that the unconstrained model gives to the tokens the template
+            allows, over the template's free positions. Constrained answers always parse; this shows a model that does
+            not know the format.
     """
 
     actions: npt.NDArray[np.float32]
@@ -45,8 +50,16 @@ class Proposals:
 
 @dataclass(frozen=True)
 class Samples:
-    """What to fine-tune on: images uint8 `(N, H, W, 3)` or `(N, 2, H, W, 3)`, actions float32 `(N, A)` in [-1, 1],
-    weights float32 `(N,)` in [0, 1] (RALW)."""
+    """What a VLM is fine-tuned on; `len` gives N.
+
+    Attributes:
+        images: uint8 `(N, H, W, 3)`, of two frames `(N, 2, H, W, 3)`.
+        actions: float32 `(N, A)` in [-1, 1], the answers to learn.
+        weights: float32 `(N,)` in [0, 1], how much each sample counts (RALW).
+
+    Raises:
+        UserError: Images of another form, arrays of different lengths, or weights that are negative or not finite.
+    """
 
     images: npt.NDArray[np.uint8]
     actions: npt.NDArray[np.float32]
@@ -66,15 +79,63 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class FinetuneReport:
-    """What one round did.
+class FinetuneSettings:
+    """How a round of fine-tuning is done.
 
-    samples: trained on, after the held-out ones are set aside. steps: optimiser steps. loss: Eq. 6, mean of the last
-    epoch; first_loss: of the first step. heldout_error: mean squared error of the held-out actions over that of always
-    answering the training mean, after the round; heldout_error_weighted: with each sample counted by its weight, as in
-    training; error_before: as heldout_error, before the round. NaN where nothing was held out or the held-out actions
-    do not vary.
-    batch_halved: memory ran out once and each step was computed in twice as many parts.
+    Attributes:
+        rank: Of LoRA. A rank above the narrowest adapted matrix is cut to it, alpha in proportion.
+        alpha: Of LoRA; 16 is the paper's for DMControl.
+        lr: Of AdamW.
+        epochs: Passes over the samples, at least.
+        min_steps: Optimiser steps, at least: epochs are added until there are so many.
+        batch_size: Samples of an optimiser step.
+        micro_batch: Samples of a pass through the model; gradients are accumulated to `batch_size`.
+        label_smoothing: Of the token loss; the paper gives no value.
+        max_grad_norm: Gradients are clipped to this norm.
+        heldout: Share of the samples that is set aside to measure the error.
+        max_heldout: Samples set aside, at most.
+        seed: Of the order of the samples.
+
+    Raises:
+        UserError: A count below 1, or a rate or share out of range.
+    """
+
+    rank: int = 128
+    alpha: float = 16.0
+    lr: float = 1e-3
+    epochs: int = 2
+    min_steps: int = 1
+    batch_size: int = 32
+    micro_batch: int = 32
+    label_smoothing: float = 0.1
+    max_grad_norm: float = 1.0
+    heldout: float = 0.2
+    max_heldout: int = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "epochs", "batch_size", "micro_batch"):
+            if (value := getattr(self, name)) < 1:
+                raise UserError(f"{name} of fine-tuning is {value}; it must be at least 1")
+        if not (0 <= self.label_smoothing < 1 and 0 <= self.heldout < 1 and self.lr > 0):
+            raise UserError("fine-tuning needs lr > 0 and label_smoothing and heldout in [0, 1)")
+
+
+@dataclass(frozen=True)
+class FinetuneReport:
+    """What one round did. Errors are NaN where nothing was held out or the held-out actions do not vary.
+
+    Attributes:
+        samples: Trained on; the held-out ones are apart.
+        steps: Optimiser steps.
+        loss: Eq. 6, mean of the last epoch.
+        first_loss: Eq. 6 of the first step.
+        seconds: Wall time of the round.
+        heldout_error: Mean squared error of the held-out actions over that of always answering the training mean,
+            after the round.
+        heldout_error_weighted: The same with each sample counted by its weight, as in training.
+        error_before: As `heldout_error`, before the round.
+        batch_halved: Memory ran out once, and each step was computed in twice as many parts.
     """
 
     samples: int
@@ -88,27 +149,21 @@ class FinetuneReport:
     batch_halved: bool = False
 
 
-def relative_error(
-    answers: npt.NDArray[np.float32],
-    actions: npt.NDArray[np.float32],
-    mean: npt.NDArray[np.floating[Any]],
-    weights: npt.NDArray[np.floating[Any]],
-) -> float:
-    """Mean squared error of answers `(N, A)` over that of always answering `mean` `(A,)`, weights `(N,)` on samples.
-
-    NaN if there are no samples, none has weight, or none differs from the mean.
-    """
-    errors, spreads = (((guess - actions) ** 2).mean(1) @ weights for guess in (answers, mean))
-    return float(errors / spreads) if spreads else float("nan")
-
-
 class Proposer(Protocol):
     """What proposes actions for images."""
 
     def propose(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
-        """One answer per image, uint8 `(B, H, W, 3)` or, for two consecutive frames, `(B, 2, H, W, 3)`.
+        """Answer each image with an action. An answer that is no action is masked, never replaced.
 
-        Raises UserError for images of another shape or type. An answer that is no action is masked, never replaced.
+        Args:
+            images: uint8 `(B, H, W, 3)`, or of two consecutive frames `(B, 2, H, W, 3)`.
+            prompt: The question; its `action_dim` is A.
+
+        Returns:
+            B answers.
+
+        Raises:
+            UserError: Images of another shape or type.
         """
         ...
 
@@ -122,11 +177,19 @@ class VisionLanguagePrior(Proposer, Protocol):
         ...
 
     def finetune(self, samples: Samples, prompt: Prompt) -> FinetuneReport:
-        """Raises UserError where the model cannot be tuned, and for no samples."""
+        """Learn to answer these actions.
+
+        Args:
+            samples: At least one image with its action and weight.
+            prompt: The question that the actions answer.
+
+        Raises:
+            UserError: The model cannot be tuned, or there are no samples.
+        """
         ...
 
     def save_adapter(self, folder: Path) -> None:
-        """Write what fine-tuning changed."""
+        """Write what fine-tuning changed into a folder."""
         ...
 
     def load_adapter(self, folder: Path) -> None:
@@ -134,13 +197,75 @@ class VisionLanguagePrior(Proposer, Protocol):
         ...
 
     def describe(self) -> Mapping[str, Any]:
-        """For provenance, JSON values: at least `name`, `decode`, `parameters`, `stand_in` (a model of the project's
-        own, made to stand in for a real one)."""
+        """Facts for provenance, as JSON values.
+
+        Returns:
+            At least `name`, `decode` (the way answers are read), `parameters` (their number, None if unknown) and
+            `stand_in` (whether it stands in for a real VLM).
+        """
         ...
 
 
+@dataclass(frozen=True)
+class VLMOptions:
+    """What a VLM is opened with.
+
+    Attributes:
+        decode: How answers are read; None leaves it to the VLM.
+        device: Where a model in this process runs, such as `cpu` or `cuda:1`.
+        settings: Of fine-tuning.
+        seed: Of everything that is drawn: a fresh adapter, the order of samples.
+    """
+
+    decode: DecodeMode | None = None
+    device: str = "cpu"
+    settings: FinetuneSettings = field(default_factory=FinetuneSettings)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class VLMSpec:
+    """A VLM that is known by name; a VLM file ends in `VLM = VLMSpec(...)`.
+
+    Attributes:
+        name: What `--vlm` calls it, and what rows made with it are marked with.
+        make: Opens it.
+        stand_in: Whether it stands in for a real VLM; rows made with it are marked as such.
+        doc: What it is, in a sentence.
+    """
+
+    name: str
+    make: Callable[[VLMOptions], VisionLanguagePrior]
+    stand_in: bool = False
+    doc: str = ""
+
+
+def relative_error(
+    answers: npt.NDArray[np.float32],
+    actions: npt.NDArray[np.float32],
+    mean: npt.NDArray[np.floating[Any]],
+    weights: npt.NDArray[np.floating[Any]],
+) -> float:
+    """Mean squared error of answers over that of always answering the mean.
+
+    Args:
+        answers, actions: float32 `(N, A)`, what was answered and what was right.
+        mean: `(A,)`.
+        weights: `(N,)`, of each sample.
+
+    Returns:
+        The ratio; NaN if there are no samples, none has weight, or none differs from the mean.
+    """
+    errors, spreads = (((guess - actions) ** 2).mean(1) @ weights for guess in (answers, mean))
+    return float(errors / spreads) if spreads else float("nan")
+
+
 def check_images(images: Any) -> npt.NDArray[np.uint8]:
-    """Images as one array. Raises UserError naming what is wrong with them."""
+    """Images as one array.
+
+    Raises:
+        UserError: They are not uint8 `(B, H, W, 3)` or `(B, 2, H, W, 3)`.
+    """
     try:
         array = np.asarray(images)
     except ValueError as error:
@@ -158,7 +283,14 @@ def check_images(images: Any) -> npt.NDArray[np.uint8]:
 def proposals_from_texts(
     texts: Sequence[str], statuses: Sequence[Status], actions: Sequence[Any], action_dim: int, seconds: float
 ) -> Proposals:
-    """Proposals of parsed answers; actions: `(A,)` or None each."""
+    """Proposals of parsed answers.
+
+    Args:
+        texts, statuses: What the model wrote, and what became of each answer, B each.
+        actions: Of each answer float32 `(A,)`, None if it states none.
+        action_dim: A.
+        seconds: Wall time of all answers together.
+    """
     rows = np.zeros((len(texts), action_dim), np.float32)
     valid = np.array([action is not None for action in actions], np.bool_)
     for row, action in zip(rows, actions, strict=True):

@@ -29,21 +29,31 @@ KeysValues = list[tuple[torch.Tensor, torch.Tensor]]
 """Of every layer: keys and values, `(B, heads, length, width)`."""
 
 
-class Decoded(NamedTuple):
-    """choices: int64 `(B, A, 4)`, index into `CHOICES` of each free position, by greedy choice.
+class Forced(NamedTuple):
+    """Answers read digit by digit.
 
+    choices: int64 `(B, A, 4)`, index into `CHOICES` of each free position, by greedy choice or drawn.
     valid_mass: float32 `(B,)`, mean probability of the allowed tokens over the free positions.
-    mean, variance: float32 `(B, A)`, only of `expect`.
-    log_prob: float32 `(B,)`, of all choices together, each among the allowed ones; only of `forced`.
-    state: `(B, width)`, hidden state of the prompt's last token, which has seen the image; only of `forced`.
+    log_prob: float32 `(B,)`, of all choices together, each among the allowed ones.
+    state: `(B, width)`, hidden state of the prompt's last token, which has seen the image.
     """
 
     choices: torch.Tensor
     valid_mass: torch.Tensor
-    mean: torch.Tensor | None = None
-    variance: torch.Tensor | None = None
-    log_prob: torch.Tensor | None = None
-    state: torch.Tensor | None = None
+    log_prob: torch.Tensor
+    state: torch.Tensor
+
+
+class Expected(NamedTuple):
+    """Answers read as distributions. choices, valid_mass: as of `Forced`. mean, variance: float32 `(B, A)`."""
+
+    choices: torch.Tensor
+    valid_mass: torch.Tensor
+    mean: torch.Tensor
+    variance: torch.Tensor
+
+
+Decoded = Forced | Expected
 
 
 @dataclass
@@ -145,7 +155,7 @@ class Reader:
         return torch.cat(each, 1).view(choices.shape), states[:, 0]
 
     @torch.no_grad()
-    def forced(self, image_embeds: torch.Tensor, draw: bool = False) -> Decoded:
+    def forced(self, image_embeds: torch.Tensor, draw: bool = False) -> Forced:
         """Digits for image_embeds `(B, n, width)`: the likeliest at each position, or drawn by their probability."""
         template, slots, batch = self.template, self.slots, len(image_embeds)
         first = template.between(0, slots[0].position)
@@ -171,10 +181,10 @@ class Reader:
             embeds = self.embed(torch.cat([token[:, None], fixed], 1))
             positions = self.answer_positions(slot.position, end)[:, None]
         valid_mass = torch.stack(masses, 1).mean(1)
-        return Decoded(torch.stack(choices, 1).view(batch, -1, 4), valid_mass, log_prob=log_prob, state=state)
+        return Forced(torch.stack(choices, 1).view(batch, -1, 4), valid_mass, log_prob, state)
 
     @torch.no_grad()
-    def expect(self, image_embeds: torch.Tensor) -> Decoded:
+    def expect(self, image_embeds: torch.Tensor) -> Expected:
         """Mean and variance of each number for image_embeds `(B, n, width)`, and the greedy digits."""
         template, batch = self.template, len(image_embeds)
         embeds, positions, cache = self.start(image_embeds, template.between(0, template.numbers[0][0].position))
@@ -201,7 +211,7 @@ class Reader:
             fixed = torch.tensor([template.between(last.position + 1, end)], dtype=torch.int64).expand(batch, -1)
             embeds = self.embed(torch.cat([torch.tensor(last.choices)[greedy[:, 3].cpu()][:, None], fixed], 1))
             positions = self.answer_positions(last.position, end)[:, None]
-        return Decoded(
+        return Expected(
             torch.stack(choices, 1), torch.cat(masses, 1).mean(1), torch.stack(means, 1), torch.stack(variances, 1)
         )
 

@@ -9,10 +9,8 @@ samples: it is computed once per pass, at batch 1, and its gradient is the sum o
 from __future__ import annotations
 
 import time
-import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -23,51 +21,32 @@ from covr.vlm.tree import values_of
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    import numpy.typing as npt
 
-    from covr.vlm.base import Samples
+    from covr.vlm.base import DecodeMode, FinetuneSettings, Samples
+    from covr.vlm.checkpoint import Checkpoint
     from covr.vlm.decoding import Reader
-    from covr.vlm.hf import HFPrior
     from covr.vlm.prompts import Prompt
 
-ADAPTED = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
-"""The language model's projections; a list of suffixes would also catch the vision part's, of the same names."""
 
+class LocalModel(Protocol):
+    """A VLM in this process, as a round of fine-tuning sees it."""
 
-@dataclass(frozen=True)
-class FinetuneSettings:
-    """rank, alpha: of LoRA, as the paper for DMControl; a rank above the narrowest adapted matrix is cut to it, alpha
-    in proportion. label_smoothing: the paper gives no value. micro_batch: samples per pass; batch_size is reached by
-    accumulating. min_steps: epochs are added until so many steps are made. heldout: share of the samples set aside,
-    at most `max_heldout` of them.
-    """
+    checkpoint: Checkpoint
+    batch_size: int  # images of a pass
+    decode: DecodeMode
 
-    rank: int = 128
-    alpha: float = 16.0
-    lr: float = 1e-3
-    epochs: int = 2
-    min_steps: int = 1
-    batch_size: int = 32
-    micro_batch: int = 32
-    label_smoothing: float = 0.1
-    max_grad_norm: float = 1.0
-    heldout: float = 0.2
-    max_heldout: int = 128
-    seed: int = 0
+    def reader(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Reader:
+        """The reader of a prompt at these images' size."""
+        ...
 
-    def __post_init__(self) -> None:
-        whole = {
-            "rank": self.rank,
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "micro_batch": self.micro_batch,
-        }
-        for name, value in whole.items():
-            if value < 1:
-                raise UserError(f"{name} of fine-tuning is {value}; it must be at least 1")
-        if not (0 <= self.label_smoothing < 1 and 0 <= self.heldout < 1 and self.lr > 0):
-            raise UserError("fine-tuning needs lr > 0 and label_smoothing and heldout in [0, 1)")
+    def image_embeds(self, images: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """What the language model sees of each image, `(B, tokens, width)`."""
+        ...
+
+    def trainable(self) -> list[torch.nn.Parameter]:
+        """The adapter's parameters, ready to be trained."""
+        ...
 
 
 def weighted_loss(
@@ -89,78 +68,6 @@ def answer_logits(reader: Reader, image_embeds: torch.Tensor, labels: torch.Tens
     return reader.logits(reader.answer_states(image_embeds, labels))
 
 
-def attach(model: Any, settings: FinetuneSettings, seed: int) -> Any:
-    """Put a fresh adapter, which changes nothing yet, into the model; returns peft's wrapper."""
-    from peft import LoraConfig, get_peft_model
-
-    rank = min(settings.rank, narrowest(model))
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=settings.alpha * rank / settings.rank,  # type: ignore[arg-type]  # peft only divides by it
-        target_modules=ADAPTED,
-        lora_dropout=0.0,
-    )
-    with torch.random.fork_rng(), _quiet_peft():
-        torch.manual_seed(seed)
-        return get_peft_model(model, config)
-
-
-@contextmanager
-def _quiet_peft() -> Iterator[None]:
-    """peft reads an attribute that transformers has renamed, and warns of keys `load_adapter` raises about."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        yield
-
-
-def narrowest(model: Any) -> int:
-    """The smallest side of an adapted matrix: the rank that already spans it."""
-    layers = model.model.language_model.layers[0]
-    return min(min(m.in_features, m.out_features) for m in layers.modules() if isinstance(m, torch.nn.Linear))
-
-
-def load_adapter(model: Any, folder: Path) -> Any:
-    """Put a saved adapter into the model. Raises UserError if the folder holds none, or one for another model."""
-    from peft import PeftModel, get_peft_model_state_dict
-    from safetensors import safe_open
-
-    weights = folder / "adapter_model.safetensors"
-    if not weights.is_file() or not (folder / "adapter_config.json").is_file():
-        raise UserError(f"no peft adapter in {folder}: adapter_config.json and adapter_model.safetensors are expected")
-    try:
-        with _quiet_peft():
-            adapter = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"the adapter in {folder} is for another model: {str(error).splitlines()[0]}") from error
-    with safe_open(weights, "pt") as file:
-        stored = set(file.keys())
-    if stored != (expected := set(get_peft_model_state_dict(adapter))):
-        odd = sorted(stored ^ expected)
-        raise UserError(f"the adapter in {folder} is for another model: {len(odd)} weights differ, first {odd[0]!r}")
-    return adapter
-
-
-def merge(model: Any) -> dict[str, torch.Tensor]:
-    """Add the adapter to the weights of its layers; returns copies of those weights as they were."""
-    from peft.tuners.lora import LoraLayer
-
-    saved: dict[str, torch.Tensor] = {}
-    layers: list[tuple[str, Any]] = [(n, m) for n, m in model.named_modules() if isinstance(m, LoraLayer)]
-    for name, module in layers:
-        saved[name] = module.get_base_layer().weight.detach().clone()
-        module.merge()
-    return saved
-
-
-def unmerge(model: Any, saved: dict[str, torch.Tensor]) -> None:
-    """Undo `merge` exactly: subtracting the adapter again would leave its rounding behind, more in every round."""
-    for name, weight in saved.items():
-        module = model.get_submodule(name)
-        module.unmerge()
-        module.get_base_layer().weight.data.copy_(weight)
-
-
 @dataclass
 class Parts:
     """How many samples go through at once; halved once when memory runs out."""
@@ -169,7 +76,7 @@ class Parts:
     halved: bool = False
 
 
-def tune(prior: HFPrior, samples: Samples, prompt: Prompt, settings: FinetuneSettings) -> FinetuneReport:
+def tune(prior: LocalModel, samples: Samples, prompt: Prompt, settings: FinetuneSettings) -> FinetuneReport:
     """One round on the adapter that is attached. Raises UserError if memory runs out twice."""
     started = time.perf_counter()
     rng = np.random.default_rng(settings.seed)
@@ -220,12 +127,12 @@ def _batches(rng: np.random.Generator, train: Any, settings: FinetuneSettings) -
     return batches
 
 
-def _all_embeds(prior: HFPrior, samples: Samples) -> torch.Tensor:
+def _all_embeds(prior: LocalModel, samples: Samples) -> torch.Tensor:
     size = prior.batch_size
     return torch.cat([prior.image_embeds(samples.images[i : i + size]) for i in range(0, len(samples), size)])
 
 
-def _labels(prior: HFPrior, reader: Reader, samples: Samples) -> Any:
+def _labels(prior: LocalModel, reader: Reader, samples: Samples) -> Any:
     """The answers that state the actions, and the token that ends the turn, int64 `(N, T)`."""
     try:
         answers = reader.template.answer_ids(samples.actions)
@@ -277,14 +184,12 @@ def _out_of_memory(error: BaseException) -> bool:
     return known or "can't allocate memory" in str(error)  # what torch says on a CPU
 
 
-def _heldout_answers(prior: HFPrior, reader: Reader, embeds: torch.Tensor) -> Any:
+def _heldout_answers(prior: LocalModel, reader: Reader, embeds: torch.Tensor) -> Any:
     """The actions answered, float32 `(N, A)`."""
 
     def answered(some: torch.Tensor) -> torch.Tensor:
         if prior.decode == "expect":
-            mean = reader.expect(some).mean
-            assert mean is not None
-            return mean.cpu()
+            return reader.expect(some).mean.cpu()
         return values_of(reader.forced(some).choices).cpu()
 
     return torch.cat([answered(some) for some in torch.split(embeds, prior.batch_size)]).numpy()

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
 
-from covr.vlm import decoding, finetune, grammar, tiny
-from covr.vlm.base import DecodeMode, Proposals, check_images, proposals_from_texts
-from covr.vlm.images import cut_by_matmul, patches
+from covr.vlm import decoding, finetune, grammar, lora
+from covr.vlm.base import DecodeMode, FinetuneSettings, Proposals, check_images, proposals_from_texts
+from covr.vlm.checkpoint import load
+from covr.vlm.images import patches
 from covr.vlm.template import Layout, Template, text_of
 from covr.vlm.tree import values_of
 from covr_bench.kit.errors import UserError, unknown
@@ -26,81 +27,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from covr.vlm.base import FinetuneReport, Samples
-    from covr.vlm.finetune import FinetuneSettings
     from covr.vlm.prompts import Prompt
 
-FAMILIES = ("qwen2_5_vl", "qwen2_vl")  # whose positions, image tokens and language model are as `template` expects
 ROUNDS = "covr_rounds.json"  # beside an adapter: how many rounds made it
-
-
-@dataclass
-class Checkpoint:
-    """model: an image-text-to-text model of transformers. stand_in: it is the project's own, not a real one."""
-
-    name: str
-    model: Any
-    tokenizer: Any
-    image_processor: Any
-    stand_in: bool
-
-
-def load(name: str, device: str = "cpu", dtype: str = "auto") -> Checkpoint:
-    """Load `tiny`, a local folder or a hub id.
-
-    dtype: `float32`, `bfloat16` or `auto`: bfloat16 on a GPU, float32 on a CPU, where bfloat16 is far slower.
-    Raises UserError where there are no weights, naming where they were looked for, and for an architecture other than
-    Qwen2-VL's and Qwen2.5-VL's.
-    """
-    from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
-    from transformers.utils import logging
-
-    dtypes = {"auto": torch.float32 if device == "cpu" else torch.bfloat16}
-    dtypes |= {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if dtype not in dtypes:
-        raise unknown("dtype of the VLM", dtype, dtypes)
-    source = _source(name)
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        config = AutoConfig.from_pretrained(source)
-        if config.model_type not in FAMILIES:
-            raise UserError(f"{name} is a {config.model_type!r} model; this loader knows {', '.join(FAMILIES)}")
-        # AutoProcessor would need torchvision; its parts do not.
-        image_processor = AutoImageProcessor.from_pretrained(source, backend="pil")  # type: ignore[no-untyped-call]
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtypes[dtype])
-    except (OSError, ValueError) as error:
-        raise UserError(f"{_missing(name)} ({str(error).splitlines()[0]})") from error
-    model.requires_grad_(False)
-    model.train(False)
-    model.to(device)
-    cut_by_matmul(model.model.visual)
-    stand_in = (Path(source) / tiny.MARKER).is_file()
-    return Checkpoint(name, model, tokenizer, image_processor, stand_in)
-
-
-def _source(name: str) -> str:
-    if name == "tiny":
-        if not tiny.SHIPPED.is_dir():
-            raise UserError(
-                f"the tiny VLM's weights are not in {tiny.SHIPPED}; make them with examples/pretrain_tiny_vlm.py, or "
-                "give a folder or a hub id"
-            )
-        return str(tiny.SHIPPED)
-    if Path(name).is_dir():
-        if not (Path(name) / "config.json").is_file():
-            raise UserError(f"no config.json in the folder {Path(name).resolve()}; it holds no model. {_WAYS_OUT}")
-        return str(Path(name))
-    return name
-
-
-_WAYS_OUT = "Use --vlm tiny, or download a model (hf download Qwen/Qwen2.5-VL-3B-Instruct) and give its folder."
-
-
-def _missing(name: str) -> str:
-    from huggingface_hub import constants
-
-    looked = f"the folder {Path(name).resolve()}" if Path(name).is_dir() else f"the cache {constants.HF_HUB_CACHE}"
-    return f"cannot load the VLM {name!r}: looked in {looked}. {_WAYS_OUT}"
 
 
 class HFPrior:
@@ -127,7 +56,7 @@ class HFPrior:
         self.checkpoint = load(name, device, dtype)
         self.decode: DecodeMode = decode
         self.batch_size = batch_size
-        self.settings = settings or finetune.FinetuneSettings()
+        self.settings = settings or FinetuneSettings()
         self.seed = seed
         self.rounds = 0
         self.adapter: Any = None  # peft's wrapper, from the first round on
@@ -165,15 +94,20 @@ class HFPrior:
     def _constrained(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
         self.merge()
         embeds, reader = self.image_embeds(images), self.reader(images, prompt)
-        decoded = reader.forced(embeds) if self.decode == "forced" else reader.expect(embeds)
-        actions = values_of(decoded.choices) if decoded.mean is None else decoded.mean.cpu()
+        decoded: decoding.Decoded
+        if self.decode == "forced":
+            decoded, variance = reader.forced(embeds), None
+            actions = values_of(decoded.choices)
+        else:
+            decoded = expected = reader.expect(embeds)
+            actions, variance = expected.mean.cpu(), expected.variance.cpu().numpy()
         return Proposals(
             actions=actions.numpy().astype(np.float32),
             valid=np.ones(len(images), np.bool_),
             texts=tuple(text_of(row) for row in decoded.choices.cpu().numpy()),
             statuses=tuple("ok" for _ in images),
             seconds=0.0,
-            variance=None if decoded.variance is None else decoded.variance.cpu().numpy(),
+            variance=variance,
             valid_mass=decoded.valid_mass.cpu().numpy(),
         )
 
@@ -225,7 +159,7 @@ class HFPrior:
         """The adapter's parameters, apart from the weights and ready to be trained; it is put in if there is none."""
         self.unmerge()
         if self.adapter is None:
-            self.adapter = finetune.attach(self.checkpoint.model, self.settings, self.seed)
+            self.adapter = lora.attach(self.checkpoint.model, self.settings, self.seed)
         return [p for p in self.checkpoint.model.parameters() if p.requires_grad]
 
     def forget(self) -> None:
@@ -236,13 +170,13 @@ class HFPrior:
     def merge(self) -> None:
         """Add the adapter to the weights for as long as questions are asked: its own passes are saved."""
         if self.adapter is not None and not self._base_weights:
-            self._base_weights = finetune.merge(self.checkpoint.model)
+            self._base_weights = lora.merge(self.checkpoint.model)
             self.forget()
 
     def unmerge(self) -> None:
         """Put the very weights back that `merge` changed."""
         if self._base_weights:
-            finetune.unmerge(self.checkpoint.model, self._base_weights)
+            lora.unmerge(self.checkpoint.model, self._base_weights)
             self._base_weights = {}
             self.forget()
 
@@ -259,7 +193,7 @@ class HFPrior:
         self.unmerge()
         if self.adapter is not None:
             self.checkpoint.model = self.adapter.unload()
-        self.adapter = finetune.load_adapter(self.checkpoint.model, Path(folder))
+        self.adapter = lora.load_adapter(self.checkpoint.model, Path(folder))
         self._readers.clear()
         rounds = Path(folder) / ROUNDS
         self.rounds = json.loads(rounds.read_text())["rounds"] if rounds.is_file() else 0

@@ -1,18 +1,38 @@
-"""The VLM a name stands for."""
+"""The VLM a name stands for: one known by name, one in a user's file, a model's folder or hub id, or a server.
+
+A VLM joins as every extension does (`covr_bench.kit.extensions`): ours are the modules of `covr/vlm/` that end in
+`VLM = VLMSpec(...)`, a user's is such a file, and a package names one in the entry point group `covr_bench.vlms`.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covr_bench.kit.errors import UserError
+from covr.vlm.base import FinetuneSettings, VLMOptions, VLMSpec
+from covr_bench.kit import extensions
+from covr_bench.kit.errors import UserError, unknown
+from covr_bench.kit.extensions import Kind
 
 if TYPE_CHECKING:
     from covr.vlm.base import DecodeMode, VisionLanguagePrior
-    from covr.vlm.finetune import FinetuneSettings
     from covr.vlm.hf import HFPrior
 
+VLMS = Kind("vlm", VLMSpec)
 SERVER = "openai:"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+OTHER_FORMS = ("a .py file that defines VLM", "a model's folder", "OWNER/NAME of a hub model", f"{SERVER}URL")
+
+
+def vlm_names() -> list[str]:
+    """Every VLM known by name, ours first, without opening any. Raises UserError if two share a name."""
+    return extensions.names(VLMS, _our_vlms())
+
+
+def vlm_spec(ref: str) -> VLMSpec:
+    """The VLM of that name, or the one in that file. Raises UserError."""
+    return extensions.find(VLMS, ref, _our_vlms())
 
 
 def open_prior(
@@ -27,34 +47,30 @@ def open_prior(
 ) -> VisionLanguagePrior:
     """The VLM of that name, loaded and ready to be asked.
 
-    name: `tiny` (the stand-in), a local folder or hub id of a real model, `openai:URL` of a server (its model after a
-    `#`, else its first), or `scripted` (a rule instead of a model). decode: None is `forced`, and of a server, which
-    writes free text, `generate`. tuner, adapter_folder: a server's model is tuned on this copy of it, a folder or hub
-    id, and takes up the adapters from this folder. Raises UserError where there is no such model.
+    Args:
+        name: One of `vlm_names`, a `.py` file that defines VLM, a local folder or hub id of a real model, or
+            `openai:URL` of a server (its model after a `#`, else its first).
+        decode: How answers are read; None leaves it to the VLM: `forced` of a model in this process, `generate` of a
+            server, which writes free text.
+        device: Where a model in this process runs.
+        settings: Of fine-tuning.
+        seed: Of fine-tuning.
+        tuner: Of a server: its model is tuned on this copy of it, a folder or hub id.
+        adapter_folder: Of a server with a tuner: it takes up the adapters from this folder.
+
+    Raises:
+        UserError: There is no such VLM, or the options do not fit it.
     """
     if tuner and not name.startswith(SERVER):
         raise UserError(f"a tuner is for the VLM of a server; {name!r} is tuned itself, so give no tuner")
-    if name == "scripted":
-        from covr.vlm.scripted import ScriptedPrior
-
-        return ScriptedPrior()
-    if not name.startswith(SERVER):
-        from covr.vlm.hf import HFPrior
-
-        return HFPrior(name, decode=decode or "forced", device=device, settings=settings, seed=seed)
-    from covr.vlm.server import ServedPrior, ServerPrior
-
-    if decode not in (None, "generate"):
-        raise UserError(f"a VLM server writes free text: set decode=generate (it is {decode!r})")
-    url, _, model = name.removeprefix(SERVER).partition("#")
-    server = ServerPrior(url, model)
-    if not tuner:
-        return server
-    if adapter_folder is None:
-        raise UserError("a tuned VLM server needs an adapter folder, on a path that the server can read")
-    from covr.vlm.hf import HFPrior
-
-    return ServedPrior(server, HFPrior(tuner, device=device, settings=settings, seed=seed), adapter_folder)
+    options = VLMOptions(decode, device, settings or FinetuneSettings(), seed)
+    if name.startswith(SERVER):
+        return _served(name, options, tuner, adapter_folder)
+    if _is_named(name):
+        return vlm_spec(name).make(options)
+    if not (Path(name).is_dir() or Path(name).is_absolute() or HUB_ID.fullmatch(name)):
+        raise UserError(f"{unknown('VLM', name, vlm_names())} Besides names it can be {', '.join(OTHER_FORMS)}.")
+    return _model(name, options)
 
 
 def open_model(
@@ -62,27 +78,82 @@ def open_model(
 ) -> HFPrior:
     """The VLM of that name as a model in this process, for an agent that needs more of it than answers.
 
-    needs: what, for the error: `vpf needs the VLM's gradients`. Raises UserError for a server and for `scripted`.
+    Args:
+        name: As of `open_prior`.
+        needs: Who needs what, for the error: `vpf needs the VLM's gradients`.
+        device: Where the model runs.
+        settings: Of fine-tuning.
+        seed: Of fine-tuning.
+
+    Raises:
+        UserError: There is no such VLM, or it is a server or a rule, which has no model in this process.
     """
-    if name == "scripted" or name.startswith(SERVER):
-        raise UserError(f"{needs}, which {name!r} does not give: set vlm to tiny, a model's folder or a hub id")
+    refusal = f"{needs}, which {name!r} does not give: set vlm to tiny, a model's folder or a hub id"
+    if name.startswith(SERVER):
+        raise UserError(refusal)
+    prior = open_prior(name, device=device, settings=settings, seed=seed)
     from covr.vlm.hf import HFPrior
 
-    return HFPrior(name, device=device, settings=settings, seed=seed)
+    if not isinstance(prior, HFPrior):
+        raise UserError(refusal)
+    return prior
 
 
 def label(name: str) -> str:
     """What rows made with this VLM are marked with: a stand-in as such, whatever folder it lies in."""
     if name.startswith(SERVER):
-        return "server:" + (name.partition("#")[2] or "default").replace(",", "_").replace("=", "_")
+        return "server:" + _plain(name.partition("#")[2] or "default")
+    if _is_named(name):
+        spec = vlm_spec(name)
+        return f"stand-in:{_plain(spec.name)}" if spec.stand_in and name not in _our_vlms() else _plain(spec.name)
     if is_stand_in(name):
-        return name if name == "scripted" else "tiny"
+        return "tiny"
     path = Path(name)
-    return (path.resolve().name if path.is_dir() else name).replace(",", "_").replace("=", "_")
+    return _plain(path.resolve().name if path.is_dir() else name)
 
 
 def is_stand_in(name: str) -> bool:
     """Whether rows made with this VLM are those of a stand-in for a real one."""
-    from covr.vlm.tiny import MARKER
+    from covr.vlm.checkpoint import MARKER
 
-    return name in ("tiny", "scripted") or (Path(name) / MARKER).is_file()
+    return vlm_spec(name).stand_in if _is_named(name) else (Path(name) / MARKER).is_file()
+
+
+def _our_vlms() -> dict[str, str]:
+    """Modules of the VLMs that ship with the project, by name."""
+    import covr.vlm
+
+    return extensions.modules_with(covr.vlm, VLMS.constant)
+
+
+def _is_named(name: str) -> bool:
+    return extensions.is_path(name) or name in vlm_names()
+
+
+def _plain(text: str) -> str:
+    """Without the characters that separate labels."""
+    return text.replace(",", "_").replace("=", "_")
+
+
+def _model(name: str, options: VLMOptions) -> HFPrior:
+    from covr.vlm.hf import HFPrior
+
+    return HFPrior(
+        name, decode=options.decode or "forced", device=options.device, settings=options.settings, seed=options.seed
+    )
+
+
+def _served(name: str, options: VLMOptions, tuner: str, adapter_folder: Path | None) -> VisionLanguagePrior:
+    from covr.vlm.server import ServedPrior, ServerPrior
+
+    if options.decode not in (None, "generate"):
+        raise UserError(f"a VLM server writes free text: set decode=generate (it is {options.decode!r})")
+    url, _, model = name.removeprefix(SERVER).partition("#")
+    server = ServerPrior(url, model)
+    if not tuner:
+        return server
+    if adapter_folder is None:
+        raise UserError("a tuned VLM server needs an adapter folder, on a path that the server can read")
+    return ServedPrior(
+        server, _model(tuner, VLMOptions(None, options.device, options.settings, options.seed)), adapter_folder
+    )

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from covr.vlm.base import FinetuneReport, Proposals, Samples, check_images, proposals_from_texts, relative_error
+from covr.vlm.base import (
+    FinetuneReport,
+    Proposals,
+    Samples,
+    VLMSpec,
+    check_images,
+    proposals_from_texts,
+    relative_error,
+)
 from covr.vlm.grammar import format_action, parse
 from covr_bench.kit.errors import UserError
 
@@ -104,3 +112,8 @@ class ScriptedPrior:
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "decode": "rule", "parameters": 0, "stand_in": True, "rounds": self.rounds}
+
+
+VLM = VLMSpec(
+    "scripted", lambda options: ScriptedPrior(), stand_in=True, doc="A rule without a model: looks where it is bright."
+)

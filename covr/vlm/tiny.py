@@ -13,15 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from covr.vlm.base import VisionLanguagePrior, VLMOptions, VLMSpec
+from covr.vlm.checkpoint import MARKER
 from covr_bench.kit.errors import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from transformers import PreTrainedTokenizerBase, Qwen2_5_VLConfig
-
-MARKER = "stand_in.json"  # marks a folder as a stand-in and says how it was made
-SHIPPED = Path(__file__).parent / "tiny_weights"
 
 
 @dataclass(frozen=True)
@@ -207,3 +206,14 @@ def _word_merges(number: int) -> list[tuple[str, str]]:
 
 def _chains(words: Iterable[str]) -> dict[tuple[str, str], None]:
     return {(word[:i], word[i]): None for word in words for i in range(1, len(word))}
+
+
+def _shipped(options: VLMOptions) -> VisionLanguagePrior:
+    from covr.vlm.hf import HFPrior
+
+    return HFPrior(
+        "tiny", decode=options.decode or "forced", device=options.device, settings=options.settings, seed=options.seed
+    )
+
+
+VLM = VLMSpec("tiny", _shipped, stand_in=True, doc="A model of 1.2 million parameters, shipped with the project.")

@@ -24,17 +24,19 @@ class Listing(str, Enum):
     budgets = "budgets"
     tasks = "tasks"
     variants = "variants"
+    vlms = "vlms"
 
 
 def list_command(what: Annotated[Listing | None, typer.Argument(help="[all]")] = None) -> None:
-    """What can be run: suites, agents, budgets, tasks, variants."""
+    """What can be run: suites, agents, budgets, tasks, variants, VLMs."""
     for table in tables(what.value if what else None):
         console().print(table)
 
 
 def tables(what: str | None = None) -> Iterator[Table]:
-    """Yield the listing of `suites`, `agents`, `budgets`, `tasks` or `variants`; all of them for None."""
+    """Yield the listing of `suites`, `agents`, `budgets`, `tasks`, `variants` or `vlms`; all of them for None."""
     makers = {"suites": _suites, "agents": _agents, "budgets": _budgets, "tasks": _tasks, "variants": _variants}
+    makers["vlms"] = _vlms
     for name, make in makers.items():
         if what in (None, name):
             yield make()
@@ -90,6 +92,16 @@ def _variants() -> Table:
             settings = " ".join(f"{key}={value}" for key, value in variant.settings.items())
             shown = "" if settings == variant.name else settings
             _add(table, suite.name, variant.agent, variant.name or "-", shown or "-", variant.doc)
+    return table
+
+
+def _vlms() -> Table:
+    from covr.vlm.open import OTHER_FORMS, vlm_names, vlm_spec
+
+    table = _table(f"VLMs; --vlm also takes {', '.join(OTHER_FORMS)}", "VLM", "stand-in", "")
+    for name in vlm_names():
+        spec = vlm_spec(name)
+        _add(table, name, "yes" if spec.stand_in else "no", spec.doc)
     return table
 
 

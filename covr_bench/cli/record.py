@@ -6,7 +6,7 @@ import io
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from rich.console import Console
 
-    from covr.guided import Guided
+    from covr.guided import GuidedPolicy
     from covr.vlm.base import Proposals, VisionLanguagePrior
     from covr.vlm.prompts import Prompt
+    from covr_bench.kit.api import Render
     from covr_bench.policies.load import Acting
     from covr_bench.policies.overlay import Advice, Moment
 
@@ -78,9 +79,10 @@ def record(options: RecordOptions, console: Console) -> None:
     folder = find_run(options.out, options.run)
     on = device(options.device)
     with (
-        acting(folder, options.task, options.overrides, device=on, with_vlm=options.prior) as policy,
+        acting(folder, options.task, options.overrides, device=on) as policy,
         console.status("recording ..."),
     ):
+        adviser = open_adviser(policy, folder) if options.prior else None
         rate, known = frame_rate(policy)
         seeds = starts(policy.config.seed if options.seed is None else options.seed, options.episodes)
         agent = policy.config.run_id.split("/")[2].partition("-")[0]
@@ -89,8 +91,8 @@ def record(options: RecordOptions, console: Console) -> None:
         with video_file(options.file, rate) as video:
             for number, seed in enumerate(seeds, start=1):
                 of = f", episode {number} of {len(seeds)}" if len(seeds) > 1 else ""
-                panel = Panel(said + of, component_names(policy), _is_guided(policy))
-                for moment in played(policy, seed, options.size):
+                panel = Panel(said + of, component_names(policy), adviser is not None)
+                for moment in played(policy, seed, options.size, adviser):
                     video.add(panel.draw(moment))
                 for _ in range(round(LAST_S * rate)):
                     video.add(panel.draw(moment))
@@ -121,8 +123,11 @@ def example_episode(run_folder: Path, size: int = 168) -> bytes:
     return file.getvalue()
 
 
-def played(policy: Acting, seed: int, size: int) -> Iterator[Moment]:
-    """The decisions of one episode from that reset seed, and then its last scene. Raises UserError for NaN actions."""
+def played(policy: Acting, seed: int, size: int, adviser: Adviser | None = None) -> Iterator[Moment]:
+    """The decisions of one episode from that reset seed, and then its last scene. Raises UserError for NaN actions.
+
+    size: height of the scene, pixels. adviser: asked beside the policy.
+    """
     import numpy as np
 
     from covr_bench.policies.overlay import Moment
@@ -132,7 +137,7 @@ def played(policy: Acting, seed: int, size: int) -> Iterator[Moment]:
     draw: Any = env.unwrapped.render_image
     obs_height, obs_width = (env.observation_space.shape or ())[1:] or (1, 1)  # a state has neither
     width = 2 * round(size * obs_width / obs_height / 2)
-    guide = Guide(policy) if _is_guided(policy) else None
+    guide = Guide(adviser, env.unwrapped.render_image) if adviser else None
     (action_dim,) = env.action_space.shape or ()
     obs, _ = env.reset(seed=seed)
     env_steps, total, done = 0, 0.0, False
@@ -162,46 +167,52 @@ def component_names(policy: Acting) -> list[str]:
     return list(getattr(policy.env.unwrapped, "action_names", ())) or [f"a{index}" for index in range(number)]
 
 
+@dataclass(frozen=True)
+class Adviser:
+    """The VLM that a trained policy was guided by, as training left it."""
+
+    guided: GuidedPolicy
+    vlm: VisionLanguagePrior
+
+
+def open_adviser(policy: Acting, folder: Path) -> Adviser | None:
+    """The VLM of the run in `folder`; None of an agent that no VLM guided. Raises UserError if it is gone."""
+    from covr.guided import GuidedPolicy
+
+    if not isinstance(policy.agent, GuidedPolicy):
+        return None
+    try:
+        return Adviser(policy.agent, policy.agent.open_vlm(folder))
+    except UserError as error:
+        raise UserError(f"{error}\nThe policy itself needs no VLM: --no-prior leaves it out") from error
+
+
 class Guide:
-    """The VLM of a guided agent in one episode, asked at its first step and then every `query_every` env steps."""
+    """The adviser in one episode, asked at its first step and then every `query_every` env steps."""
 
-    def __init__(self, policy: Acting) -> None:
-        from covr.alone import VLMPolicy
+    def __init__(self, adviser: Adviser, render: Render) -> None:
+        from covr.vlm_policy import vlm_policy
+        from covr_bench.policies.overlay import Advice
 
-        agent = cast("Guided", policy.agent)
-        config = agent.config
-        self.vlm = cast("VisionLanguagePrior", agent.vlm)
-        self.newest: Proposals | None = None
-        self.policy = VLMPolicy(
-            cast("VisionLanguagePrior", self),
-            agent.prompt,
-            policy.env.unwrapped.render_image,
-            every=config.query_every,
-            action_repeat=agent.context.action_repeat,
-            frames=config.vlm_frames,
-            size=config.vlm_image_size,
-        )
+        guided = adviser.guided
+        self.vlm = adviser.vlm
+        self.newest = Advice(None, "")
+        self.policy = vlm_policy(self, guided.prompt, guided.config, guided.context, render)
 
     def propose(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
-        self.newest = self.vlm.propose(images, prompt)
-        return self.newest
+        """The VLM's answer, kept to be shown."""
+        from covr_bench.policies.overlay import Advice
+
+        answer = self.vlm.propose(images, prompt)
+        text = " ".join(answer.texts[0].split())
+        refused = Advice(None, f"no action ({answer.statuses[0]}) {text}".rstrip())
+        self.newest = Advice(answer.actions[0], text) if answer.valid[0] else refused
+        return answer
 
     def advice(self, obs: npt.NDArray[np.uint8]) -> Advice:
         """The newest answer; asks for one if it is time to."""
-        from covr_bench.policies.overlay import Advice
-
-        action = self.policy.act(obs, 0, explore=False)
-        assert self.newest
-        valid, text = self.newest.valid[0], " ".join(self.newest.texts[0].split())
-        return Advice(action, text) if valid else Advice(None, f"no action ({self.newest.statuses[0]}) {text}".rstrip())
-
-
-def _is_guided(policy: Acting) -> bool:
-    if not policy.with_vlm:
-        return False
-    from covr.guided import Guided
-
-    return isinstance(policy.agent, Guided)
+        self.policy.act(obs, 0, explore=False)
+        return self.newest
 
 
 def _check_size(size: int) -> None:

@@ -52,7 +52,9 @@ class Decode(str, Enum):
 
 TaskName = Annotated[str, typer.Option(help="Task of the suite.")]
 SuiteName = Annotated[str, typer.Option(help="Suite name or a .py file that defines SUITE.")]
-Vlm = Annotated[str, typer.Option(help="tiny, a folder or hub id, openai:URL[#model], or scripted.")]
+Vlm = Annotated[
+    str, typer.Option(help="A name (covr-bench list vlms), a .py file, a folder or hub id, or openai:URL[#model].")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")]
 ImageSize = Annotated[int, typer.Option(min=MIN_SIDE, max=MAX_SIDE, help="Side of the task's frames, in pixels.")]
 

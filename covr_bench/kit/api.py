@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, runtime_checkable
 
 from annotated_types import Interval
+
+from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +59,7 @@ class Agent(Protocol):
         ...
 
 
+@runtime_checkable
 class GuidedAgent(Agent, Protocol):
     """An agent whose actor can be pulled towards another's advice, and that says how undecided its policy is."""
 
@@ -74,6 +77,13 @@ class GuidedAgent(Agent, Protocol):
     def q_value(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """The critics' lower estimate, float32 `(B,)`, of uint8 `(B, C, H, W)` and float32 `(B, A)`; no gradient."""
         ...
+
+
+class ActingOnly:
+    """What a trained agent without its training has in the place of `Agent.update`."""
+
+    def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
+        raise UserError("this agent was made without Context.services: it acts, and cannot learn")
 
 
 Render = Callable[[int, int], "npt.NDArray[np.uint8]"]
@@ -114,6 +124,10 @@ class Services(Protocol):
         ...
 
 
+def _no_agents(name: str, settings: Mapping[str, Any], context: Context) -> Agent:
+    raise UserError(f"{name!r} is to be wrapped by another agent: build that one with `registry.make_agent`")
+
+
 @dataclass(frozen=True)
 class Context:
     """What an agent is built for.
@@ -134,7 +148,7 @@ class Context:
     seed: int
     instruction: str = ""
     services: Services | None = None
-    make_agent: Callable[[str, Mapping[str, Any], Context], Agent] | None = None
+    make_agent: Callable[[str, Mapping[str, Any], Context], Agent] = _no_agents
     conv_kernel: str = "torch"
 
 

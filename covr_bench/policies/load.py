@@ -1,6 +1,6 @@
 """Trained policies out of the store: which run is meant, its newest weights, and a task for it to act on.
 
-No VLM is loaded for an agent that was only guided by one, unless it is asked for.
+No VLM is loaded for an agent that was only guided by one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import random
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from covr_bench.config import registry
 from covr_bench.config.request import parse_pairs
@@ -26,7 +26,7 @@ from results.layout import PROVENANCE_FILE, run_folder
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from covr_bench.kit.api import Agent, AgentSpec, Services
+    from covr_bench.kit.api import Agent
     from covr_bench.run.checkpoint import Saved
     from suites.base import Suite, Task, TaskEnv
 
@@ -83,7 +83,6 @@ class Acting:
     config: RunConfig
     saved: Saved
     record: Mapping[str, Any]  # the run's provenance
-    with_vlm: bool  # whether the agent was given its VLM to look at
 
     @property
     def env_steps(self) -> int:
@@ -92,13 +91,10 @@ class Acting:
 
 
 @contextmanager
-def acting(
-    folder: Path, task: str = "", overrides: Sequence[str] = (), *, device: str = "cpu", with_vlm: bool = False
-) -> Iterator[Acting]:
+def acting(folder: Path, task: str = "", overrides: Sequence[str] = (), *, device: str = "cpu") -> Iterator[Acting]:
     """The newest policy of the run in `folder`, and an environment of `task` that is closed at the end.
 
     task: `SUITE/TASK`, a task of the run's suite, or empty for the run's own. overrides: `env.KEY=VALUE`.
-    with_vlm: also open the VLM that the agent was guided by, as the run's last fine-tuning left it.
     Raises UserError where the run, its weights or its files are gone, and where the policy does not fit the task.
     """
     from covr_bench.run.checkpoint import load_saved
@@ -114,7 +110,7 @@ def acting(
     source = _task(config, f"{config.suite}/{config.task}")
     target = _target(config, source, task, overrides)
     _choose_gl(source[2], target.task)
-    spec = _spec(config)
+    _check_agent_file(config)
     trained = None if target.task is source[2] and not target.changes else _trained_spaces(config, source[2])
     env = target.task.make(derive_seed(config.seed, "eval_env"), **target.env)
     try:
@@ -128,10 +124,9 @@ def acting(
             device=device,
             seed=derive_seed(config.seed, "agent"),
             instruction=target.task.instruction or source[2].instruction,
-            services=cast("Services", _Kept(folder)) if with_vlm and spec.needs_vlm else None,
         )
         agent = _agent(config, saved, context, record["sessions"][-1]["git_sha"])
-        yield Acting(agent, env, target, config, saved, record, context.services is not None)
+        yield Acting(agent, env, target, config, saved, record)
     finally:
         env.close()
 
@@ -199,17 +194,9 @@ def _check_spaces(config: RunConfig, trained: Spaces, target: Target, offered: S
         )
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """All that a run which is only looked at offers its agent: the folder that its adapters are in."""
-
-    folder: Path
-
-
-def _spec(config: RunConfig) -> AgentSpec:
+def _check_agent_file(config: RunConfig) -> None:
     if config.agent.endswith(".py") and not Path(config.agent).is_file():
         raise UserError(f"run {config.run_id} was trained with the agent in {config.agent}, and that file is gone")
-    return registry.agent(config.agent)
 
 
 def _agent(config: RunConfig, saved: Saved, context: Context, commit: str | None) -> Agent:
@@ -226,9 +213,6 @@ def _agent(config: RunConfig, saved: Saved, context: Context, commit: str | None
     try:
         agent = registry.make_agent(config.agent, settings, context)
         agent.load_state_dict(saved.state["agent"])
-    except UserError as error:
-        hint = "\nThe policy itself needs no VLM: --no-prior leaves it out" if context.services else ""
-        raise UserError(f"{error}{hint}") from error
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"the settings and weights of run {config.run_id} do not fit the agent {config.agent}, whose code may have "

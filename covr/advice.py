@@ -1,0 +1,74 @@
+"""The VLM at the side of an agent in training: when it is asked, what it is shown, and what it answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from covr.frames import Frames
+from covr.priors import HEALTH_OVER, Priors
+from covr.vlm.open import SERVER, open_prior
+from covr.vlm.prompts import task_prompt
+from covr.vlm_policy import VLMPolicy, vlm_policy
+
+if TYPE_CHECKING:
+    from covr.config import GuidedConfig, VLMConfig
+    from covr.vlm.base import VisionLanguagePrior
+    from covr_bench.kit.api import Context, Render, Services
+    from covr_bench.kit.replay import Replay
+
+
+class Advice:
+    """What only training needs; a trained policy has none."""
+
+    def __init__(self, vlm: VisionLanguagePrior, config: GuidedConfig, context: Context, services: Services) -> None:
+        self.vlm, self.config, self.context, self.services = vlm, config, context, services
+        self.prompt = task_prompt(context.instruction, context.action_dim)
+        self.frames = Frames(config.vlm_frames, config.vlm_image_size, context.obs_shape[-1], services.render)
+        self.priors = Priors(
+            vlm,
+            self.prompt,
+            self.frames.of,
+            batch=config.query_batch,
+            hold=config.between_queries == "hold",
+            background=self._asks_in_background(),
+        )
+
+    def ask(self, replay: Replay, clock: int, ticks: int) -> None:
+        """Take note of the newest observation, and ask about it when `query_every` was passed in the last `ticks`."""
+        asked = clock // self.config.query_every > (clock - ticks) // self.config.query_every
+        self.frames.see(replay, asked)
+        self.priors.see(replay, asked)
+
+    def warn_if_unhealthy(self) -> None:
+        if self.priors.unhealthy():
+            self.services.warn(
+                f"fewer than half of the VLM's latest {HEALTH_OVER} answers state an action (`valid_share` and "
+                "`answers_*` in the rows); these are masked, and training goes on as its base agent does"
+            )
+
+    def policy(self, render: Render) -> VLMPolicy:
+        """The VLM by itself, for one episode."""
+        return vlm_policy(self.vlm, self.prompt, self.config, self.context, render)
+
+    def describe(self) -> dict[str, Any]:
+        """Provenance: the VLM, and how it is asked."""
+        asks = "async" if self._asks_in_background() else "batched"
+        return {"vlm": dict(self.vlm.describe()), "queries": asks, "base": self.config.base}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"priors": self.priors.state_dict(), "frames": self.frames.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.priors.load_state_dict(state["priors"])
+        self.frames.load_state_dict(state["frames"])
+
+    def _asks_in_background(self) -> bool:
+        config = self.config
+        own_device = config.vlm_device not in ("", self.context.device)
+        return config.queries == "async" or (config.queries == "auto" and (own_device or config.vlm.startswith(SERVER)))
+
+
+def open_frozen(config: VLMConfig, context: Context) -> VisionLanguagePrior:
+    """The VLM as it comes. Raises UserError where there is none of that name."""
+    decode = None if config.decode == "auto" else config.decode
+    return open_prior(config.vlm, decode=decode, device=config.vlm_device or context.device, seed=context.seed)

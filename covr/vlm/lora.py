@@ -1,0 +1,92 @@
+"""LoRA adapters (peft) on the language model of a VLM: put in, saved, loaded, merged into the weights and taken out."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from covr_bench.kit.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from covr.vlm.base import FinetuneSettings
+
+ADAPTED = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
+"""The language model's projections; a list of suffixes would also catch the vision part's, of the same names."""
+
+
+def attach(model: Any, settings: FinetuneSettings, seed: int) -> Any:
+    """Put a fresh adapter, which changes nothing yet, into the model; returns peft's wrapper."""
+    from peft import LoraConfig, get_peft_model
+
+    rank = min(settings.rank, narrowest(model))
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=settings.alpha * rank / settings.rank,  # type: ignore[arg-type]  # peft only divides by it
+        target_modules=ADAPTED,
+        lora_dropout=0.0,
+    )
+    with torch.random.fork_rng(), _quiet_peft():
+        torch.manual_seed(seed)
+        return get_peft_model(model, config)
+
+
+@contextmanager
+def _quiet_peft() -> Iterator[None]:
+    """peft reads an attribute that transformers has renamed, and warns of keys `load_adapter` raises about."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
+
+
+def narrowest(model: Any) -> int:
+    """The smallest side of an adapted matrix: the rank that already spans it."""
+    layers = model.model.language_model.layers[0]
+    return min(min(m.in_features, m.out_features) for m in layers.modules() if isinstance(m, torch.nn.Linear))
+
+
+def load_adapter(model: Any, folder: Path) -> Any:
+    """Put a saved adapter into the model. Raises UserError if the folder holds none, or one for another model."""
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
+
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file() or not (folder / "adapter_config.json").is_file():
+        raise UserError(f"no peft adapter in {folder}: adapter_config.json and adapter_model.safetensors are expected")
+    try:
+        with _quiet_peft():
+            adapter = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"the adapter in {folder} is for another model: {str(error).splitlines()[0]}") from error
+    with safe_open(weights, "pt") as file:
+        stored = set(file.keys())
+    if stored != (expected := set(get_peft_model_state_dict(adapter))):
+        odd = sorted(stored ^ expected)
+        raise UserError(f"the adapter in {folder} is for another model: {len(odd)} weights differ, first {odd[0]!r}")
+    return adapter
+
+
+def merge(model: Any) -> dict[str, torch.Tensor]:
+    """Add the adapter to the weights of its layers; returns copies of those weights as they were."""
+    from peft.tuners.lora import LoraLayer
+
+    saved: dict[str, torch.Tensor] = {}
+    layers: list[tuple[str, Any]] = [(n, m) for n, m in model.named_modules() if isinstance(m, LoraLayer)]
+    for name, module in layers:
+        saved[name] = module.get_base_layer().weight.detach().clone()
+        module.merge()
+    return saved
+
+
+def unmerge(model: Any, saved: dict[str, torch.Tensor]) -> None:
+    """Undo `merge` exactly: subtracting the adapter again would leave its rounding behind, more in every round."""
+    for name, weight in saved.items():
+        module = model.get_submodule(name)
+        module.unmerge()
+        module.get_base_layer().weight.data.copy_(weight)

@@ -1,0 +1,352 @@
+"""What COVR hands to its VLM, to its filter and to its base, and that each of its settings changes some of it."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from covr_stage import ENTROPY, EPISODE, Stage, action, reward
+from hypothesis import given
+from hypothesis import strategies as st
+
+from covr import eddf, ralw
+from covr.covr import Config, make
+from covr.priors import Priors
+from covr.selection import choose
+from covr.vlm.base import FinetuneSettings, Proposals
+from covr.vlm.prompts import task_prompt
+from covr_bench.kit.errors import UserError
+from covr_bench.kit.replay import Replay
+
+torch.set_num_threads(1)
+SCORES = np.sin(np.arange(40.0)) ** 3 * 3
+
+
+def slots_of(samples: Any) -> list[int]:
+    """Which slots images show: every pixel of a frame is its slot's number."""
+    newest = samples.images if samples.images.ndim == 4 else samples.images[:, 1]
+    assert (newest == newest[:, :1, :1, :1]).all()
+    return [int(image[0, 0, 0]) for image in newest]
+
+
+def returns(slots: list[int], discount: float) -> list[float]:
+    """g of slots: an episode of 5 steps takes 6 slots, the last without a step."""
+    ends = [slot - slot % (EPISODE + 1) + EPISODE for slot in slots]
+    return [
+        sum(discount**i * reward(k) for i, k in enumerate(range(slot, end)))
+        for slot, end in zip(slots, ends, strict=True)
+    ]
+
+
+def test_the_vlm_is_tuned_on_frames_their_own_actions_and_weights_over_what_was_kept(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.play(31)
+    assert stage.rounds() == [10, 30]
+    begins = [0, 12, 36]
+    for number, samples in enumerate(stage.vlm.samples):
+        held = [slot for slot in range(begins[number], begins[number + 1]) if slot % (EPISODE + 1) < EPISODE]
+        scores = np.array(returns(held, 0.99), np.float32).astype(float)
+        kept = [slot for slot, keep in zip(held, eddf.select(scores, ENTROPY), strict=True) if keep]
+        assert 2 < len(kept) < len(held)
+        assert slots_of(samples) == kept
+        np.testing.assert_array_equal(samples.actions, [action(slot) for slot in kept])
+        assert samples.weights == pytest.approx(ralw.weights(returns(kept, 0.99)), abs=1e-5)
+
+
+def test_weights_are_over_those_samples_that_have_a_picture(tmp_path: Path) -> None:
+    """A VLM that sees more pixels than the replay holds knows only the frames it was asked about."""
+    stage = Stage(tmp_path, vlm_image_size=12, query_every=2, psi0=30)
+    stage.play(31)
+    (samples,) = stage.vlm.samples
+    (scores, _, _, keep) = stage.chosen[0]
+    held = [slot for slot in range(36) if slot % (EPISODE + 1) < EPISODE]
+    drawn = [slot for slot in held if (slot - slot // (EPISODE + 1)) % 2 == 0]  # slots to agent steps
+    kept = [(slot, score) for slot, score, kept in zip(held, scores, keep, strict=True) if kept and slot in drawn]
+    np.testing.assert_array_equal(samples.actions, [action(slot) for slot, _ in kept])
+    np.testing.assert_array_equal(samples.weights, ralw.weights([score for _, score in kept]))
+    assert len(kept) < sum(keep)
+
+
+class Numbered:
+    """Answers an image with the number that its pixels hold, over 1000."""
+
+    def propose(self, images: Any, prompt: Any) -> Proposals:
+        numbers = images[:, 0, 0, 0].astype(np.float32) / 1000
+        answers = np.repeat(numbers[:, None], prompt.action_dim, 1)
+        count = len(images)
+        return Proposals(answers, np.ones(count, np.bool_), ("",) * count, ("ok",) * count, 0.0)
+
+
+@given(
+    st.lists(st.lists(st.booleans(), min_size=1, max_size=9), min_size=1, max_size=6), st.booleans(), st.integers(1, 4)
+)
+def test_a_prior_is_the_answer_to_its_own_slot_or_the_one_held_there(
+    asked: list[list[bool]], hold: bool, batch: int
+) -> None:
+    """asked: of each step of each episode whether the VLM is asked."""
+    vlm: Any = Numbered()
+    known = Priors(
+        vlm,
+        task_prompt("a task", 2),
+        lambda replay, slots: np.repeat(np.uint8(slots), 12).reshape(-1, 2, 2, 3),
+        batch=batch,
+        hold=hold,
+        background=False,
+    )
+    replay, obs = Replay(128, (9, 2, 2), 2, seed=0), np.zeros((9, 2, 2), np.uint8)
+    expected: dict[int, int] = {}  # the slot whose answer counts, by slot
+    questions: list[int] = []
+    for episode in asked:
+        replay.start(obs)
+        newest = -1
+        for ask in episode:
+            slot = replay.head - 1
+            known.see(replay, ask)
+            if ask:
+                questions.append(slot)
+            newest = slot if ask else (newest if hold else -1)
+            expected[slot] = newest
+            replay.add(np.zeros(2, np.float32), 0.0, False, obs)
+    answered = set(questions[: len(questions) // batch * batch])
+    actions, counts = known.of(torch.tensor(list(expected)))
+    for source, given_action, counted in zip(expected.values(), actions, counts, strict=True):
+        assert bool(counted) == (source in answered)
+        if counted:
+            assert given_action.tolist() == pytest.approx([source / 1000] * 2)
+
+
+@pytest.mark.parametrize("direction", get_args(eddf.Direction))
+@pytest.mark.parametrize("compare", get_args(eddf.Compare))
+def test_the_filter_is_eddf_as_the_switches_say(direction: Any, compare: Any) -> None:
+    keep = choose(SCORES, 1.5, np.random.default_rng(0), direction=direction, compare=compare)
+    assert keep.tolist() == eddf.select(SCORES, 1.5, direction, compare).tolist()
+    drawn = choose(SCORES, 1.5, np.random.default_rng(0), rule="random", direction=direction, compare=compare)
+    assert drawn.sum() == keep.sum() and drawn.tolist() != keep.tolist()
+
+
+def test_the_switches_of_the_filter_differ() -> None:
+    kept = {
+        (d, c): choose(SCORES, 1.5, np.random.default_rng(0), direction=d, compare=c).sum()
+        for d in get_args(eddf.Direction)
+        for c in get_args(eddf.Compare)
+    }
+    assert kept["eq5", "z"] < kept["prose", "z"] and kept["eq5", "z"] != kept["eq5", "raw"]
+    # sigmoid(1.5) of the range above the median, sigmoid(-1.5) of it
+    z = eddf.zscores(SCORES)
+    low, median, high = np.percentile(z, (25, 50, 75))
+    for direction, share in (("eq5", 0.81757), ("prose", 0.18243)):
+        assert kept[direction, "z"] == (z > median + share * (high - low)).sum()
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_the_rule_top_keeps_the_share_asked_for(share: float) -> None:
+    keep = choose(SCORES, 1.5, np.random.default_rng(0), rule="top", top_share=share)
+    assert sorted(SCORES)[-int(share * len(SCORES)) :] == sorted(SCORES[keep])
+
+
+@pytest.mark.parametrize("discount", [0.0, 0.5, 0.99])
+def test_samples_are_scored_by_their_discounted_return(tmp_path: Path, discount: float) -> None:
+    stage = Stage(tmp_path, return_discount=discount)
+    stage.play(11)
+    expected = returns([slot for slot in range(12) if slot % 6 < 5], discount)
+    assert stage.chosen[0][0] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("score", "of"), [("reward", reward), ("q", lambda slot: np.sin(np.float32(37) * action(slot)[0]))]
+)
+def test_samples_are_scored_as_the_ablations_say(tmp_path: Path, score: Any, of: Any) -> None:
+    stage = Stage(tmp_path, score=score)
+    stage.play(11)
+    assert stage.chosen[0][0] == pytest.approx([of(slot) for slot in range(12) if slot % 6 < 5], abs=1e-5)
+
+
+def test_samples_are_weighted_as_the_ablations_say(tmp_path: Path) -> None:
+    for name in ("uniform", "random"):
+        stage = Stage(tmp_path / name, weights=name, rule="top")
+        stage.play(11)
+        (samples,) = stage.vlm.samples
+        assert len(samples) == 8
+        if name == "uniform":
+            assert samples.weights.tolist() == [1] * 8
+        else:
+            assert len(set(samples.weights.tolist())) == 8 and 0 <= samples.weights.min() < samples.weights.max() < 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({}, [10, 30, 60, 100]),
+        ({"growth": "printed"}, [10, 30, 90]),
+        ({"psi0": 20}, [20, 60]),
+        ({"clock": "agent"}, [20, 60]),
+    ],
+)
+def test_rounds_come_when_the_schedule_says(tmp_path: Path, settings: dict[str, Any], steps: list[int]) -> None:
+    stage = Stage(tmp_path, repeat=2, **settings)
+    stage.play(55)
+    assert stage.rounds() == steps
+
+
+def test_the_clock_of_the_questions_is_that_of_the_rounds(tmp_path: Path) -> None:
+    for clock, share in (("env", 4), ("agent", 8)):
+        stage = Stage(tmp_path / clock, repeat=2, clock=clock, query_every=8, query_batch=1)
+        stage.play(48)
+        assert len(stage.vlm.asked) == 48 // share
+
+
+@pytest.mark.parametrize(("episodes", "collected"), [("finished", 10), ("cut", 12)])
+def test_the_running_episode_is_collected_only_if_it_is_cut(tmp_path: Path, episodes: Any, collected: int) -> None:
+    stage = Stage(tmp_path, episodes=episodes, psi0=12)
+    stage.play(13)
+    assert stage.services.rows[-1][1]["collected"] == collected
+
+
+@pytest.mark.parametrize(("after", "begins"), [(0, 0), (1, 10), (3, 60)])
+def test_guidance_begins_after_so_many_rounds(tmp_path: Path, after: int, begins: int) -> None:
+    stage = Stage(tmp_path, guidance_after=after)
+    stage.play(70)
+    assert stage.base.guided == [step >= begins for step in range(70)]
+
+
+def test_old_priors_are_kept_or_asked_for_again(tmp_path: Path) -> None:
+    found = {}
+    for name in ("keep", "relabel"):
+        stage = Stage(tmp_path / name, old_priors=name, query_batch=1, guidance_after=9)
+        stage.play(10)
+        before = stage.agent.advice.priors.actions.copy()
+        stage.play(15)
+        assert stage.rounds() == [10] and any(stage.vlm.shift or ())
+        found[name] = (stage.agent.advice.priors.actions[:6] - before[:6])[::2][:, 0]
+    assert not found["keep"].any()
+    assert found["relabel"] == pytest.approx([stage.vlm.shift[0]] * 3, abs=0.011)  # type: ignore[index]
+
+
+def test_the_vlm_is_opened_with_the_settings_of_fine_tuning(tmp_path: Path) -> None:
+    stage = Stage(
+        tmp_path, vlm="some-vlm", decode="expect", vlm_device="cuda:1", tuner="copy", lora_rank=3, lora_alpha=5.0,
+        finetune_lr=0.01, finetune_epochs=7, finetune_min_steps=11, finetune_batch_size=13, micro_batch=17,
+        label_smoothing=0.25,
+    )  # fmt: skip
+    assert stage.opened == {
+        "name": "some-vlm",
+        "decode": "expect",
+        "device": "cuda:1",
+        "seed": 0,
+        "tuner": "copy",
+        "adapter_folder": tmp_path / "adapters" / "served",
+        "settings": FinetuneSettings(
+            rank=3, alpha=5.0, lr=0.01, epochs=7, min_steps=11, batch_size=13, micro_batch=17, label_smoothing=0.25
+        ),
+    }
+
+
+OTHER: dict[str, Any] = {
+    "vlm": "scripted",
+    "vlm_device": "cuda:1",
+    "vlm_image_size": 7,
+    "vlm_frames": 2,
+    "query_every": 3,
+    "decode": "forced",
+    "base": "sac",
+    "base_settings": {"lr": 1.0},
+    "query_batch": 2,
+    "queries": "async",
+    "between_queries": "hold",
+    "guidance_weight": 2.0,
+    "tuner": "copy",
+    "old_priors": "relabel",
+    "guidance_after": 2,
+    "psi0": 15,
+    "growth": "printed",
+    "clock": "agent",
+    "episodes": "cut",
+    "score": "reward",
+    "return_discount": 0.5,
+    "rule": "random",
+    "top_share": 0.4,
+    "direction": "prose",
+    "compare": "raw",
+    "weights": "uniform",
+    "lora_rank": 3,
+    "lora_alpha": 5.0,
+    "finetune_lr": 0.01,
+    "finetune_epochs": 7,
+    "finetune_min_steps": 11,
+    "finetune_batch_size": 13,
+    "micro_batch": 17,
+    "label_smoothing": 0.25,
+    "vlm_episodes": 2,
+}
+"""Another value of every setting."""
+WITH = {
+    "top_share": {"rule": "top"},
+    "growth": {"psi0": 3},
+    "episodes": {"psi0": 12},
+    "between_queries": {"query_every": 6},
+}
+"""What else is set, where nothing would differ otherwise."""
+
+
+def seen(folder: Path, **settings: Any) -> str:
+    stage = Stage(folder, repeat=2, **settings)
+    stage.play(32)
+    return repr(stage.seen())  # as text: an error may be NaN
+
+
+def test_every_setting_is_tried() -> None:
+    assert set(OTHER) == {item.name for item in fields(Config)}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_every_setting_does_something(tmp_path: Path, name: str) -> None:
+    also: Any = WITH.get(name, {})
+    assert seen(tmp_path, **also) == seen(tmp_path, **also)
+    assert seen(tmp_path, **also) != seen(tmp_path, **(also | {name: OTHER[name]}))
+
+
+def test_a_checkpoint_of_the_first_version_is_taken_up(tmp_path: Path) -> None:
+    """Its layout, written out. Priors and frames are not in it if nothing was learnt yet."""
+    capacity, later = 512, {"rounds": 0, "scored": True, "collected_from": 6, "tried_until": 12}
+    answered = torch.full((capacity,), -1)
+    answered[4] = 4
+    state: dict[str, Any] = {
+        "base": {},
+        "metrics": {"guidance_loss": torch.tensor(0.5)},
+        "priors": {
+            "actions": torch.full((capacity, 2), 0.25),
+            "valid": answered >= 0,
+            "answered": answered,
+            "source": answered,
+            "waiting": [7],
+            "stale": [3],
+            "recent": [True],
+            "last": 7,
+            "statuses": {"ok": 5},
+            "seconds": 1.5,
+        },
+        "frames": {"slots": []},
+    }
+    stage = Stage(tmp_path)
+    stage.agent.load_state_dict(state | later)
+    actions, known = stage.agent.advice.priors.of(torch.tensor([4, 5]))
+    assert actions[0].tolist() == [0.25, 0.25] and known.tolist() == [1, 0]
+    again = stage.agent.state_dict()
+    assert list(again) == [*state, *later] and list(again["priors"]) == list(state["priors"])
+    for name, value in state["priors"].items():
+        assert torch.equal(again["priors"][name], value) if name in Priors._ARRAYS else again["priors"][name] == value
+    fresh = Stage(tmp_path)
+    fresh.agent.load_state_dict({"base": {}, "metrics": {}} | dict.fromkeys(later, 0))
+    fresh.play(11)
+    assert fresh.rounds() == [10]
+
+
+def test_what_was_made_to_act_cannot_learn(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    policy = make(stage.agent.config, replace(stage.context, services=None))
+    with pytest.raises(UserError, match=r"made without Context\.services"):
+        policy.update(stage.replay, 0)

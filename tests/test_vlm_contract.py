@@ -1,0 +1,195 @@
+"""Every VLM that is listed keeps the contract; one joins by name, by file and by entry point."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_registry import install, site
+from test_train import go
+from test_vlm_agents import configured
+from vlm_models import noise, prompt, random_folder
+
+from analysis.report.origin import stand_ins
+from covr.vlm.base import FinetuneSettings, Samples, VLMOptions
+from covr.vlm.grammar import STATUSES
+from covr.vlm.open import is_stand_in, label, open_model, open_prior, vlm_names, vlm_spec
+from covr_bench.config import registry
+from covr_bench.kit.errors import UserError
+from covr_bench.run.plan import configure
+from results.store import read_run
+from suites.base import Budget
+
+__all__ = ["site"]  # the fixture
+EXAMPLE = str(Path(__file__).parents[1] / "examples" / "vlm_plugin.py")
+LISTED = [*vlm_names(), EXAMPLE, str(random_folder())]
+QUICK = FinetuneSettings(rank=2, epochs=1, batch_size=4, heldout=0.0, lr=0.01)
+PLUGIN = """
+from covr.vlm.base import VLMSpec
+from covr.vlm.scripted import ScriptedPrior
+opened = []
+def make(options):
+    opened.append(options)
+    return ScriptedPrior(name={name!r})
+VLM = VLMSpec({name!r}, make, stand_in={stand_in}, doc="For a test.")
+"""
+
+
+def opened(ref: str) -> Any:
+    return open_prior(ref, settings=QUICK, seed=3)
+
+
+def test_ours_are_named_as_their_modules() -> None:
+    assert {"tiny", "scripted"} <= set(vlm_names())
+    assert [vlm_spec(name).name for name in vlm_names()] == vlm_names()
+
+
+@pytest.mark.parametrize("ref", LISTED)
+@pytest.mark.parametrize(("action_dim", "frames"), [(1, 1), (3, 1), (2, 2)])
+def test_each_image_gets_one_answer(ref: str, action_dim: int, frames: int) -> None:
+    images = noise(3) if frames == 1 else np.stack([noise(3), noise(3)], 1)
+    answers = opened(ref).propose(images, prompt(action_dim))
+    assert answers.actions.shape == (3, action_dim) and answers.actions.dtype == np.float32
+    assert answers.valid.shape == (3,) and answers.valid.dtype == np.bool_
+    assert len(answers.texts) == len(answers.statuses) == 3 and set(answers.statuses) <= set(STATUSES)
+    assert [status == "ok" for status in answers.statuses] == answers.valid.tolist()
+    assert (np.abs(answers.actions) <= 1).all() and not answers.actions[~answers.valid].any()
+    assert answers.seconds >= 0
+
+
+@pytest.mark.parametrize("ref", LISTED)
+def test_wrong_images_are_refused(ref: str) -> None:
+    vlm = opened(ref)
+    for images in (noise(1)[0], noise(2).astype(np.float32), noise(2).transpose(0, 3, 1, 2), noise(2)[:0]):
+        with pytest.raises(UserError, match="images"):
+            vlm.propose(images, prompt())
+
+
+@pytest.mark.parametrize("ref", LISTED)
+def test_what_it_says_of_itself_is_json(ref: str) -> None:
+    facts = json.loads(json.dumps(dict(opened(ref).describe())))
+    assert {"name", "decode", "parameters", "stand_in"} <= set(facts)
+    assert facts["stand_in"] == is_stand_in(ref)
+
+
+@pytest.mark.parametrize("ref", LISTED)
+def test_what_was_tuned_is_saved_and_taken_up_and_what_cannot_be_says_so(ref: str, tmp_path: Path) -> None:
+    vlm, again = opened(ref), opened(ref)
+    samples = Samples(noise(8), np.linspace(-0.5, 0.75, 16, dtype=np.float32).reshape(8, 2), np.ones(8, np.float32))
+    if not vlm.tunable:
+        for call in (lambda: vlm.finetune(samples, prompt()), lambda: vlm.save_adapter(tmp_path)):
+            with pytest.raises(UserError):
+                call()
+        return
+    with pytest.raises(UserError, match="no samples"):
+        vlm.finetune(_none(), prompt())
+    report = vlm.finetune(samples, prompt())
+    assert report.samples == 8 and report.steps >= 1 and np.isfinite([report.loss, report.first_loss]).all()
+    vlm.save_adapter(tmp_path / "adapter")
+    again.load_adapter(tmp_path / "adapter")
+    given, taken = vlm.propose(noise(4), prompt()), again.propose(noise(4), prompt())
+    assert given.texts == taken.texts and np.array_equal(given.actions, taken.actions)
+    with pytest.raises(UserError, match="absent"):
+        opened(ref).load_adapter(tmp_path / "absent")
+
+
+def _none() -> Any:
+    """No samples: an object, since `Samples` itself refuses to be empty."""
+    return type("NoSamples", (), {"__len__": lambda self: 0})()
+
+
+def plugin(folder: Path, name: str = "theirs", stand_in: bool = False) -> Path:
+    path = folder / f"{name}_vlm.py"
+    path.write_text(PLUGIN.format(name=name, stand_in=stand_in))
+    return path
+
+
+def test_one_joins_by_file_and_is_opened_with_what_the_agent_asks_for(tmp_path: Path, monkeypatch: Any) -> None:
+    path = plugin(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    spec = vlm_spec("theirs_vlm.py")
+    assert (
+        open_prior(str(path), decode="expect", device="cuda:1", settings=QUICK, seed=5).describe()["name"] == "theirs"
+    )
+    assert spec.name == "theirs" and not is_stand_in(str(path))
+    seen: list[VLMOptions] = []
+    monkeypatch.setattr("covr.vlm.open.vlm_spec", lambda ref: type(spec)("theirs", lambda o: seen.append(o)))  # type: ignore[func-returns-value, arg-type, return-value]
+    open_prior(str(path), decode="expect", device="cuda:1", settings=QUICK, seed=5)
+    assert seen == [VLMOptions("expect", "cuda:1", QUICK, 5)]
+
+
+def test_one_joins_by_entry_point(site: Path, cli: Callable[..., Any]) -> None:
+    plugin(site)
+    install(site, "vlms", "theirs", "theirs_vlm:VLM")
+    assert vlm_names()[-1] == "theirs"
+    assert open_prior("theirs").describe()["name"] == "theirs"
+    assert label("theirs") == "theirs"
+    listing = cli("list", "vlms")
+    assert listing.code == 0
+    for text in ("tiny", "scripted", "theirs", "For a test."):
+        assert text in listing.out
+
+
+def test_names_that_are_taken_are_refused(site: Path) -> None:
+    path = plugin(site, "tiny")
+    with pytest.raises(UserError, match=r"calls its vlm 'tiny', and there is another vlm of that name"):
+        open_prior(str(path))
+    install(site, "vlms", "tiny", "tiny_vlm:VLM")
+    with pytest.raises(UserError, match=r"two vlms are called 'tiny': covr/vlm/tiny.py and tiny_vlm:VLM of other"):
+        vlm_names()
+
+
+def test_a_file_without_a_vlm_says_how_it_should_end(tmp_path: Path) -> None:
+    (tmp_path / "empty.py").write_text("VLM = 3\n")
+    with pytest.raises(
+        UserError, match=r"is a int; it should be VLM = VLMSpec\(\.\.\.\), see covr\.vlm\.base\.VLMSpec"
+    ):
+        open_prior(str(tmp_path / "empty.py"))
+
+
+@pytest.mark.parametrize("name", ["tinny", "Qwen2.5-VL-3B-Instruct", "a/b/c"])
+def test_what_is_neither_a_name_nor_a_folder_nor_a_hub_id_names_the_valid_ones(name: str) -> None:
+    with pytest.raises(UserError, match=rf"unknown VLM '{name}'.*scripted, tiny.*OWNER/NAME.*openai:URL"):
+        open_prior(name)
+
+
+def test_rows_are_marked_with_the_name_and_a_stand_in_as_such(tmp_path: Path) -> None:
+    assert label("tiny") == "tiny" and label("scripted") == "scripted"
+    assert label(str(plugin(tmp_path))) == "theirs"
+    assert label(str(plugin(tmp_path, "pretend", stand_in=True))) == "stand-in:pretend"
+    assert label("Qwen/Qwen2.5-VL-3B-Instruct") == "Qwen/Qwen2.5-VL-3B-Instruct"
+    assert label(str(random_folder())) == "tiny"
+    assert label("openai:http://x/v1#a=b,c") == "server:a_b_c"
+    assert [word for word, _ in stand_ins("vlm=stand-in:pretend,render=fast")] == ["stand-in VLM", "fast rendering"]
+    assert stand_ins("vlm=theirs") == []
+
+
+def test_an_agent_that_needs_a_model_refuses_a_rule(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"vpf needs gradients, which .*theirs_vlm.py' does not give"):
+        open_model(str(plugin(tmp_path)), "vpf needs gradients")
+
+
+def test_a_file_is_known_by_its_whole_path(monkeypatch: Any) -> None:
+    monkeypatch.chdir(Path(EXAMPLE).parent)
+    suite, spec = registry.suite("catch"), registry.agent("vbe")
+    (config,) = configure(
+        suite, "catch", {"vbe": spec}, Budget("b", 10, 10, 1), tasks=["catch"], overrides={"vlm": "vlm_plugin.py"}
+    )
+    assert config.agent_config["vlm"] == EXAMPLE
+
+
+def test_the_example_plays_catch(tmp_path: Path) -> None:
+    config = configured(tmp_path, "vbe", vlm=EXAMPLE, query_every="2", env_steps=80, vlm_image_size="32")
+    go(config, registry.agent("vbe"))
+    rows = read_run(config.out, config.run_id).query("kind == 'episode' and metric == 'return'")
+    assert rows["value"].min() > 50  # the best is 60
+
+
+def test_it_can_be_asked_from_the_command_line(cli: Callable[..., Any]) -> None:
+    result = cli("vlm", "ask", "--suite", "catch", "--task", "catch", "--frame", "1", "--vlm", EXAMPLE)
+    assert result.code == 0, result.err
+    assert "VLM red-ball: a stand-in for a real model" in result.out and "Action: [" in result.out
