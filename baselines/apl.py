@@ -15,6 +15,7 @@ import torch
 
 from covr.config import GuidedConfig
 from covr.guided import FrozenGuided, GuidedPolicy, make_frozen
+from covr.vlm.open import labels
 from covr_bench.kit.api import AgentSpec
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ AGENT = AgentSpec(
     paper="baseline in Xia et al. 2026, arXiv 2601.06122",
     checked="Eq. 4 written out; its base by itself at weight 0",
     needs_vlm=True,
+    labels=labels,
     wraps="base",
     task_defaults={"carla/hw": CARLA, "carla/gp": CARLA, "carla/a": CARLA},
 )

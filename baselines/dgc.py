@@ -37,7 +37,7 @@ from torch import nn
 
 from covr.config import QueryConfig
 from covr.frames import Frames
-from covr.vlm.open import open_model
+from covr.vlm.open import labels, open_model
 from covr_bench.kit.api import ActingOnly, AgentSpec, Context, Guidance, Metrics
 from covr_bench.kit.augment import UNIT, scaled
 from covr_bench.kit.nets import adam, conv_relu
@@ -177,4 +177,5 @@ AGENT = AgentSpec(
     paper="Xu et al., CVPR 2025; baseline in Xia et al. 2026, arXiv 2601.06122",
     checked="the arithmetic written out",
     needs_vlm=True,
+    labels=labels,
 )

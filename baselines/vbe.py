@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass
 
 from covr.advice import open_frozen
 from covr.config import QueryConfig, VLMConfig
+from covr.vlm.open import labels
 from covr.vlm.prompts import task_prompt
 from covr.vlm_policy import ObservedView, VLMPolicy
 from covr_bench.kit.api import AgentSpec, Context, Metrics
@@ -128,5 +129,6 @@ AGENT = AgentSpec(
     paper="baseline in Xia et al. 2026, arXiv 2601.06122",
     checked="what covr scores its VLM by",
     needs_vlm=True,
+    labels=labels,
     replay_frames=0,
 )

@@ -36,7 +36,7 @@ from baselines.vbe import ActingVLM
 from covr.config import QueryConfig
 from covr.frames import as_images
 from covr.vlm.base import FinetuneSettings, Proposals
-from covr.vlm.open import open_model
+from covr.vlm.open import labels, open_model
 from covr.vlm.tree import values_of
 from covr_bench.kit.api import ActingOnly, AgentSpec, Context, Fraction, Guidance, Metrics
 from covr_bench.kit.nets import adam, mlp
@@ -234,5 +234,6 @@ AGENT = AgentSpec(
     paper="Zhai et al. 2024, arXiv 2405.10292; baseline in Xia et al. 2026, arXiv 2601.06122",
     checked="GAE and PPO written out",
     needs_vlm=True,
+    labels=labels,
     replay_frames=0,
 )

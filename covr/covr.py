@@ -28,7 +28,7 @@ from covr.config import GuidedConfig
 from covr.guided import Guided, GuidedPolicy
 from covr.selection import Rule, choose, returns_to_go, transitions
 from covr.vlm.base import FinetuneSettings, Samples, VisionLanguagePrior
-from covr.vlm.open import open_prior
+from covr.vlm.open import labels, open_prior
 from covr_bench.kit.api import AgentSpec, Context, Fraction, Metrics
 from covr_bench.kit.errors import UserError
 
@@ -277,6 +277,7 @@ AGENT = AgentSpec(
     paper="Xia et al. 2026, arXiv 2601.06122",
     checked="Eq. 4 to 6 by hand; its base by itself until guidance",
     needs_vlm=True,
+    labels=labels,
     wraps="base",
     task_defaults={"carla/hw": _CARLA, "carla/gp": _CARLA, "carla/a": _CARLA},
 )

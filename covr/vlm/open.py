@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from covr.vlm.base import FinetuneSettings, VLMOptions, VLMSpec
 from covr_bench.kit import extensions
@@ -16,6 +16,8 @@ from covr_bench.kit.errors import UserError, unknown
 from covr_bench.kit.extensions import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from covr.vlm.base import DecodeMode, VisionLanguagePrior
     from covr.vlm.hf import HFPrior
 
@@ -112,6 +114,11 @@ def label(name: str) -> str:
     return _plain(path.resolve().name if path.is_dir() else name)
 
 
+def labels(settings: Mapping[str, Any]) -> dict[str, str]:
+    """`AgentSpec.labels` of an agent whose setting `vlm` names a VLM."""
+    return {"vlm": label(settings["vlm"])}
+
+
 def is_stand_in(name: str) -> bool:
     """Whether rows made with this VLM are those of a stand-in for a real one."""
     from covr.vlm.checkpoint import MARKER
@@ -121,9 +128,7 @@ def is_stand_in(name: str) -> bool:
 
 def _our_vlms() -> dict[str, str]:
     """Modules of the VLMs that ship with the project, by name."""
-    import covr.vlm
-
-    return extensions.modules_with(covr.vlm, VLMS.constant)
+    return extensions.modules_with("covr.vlm", VLMS.constant)
 
 
 def _is_named(name: str) -> bool:

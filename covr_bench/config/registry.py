@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from covr_bench.kit.api import Agent, Context
 
 AGENTS, SUITES, BUDGETS = Kind("agent", AgentSpec), Kind("suite", Suite), Kind("budget", Budget)
+AGENT_HOMES = ("baselines", "covr")
 
 
 def agent_names() -> list[str]:
@@ -55,19 +56,14 @@ def make_agent(ref: str, settings: Mapping[str, Any], context: Context) -> Agent
 
 def our_agents() -> dict[str, str]:
     """Modules of the agents that ship with the project, by name."""
-    import baselines
-    import covr
-
-    return modules_with(baselines, AGENTS.constant) | modules_with(covr, AGENTS.constant)
+    return {name: module for home in AGENT_HOMES for name, module in modules_with(home, AGENTS.constant).items()}
 
 
 def suites() -> dict[str, Suite]:
     """Every suite known here by name; one module may define several. Raises UserError if two share a name."""
-    import suites as folder
-
     found: dict[str, Suite] = {}
     homes: dict[str, str] = {}
-    for file, name in modules_with(folder, r"SUITES?").items():
+    for file, name in modules_with("suites", r"SUITES?").items():
         module = importlib.import_module(name)
         for each in getattr(module, "SUITES", None) or (module.SUITE,):
             found[each.name], homes[each.name] = each, f"suites/{file}.py"

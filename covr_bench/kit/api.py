@@ -152,6 +152,11 @@ class Context:
     conv_kernel: str = "torch"
 
 
+def vlm_as_set(settings: Mapping[str, Any]) -> Mapping[str, str]:
+    """Labels of an agent that says nothing else: its setting `vlm`, if it has one, as it is."""
+    return {"vlm": str(settings["vlm"]).replace(",", "_").replace("=", "_")} if settings.get("vlm") else {}
+
+
 @dataclass(frozen=True)
 class AgentSpec:
     """An agent as the registry knows it; an agent file ends in `AGENT = AgentSpec(...)`.
@@ -164,6 +169,8 @@ class AgentSpec:
         budget's and the user's settings override them.
     wraps: the setting that names another agent, the base; that agent's settings are resolved as if it ran by itself
         and handed over as the setting `base_settings`.
+    labels: what marks the rows of an agent with these settings, such as `{"vlm": "tiny"}`; runs whose labels differ are
+        never averaged.
     sees: what its observations are, `pixels` or `state`; `nothing` if it does not look.
     checked: what the agent's numbers were compared with, empty if nothing yet.
     replay_frames: frames of replay that the agent reads; 0 of a policy that does not learn from replay. None: its
@@ -179,5 +186,6 @@ class AgentSpec:
     task_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     checked: str = ""
     wraps: str = ""
+    labels: Callable[[Mapping[str, Any]], Mapping[str, str]] = vlm_as_set
     replay_frames: int | None = None
     sees: Sees = "pixels"

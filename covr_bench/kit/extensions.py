@@ -94,17 +94,18 @@ def absolute(ref: str) -> str:
     return str(Path(ref).expanduser().resolve()) if is_path(ref) else ref
 
 
-def modules_with(package: ModuleType, constant: str) -> dict[str, str]:
+def modules_with(package: str, constant: str) -> dict[str, str]:
     """Modules of a package that define a constant at top level, by last name, found without importing any.
 
     Args:
-        package: Where to look; not in its sub-packages.
+        package: Name of the package to look in; not in its sub-packages.
         constant: A regular expression for the constant's name.
     """
     defines = re.compile(rf"^{constant}\b.*=", re.MULTILINE)
-    files = [Path(folder) / f"{info.name}.py" for folder in package.__path__ for info in pkgutil.iter_modules([folder])]
+    folders = importlib.import_module(package).__path__
+    files = [Path(folder) / f"{info.name}.py" for folder in folders for info in pkgutil.iter_modules([folder])]
     found = [file.stem for file in files if file.is_file() and defines.search(file.read_text(encoding="utf-8"))]
-    return {name: f"{package.__name__}.{name}" for name in found}
+    return {name: f"{package}.{name}" for name in found}
 
 
 def installed(kind: Kind[Any], homes: Mapping[str, str]) -> dict[str, EntryPoint]:

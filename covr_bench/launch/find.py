@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from covr_bench import launch
 from covr_bench.config.extension import settings_of
 from covr_bench.kit import extensions
 from covr_bench.kit.extensions import Kind
@@ -38,4 +37,4 @@ def make_launcher(ref: str = "local", settings: Mapping[str, str] | None = None)
 
 
 def _ours() -> dict[str, str]:
-    return extensions.modules_with(launch, LAUNCHERS.constant)
+    return extensions.modules_with("covr_bench.launch", LAUNCHERS.constant)

@@ -18,11 +18,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from covr_bench.run.session import FAILED, FINISHED, INTERRUPTED, Session
 
 if TYPE_CHECKING:
-    import gymnasium
-
     from covr_bench.config.run_config import RunConfig
     from results.store import RunWriter
-    from suites.base import Task
+    from suites.base import Task, TaskEnv
 
 Say = Callable[[dict[str, Any]], None]
 Stop = Callable[[], bool]
@@ -93,15 +91,12 @@ def _run(config: RunConfig, session: Session, stop: Stop, say: Say) -> int:
         eval_env.close()
 
 
-def _labels(config: RunConfig, env: gymnasium.Env[Any, Any]) -> dict[str, str]:
+def _labels(config: RunConfig, env: TaskEnv) -> dict[str, str]:
     """What marks the run's rows."""
+    from covr_bench.config import registry
     from results import provenance
 
-    labels = dict(getattr(env.unwrapped, "labels", {}))
-    if "vlm" in config.agent_config:
-        from covr.vlm.open import label
-
-        labels["vlm"] = label(config.agent_config["vlm"])
+    labels = dict(getattr(env.unwrapped, "labels", {})) | dict(registry.agent(config.agent).labels(config.agent_config))
     if provenance.went_on_with_other_code(config.out, config.run_id, config.code):
         labels["code"] = "changed"
     return labels
@@ -111,7 +106,7 @@ def _session(
     config: RunConfig,
     session: Session,
     task: Task,
-    envs: tuple[gymnasium.Env[Any, Any], gymnasium.Env[Any, Any]],
+    envs: tuple[TaskEnv, TaskEnv],
     writer: RunWriter,
     stop: Stop,
     say: Say,

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from covr_bench import track
 from covr_bench.config.extension import settings_of
 from covr_bench.kit import extensions
 from covr_bench.kit.errors import UserError, unknown
@@ -150,4 +149,4 @@ def _facts(job: Job) -> Mapping[str, Any]:
 
 
 def _ours() -> dict[str, str]:
-    return extensions.modules_with(track, TRACKERS.constant)
+    return extensions.modules_with("covr_bench.track", TRACKERS.constant)
