@@ -108,7 +108,7 @@ class DrQV2:
         self.actor_opt = adam(self.actor.parameters(), config.lr)
         self.action_dim = context.action_dim
         self.action_repeat = context.action_repeat
-        self.previous_step: int | None = None  # of the update before; None until there was one
+        self.previous_step = -self.action_repeat  # of the update before
 
     def stddev(self, step: int) -> float:
         config = self.config
@@ -127,8 +127,8 @@ class DrQV2:
 
     def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
         config = self.config
-        # An episode may end within an action's repeats, so that fewer environment steps passed than those.
-        previous = step - self.action_repeat if self.previous_step is None else self.previous_step
+        # At most an action's repeats ago: fewer where an episode ended within them.
+        previous = max(self.previous_step, step - self.action_repeat)
         self.previous_step = step
         if step < config.seed_steps or not replay.can_sample(config.nstep):
             return {}
@@ -205,7 +205,7 @@ class DrQV2:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
-        self.previous_step = state.get("previous_step")  # states of earlier versions do not hold it
+        self.previous_step = state.get("previous_step", -self.action_repeat)  # none in states of earlier versions
 
 
 _MEDIUM = {"stddev_steps": 1_000_000}  # officially 500k agent steps

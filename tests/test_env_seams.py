@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from experiments import configure
 from gymnasium.spaces import Box
 
 from covr_bench.config import registry
@@ -17,7 +18,6 @@ from covr_bench.kit.api import AgentSpec, Context
 from covr_bench.kit.replay import Replay
 from covr_bench.kit.seeds import derive_seed
 from covr_bench.run.checkpoint import Checkpoints, load_agent
-from covr_bench.run.plan import configure
 from covr_bench.run.train import Interrupted, Run
 from results.store import RunWriter, read_run, run_folder
 from suites import catch

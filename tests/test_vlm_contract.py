@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from experiments import configure
 from test_registry import install, site
 from test_train import go
 from test_vlm_agents import configured
@@ -20,7 +21,6 @@ from covr.vlm.grammar import STATUSES
 from covr.vlm.open import is_stand_in, label, open_model, open_prior, vlm_names, vlm_spec
 from covr_bench.config import registry
 from covr_bench.kit.errors import UserError
-from covr_bench.run.plan import configure
 from results.store import read_run
 from suites.base import Budget
 
