@@ -12,22 +12,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from pydantic import ConfigDict, Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from covr.acting_vlm import ActingVLM
 from covr.advice import open_frozen
-from covr.config import QueryConfig, VLMConfig
+from covr.config import VLMConfig
 from covr.vlm.open import labels
-from covr.vlm.prompts import task_prompt
-from covr.vlm_policy import ObservedView, VLMPolicy
 from covr_bench.kit.api import AgentSpec, Context, Metrics
-from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from covr.vlm.base import Proposer
     from covr_bench.kit.replay import Replay
 
@@ -35,49 +29,6 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Config(VLMConfig):
     image_size: PositiveInt = Field(default_factory=lambda settings: settings["vlm_image_size"])  # of the observation
-
-
-class ActingVLM:
-    """A VLM that acts; VPF is one too. name: the agent's, for errors."""
-
-    def __init__(self, name: str, config: QueryConfig, context: Context) -> None:
-        channels, _, side = context.obs_shape
-        if channels < 6:
-            raise UserError(
-                f"{name} sees from stacked frames that an episode begins; set env.frame_stack to at least 2"
-            )
-        if side < config.vlm_image_size:
-            raise UserError(
-                f"{name} shows the VLM the observation, which has {side} pixels, and vlm_image_size is "
-                f"{config.vlm_image_size}: set {name}.image_size={config.vlm_image_size}, or vlm_image_size={side}"
-            )
-        self.query, self.context = config, context
-        self.prompt = task_prompt(context.instruction, context.action_dim)
-        self.training, self.evaluation = Episode(self.policy(explore=True)), Episode(self.policy(explore=False))
-
-    def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
-        episode = self.training if explore else self.evaluation
-        if not episode.goes_on_with(obs):
-            episode.policy = self.policy(explore)
-        episode.obs = obs.copy()
-        return episode.policy.act(obs, step, explore)
-
-    def answering(self, explore: bool) -> Proposer:
-        """What is asked for actions, in training and in evaluation."""
-        raise NotImplementedError
-
-    def policy(self, explore: bool) -> VLMPolicy:
-        """The VLM as the policy of one episode."""
-        view = ObservedView(self.query.vlm_frames, self.query.vlm_image_size)
-        repeat = self.context.action_repeat
-        return VLMPolicy(self.answering(explore), self.prompt, view, every=self.query.query_every, action_repeat=repeat)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"training": self.training.state_dict(), "evaluation": self.evaluation.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.training.load_state_dict(state["training"])
-        self.evaluation.load_state_dict(state["evaluation"])
 
 
 class VBE(ActingVLM):
@@ -94,31 +45,6 @@ class VBE(ActingVLM):
     def describe(self) -> dict[str, Any]:
         """Provenance: the VLM."""
         return {"vlm": dict(self.vlm.describe())}
-
-
-class Episode:
-    """The running episode: the policy made for it, and its newest observation, empty before the first.
-
-    An agent is not told of a reset. It shows in the frames: the older ones of an observation are the newer ones of the
-    step before, unless an episode begins. (Missed only if it begins with the very frame the last ended on, twice; the
-    VLM is then asked when it would have been asked next.)
-    """
-
-    def __init__(self, policy: VLMPolicy) -> None:
-        self.policy = policy
-        self.obs = np.zeros((0, 0, 0), np.uint8)
-
-    def goes_on_with(self, obs: npt.NDArray[np.uint8]) -> bool:
-        return np.array_equal(obs[:-3], self.obs[3:])
-
-    def state_dict(self) -> dict[str, Any]:
-        obs = torch.from_numpy(self.obs) if self.obs.size else None
-        action = torch.from_numpy(self.policy.action.copy())
-        return {"obs": obs, "env_steps": self.policy.env_steps, "action": action}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.obs = np.zeros((0, 0, 0), np.uint8) if state["obs"] is None else state["obs"].numpy()
-        self.policy.env_steps, self.policy.action = state["env_steps"], state["action"].numpy()
 
 
 AGENT = AgentSpec(

@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from baselines.vbe import ActingVLM
+from covr.acting_vlm import ActingVLM
 from covr.config import QueryConfig
 from covr.frames import as_images
 from covr.vlm.base import FinetuneSettings, Proposals
