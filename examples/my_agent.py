@@ -35,4 +35,5 @@ class Follower:
         pass
 
 
-AGENT = AgentSpec(name="follower", Config=Config, make=Follower, kind="control")
+# replay_frames=0: it does not learn from replay. A learner says nothing, or has a setting replay_capacity.
+AGENT = AgentSpec(name="follower", Config=Config, make=Follower, kind="control", replay_frames=0)

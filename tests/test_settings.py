@@ -127,3 +127,10 @@ def test_planning_many_runs_imports_each_agent_once(monkeypatch: pytest.MonkeyPa
     )
     assert len(runs) == 6 * 6 * 3
     assert {name: found.count(name) for name in agents} == dict.fromkeys(agents, 1)
+
+
+def test_the_example_budget_is_one() -> None:
+    example = Path(__file__).parents[1] / "examples" / "my_budget.py"
+    experiment = design(Request("catch", agents=("drqv2", "random"), budget=str(example)))
+    assert (experiment.budget.name, experiment.seeds) == ("quick", (0, 1))
+    assert experiment.cells[0].settings.agent["seed_steps"] == 200

@@ -1,4 +1,4 @@
-"""An agent that always does the same, a suite of one task, a budget of one episode, a launcher and a tracker."""
+"""An agent that always does the same, a suite of one task, a budget of one episode, a VLM, a launcher and a tracker."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from covr.vlm.base import VLMSpec, check_images, proposals_from_texts
 from covr_bench import AgentSpec, Budget, Context, Suite, Task
 from covr_bench.launch.base import LauncherSpec, State
 from covr_bench.track.base import TrackerSpec
@@ -86,5 +87,19 @@ class Hears:
         self.file.close()
 
 
+class Silent:
+    """Never states an action."""
+
+    tunable = False
+
+    def propose(self, images: Any, prompt: Any) -> Any:
+        texts = [""] * len(check_images(images))
+        return proposals_from_texts(texts, ["no_action_word"] * len(texts), [None] * len(texts), prompt.action_dim, 0.0)
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": "silent", "decode": "rule", "parameters": 0, "stand_in": True}
+
+
+VLM = VLMSpec("example_silent", lambda options: Silent(), stand_in=True, doc="Says nothing.")
 LAUNCHER = LauncherSpec("example_refuses", Reason, Refuses, "Runs nothing.")
 TRACKER = TrackerSpec("example_hears", File, Hears, "Writes what it hears of.")
