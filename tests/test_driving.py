@@ -20,7 +20,8 @@ from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError
 from covr_bench.run.checkpoint import Checkpoints
 from covr_bench.run.evaluate import evaluate
-from covr_bench.run.train import MOST_LOST, Run
+from covr_bench.run.services import MOST_LOST
+from covr_bench.run.train import Run
 from covr_bench.run.worker import _reason
 from results.store import RunWriter, read
 from suites.base import EpisodeLost, SimulatorError
