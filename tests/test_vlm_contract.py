@@ -27,6 +27,7 @@ from suites.base import Budget
 __all__ = ["site"]  # the fixture
 EXAMPLE = str(Path(__file__).parents[1] / "examples" / "vlm_plugin.py")
 LISTED = [*vlm_names(), EXAMPLE, str(random_folder())]
+IDS = [*vlm_names(), "example", "folder"]
 QUICK = FinetuneSettings(rank=2, epochs=1, batch_size=4, heldout=0.0, lr=0.01)
 PLUGIN = """
 from covr.vlm.base import VLMSpec
@@ -48,7 +49,7 @@ def test_ours_are_named_as_their_modules() -> None:
     assert [vlm_spec(name).name for name in vlm_names()] == vlm_names()
 
 
-@pytest.mark.parametrize("ref", LISTED)
+@pytest.mark.parametrize("ref", LISTED, ids=IDS)
 @pytest.mark.parametrize(("action_dim", "frames"), [(1, 1), (3, 1), (2, 2)])
 def test_each_image_gets_one_answer(ref: str, action_dim: int, frames: int) -> None:
     images = noise(3) if frames == 1 else np.stack([noise(3), noise(3)], 1)
@@ -61,7 +62,7 @@ def test_each_image_gets_one_answer(ref: str, action_dim: int, frames: int) -> N
     assert answers.seconds >= 0
 
 
-@pytest.mark.parametrize("ref", LISTED)
+@pytest.mark.parametrize("ref", LISTED, ids=IDS)
 def test_wrong_images_are_refused(ref: str) -> None:
     vlm = opened(ref)
     for images in (noise(1)[0], noise(2).astype(np.float32), noise(2).transpose(0, 3, 1, 2), noise(2)[:0]):
@@ -69,14 +70,14 @@ def test_wrong_images_are_refused(ref: str) -> None:
             vlm.propose(images, prompt())
 
 
-@pytest.mark.parametrize("ref", LISTED)
+@pytest.mark.parametrize("ref", LISTED, ids=IDS)
 def test_what_it_says_of_itself_is_json(ref: str) -> None:
     facts = json.loads(json.dumps(dict(opened(ref).describe())))
     assert {"name", "decode", "parameters", "stand_in"} <= set(facts)
     assert facts["stand_in"] == is_stand_in(ref)
 
 
-@pytest.mark.parametrize("ref", LISTED)
+@pytest.mark.parametrize("ref", LISTED, ids=IDS)
 def test_what_was_tuned_is_saved_and_taken_up_and_what_cannot_be_says_so(ref: str, tmp_path: Path) -> None:
     vlm, again = opened(ref), opened(ref)
     samples = Samples(noise(8), np.linspace(-0.5, 0.75, 16, dtype=np.float32).reshape(8, 2), np.ones(8, np.float32))
