@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 import torch
 from reference_sac import ReferenceCURL, crop
-from test_sac import SMALL, A, B, OneBatch, assert_continues_bitwise, assert_updates_equal, batch, context
+from test_sac import (
+    SMALL,
+    A,
+    B,
+    OneBatch,
+    assert_continues_bitwise,
+    assert_updates_equal,
+    batch,
+    context,
+    see_every_pixel,
+)
 
 from baselines.curl import AGENT, CURL, Config
 from covr_bench.kit.augment import UNIT, cropped
@@ -78,6 +88,7 @@ def test_crops_differ_and_never_reach_the_last_row() -> None:
 
 def test_acts_on_the_central_crop() -> None:
     ours = agent()
+    see_every_pixel(ours.sac.encoder)
     ours.sac.actor.policy[-1].bias.data[A:] = -10.0  # so that exploring is acting to about 1e-4
     obs = batch(3, 100).obs[0].numpy()
     middle = torch.from_numpy(obs[None, :, 8:92, 8:92]) / 255.0

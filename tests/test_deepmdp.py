@@ -17,6 +17,7 @@ from test_sac import (
     batch,
     context,
     floats,
+    see_every_pixel,
 )
 
 from baselines.deepmdp import AGENT, Config, DeepMDP
@@ -102,6 +103,7 @@ def test_model_learns_reward_and_dynamics() -> None:
 
 def test_acting_is_the_mean_without_exploration() -> None:
     ours = agent()
+    see_every_pixel(ours.sac.encoder)
     obs = batch(0).obs[0].numpy()
     mean, _ = ours.sac.actor(ours.sac.encoder(torch.from_numpy(obs)[None] / 255.0))
     random_state = torch.get_rng_state()

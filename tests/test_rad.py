@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_sac import ReferenceSAC, crop, translate
-from test_sac import SMALL, A, B, assert_continues_bitwise, assert_updates_equal, batch, context
+from test_sac import SMALL, A, B, assert_continues_bitwise, assert_updates_equal, batch, context, see_every_pixel
 
 from baselines.rad import AGENT, RAD, Config
 from covr_bench.kit import augment
@@ -66,6 +66,7 @@ def test_acting() -> None:
     for augmentation in ("crop", "translate"):
         side = RENDERED[augmentation]
         ours = agent(augmentation)
+        see_every_pixel(ours.sac.encoder)
         ours.sac.actor.policy[-1].bias.data[A:] = -10.0  # so that exploring is acting to about 1e-4
         obs = batch(3, side).obs[:1].numpy()
         middle = np.full((1, 2), 8 if augmentation == "crop" else 4)
@@ -77,6 +78,9 @@ def test_acting() -> None:
         for explore, picture in ((True, exploring), (False, evaluated)):
             expected = torch.tanh(ours.sac.actor(ours.sac.encoder(torch.from_numpy(picture) / 255.0))[0])[0]
             np.testing.assert_allclose(ours.act(obs[0], 0, explore), expected.detach(), atol=5e-4 if explore else 1e-6)
+        action = torch.full((1, A), 0.5)
+        q = ours.sac.q_value(torch.from_numpy(evaluated) / 255.0, action)
+        torch.testing.assert_close(ours.q_value(torch.from_numpy(obs), action), q, atol=1e-6, rtol=0)
         random_state = torch.get_rng_state()
         ours.act(obs[0], 0, explore=False)
         assert torch.equal(random_state, torch.get_rng_state())

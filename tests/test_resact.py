@@ -17,6 +17,7 @@ from test_sac import (
     assert_updates_equal,
     batch,
     context,
+    see_every_pixel,
 )
 
 from baselines.resact import AGENT, Config, ResAct
@@ -109,6 +110,7 @@ def stacks(episode: np.ndarray) -> list[np.ndarray]:
 @pytest.mark.parametrize("explore", [True, False])
 def test_acts_on_the_step_before_and_forgets_it_at_a_reset(explore: bool) -> None:
     ours = agent()
+    see_every_pixel(ours.sac.encoder)
     ours.sac.actor.policy[-1].bias.data[A:] = -10.0  # so that exploring is acting to about 1e-4
     middle = np.full((1, 2), 4)
     film = frames(7)

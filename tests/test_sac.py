@@ -97,6 +97,15 @@ def assert_same_weights(pairs: list[tuple[torch.nn.Module, dict[str, Any]]], lr:
             assert (difference > 0.03 * lr).float().mean() < 4e-3, name
 
 
+def see_every_pixel(*modules: torch.nn.Module, weight: float = 0.3) -> None:
+    """Give convolutions all nine taps: as SAC initialises them, they see a quarter of the pixels and no border."""
+    torch.manual_seed(0)
+    for module in modules:
+        for part in module.modules():
+            if isinstance(part, torch.nn.Conv2d):
+                part.weight.data += weight * torch.nn.init.orthogonal_(torch.empty_like(part.weight))
+
+
 def noises(targets: int) -> list[torch.Tensor]:
     """The random numbers of one update, in the order the agent draws them: of each target, of the actor."""
     return [torch.randn(B, A) for _ in range(targets + 1)]
@@ -110,8 +119,13 @@ def assert_updates_equal(
     lr: float,
     targets: int = 1,
     replay: type[OneBatch] = OneBatch,
+    taps: float = 0.3,
 ) -> None:
-    """Losses and weights of updates; seen: a batch's images as the networks get them, drawing what the agent draws."""
+    """Losses and weights of updates.
+
+    seen: a batch's images as the networks get them, drawing what the agent draws. taps: see `see_every_pixel`.
+    """
+    see_every_pixel(ours.sac.encoder, ours.sac.target_encoder, weight=taps)
     copy_into(reference, ours.sac)
     for i, one in enumerate(batches):
         torch.manual_seed(i)
@@ -191,6 +205,7 @@ def test_actor_temperature_and_targets_move_every_second_step() -> None:
 
 def test_acting() -> None:
     ours = agent(random_agent_steps=1)
+    see_every_pixel(ours.sac.encoder)
     obs = batch(0).obs[0].numpy()
     random_state = torch.get_rng_state()
     first, second = (ours.act(obs, 0, explore=False) for _ in range(2))

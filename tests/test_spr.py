@@ -18,6 +18,7 @@ from test_sac import (
     batch,
     context,
     head_weights,
+    see_every_pixel,
 )
 
 from baselines.spr import AGENT, SPR, Config
@@ -75,6 +76,7 @@ def prediction_weights(ours: Any, reference: ReferencePrediction) -> list[Any]:
 
 def assert_predictions_equal(ours: Any, reference: ReferencePrediction, seen: Any, length: int, weight: float) -> None:
     """Losses and weights of three steps; seen: pixels of a sequence's frames and its targets', as the agent draws."""
+    see_every_pixel(ours.sac.encoder, ours.prediction.target_encoder)
     for module, weights in prediction_weights(ours, reference):
         module.load_state_dict({name: one.clone() for name, one in weights.items()}, strict=False)
     for i in range(3):

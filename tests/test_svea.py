@@ -48,10 +48,11 @@ def seen(one: Batch) -> list[torch.Tensor]:
     return [obs, one.action, one.reward, one.discount, next_obs, convolved]
 
 
-def test_updates_equal_the_papers_arithmetic() -> None:
+@pytest.mark.parametrize(("updates", "taps"), [(3, 0.0), (1, 0.3)])
+def test_updates_equal_the_papers_arithmetic(updates: int, taps: float) -> None:
     """At a tenth of the published rate: Adam's steps on gradients that are zero up to rounding add up in 11 layers."""
     ours, reference = agent(lr=1e-4), ReferenceSVEA(action_dim=A, lr=1e-4, hidden_dim=64)
-    assert_updates_equal(ours, reference, [batch(i) for i in range(3)], seen, 1e-4)
+    assert_updates_equal(ours, reference, [batch(i) for i in range(updates)], seen, 1e-4, taps=taps)
 
 
 def test_random_convolution_is_the_slow_one() -> None:
