@@ -98,7 +98,7 @@ def test_vbe_asks_at_the_start_of_every_episode_and_then_every_query_every_steps
 def test_vbe_plays_as_the_vlm_that_covr_scores(tmp_path: Path) -> None:
     config = configured(tmp_path, "vbe", vlm=str(random_folder()), vlm_frames="2", query_every="10")
     run = played(config)
-    alone = run.play(
+    alone = run.agent.context.services.play(
         lambda render: vlm_policy(run.agent.vlm, run.agent.prompt, run.agent.query, run.agent.context, render),
         episodes=1,
     )
@@ -110,7 +110,7 @@ def test_the_vlm_plays_more_episodes_than_an_evaluation_has_if_asked(tmp_path: P
     run = played(configured(tmp_path, "vbe", query_every="15"))
     assert run.config.eval_episodes == 1
     few, many = (
-        run.play(
+        run.agent.context.services.play(
             lambda render: vlm_policy(run.agent.vlm, run.agent.prompt, run.agent.query, run.agent.context, render),
             episodes,
         )

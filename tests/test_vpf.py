@@ -284,7 +284,7 @@ def test_goes_on_as_if_it_had_not_stopped(tmp_path: Path, task: str) -> None:
     again = go(halves, registry.agent("vpf"))
     assert measured(whole).equals(measured(halves))
     assert all(torch.equal(a, b) for a, b in zip(run.agent.adapter, again.agent.adapter, strict=True))
-    assert run.updates >= 2
+    assert run.counters.updates >= 2
 
 
 def test_an_evaluation_between_leaves_training_alone(tmp_path: Path) -> None:
