@@ -1,8 +1,8 @@
-"""`ablation`: COVR with one part taken away or read in another way, on the highway of `carla` or any task of ours.
+"""`ablation`: COVR with one part taken away, or with one sentence of its paper read in another way.
 
-M1 to M11 are those of the paper's table 5; the others are the readings where the paper is silent or contradicts itself
-(docs/covr.md). A reading that is also an ablation is run once: raw scores in EDDF are M5, lambda of the other domain is
-that which is not the task's own.
+It runs on the highway of `carla` by default, and on any task of ours. M1 to M11 are the rows of the paper's table 5.
+The other variants are the readings where the paper is silent or contradicts itself (docs/covr.md). Where a reading is an
+ablation as well, it is run once: M5 compares raw scores in EDDF; of the two values of lambda, one is the task's own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def _covr(name: str, doc: str, **settings: str) -> Variant:
 
 
 def _reading(setting: str, value: str, doc: str) -> Variant:
-    """Called as `--set` would call it, so that its runs are the same ones."""
+    """A variant named as `--set` names it, so that both are the same runs."""
     return Variant("covr", f"{setting}={value}", {setting: value}, doc)
 
 

@@ -1,8 +1,8 @@
-"""What short budgets change in the agents, for suites with episodes of 1000 control steps.
+"""Settings of the agents for short budgets, in suites whose episodes have 1000 control steps.
 
-Published settings would not learn at all in so few steps; docs/budgets.md has the evidence. COVR's rounds are scaled
-with the length: two and guidance in SMOKE (2 episodes, so the running one counts), five in SHORT, guided from the
-fourth on as in the paper.
+With the published settings agents would learn nothing in so few steps; docs/budgets.md has the evidence. COVR
+fine-tunes as often as the length allows: in SMOKE two rounds and then guidance (a run has two episodes, so the running
+one counts), in SHORT five rounds, guided from the fourth on as in the paper.
 """
 
 from __future__ import annotations
