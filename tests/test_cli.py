@@ -155,7 +155,7 @@ def test_the_plan_shows_what_is_measured_once_where_there_is_no_terminal(
     monkeypatch.setattr("covr_bench.run.cost.estimate.costs", costs)
     lines = cli("run", "--suite", "catch", "--agent", "random", "--out", tmp_path, "--dry-run").out.splitlines()
     assert lines[0] == "planning catch ..."
-    assert [line for line in lines if " of 2" in line] == ["0 of 2, catch"]
+    assert [line for line in lines if " of 2," in line] == ["0 of 2, catch"]
     assert "note: nothing is remembered" in lines
 
 
@@ -164,7 +164,7 @@ def test_a_plan_of_days_asks_once_at_a_terminal(
 ) -> None:
     measured_cost["update_s"] = 100.0
     launched: list[int] = []
-    monkeypatch.setattr("covr_bench.cli.run._launch", lambda todo, *rest: launched.append(len(todo)) or [])
+    monkeypatch.setattr("covr_bench.face.execute", lambda ready, *rest: launched.append(len(ready.plan.todo)) or [])
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     asked: list[str] = []
     command = ("run", "--suite", "catch", "--agent", "random", "--out", tmp_path, "--workers", "1")

@@ -23,7 +23,7 @@ from covr_bench.kit.errors import UserError
 from covr_bench.run.cores import Cores, cores
 from covr_bench.run.cost import clock, kinds, memory
 from covr_bench.run.cost.agent_trial import at_once, experience, extrapolated, try_agent
-from covr_bench.run.cost.estimate import Cost, costs
+from covr_bench.run.cost.estimate import START_S, Cost, costs
 from covr_bench.run.cost.measured import AgentCost, EnvCost
 from covr_bench.run.cost.trials import Request, Trials
 
@@ -164,7 +164,7 @@ def test_settings_of_a_wrapped_agent_count_as_its_own_would() -> None:
 def test_an_environments_cost_depends_on_what_is_simulated_and_drawn() -> None:
     config, task = run(), SUITE.task("catch")
     key = kinds.env_key(config, task, {})
-    default = kinds.env_options(task)["image_size"]
+    default = task.options["image_size"]
     for same in ({"agent": "sac"}, {"seed": 4}, {"suite": "another name"}, {"env": {"image_size": default}}):
         assert kinds.env_key(replace(config, **same), task, {}) == key
     assert kinds.env_key(config, replace(task, make=task.make, instruction="x"), {}) == key
@@ -246,6 +246,22 @@ def test_learning_that_begins_late_is_costed_all_the_same(agent: str) -> None:
     config = run(agent=agent, overrides=chosen)
     assert setting(config.agent_config, "random_agent_steps") == 1_000
     assert try_agent(config, ENV).update_s > 0
+
+
+def test_no_time_is_planned_for_updates_before_learning_begins() -> None:
+    """drqv2 begins after seed_steps environment steps, rad after so many agent steps, deepmdp makes up for them."""
+    cost = Cost(0.0, 0.0, 1.0, 0.0, 0.0)
+
+    def planned(agent: str, **lengths: int) -> float:
+        config = run(agent=agent, overrides={name: str(value) for name, value in lengths.items()}, env_steps=5_000)
+        assert config.action_repeat == 2
+        return cost.seconds(config, 40) - START_S
+
+    assert planned("random") == 2_500
+    assert planned("drqv2", seed_steps=4_000) == 500
+    assert planned("drqv2", seed_steps=9_000) == 0
+    assert planned("rad", random_agent_steps=100) == 2_400
+    assert planned("deepmdp", random_agent_steps=100, initial_updates=100) == 2_500
 
 
 def test_waiting_for_a_core_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

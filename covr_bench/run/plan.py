@@ -81,7 +81,13 @@ class Plan:
         ]
 
     def prepare(self) -> None:
-        """Move the folders of runs that begin anew aside, so that nothing computed is lost. Raises UserError."""
+        """Make the folder of results, and move runs that begin anew aside, so that nothing computed is lost.
+
+        Raises:
+            UserError: A folder cannot be written to.
+        """
+        for out in {each.config.out for each in self.runs}:
+            _make_folder(Path(out))
         for each in self.runs:
             if each.replaced:
                 _move(run_folder(each.config.out, each.config.run_id), each.replaced)
@@ -189,6 +195,13 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _replaced(config: RunConfig) -> Path:
     return Path(config.out) / "replaced" / time.strftime("%Y%m%d-%H%M%S") / config.run_id
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}; mend that folder, or give another --out") from error
 
 
 def _move(folder: Path, aside: Path) -> None:

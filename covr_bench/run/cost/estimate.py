@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from covr_bench.config.run_config import replay_slots
+from covr_bench.config.run_config import replay_slots, setting
 from covr_bench.run.cost.survey import Survey
 
 if TYPE_CHECKING:
@@ -27,15 +27,22 @@ class Cost:
     agent_bytes: float
 
     def seconds(self, config: RunConfig, max_episode_steps: int) -> float:
-        """The whole run, evaluations included."""
+        """The whole run, evaluations included; without updates before learning begins."""
         evaluations = 1 + -(-config.env_steps // config.eval_every)
         evaluated = evaluations * config.eval_episodes * max_episode_steps / config.action_repeat
         trained = config.env_steps / config.action_repeat
-        return START_S + trained * (self.env_s + self.act_s + self.update_s) + evaluated * (self.env_s + self.act_s)
+        learned = max(trained - _steps_before_learning(config), 0.0)
+        return START_S + (trained + evaluated) * (self.env_s + self.act_s) + learned * self.update_s
 
     def running_bytes(self, config: RunConfig) -> float:
         """On disk while the run goes on: its replay and two checkpoints."""
         return 2 * self.agent_bytes + self.frame_bytes * replay_slots(config, None)
+
+
+def _steps_before_learning(config: RunConfig) -> float:
+    """Agent steps without an update, less those whose updates are made up for."""
+    random = setting(config.agent_config, "random_agent_steps", 0) - setting(config.agent_config, "initial_updates", 0)
+    return max(random, 0) + setting(config.agent_config, "seed_steps", 0) / config.action_repeat  # type: ignore[no-any-return]
 
 
 def costs(
