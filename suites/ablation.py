@@ -1,8 +1,8 @@
 """`ablation`: COVR with one part taken away, or with one sentence of its paper read in another way.
 
 It runs on the highway of `carla` by default, and on any task of ours. M1 to M11 are the rows of the paper's table 5.
-The other variants are the readings where the paper is silent or contradicts itself (docs/covr.md). Where a reading is an
-ablation as well, it is run once: M5 compares raw scores in EDDF; of the two values of lambda, one is the task's own.
+The other variants are the readings where the paper is silent or contradicts itself (docs/covr.md). Where a reading is
+an ablation as well, it is run once: M5 compares raw scores in EDDF; of the two values of lambda, one is the task's own.
 """
 
 from __future__ import annotations
