@@ -131,8 +131,8 @@ def road(**ego: float) -> Any:
 
 
 def act(obs: Any) -> Any:
-    driver = registry.make_agent("driver", {}, Context((3, 25, 7), 2, 1, 1000, "cpu", 0))
-    return driver.act(obs, 0, False)
+    driver = registry.make_agent("driver", {}, Context((3 * 25 * 7,), 2, 1, 1000, "cpu", 0))
+    return driver.act(obs.reshape(-1), 0, False)
 
 
 def test_the_driver_steers_to_the_lane_and_keeps_its_distance() -> None:
@@ -223,7 +223,7 @@ def test_a_lost_episode_is_marked_and_the_run_goes_on(tmp_path: Path) -> None:
     warned: list[str] = []
     run = train(tmp_path, Fragile({30, 31, 70}), Fragile({10}), warned)
     rows = read(tmp_path, compact=False)
-    assert run.env_steps == 200
+    assert run.counters.env_steps == 200
     assert (rows["metric"] == "lost").sum() == 4
     returns = rows[(rows["kind"] == "episode") & (rows["metric"] == "length")]["value"]
     assert set(returns) == {40.0}  # no row of an episode cut short

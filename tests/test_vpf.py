@@ -186,7 +186,8 @@ class ReferencePPO:
                 for i, at in enumerate(some):
                     ratio = torch.exp(log_prob[i] - old[at])
                     bounded = min(max(ratio.item(), 1 - self.config.clip), 1 + self.config.clip)
-                    unclipped = (ratio * advantage[at]).item() <= bounded * float(advantage[at])
+                    inside = bounded == ratio.item()  # products of both would differ by rounding alone
+                    unclipped = inside or ratio.item() * float(advantage[at]) < bounded * float(advantage[at])
                     gain = ratio * advantage[at] if unclipped else torch.tensor(bounded) * advantage[at]
                     error = self.value(state[i])[0] - (1 - self.config.discount) * target[at]
                     loss = loss + (-gain + self.config.value_weight * error**2) / len(some)
