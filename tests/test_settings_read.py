@@ -83,7 +83,7 @@ def observations(name: str) -> Iterator[tuple[Any, int]]:
     rng = np.random.default_rng(0)
     for _ in range(STEPS // EPISODE):
         if name == "driver":
-            yield from ((rng.random((3, 25, 7)), step) for step in range(EPISODE + 1))
+            yield from ((rng.random(3 * 25 * 7), step) for step in range(EPISODE + 1))
             continue
         film = rng.integers(0, 256, (EPISODE + 1, 3, SIDE, SIDE), dtype=np.uint8)
         yield from (
@@ -92,7 +92,7 @@ def observations(name: str) -> Iterator[tuple[Any, int]]:
 
 
 def context(name: str, folder: Path, **options: Any) -> Context:
-    shape = (3, 25, 7) if name == "driver" else (9, SIDE, SIDE)
+    shape = (3 * 25 * 7,) if name == "driver" else (9, SIDE, SIDE)
     options = {"instruction": "a task", "services": Services(folder), "make_agent": registry.make_agent} | options
     return Context(shape, ACTIONS, REPEAT, REPEAT * STEPS, "cpu", 0, **options)
 

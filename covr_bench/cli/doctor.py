@@ -9,8 +9,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from covr_bench.cli.options import console
 
@@ -34,6 +32,9 @@ def doctor_command() -> None:
 
 def examine(console: Console) -> int:
     """Print one line per check; returns 1 if something that a run needs is broken."""
+    from rich.table import Table
+    from rich.text import Text
+
     checks = [*_python(), *_packages(), *_rendering(), *_machine(), *_optional()]
     table = Table.grid(padding=(0, 2))
     for verdict, name, finding in checks:

@@ -7,15 +7,14 @@ from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from covr_bench.cli.options import console
 from covr_bench.config import registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rich.table import Table
 
 
 class Listing(str, Enum):
@@ -106,10 +105,15 @@ def _vlms() -> Table:
 
 
 def _add(table: Table, *cells: object) -> None:
+    from rich.text import Text
+
     table.add_row(*(Text(str(cell)) for cell in cells))
 
 
 def _table(title: str, *columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
