@@ -117,7 +117,7 @@ class DGC(SoftActorCriticAgent):
     def __init__(self, config: Config, context: Context, services: Services) -> None:
         super().__init__(config, SoftActorCritic(config, context.obs_shape, context))
         self.model = LatentModel(config, self.sac)
-        self.action_repeat = context.action_repeat
+        self.action_repeat, self.previous_step = context.action_repeat, -1
         self.teacher = Teacher(config, context, services)
         width = self.teacher.shape[-1]
         self.projection = nn.Linear(MERGED**2 * self.sac.encoder.convs[-1].out_channels, width).to(self.sac.device)
@@ -125,7 +125,9 @@ class DGC(SoftActorCriticAgent):
 
     def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
         every = self.config.query_every
-        self.teacher.see(replay, asked=step // every > (step - self.action_repeat) // every)
+        # At most an action's repeats ago: fewer where an episode ended within them.
+        before, self.previous_step = max(self.previous_step, step - self.action_repeat), step
+        self.teacher.see(replay, asked=step // every > before // every)
         return super().update(replay, step, guidance)
 
     def learn(self, replay: Replay, agent_step: int, guidance: Guidance | None) -> None:
@@ -162,6 +164,13 @@ class DGC(SoftActorCriticAgent):
 
     def parts(self) -> dict[str, Any]:
         return super().parts() | self.model.parts() | {name: getattr(self, name) for name in TAUGHT}
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"previous_step": self.previous_step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.previous_step = state.get("previous_step", -1)  # none in states of earlier versions
 
 
 def make(config: Config, context: Context) -> DGC | DGCPolicy:

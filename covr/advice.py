@@ -23,6 +23,7 @@ class Advice:
     def __init__(self, vlm: VisionLanguagePrior, config: GuidedConfig, context: Context, services: Services) -> None:
         self.vlm, self.config, self.context, self.services = vlm, config, context, services
         self.prompt = task_prompt(context.instruction, context.action_dim)
+        self.clock = -1  # when `ask` was last called
         self.frames = Frames(config.vlm_frames, config.vlm_image_size, context.obs_shape[-1], services.render)
         self.priors = Priors(
             vlm,
@@ -34,8 +35,12 @@ class Advice:
         )
 
     def ask(self, replay: Replay, clock: int, ticks: int) -> None:
-        """Take note of the newest observation, and ask about it when `query_every` was passed in the last `ticks`."""
-        asked = clock // self.config.query_every > (clock - ticks) // self.config.query_every
+        """Take note of the newest observation, and ask about it when `query_every` was passed since the last call.
+
+        ticks: of an action; fewer have passed where an episode ended within them.
+        """
+        before, self.clock = max(self.clock, clock - ticks), clock
+        asked = clock // self.config.query_every > before // self.config.query_every
         self.frames.see(replay, asked)
         self.priors.see(replay, asked)
 
@@ -56,11 +61,12 @@ class Advice:
         return {"vlm": dict(self.vlm.describe()), "queries": asks, "base": self.config.base}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"priors": self.priors.state_dict(), "frames": self.frames.state_dict()}
+        return {"priors": self.priors.state_dict(), "frames": self.frames.state_dict(), "clock": self.clock}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.priors.load_state_dict(state["priors"])
         self.frames.load_state_dict(state["frames"])
+        self.clock = state.get("clock", -1)  # none in states of earlier versions
 
     def _asks_in_background(self) -> bool:
         config = self.config

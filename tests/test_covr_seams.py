@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covr import eddf, ralw
+from covr.advice import Advice
 from covr.covr import Config, make
 from covr.priors import Priors
 from covr.selection import choose
@@ -336,7 +337,7 @@ def test_a_checkpoint_of_the_first_version_is_taken_up(tmp_path: Path) -> None:
     actions, known = stage.agent.advice.priors.of(torch.tensor([4, 5]))
     assert actions[0].tolist() == [0.25, 0.25] and known.tolist() == [1, 0]
     again = stage.agent.state_dict()
-    assert list(again) == [*state, *later] and list(again["priors"]) == list(state["priors"])
+    assert list(again) == [*state, "clock", *later] and list(again["priors"]) == list(state["priors"])
     for name, value in state["priors"].items():
         assert torch.equal(again["priors"][name], value) if name in Priors._ARRAYS else again["priors"][name] == value
     fresh = Stage(tmp_path)
@@ -350,3 +351,20 @@ def test_what_was_made_to_act_cannot_learn(tmp_path: Path) -> None:
     policy = make(stage.agent.config, replace(stage.context, services=None))
     with pytest.raises(UserError, match=r"made without Context\.services"):
         policy.update(stage.replay, 0)
+
+
+def test_an_episode_that_ends_within_an_actions_repeats_is_asked_about_no_more_often() -> None:
+    """At repeat 3 an episode of 22 steps ends one step after the 21st: 20 was passed once, not twice."""
+    asked: list[bool] = []
+
+    class Seen:
+        def see(self, replay: Any, now: bool) -> None:
+            asked.append(now)
+
+    advice = object.__new__(Advice)
+    advice.config, advice.clock = Config(query_every=10), -1
+    advice.frames, advice.priors = Seen(), Seen()  # type: ignore[assignment]
+    steps = [*range(0, 22, 3), *range(22, 44, 3)]
+    for step in steps:
+        advice.ask(Replay(8, (3, 2, 2), 1, seed=0), step, 3)
+    assert [step for step, now in zip(steps, asked[::2], strict=True) if now] == [0, 12, 21, 31, 40]
