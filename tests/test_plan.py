@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +237,13 @@ def test_the_ablation_suite_has_every_row_of_the_papers_table_5(tmp_path: Path) 
     assert {f"covr-M{i}" for i in range(1, 10)} | {"covr", "top_return-M10", "top_return-M11"} <= set(names)
     wanted = {(number.agent, number.variants[0]) for number in published("T5")}
     assert {f"{agent}-{variant}" if variant else agent for agent, variant in wanted} <= set(names)
+
+
+def test_a_run_goes_on_with_the_threads_and_the_kernel_it_began_with(tmp_path: Path) -> None:
+    (old,) = configs(tmp_path, tasks=["catch"], seeds=[0])[1:]
+    provenance.begin(tmp_path, old.run_id, config=old.as_dict() | {"threads": 3}, seeds={}, command="")
+    Checkpoints(run_folder(tmp_path, old.run_id) / "checkpoint").save(1, {}, Replay(4, (3, 2, 2), 1, seed=0))
+    faster = replace(old, conv_kernel="winograd")
+    for keep, kernel in ((True, "torch"), (False, "winograd")):
+        (run,) = plan([faster], keep_kernel=keep).runs
+        assert (run.state, run.config.threads, run.config.conv_kernel) == (State.TO_CONTINUE, 3, kernel)

@@ -113,16 +113,17 @@ def plan(
             would be mixed.
     """
     planned = [_planned(config, restart, accept_changed_code) for config in configs]
-    return Plan(tuple(_with_its_kernel(each) if keep_kernel else each for each in planned))
+    return Plan(tuple(_as_it_began(each, keep_kernel) for each in planned))
 
 
-def _with_its_kernel(planned: Planned) -> Planned:
-    """A run that goes on, with the kernel it began with: the same mathematics, but not bit-equal."""
+def _as_it_began(planned: Planned, keep_kernel: bool) -> Planned:
+    """A run that goes on, with the threads and the kernel it began with: others are the same only up to rounding."""
+    config = planned.config
     if planned.state is not State.TO_CONTINUE:
         return planned
-    record = provenance.read(run_folder(planned.config.out, planned.config.run_id) / PROVENANCE_FILE)
-    began_with = record["config"].get("conv_kernel", "torch")
-    return replace(planned, config=replace(planned.config, conv_kernel="torch")) if began_with == "torch" else planned
+    began = provenance.read(run_folder(config.out, config.run_id) / PROVENANCE_FILE)["config"]
+    kernel = "torch" if keep_kernel and began.get("conv_kernel", "torch") == "torch" else config.conv_kernel
+    return replace(planned, config=replace(config, threads=began.get("threads", config.threads), conv_kernel=kernel))
 
 
 def _planned(config: RunConfig, restart: bool, accept: bool) -> Planned:
