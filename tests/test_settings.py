@@ -134,3 +134,11 @@ def test_the_example_budget_is_one() -> None:
     experiment = design(Request("catch", agents=("drqv2", "random"), budget=str(example)))
     assert (experiment.budget.name, experiment.seeds) == ("quick", (0, 1))
     assert experiment.cells[0].settings.agent["seed_steps"] == 200
+
+
+def test_an_error_does_not_list_hundreds_of_names(tmp_path: Path) -> None:
+    (tmp_path / "b.py").write_text(BUDGET_FILE.format(overrides={"batch_sise": 8}))
+    with pytest.raises(UserError) as error:
+        design(Request("catch", agents=("drqv2",), budget=str(tmp_path / "b.py")))
+    assert "Did you mean 'batch_size'" in str(error.value)
+    assert len(str(error.value)) < 400

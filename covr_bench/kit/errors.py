@@ -10,9 +10,13 @@ class UserError(Exception):
     """Something the user gave or their machine lacks; the message says what, and how to mend it."""
 
 
+MANY = 100  # names: more than a person reads; the settings of two agents are fewer
+
+
 def unknown(what: str, name: str, valid: Iterable[str]) -> UserError:
-    """The error for a name that is not one of `valid`: nearest names first, then all."""
+    """The error for a name that is not one of `valid`: nearest names first, then all, unless they are very many."""
     names = sorted(valid)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
-    return UserError(f"unknown {what} {name!r}.{hint} Valid: {', '.join(names) or 'none'}.")
+    listed = ", ".join(names) if len(names) <= MANY else f"{len(names)} names, see `covr-bench list`"
+    return UserError(f"unknown {what} {name!r}.{hint} Valid: {listed or 'none'}.")
