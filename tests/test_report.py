@@ -183,9 +183,10 @@ def test_everything_is_on_the_page(make: Callable[..., Parsed], out: Path) -> No
         "Our <runs>", "13 finished, 1 failed", "RuntimeError: <b>out of memory</b>", "32.0 ± 2.0 (3)",
         "catch@smoke (backend=embedded)", "stand-in VLM", "stand-in simulator", "sac on catch: seed 0 failed",
         "The VLM by round: covr (vlm=tiny) on catch", "75.0%", "P(X > Y)", "cores are returns from 0 to 60",
-        f"covr-bench stats --out {out} --reps 200 --seed 0", "replay_capacity", "commit",
+        f"covr-bench stats --out {out} --reps 200 --seed 0", "replay_capacity",
     ):  # fmt: skip
         assert text in page.text, text
+    assert re.search(r"covr-bench \S+, (commit|content) ", page.text)  # of a checkout, of an installed package
     together, apart = page.data
     assert [panel["title"] for panel in together["panels"]] == ["catch", "catch_or_end", "all tasks"]
     assert [panel["title"] for panel in apart["panels"]] == ["catch"]

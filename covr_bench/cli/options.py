@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -54,4 +55,9 @@ def fail(message: str, code: int) -> NoReturn:
     """End the command with a message on standard error."""
     with contextlib.suppress(OSError):  # a terminal that has been closed
         print(f"covr-bench: {message}", file=sys.stderr, flush=True)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # Python would fail to flush it at the end, and exit with 120
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)
