@@ -140,7 +140,15 @@ def workers_of(out: Path, ids: list[str]) -> list[int]:
 def test_stopped_and_killed_launchers_leave_runs_that_go_on_bit_for_bit(start: Any, tmp_path: Path) -> None:
     command = ["run", "--suite", "catch", "--task", "catch", "--agent", "drqv2", "--seeds", "0,1", "--workers", "2"]
     slow = (*SMALL_DRQV2, "drqv2.update_every=1")  # seconds of training, so that there is time to stop it in
-    command += ["--budget", "short", "--env-steps", "1000", *(item for text in slow for item in ("--set", text))]
+    command += [
+        "--budget",
+        "short",
+        "--env-steps",
+        "3000",
+        "--conv-kernel",
+        "torch",
+        *(item for text in slow for item in ("--set", text)),
+    ]
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
 
     def training() -> bool:
