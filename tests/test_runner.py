@@ -144,7 +144,7 @@ def test_stopped_and_killed_launchers_leave_runs_that_go_on_bit_for_bit(start: A
         "--budget",
         "short",
         "--env-steps",
-        "3000",
+        "1500",
         "--conv-kernel",
         "torch",
         *(item for text in slow for item in ("--set", text)),
