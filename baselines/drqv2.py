@@ -1,14 +1,20 @@
 """DrQ-v2: DDPG with image shifts, n-step returns and a decaying exploration noise.
 
 Yarats, Fergus, Lazaric, Pinto: Mastering Visual Continuous Control, 2021 (arXiv 2107.09645, Algorithm 1).
-Settings are those of the official code (facebookresearch/drqv2, commit c0c650b). Its lengths in agent steps are given
-here in environment steps at its action repeat of 2, so that they mean the same at any action repeat.
+Settings are those of the official code (facebookresearch/drqv2, commit c0c650b). It was only ever run at an action
+repeat of 2, and its loop counts agent steps. At another repeat there are two readings, the same at 2:
+
+- `clock=env`, the default and our choice: lengths are environment steps, so that a run of 100,000 has as many updates
+  and as little noise in the end at any repeat.
+- `clock=agent`, the official loop: updates, noise and random actions count agent steps, two clock steps each; updates
+  begin after 4,000 environment steps. At a repeat of 8 a run of 100,000 has 6,000 updates instead of 24,000, and ends
+  with a noise of 0.89 instead of 0.55.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -36,9 +42,15 @@ if TYPE_CHECKING:
     from covr_bench.kit.replay import Batch, Replay
 
 
+OFFICIAL_REPEAT = 2  # environment steps of an agent step in every official run
+
+
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Config:
-    """Official defaults: cfgs/config.yaml, cfgs/task/easy.yaml and drqv2.py of the official code."""
+    """Official defaults: cfgs/config.yaml, cfgs/task/easy.yaml and drqv2.py of the official code.
+
+    A clock step is an environment step, or half an agent step: see `clock`.
+    """
 
     batch_size: PositiveInt = 256
     lr: PositiveFloat = 1e-4  # encoder, actor and critic
@@ -50,10 +62,11 @@ class Config:
     shift_pad: NonNegativeInt = 4  # pixels
     stddev_start: NonNegativeFloat = 1.0
     stddev_end: NonNegativeFloat = 0.1
-    stddev_steps: PositiveInt = 200_000  # env steps; officially 100k agent steps ("easy")
+    clock: Literal["env", "agent"] = "env"  # what clock steps count; the official loop's is `agent`
+    stddev_steps: PositiveInt = 200_000  # clock steps; officially 100k agent steps ("easy")
     stddev_clip: NonNegativeFloat = 0.3  # in updates; acting is not clipped
-    seed_steps: NonNegativeInt = 4_000  # env steps of uniform actions before the first update
-    update_every: PositiveInt = 4  # env steps per update; officially 2 agent steps
+    seed_steps: NonNegativeInt = 4_000  # env steps before the first update; clock steps of uniform actions
+    update_every: PositiveInt = 4  # clock steps per update; officially 2 agent steps
     replay_capacity: PositiveInt = 1_000_000  # frames
 
 
@@ -107,49 +120,54 @@ class DrQV2:
         self.critic_opt = adam([*self.encoder.parameters(), *self.critic.parameters()], config.lr)
         self.actor_opt = adam(self.actor.parameters(), config.lr)
         self.action_dim = context.action_dim
-        self.action_repeat = context.action_repeat
-        self.previous_step = -self.action_repeat  # of the update before
+        self.agent_steps = 0
+        self.tick = context.action_repeat if config.clock == "env" else OFFICIAL_REPEAT  # clock steps of an agent step
+        self.previous_time = -self.tick  # clock of the agent step before
 
-    def stddev(self, step: int) -> float:
+    def time(self, step: int) -> int:
+        """Clock steps at the present agent step, before environment step `step`."""
+        return step if self.config.clock == "env" else self.agent_steps * self.tick
+
+    def stddev(self, time: int) -> float:
         config = self.config
-        return linear_schedule(step, config.stddev_start, config.stddev_end, config.stddev_steps)
+        return linear_schedule(time, config.stddev_start, config.stddev_end, config.stddev_steps)
 
     @torch.no_grad()
     def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
         mean = self.actor(self.encoder(scaled(torch.from_numpy(obs)[None].to(self.device))))
         if not explore:
             action = mean
-        elif step < self.config.seed_steps:
+        elif (time := self.time(step)) < self.config.seed_steps:
             action = torch.empty_like(mean).uniform_(-1, 1)
         else:
-            action = noisy(mean, self.stddev(step))
+            action = noisy(mean, self.stddev(time))
         return action[0].cpu().numpy()  # type: ignore[no-any-return]
 
     def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
-        config = self.config
+        config, time = self.config, self.time(step)
         # At most an action's repeats ago: fewer where an episode ended within them.
-        previous = max(self.previous_step, step - self.action_repeat)
-        self.previous_step = step
+        previous = max(self.previous_time, time - self.tick)
+        self.previous_time, self.agent_steps = time, self.agent_steps + 1
         if step < config.seed_steps or not replay.can_sample(config.nstep):
             return {}
         metrics: Metrics = {}
-        for _ in range(step // config.update_every - previous // config.update_every):
-            metrics = self.learn(replay, step, guidance)
+        for _ in range(time // config.update_every - previous // config.update_every):
+            metrics = self.learn(replay, self.stddev(time), guidance)
         return metrics
 
-    def learn(self, replay: Replay, step: int, guidance: Guidance | None) -> Metrics:
+    def learn(self, replay: Replay, stddev: float, guidance: Guidance | None) -> Metrics:
         config = self.config
         batch = replay.sample(config.batch_size, config.nstep, config.discount)
-        target_q = self.target_q(batch, step)
+        target_q = self.target_q(batch, stddev)
         features, metrics = self.update_critic(random_shift(batch.obs, config.shift_pad), batch.action, target_q)
-        metrics |= self.update_actor(features, step, batch, guidance)
+        metrics |= self.update_actor(features, stddev, batch, guidance)
         soft_update(self.critic_target, self.critic, config.critic_target_tau)
         return metrics
 
     @torch.no_grad()
-    def target_q(self, batch: Batch, step: int) -> torch.Tensor:
+    def target_q(self, batch: Batch, stddev: float) -> torch.Tensor:
         features = self.encoder(random_shift(batch.next_obs, self.config.shift_pad))
-        action = noisy(self.actor(features), self.stddev(step), self.config.stddev_clip)
+        action = noisy(self.actor(features), stddev, self.config.stddev_clip)
         next_q: torch.Tensor = torch.min(*self.critic_target(features, action))
         return batch.reward + batch.discount * next_q
 
@@ -171,9 +189,9 @@ class DrQV2:
         return F.mse_loss(q1, target_q) + F.mse_loss(q2, target_q), features, q1
 
     def update_actor(
-        self, features: torch.Tensor, step: int, batch: Batch, guidance: Guidance | None
+        self, features: torch.Tensor, stddev: float, batch: Batch, guidance: Guidance | None
     ) -> dict[str, torch.Tensor]:
-        action = noisy(self.actor(features), self.stddev(step), self.config.stddev_clip)
+        action = noisy(self.actor(features), stddev, self.config.stddev_clip)
         loss = -torch.min(*self.critic(features, action)).mean()
         if guidance is not None:
             loss = loss + guidance(batch, action)
@@ -185,7 +203,7 @@ class DrQV2:
 
     def entropy(self, step: int) -> float:
         """Of the Gaussian exploration noise at that step, before it is held inside the action range."""
-        stddev = self.stddev(step)
+        stddev = self.stddev(self.time(step))
         if stddev == 0:
             return -math.inf
         return self.action_dim * (math.log(stddev) + 0.5 * math.log(2 * math.pi * math.e))
@@ -200,15 +218,18 @@ class DrQV2:
         return {name: getattr(self, name) for name in names}
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self.parts().items()} | {"previous_step": self.previous_step}
+        counted = {"previous_time": self.previous_time, "agent_steps": self.agent_steps}
+        return {name: part.state_dict() for name, part in self.parts().items()} | counted
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
-        self.previous_step = state.get("previous_step", -self.action_repeat)  # none in states of earlier versions
+        # Earlier versions had no other clock than the environment's, and the first of them did not store it.
+        self.previous_time = state.get("previous_time", state.get("previous_step", -self.tick))
+        self.agent_steps = state.get("agent_steps", 0)
 
 
-_MEDIUM = {"stddev_steps": 1_000_000}  # officially 500k agent steps
+_MEDIUM = {"stddev_steps": 1_000_000}  # clock steps; officially 500k agent steps
 _WALKER = {"nstep": 1, "batch_size": 512}
 
 AGENT = AgentSpec(

@@ -46,6 +46,12 @@ def batch(seed: int) -> Batch:
     return Batch(*(torch.from_numpy(x) for x in (obs[0], action, reward, discount, obs[1])), torch.arange(B))
 
 
+def batch_of_two() -> Batch:
+    """Where only the clock counts."""
+    zeros = torch.zeros(2, 1)
+    return Batch(zeros, zeros, zeros, zeros, zeros, torch.arange(2))
+
+
 def draws(seed: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """The random numbers of one update, in the order the agent draws them."""
     torch.manual_seed(seed)
@@ -181,18 +187,77 @@ def test_updates_are_counted_in_env_steps(action_repeat: int, updates: int) -> N
     """Officially one update every 2 agent steps at action repeat 2: one every 4 env steps, whatever the repeat."""
     ours = DrQV2(Config(seed_steps=100), replace(CONTEXT, action_repeat=action_repeat))
     learned: list[int] = []
-    ours.learn = lambda replay, step, guidance: learned.append(step) or {"q": torch.zeros(())}  # type: ignore[method-assign,assignment,func-returns-value]
+    step = 0
+    ours.learn = lambda *_: learned.append(step) or {"q": torch.zeros(())}  # type: ignore[method-assign,assignment,func-returns-value]
     for step in range(0, 200, action_repeat):
         assert bool(ours.update(OneBatch(batch(0)), step)) == bool(learned and learned[-1] == step)  # type: ignore[arg-type]
     assert learned[0] >= 100
     assert abs(len(learned) - updates) <= 1
 
 
+class OfficialLoop:
+    """What the official train.py and drqv2.py do at each agent step of a run, written out with their numbers."""
+
+    def __init__(self, action_repeat: int) -> None:
+        self.action_repeat, self.agent_step = action_repeat, 0
+        self.updates = 0
+
+    def step(self) -> tuple[bool, float]:
+        """Whether the action is uniform, and the noise; counts an update where there is one."""
+        step, self.agent_step = self.agent_step, self.agent_step + 1
+        if step >= 4_000 // self.action_repeat and step % 2 == 0:
+            self.updates += 1
+        return step < 2_000, 1.0 + (0.1 - 1.0) * min(step / 100_000, 1.0)
+
+
+@pytest.mark.parametrize("action_repeat", [1, 2, 4, 8])
+def test_the_agents_clock_is_the_official_loop(action_repeat: int) -> None:
+    official = OfficialLoop(action_repeat)
+    small = replace(CONTEXT, obs_shape=(9, 16, 16), action_repeat=action_repeat)
+    ours, learned = DrQV2(Config(hidden_dim=8, clock="agent"), small), []
+    ours.learn = lambda _, stddev, __: learned.append(stddev) or {}  # type: ignore[method-assign,assignment,func-returns-value]
+    for step in range(0, 100_000, action_repeat):
+        time, before = ours.time(step), len(learned)
+        uniform, stddev = official.step()
+        assert (time < ours.config.seed_steps) == uniform
+        ours.update(OneBatch(batch_of_two()), step)  # type: ignore[arg-type]
+        assert len(learned) == official.updates
+        if len(learned) > before:
+            assert learned[-1] == pytest.approx(stddev, rel=1e-12)
+    assert {1: 48_000, 2: 24_000, 4: 12_000, 8: 6_000}[action_repeat] == len(learned)
+
+
+def test_both_clocks_are_one_at_the_official_repeat() -> None:
+    """Number for number, acting and learning."""
+    results = []
+    for clock in ("env", "agent"):
+        torch.manual_seed(0)
+        ours = DrQV2(Config(seed_steps=20, hidden_dim=16, clock=clock), CONTEXT)  # type: ignore[arg-type]
+        actions = []
+        for step in range(0, 40, 2):
+            actions.append(ours.act(batch(0).obs[0].numpy(), step, explore=True))
+            ours.update(OneBatch(batch(step)), step)  # type: ignore[arg-type]
+        results.append((actions, ours.state_dict()["actor"]))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    for name, weights in results[0][1].items():
+        assert torch.equal(weights, results[1][1][name])
+
+
+def test_the_agents_clock_goes_on_after_a_checkpoint() -> None:
+    first, _ = counting(clock="agent", seed_steps=0)
+    for step in range(0, 30, 3):
+        first.update(OneBatch(batch_of_two()), step)  # type: ignore[arg-type]
+    second, _ = counting(clock="agent", seed_steps=0)
+    second.load_state_dict(first.state_dict())
+    assert second.time(30) == first.time(30) == 20
+    assert second.entropy(30) == first.entropy(30)
+
+
 def counting(**settings: Any) -> tuple[DrQV2, list[int]]:
     """A small agent at action repeat 3 that only notes when it learns."""
     small = replace(CONTEXT, obs_shape=(9, 16, 16), action_repeat=3)
     ours, learned = DrQV2(Config(hidden_dim=8, **settings), small), []
-    ours.learn = lambda replay, step, guidance: learned.append(step) or {}  # type: ignore[method-assign,assignment,func-returns-value]
+    ours.learn = lambda *_: learned.append(ours.previous_time) or {}  # type: ignore[method-assign,assignment,func-returns-value]
     return ours, learned
 
 
@@ -229,7 +294,7 @@ def test_updates_are_counted_on_after_a_checkpoint() -> None:
 def test_a_checkpoint_without_the_previous_step_goes_on_an_action_later() -> None:
     ours, learned = counting(seed_steps=0)
     old = ours.state_dict()
-    del old["previous_step"]
+    del old["previous_time"], old["agent_steps"]
     ours.update(OneBatch(batch(0)), 0)  # type: ignore[arg-type]
     ours.load_state_dict(old)
     for step in (400, 403, 406):
