@@ -30,7 +30,7 @@ class Config(ModelSettings):
     """DeepMDP's settings."""
 
     image_size: PositiveInt = 84  # pixels, rendered
-    initial_updates: PositiveInt = 1_000  # updates back to back at the first one, one for each random agent step
+    initial_updates: PositiveInt | None = None  # back to back at the first; None: as many as random agent steps
     replay_capacity: PositiveInt = 1_000_000  # frames
 
 
@@ -38,7 +38,8 @@ class DeepMDP(SoftActorCriticAgent):
     config: Config
 
     def __init__(self, config: Config, context: Context) -> None:
-        super().__init__(config, SoftActorCritic(config, context.obs_shape, context), config.initial_updates)
+        networks = SoftActorCritic(config, context.obs_shape, context)
+        super().__init__(config, networks, config.initial_updates or config.random_agent_steps)
         self.model = LatentModel(config, self.sac)
 
     def parts(self) -> dict[str, Any]:

@@ -4,6 +4,11 @@ Wang, Ross: Boosting Soft Actor-Critic: Emphasizing Recent Experience without Fo
 1906.04009). Update k of the K of an episode draws uniformly from the newest max(N eta^(1000 k / K), c_min) of N stored
 steps; eta grows to 1, where that is all of them.
 
+Two readings of N exist. Ours is the number of steps stored, a choice. The authors' code
+(AutumnWu/Streamlined-Off-Policy-Learning, commit e2df8d8) has its buffer's capacity, `full_window=1000000`; in the 12,500
+to 50,000 decisions of 100,000 environment steps of the six tasks its window then always holds all that is stored, so
+that it is SAC.
+
 The paper updates K times after an episode of K steps. Here there is one update per step, as in the rest of this suite,
 so that k is the step in the running episode and K the length of the one before; a public replication of both finds
 them alike (sunfex/weighted-sac). Images are SAC's: the combination with pixels has no published settings of its own.
@@ -34,6 +39,7 @@ class Config(Settings):
     eta_start: Fraction = 0.996
     eta_end: Fraction = 1.0  # at the end of the run
     smallest_window: PositiveInt = 5_000  # agent steps
+    full_window: PositiveInt | None = None  # N, agent steps; None: those stored
 
 
 class ERE(SoftActorCriticAgent):
@@ -49,7 +55,7 @@ class ERE(SoftActorCriticAgent):
         eta = linear_schedule(agent_step, config.eta_start, config.eta_end, self.planned_agent_steps)
         done, length = replay.progress()
         share = eta ** (1000 * min(done / length, 1)) if length else 1.0
-        return max(int(len(replay) * share), config.smallest_window)
+        return max(int((config.full_window or len(replay)) * share), config.smallest_window)
 
     def learn(self, replay: Replay, agent_step: int, guidance: Guidance | None) -> None:
         config, sac = self.config, self.sac

@@ -46,7 +46,7 @@ class Priorities:
         self.exponent, self.smallest = exponent, smallest
         self.powers = np.zeros(0)  # by slot; as long as the replay, once it has been seen
         self.largest = 1.0
-        self.seen = 0  # slots of the replay that have a priority
+        self.seen = 0  # slots of the replay whose transitions have a priority
 
     def sample(self, replay: Replay, n: int, discount: float, beta: float) -> tuple[Batch, torch.Tensor]:
         """n transitions and their importance weights `(n, 1)`, at most 1: that of the rarest one stored."""
@@ -60,12 +60,16 @@ class Priorities:
         return batch, torch.from_numpy(weights.astype(np.float32)[:, None]).to(batch.reward.device)
 
     def see(self, replay: Replay) -> None:
-        """Give slots filled since the last time the largest priority."""
+        """Give transitions stored since the last time the largest priority.
+
+        The newest slot has none yet: its action is still to be taken, and larger errors may be seen before.
+        """
         if not len(self.powers):
             self.powers = np.zeros(replay.capacity)
-        new = np.arange(max(self.seen, replay.head - replay.capacity), replay.head)
+        newest = replay.head - 1
+        new = np.arange(max(self.seen, replay.head - replay.capacity), newest)
         self.powers[new % replay.capacity] = self.largest**self.exponent
-        self.seen = replay.head
+        self.seen = newest
 
     def update(self, slot: torch.Tensor, error: torch.Tensor) -> None:
         """error: of each sampled transition, `(n, 1)`, not negative."""

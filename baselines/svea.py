@@ -37,7 +37,7 @@ class Config(Settings):
     shift_pad: NonNegativeInt = 4  # pixels
     plain_weight: NonNegativeFloat = 0.5  # alpha, of the critic's loss on shifted images
     strong_weight: NonNegativeFloat = 0.5  # beta, of that on convolved ones
-    initial_updates: PositiveInt = 1_000  # updates back to back at the first one, one for each random agent step
+    initial_updates: PositiveInt | None = None  # back to back at the first; None: as many as random agent steps
     replay_capacity: PositiveInt = 500_000  # frames; officially every agent step of a run
 
 
@@ -47,7 +47,7 @@ class SVEA(SoftActorCriticAgent):
     def __init__(self, config: Config, context: Context) -> None:
         encoder = partial(PixelEncoder, layers=config.layers, last_relu=False)
         networks = SoftActorCritic(config, context.obs_shape, context, encoder=encoder, tanh=True)
-        super().__init__(config, networks, config.initial_updates)
+        super().__init__(config, networks, config.initial_updates or config.random_agent_steps)
 
     def learn(self, replay: Replay, agent_step: int, guidance: Guidance | None) -> None:
         config, sac = self.config, self.sac

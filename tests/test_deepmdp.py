@@ -86,7 +86,8 @@ def test_first_update_is_a_burst() -> None:
     learned = [bool(ours.update(replay, 4 * i)) for i in range(5)]
     assert learned == [False, False, True, True, True]
     assert sampled == [2, 2, 2, 3, 4]
-    assert Config().initial_updates == Config().random_agent_steps == 1000
+    assert (Config().initial_updates, Config().random_agent_steps) == (None, 1000)
+    assert agent(random_agent_steps=500, initial_updates=None).initial_updates == 500
 
 
 def test_model_learns_reward_and_dynamics() -> None:

@@ -61,6 +61,21 @@ def test_window(agent_step: int, done: int, expected: int) -> None:
     assert agent().window(replay, agent_step) == expected
 
 
+@pytest.mark.parametrize(("planned", "length"), [(12_500, 125), (25_000, 250), (50_000, 500)])
+def test_the_authors_window_never_leaves_a_stored_step_out_in_100k_steps(planned: int, length: int) -> None:
+    """Their N is the capacity of 1,000,000; with what is stored for N most of it is left out late in an episode."""
+    theirs, ours, replay = agent(full_window=1_000_000), agent(), Recent(batch(0))
+    for one in (theirs, ours):
+        one.planned_agent_steps = planned
+    replay.length = length
+    narrower = 0
+    for step in range(1_000, planned, 7):
+        replay.held, replay.done = step, step % length
+        assert theirs.window(replay, step) >= step  # type: ignore[arg-type]
+        narrower += ours.window(replay, step) < step  # type: ignore[arg-type]
+    assert narrower > planned // 70
+
+
 def test_first_episode_draws_from_all() -> None:
     replay: Any = Recent(batch(0))
     replay.length = 0
@@ -93,5 +108,5 @@ def test_state_round_trip_continues_bitwise() -> None:
 
 def test_published_settings() -> None:
     config = Config()
-    assert (config.eta_start, config.eta_end, config.smallest_window) == (0.996, 1.0, 5_000)
+    assert (config.eta_start, config.eta_end, config.smallest_window, config.full_window) == (0.996, 1.0, 5_000, None)
     assert AGENT.task_defaults == {"dmc/cheetah_run": {"lr": 2e-4}}

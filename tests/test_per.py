@@ -111,6 +111,22 @@ def test_new_transitions_have_the_largest_priority_also_where_the_ring_has_wrapp
     np.testing.assert_allclose(priorities.powers[valued], (0.01 + 1e-5) ** 0.6)
 
 
+def test_a_transition_is_rated_when_it_is_stored() -> None:
+    """As the authors' buffer does it: with the largest priority at that moment, not at its observation's arrival."""
+    priorities, replay = Priorities(0.6, 1e-5), filled(side=4)
+    expected, largest = dict.fromkeys(replay.starts().tolist(), 1.0), 1.0
+    for error in (2.0, 0.5, 7.0, 3.0):
+        priorities.see(replay)
+        priorities.update(torch.tensor([0]), torch.tensor([[error]]))
+        largest = max(largest, error + 1e-5)
+        expected[0] = error + 1e-5
+        expected[replay.head - 1] = largest  # the step that is now made from the newest observation
+        replay.add(np.zeros(A, np.float32), 0.0, False, np.zeros((9, 4, 4), np.uint8))
+    priorities.see(replay)
+    starts = replay.starts()
+    np.testing.assert_allclose(priorities.powers[starts], [expected[slot] ** 0.6 for slot in starts.tolist()])
+
+
 def test_weights_grow_to_their_end_with_the_planned_updates() -> None:
     ours = agent(random_agent_steps=1000)
     assert [ours.beta(step) for step in (1000, 13_000, 25_000)] == pytest.approx([0.4, 0.7, 1.0])

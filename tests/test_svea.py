@@ -118,6 +118,15 @@ def test_first_update_is_a_burst() -> None:
     assert learned == [2, 2, 2, 3, 4]
 
 
+@pytest.mark.parametrize(("random_agent_steps", "updates"), [(0, 1), (3, 3), (500, 500)])
+def test_the_burst_makes_up_for_the_random_steps(random_agent_steps: int, updates: int) -> None:
+    ours, learned = agent(random_agent_steps=random_agent_steps, initial_updates=None), []
+    ours.learn = lambda replay, agent_step, guidance: learned.append(agent_step)  # type: ignore[method-assign]
+    for step in range(random_agent_steps + 1):
+        ours.update(OneBatch(batch(0)), step)  # type: ignore[arg-type]
+    assert learned == [random_agent_steps] * updates
+
+
 def test_state_round_trip_continues_bitwise() -> None:
     assert_continues_bitwise(agent, [batch(i) for i in range(3)])
 
@@ -127,5 +136,6 @@ def test_published_settings() -> None:
     assert (config.layers, config.feature_dim, config.shift_pad, config.image_size) == (11, 100, 4, 84)
     assert (config.plain_weight, config.strong_weight, config.batch_size, config.lr) == (0.5, 0.5, 128, 1e-3)
     assert (config.critic_tau, config.encoder_tau, config.alpha_lr, config.alpha_beta) == (0.01, 0.05, 1e-4, 0.5)
-    assert config.initial_updates == config.random_agent_steps == 1000
+    assert agent(random_agent_steps=1000, initial_updates=None).initial_updates == 1000
+    assert (config.initial_updates, config.random_agent_steps) == (None, 1000)
     assert not AGENT.task_defaults

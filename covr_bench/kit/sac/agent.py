@@ -26,7 +26,7 @@ class SoftActorCriticAgent:
 
     def __init__(self, config: Settings, sac: SoftActorCritic, initial_updates: int = 1) -> None:
         self.config, self.sac = config, sac
-        self.initial_updates = initial_updates
+        self.initial_updates = max(initial_updates, 1)
         self.agent_steps = 0
 
     def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:

@@ -41,8 +41,10 @@ class Cost:
 
 def _steps_before_learning(config: RunConfig) -> float:
     """Agent steps without an update, less those whose updates are made up for."""
-    random = setting(config.agent_config, "random_agent_steps", 0) - setting(config.agent_config, "initial_updates", 0)
-    return max(random, 0) + setting(config.agent_config, "seed_steps", 0) / config.action_repeat  # type: ignore[no-any-return]
+    random = setting(config.agent_config, "random_agent_steps", 0)
+    made_up_for = setting(config.agent_config, "initial_updates", 0)
+    late: float = setting(config.agent_config, "seed_steps", 0) / config.action_repeat
+    return late if made_up_for is None else late + max(random - made_up_for, 0)
 
 
 def costs(

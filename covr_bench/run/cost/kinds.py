@@ -88,8 +88,13 @@ def learning_steps(config: RunConfig) -> float:
 
 
 def _is_paced(config: RunConfig) -> bool:
-    """Whether it is known what the action repeat means: for our own agents, if they learn from batches."""
-    return config.agent in _ours() and setting(config.agent_config, "batch_size") is not None
+    """Whether it is known what the action repeat means: for our own agents, if they learn from batches.
+
+    Those that count agent steps are tried at the run's own repeat.
+    """
+    settings = config.agent_config
+    counts_agent_steps = "agent" in (settings.get("clock"), settings.get("base_settings", {}).get("clock"))
+    return config.agent in _ours() and setting(settings, "batch_size") is not None and not counts_agent_steps
 
 
 @functools.cache
