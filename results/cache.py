@@ -24,7 +24,7 @@ from results.parse import COLUMNS, Parsed, parse_run, to_table, warn_skipped
 
 _log = logging.getLogger(__name__)
 _TOKEN = b"covr_bench_cache"
-_VERSION = "1"  # raise when the meaning of cached columns changes
+_VERSION = "2"  # raise when the meaning of cached columns changes
 _MANIFEST = pa.schema(
     [
         ("run_id", pa.string()),

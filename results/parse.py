@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from results.earlier import stored_budget
 from results.layout import ROWS_FILE, SCHEMA, RunId, StoreError, run_folder
 from results.states import RowKind
 from results.writer import label_text
@@ -51,12 +52,16 @@ Row = tuple[Any, ...]  # the values of _MEASURED
 
 @dataclass(frozen=True)
 class Parsed:
-    """The rows of one file, which of them are live, how many lines are unreadable, and the number of the first."""
+    """The rows of one file, which of them are live, how many lines are unreadable, and the number of the first.
+
+    budget: What the run's budget is called today.
+    """
 
     rows: list[Row]
     live: list[bool]
     skipped: int
     first_skipped: int
+    budget: str
 
 
 def parse_run(out: str | os.PathLike[str], run_id: RunId) -> Parsed:
@@ -74,7 +79,8 @@ def parse_run(out: str | os.PathLike[str], run_id: RunId) -> Parsed:
                 rows.append(_row(line, path))
             except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
                 bad_lines.append(number)
-    return Parsed(rows, _live(rows), len(bad_lines), bad_lines[0] if bad_lines else 0)
+    first_bad = bad_lines[0] if bad_lines else 0
+    return Parsed(rows, _live(rows), len(bad_lines), first_bad, stored_budget(out, run_id))
 
 
 def warn_skipped(path: Path | str, skipped: int, first: int) -> None:
@@ -101,8 +107,9 @@ def _chunk(runs: list[tuple[RunId, Parsed]]) -> pa.Table:
     for run_id, parsed in runs:
         count = len(parsed.rows)
         columns["run_id"] += [str(run_id)] * count
-        for name in ("suite", "budget", "task", "agent", "variant", "seed"):
+        for name in ("suite", "task", "agent", "variant", "seed"):
             columns[name] += [getattr(run_id, name)] * count
+        columns["budget"] += [parsed.budget] * count
         columns["live"] += parsed.live
         if count:
             for name, values in zip(_MEASURED, zip(*parsed.rows, strict=True), strict=True):

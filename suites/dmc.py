@@ -194,13 +194,33 @@ SHORT: dict[str, Any] = {
 }
 
 
+# CURL's table 3 and its issue 15, RAD's issue 17, DrQ's config.yaml and README; the agents' defaults are their scripts'.
+PAPER: dict[str, Any] = {"rad.batch_size": 512, "curl.batch_size": 512, "drq.batch_size": 512}
+
+
 def _budgets(paper_env_steps: int) -> dict[str, Budget]:
     return {
         "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), short_settings.SMOKE, "Does it run? A few episodes, one seed."),
         "short": Budget(
             "short", 60_000, 20_000, 10, (0,), SHORT, "Does it learn? One seed, small frames, fewer updates."
         ),
-        "paper": Budget("paper", paper_env_steps, 10_000, 10, (0, 1, 2), doc="The published protocol."),
+        "paper": Budget(
+            "paper",
+            paper_env_steps,
+            10_000,
+            10,
+            (0, 1, 2),
+            PAPER,
+            "The published protocol: batches of 512 for rad, curl and drq, as in their tables.",
+        ),
+        "scripts": Budget(
+            "scripts",
+            paper_env_steps,
+            10_000,
+            10,
+            (0, 1, 2),
+            doc="paper with the batch of the official scripts for rad, curl and drq, 128: a quarter of the computation.",
+        ),
     }
 
 

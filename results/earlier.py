@@ -1,0 +1,50 @@
+"""What runs of earlier versions are called today.
+
+The budget `paper` of the DeepMind Control suites once had the batch of the official scripts for RAD, CURL and DrQ, 128.
+That budget is called `scripts` now, and `paper` has the batch of the papers' tables, 512. A run of the former is read
+as one of `scripts`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from results.layout import PROVENANCE_FILE, RunId, run_folder
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+SUITES = ("dmc6", "dmc6-ar2", "dmc-hard")
+AGENTS = ("rad", "curl", "drq")
+SCRIPTS_BATCH = 128
+
+
+def stored_budget(out: str | os.PathLike[str], run_id: RunId) -> str:
+    """What the budget of a stored run is called today."""
+    if not _may_be_earlier(run_id):
+        return run_id.budget
+    try:
+        return budget(run_id, json.loads((run_folder(out, run_id) / PROVENANCE_FILE).read_bytes())["config"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return run_id.budget  # `show` and the report tell of a damaged record
+
+
+def budget(run_id: RunId, config: Mapping[str, Any]) -> str:
+    """What the budget of a run is called today. config: of its provenance."""
+    if _may_be_earlier(run_id) and _has_the_scripts_batch(config):
+        return run_id.budget.replace("paper", "scripts", 1)
+    return run_id.budget
+
+
+def _may_be_earlier(run_id: RunId) -> bool:
+    return run_id.suite in SUITES and (run_id.budget == "paper" or run_id.budget.startswith("paper-"))
+
+
+def _has_the_scripts_batch(config: Mapping[str, Any]) -> bool:
+    """Whether the agent, or the one it wraps, has it without having been set to it."""
+    settings = config["agent_config"]
+    learner, mine = (settings["base"], settings["base_settings"]) if "base" in settings else (config["agent"], settings)
+    chosen = {key.rpartition(".")[2] for key in config["overrides"]}
+    return learner in AGENTS and mine["batch_size"] == SCRIPTS_BATCH and "batch_size" not in chosen
