@@ -184,7 +184,7 @@ AGENT = AgentSpec(
     make=make,
     kind="vlm",
     paper="Xu et al., CVPR 2025; baseline in Xia et al. 2026, arXiv 2601.06122",
-    checked="the arithmetic written out",
+    checked="three updates against the paper's arithmetic written out anew; no official code exists; no score",
     needs_vlm=True,
     labels=labels,
 )

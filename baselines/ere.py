@@ -5,9 +5,9 @@ Wang, Ross: Boosting Soft Actor-Critic: Emphasizing Recent Experience without Fo
 steps; eta grows to 1, where that is all of them.
 
 Two readings of N exist. Ours is the number of steps stored, a choice. The authors' code
-(AutumnWu/Streamlined-Off-Policy-Learning, commit e2df8d8) has its buffer's capacity, `full_window=1000000`; in the 12,500
-to 50,000 decisions of 100,000 environment steps of the six tasks its window then always holds all that is stored, so
-that it is SAC.
+(AutumnWu/Streamlined-Off-Policy-Learning, commit e2df8d8) has its buffer's capacity, `full_window=1000000`; in the
+12,500 to 50,000 decisions of 100,000 environment steps of the six tasks its window then always holds all that is
+stored, so that it is SAC.
 
 The paper updates K times after an episode of K steps. Here there is one update per step, as in the rest of this suite,
 so that k is the step in the running episode and K the length of the one before; a public replication of both finds
@@ -71,6 +71,9 @@ AGENT = AgentSpec(
     make=ERE,
     kind="visual-rl",
     paper="Wang, Ross 2019, arXiv 1906.04009",
-    checked="the official arithmetic",
+    checked=(
+        "three updates against the papers' arithmetic written out anew; its window by hand, with both "
+        "readings of N; no score"
+    ),
     task_defaults={"dmc/cheetah_run": {"lr": 2e-4}},  # as SAC's
 )

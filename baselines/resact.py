@@ -150,6 +150,6 @@ AGENT = AgentSpec(
     make=ResAct,
     kind="visual-rl",
     paper="Liu et al. 2025, AAAI, doi 10.1609/aaai.v39i18.34097",
-    checked="the official arithmetic",
+    checked="three updates against the official code, float64, equal to rounding; no score",
     task_defaults={"dmc/cheetah_run": {"lr": 2e-4, "encoder_lr": 2e-4, "feature_dim": 64}},  # run_cheetah.sh
 )

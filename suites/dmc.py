@@ -194,7 +194,7 @@ SHORT: dict[str, Any] = {
 }
 
 
-# CURL's table 3 and its issue 15, RAD's issue 17, DrQ's config.yaml and README; the agents' defaults are their scripts'.
+# CURL's table 3 and its issue 15, RAD's issue 17, DrQ's config.yaml and README. The agents' defaults are the scripts'.
 PAPER: dict[str, Any] = {"rad.batch_size": 512, "curl.batch_size": 512, "drq.batch_size": 512}
 
 
@@ -219,7 +219,7 @@ def _budgets(paper_env_steps: int) -> dict[str, Budget]:
             10_000,
             10,
             (0, 1, 2),
-            doc="paper with the batch of the official scripts for rad, curl and drq, 128: a quarter of the computation.",
+            doc="As paper, with the official scripts' batch of 128 for rad, curl and drq: a quarter of the work.",
         ),
     }
 

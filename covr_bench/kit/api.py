@@ -172,7 +172,7 @@ class AgentSpec:
     labels: what marks the rows of an agent with these settings, such as `{"vlm": "tiny"}`; runs whose labels differ are
         never averaged.
     sees: what its observations are, `pixels` or `state`; `nothing` if it does not look.
-    checked: what the agent's numbers were compared with, empty if nothing yet.
+    checked: exactly what of the agent was compared with what, scores included; empty if nothing yet.
     replay_frames: frames of replay that the agent reads; 0 of a policy that does not learn from replay. None: its
         setting `replay_capacity`, or all frames of the run where it has none.
     """
