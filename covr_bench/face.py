@@ -68,11 +68,15 @@ class Results:
     out: Path
     frame: pd.DataFrame
 
-    def returns(self, env_steps: int | None = None) -> pd.DataFrame:
-        """The final return of every run, a line each; at or before `env_steps` where given."""
+    def returns(self, env_steps: int | None = None, *, score: str = "last") -> pd.DataFrame:
+        """The final return of every run, a line each; at or before `env_steps` where given.
+
+        score: `last` (evaluation), `last3` (evaluations), `train10` (training episodes that ended in the last 10 % of
+        the steps) or `auc` (mean over all evaluations).
+        """
         from analysis.rows.scores import final_scores
 
-        return final_scores(self.frame, env_steps=env_steps)
+        return final_scores(self.frame, env_steps=env_steps, score=score)
 
 
 @dataclass(frozen=True)

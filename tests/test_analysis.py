@@ -120,7 +120,7 @@ def test_one_table_per_protocol(tmp_path: Path) -> None:
     assert [[cell.mean for cell in table.cells.values()] for table in made] == [[1.0], [2.0], [3.0]]
     lines = to_csv(made).splitlines()
     assert lines[0] == ",".join(CSV_COLUMNS)
-    assert lines[2] == "dmc6,paper,rendering=fast,walker_walk,sac,,1,2.0,,0,2"
+    assert lines[2].startswith("dmc6,paper,rendering=fast,walker_walk,sac,,1,2.0,,0,2,last,1,2.0,")
 
 
 def test_task_at_two_action_repeats_is_two_columns(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_label_of_the_agent_is_another_agent_of_the_same_table(tmp_path: Path)
     assert [table.title for table in made] == ["dmc6@paper", "dmc6@paper (backend=embedded)"]
     assert [cell.mean for cell in made[0].cells.values()] == [4.0, 2.0, 1.0]
     assert made[0].agents == ("covr (vlm=big)", "covr (vlm=tiny)", "sac")
-    assert 'dmc6,paper,"backend=embedded,vlm=tiny",walker_walk,covr,,1,8.0,,0,2' in to_csv(made)
+    assert 'dmc6,paper,"backend=embedded,vlm=tiny",walker_walk,covr,,1,8.0,,0,2,last,' in to_csv(made)
     learning_curves(read(tmp_path)[lambda frame: frame["seed"] < 2], tmp_path / "figure.svg")
     assert "<!-- covr (vlm=tiny) -->" in (tmp_path / "figure.svg").read_text()
 
@@ -287,7 +287,7 @@ def test_a_run_under_two_sets_of_labels_is_said(tmp_path: Path) -> None:
         writer.end()
     (table,) = tables(read(tmp_path))
     assert table.title == "dmc6@paper (render=fast)"
-    assert "seed 0 evaluated under several sets of labels in one run" in "\n".join(table.notes)
+    assert "seed 0 run under several sets of labels" in "\n".join(table.notes)
 
 
 def test_a_seed_run_on_one_task_only_is_missed_on_the_others(tmp_path: Path) -> None:

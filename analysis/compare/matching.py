@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from analysis.compare.records import code_differences, missing_records, setting_differences, version_differences
 from analysis.compare.run_sets import Match, agent_of
 from analysis.rows.external import OPTIONAL
+from analysis.rows.final import LAST
 from analysis.rows.remarks import merged_remarks
 from analysis.rows.scores import CELL, final_scores
 
@@ -28,17 +29,20 @@ class Matches:
     excluded: list[str]
 
 
-def match_runs(a: RunSet, b: RunSet, *, env_steps: int | None = None, metric: str = "return") -> Matches:
+def match_runs(
+    a: RunSet, b: RunSet, *, env_steps: int | None = None, metric: str = "return", score: str = LAST
+) -> Matches:
     """Pair the runs of A and B under equal suites, budgets, labels, tasks, action repeats and suite versions.
 
     Args:
         a, b: The two sets.
-        env_steps: Score the last evaluation at or before this environment step; the very last if None.
+        env_steps: Score what was measured up to this environment step; everything if None.
         metric: What the evaluations measured.
+        score: One of `analysis.rows.final.SCORES`.
     """
     protocol_remarks: list[str] = []
     a, b = _with_protocol(a, b, protocol_remarks), _with_protocol(b, a, protocol_remarks)
-    cells_a, cells_b = (_cells(each, env_steps, metric) for each in (a, b))
+    cells_a, cells_b = (_cells(each, env_steps, metric, score) for each in (a, b))
     matches: list[Match] = []
     excluded: dict[tuple[str, str], list[str]] = {}
     differing: dict[tuple[str, str], list[str]] = {}
@@ -58,8 +62,8 @@ def match_runs(a: RunSet, b: RunSet, *, env_steps: int | None = None, metric: st
     return Matches(matches, [*remarks, *version_differences(a, b, matches)], merged_remarks(excluded))
 
 
-def _cells(run_set: RunSet, env_steps: int | None, metric: str) -> dict[Key, pd.DataFrame]:
-    scores = final_scores(run_set.frame, env_steps=env_steps, metric=metric)
+def _cells(run_set: RunSet, env_steps: int | None, metric: str, score: str) -> dict[Key, pd.DataFrame]:
+    scores = final_scores(run_set.frame, env_steps=env_steps, metric=metric, score=score)
     return {tuple(key): runs for key, runs in scores.groupby(CELL, sort=True)}
 
 

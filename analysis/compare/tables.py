@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.compare.verdicts import ALPHA, MIN_SEEDS, Verdict
 from analysis.grids import MARK, Grid
+from analysis.rows.final import LAST, definition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 CSV_COLUMNS = (
     "suite", "budget", "setting", "statistic", "agent", "task", "action_repeat", "env_steps", "a", "a_std", "a_low",
     "a_high", "a_n", "b", "b_std", "b_low", "b_high", "b_n", "difference", "low", "high", "p", "p_holm",
-    "improvement", "improvement_low", "improvement_high", "verdict",
+    "improvement", "improvement_low", "improvement_high", "verdict", "score",
 )  # fmt: skip
 
 
@@ -49,18 +50,21 @@ def to_csv(verdicts: Verdicts) -> str:
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n", restval="")
     writer.writeheader()
     for line in verdicts.lines:
-        writer.writerow({name: _csv(value) for name, value in _line_values(line, verdicts.metric).items()})
+        values = _line_values(line, verdicts.metric) | {"score": verdicts.score}
+        writer.writerow({name: _csv(value) for name, value in values.items()})
     for aggregate in verdicts.aggregates:
-        writer.writerow({name: _csv(value) for name, value in _aggregate_values(aggregate).items()})
+        values = _aggregate_values(aggregate) | {"score": verdicts.score}
+        writer.writerow({name: _csv(value) for name, value in values.items()})
     return text.getvalue()
 
 
 def to_json(verdicts: Verdicts) -> str:
-    """One JSON object: `a`, `b`, `metric`, `margin`, `lines`, `aggregates` and `notes`; unknown values are null."""
+    """One JSON object: `a`, `b`, `metric`, `score`, `margin`, `lines`, `aggregates`, `notes`; unknown is null."""
     record = {
         "a": verdicts.a,
         "b": verdicts.b,
         "metric": verdicts.metric,
+        "score": verdicts.score,
         "margin": verdicts.margin,
         "lines": [_plain(_line_values(line, verdicts.metric) | {"broken": line.broken}) for line in verdicts.lines],
         "aggregates": [_plain(_aggregate_values(each)) for each in verdicts.aggregates],
@@ -100,9 +104,11 @@ def _caption(verdicts: Verdicts, lines: list[Line]) -> str:
     steps = sorted({step for line in lines for step in line.env_steps})
     where = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
     tests = sum(math.isfinite(line.p) for line in verdicts.lines)
+    what = f"{verdicts.score} ({definition(verdicts.score, verdicts.metric)})"
+    what = f"Final {verdicts.metric}" if verdicts.score == LAST else what
     margin = f" Differences up to {verdicts.margin:g} do not matter." if verdicts.margin else ""
     return (
-        f"A: {verdicts.a}. B: {verdicts.b}. Final {verdicts.metric} at {where} environment steps, mean ± standard "
+        f"A: {verdicts.a}. B: {verdicts.b}. {what} at {where} environment steps, mean ± standard "
         f"deviation (seeds); difference with Welch's 95 % interval, by itself; verdicts from {MIN_SEEDS} seeds a side "
         f"on, by p <= {ALPHA:g} after Holm's correction for {tests} test{'' if tests == 1 else 's'}.{margin}"
     )

@@ -16,6 +16,7 @@ from analysis.compare.aggregates import Aggregate, over_tasks
 from analysis.compare.matching import match_runs
 from analysis.compare.records import changed_code, description
 from analysis.compare.run_sets import runs_of_sets
+from analysis.rows.final import LAST
 from analysis.rows.remarks import merged_remarks, remarks, seeds_text
 from analysis.rows.scores import CELL, PROTOCOL, RunState, protocol_name, returns
 from analysis.statistics.bootstrap import Estimate
@@ -96,6 +97,7 @@ class Verdicts:
         aggregates: One per agent, over tasks.
         normalisation: By protocol, how scores were normalised for the aggregates.
         notes: What a reader must know.
+        score: Which score of `analysis.rows.final.SCORES` was compared.
     """
 
     a: str
@@ -106,6 +108,7 @@ class Verdicts:
     aggregates: tuple[Aggregate, ...]
     normalisation: Mapping[str, str]
     notes: tuple[str, ...]
+    score: str = LAST
 
 
 def verdicts(
@@ -115,6 +118,7 @@ def verdicts(
     *,
     metric: str = "return",
     env_steps: int | None = None,
+    score: str = LAST,
     margin: float = 0.0,
     lower_is_better: bool = False,
     bootstrap: Bootstrap | None = None,
@@ -125,7 +129,8 @@ def verdicts(
         a, b: The two sets of runs.
         ranges: Per suite the score range of each task, as of `analysis.statistics.comparison.comparisons`.
         metric: What the evaluations measured.
-        env_steps: Score the last evaluation at or before this environment step; the very last if None.
+        env_steps: Score what was measured up to this environment step; everything if None.
+        score: One of `analysis.rows.final.SCORES`.
         margin: Differences up to this do not matter; in the metric's unit, 0 or more.
         lower_is_better: Whether smaller values of the metric are better.
         bootstrap: Replicates and seed of the aggregates' intervals.
@@ -134,11 +139,11 @@ def verdicts(
         Lines in the order of protocol and tasks, aggregates, and notes.
 
     Raises:
-        ValueError: For a negative margin, or a score range that is not increasing and finite.
+        ValueError: For a negative margin, an unknown score, or a score range that is not increasing and finite.
     """
     if not margin >= 0 or math.isinf(margin):
         raise ValueError(f"margin {margin:g}; it must be 0 or more, in units of the {metric}")
-    found = match_runs(a, b, env_steps=env_steps, metric=metric)
+    found = match_runs(a, b, env_steps=env_steps, metric=metric, score=score)
     matches = sorted(found.matches, key=lambda match: _sort_key(match, ranges))
     curves_a, curves_b = (_curves(each.frame, env_steps, metric) for each in (a, b))
     identical = [_identical_seeds(match, curves_a, curves_b) for match in matches]
@@ -152,8 +157,8 @@ def verdicts(
     else:
         notes.append(f"no aggregate: score ranges are of returns, not of {metric}")
     name_a, name_b = (description(run_set, runs) for _, run_set, runs in runs_of_sets(a, b, matches))
-    notes += [*_run_notes(a, b, matches), *_line_notes(matches, lines, identical), *found.excluded]
-    return Verdicts(name_a, name_b, metric, margin, tuple(lines), tuple(aggregates), normalisation, tuple(notes))
+    notes += [*_run_notes(a, b, matches, score), *_line_notes(matches, lines, identical), *found.excluded]
+    return Verdicts(name_a, name_b, metric, margin, tuple(lines), tuple(aggregates), normalisation, tuple(notes), score)
 
 
 def _sort_key(match: Match, ranges: Mapping[str, Mapping[str, tuple[float, float]]]) -> tuple[Any, ...]:
@@ -166,7 +171,7 @@ def _sort_key(match: Match, ranges: Mapping[str, Mapping[str, tuple[float, float
 def _line(match: Match, identical: Sequence[int], margin: float) -> Line:
     """A tested line, whose p is finite, gets its verdict once all lines are known. identical: `_identical_seeds`."""
     part = dict(zip(CELL, match.key, strict=True))
-    scored_runs = [runs[runs["evaluations"] > 0] for runs in (match.a, match.b)]
+    scored_runs = [runs[runs["scored"] > 0] for runs in (match.a, match.b)]
     a, b = (_summary(runs) for runs in scored_runs)
     steps = pd.concat(scored_runs)["env_steps"]
     span = (int(steps.min()), int(steps.max())) if len(steps) else (0, 0)
@@ -200,7 +205,7 @@ def _summary(runs: pd.DataFrame) -> Summary:
 
 
 def _broken(runs: pd.DataFrame) -> bool:
-    bad = (runs["status"] == RunState.FAILED.value) | (runs["evaluations"] == 0) | ~np.isfinite(runs["score"])
+    bad = (runs["status"] == RunState.FAILED.value) | (runs["scored"] == 0) | ~np.isfinite(runs["score"])
     return bool(bad.any())
 
 
@@ -223,24 +228,24 @@ def _curves(frame: pd.DataFrame, env_steps: int | None, metric: str) -> dict[str
 
 
 def _identical_seeds(match: Match, a: Mapping[str, bytes], b: Mapping[str, bytes]) -> list[int]:
-    """The seeds of the smaller set, if the other has them all and the evaluations of each are equal; else none."""
-    ours, theirs = (dict(zip(runs["seed"], runs["run_id"], strict=True)) for runs in (match.a, match.b))
-    fewer = min((ours, theirs), key=len)
-    equal = all(
-        seed in ours and seed in theirs and a.get(ours[seed]) is not None and a.get(ours[seed]) == b.get(theirs[seed])
-        for seed in fewer
+    """The seeds of the smaller set, if the other has them all with equal evaluations and scores; else none."""
+    ours, theirs = (
+        {run.seed: (curves.get(run.run_id), np.float64(run.score).tobytes()) for run in runs.itertuples()}
+        for runs, curves in ((match.a, a), (match.b, b))
     )
+    fewer = min((ours, theirs), key=len)
+    equal = all(fewer[seed][0] is not None and ours.get(seed) == theirs.get(seed) for seed in fewer)
     return sorted(map(int, fewer)) if equal else []
 
 
-def _run_notes(a: RunSet, b: RunSet, matches: Sequence[Match]) -> list[str]:
+def _run_notes(a: RunSet, b: RunSet, matches: Sequence[Match], score: str) -> list[str]:
     """Remarks on single runs, such as `A: sac on walker_walk: seed 2 failed`."""
     notes = []
     for letter, run_set, runs_by_match in runs_of_sets(a, b, matches):
         tasks_by_remark: dict[tuple[str, str], list[str]] = {}
         for match, runs in zip(matches, runs_by_match, strict=True):
             changes = (f"seed {seed} went on with changed code, {each}" for seed, each in changed_code(run_set, runs))
-            for remark in (*remarks(runs), *changes):
+            for remark in (*remarks(runs, score=score), *changes):
                 tasks_by_remark.setdefault((match.name, remark), []).append(match.task)
         notes += [f"{letter}: {note}" for note in merged_remarks(tasks_by_remark)]
     return notes

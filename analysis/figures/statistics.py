@@ -206,7 +206,8 @@ def _title(comparison: Comparison, separator: str = ", ") -> str:
     first, last = comparison.steps
     steps = f"{first:,}" if first == last else f"{first:,} to {last:,}"
     count = f"{len(comparison.tasks)} tasks" if len(comparison.tasks) > 1 else comparison.tasks[0]
-    return f"{comparison.title}{separator}{count}, {steps} environment steps"
+    score = f"{comparison.score_name}at " if comparison.score_name else ""
+    return f"{comparison.title}{separator}{count}, {score}{steps} environment steps"
 
 
 def _nothing_if(nothing: bool, comparison: Comparison) -> None:

@@ -155,7 +155,7 @@ def _line(
 
 def _cell(paper: Published | None, runs: pd.DataFrame) -> tuple[Cell, list[str]]:
     notes = remarks(runs) if len(runs) else []
-    measured = runs[runs["evaluations"] > 0]
+    measured = runs[runs["scored"] > 0]
     if measured.empty:
         return Cell(paper, None, 0, None), notes
     score = measured["score"]

@@ -40,7 +40,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class RunEntry:
-    """One run: its state, its last score and where that was measured, and its record. facts, settings: name, text."""
+    """One run: state, return and environment step of its last evaluation, record. facts, settings: name, text."""
 
     run_id: str
     status: str
@@ -101,7 +101,7 @@ def entries(scores: pd.DataFrame, frame: pd.DataFrame, records: Mapping[str, Rec
         error = texts.get(run.run_id, "") if status == RunState.FAILED else ""
         facts, settings = _facts(record), _settings(record)
         labels = [("labels", run.labels)] if run.labels else []
-        found.append(RunEntry(run.run_id, status, run.env_steps, run.score, error, (*labels, *facts), settings))
+        found.append(RunEntry(run.run_id, status, run.evaluated_at, run.last, error, (*labels, *facts), settings))
     for run_id in sorted(set(records) - {entry.run_id for entry in found}):
         record = records[run_id]
         found.append(RunEntry(run_id, record["status"], 0, math.nan, "", _facts(record), _settings(record)))

@@ -17,9 +17,10 @@ from analysis.papers.tables import to_grid as paper_grid
 from analysis.report import answers, curves, origin
 from analysis.report.drawings import Drawings
 from analysis.rows import vlm_rounds
+from analysis.rows.final import LAST
 from analysis.rows.scores import PROTOCOL, RunState, agent_name, final_scores
 from analysis.statistics import summary
-from analysis.tables.scores import rates_grid, tables, to_grid
+from analysis.tables.scores import rates_grid, scores_grid, tables, to_grid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,7 +63,8 @@ class Inputs:
         comparisons: Of the same rows, up to the same `env_steps`.
         bootstrap: Replicates and seed.
         over: Second agent of every pair of the probability of improvement; every pair if empty.
-        env_steps: Score the last evaluation at or before this environment step; the very last if None.
+        env_steps: Score what was measured up to this environment step; everything if None.
+        score: The score of the comparisons, one of `analysis.rows.final.SCORES`.
         records: Provenance by run id, from `results.provenance.statuses`; None for external scores.
         runs: The commands that make the runs.
         analyses: The commands that print the numbers.
@@ -77,6 +79,7 @@ class Inputs:
     bootstrap: Bootstrap
     over: str = ""
     env_steps: int | None = None
+    score: str = LAST
     records: Mapping[str, Mapping[str, Any]] | None = None
     runs: Sequence[Command] = ()
     analyses: Sequence[Command] = ()
@@ -128,7 +131,7 @@ def _context(inputs: Inputs) -> dict[str, Any]:
 def _protocols(inputs: Inputs, frame: pd.DataFrame, scores: pd.DataFrame, drawings: Drawings) -> list[dict[str, Any]]:
     expected = inputs.tasks or {}
     place = {run_id: index for index, command in enumerate(inputs.runs) for run_id in command.run_ids if command.text}
-    score_tables = tables(inputs.frame, tasks=expected, env_steps=inputs.env_steps)
+    score_tables = tables(inputs.frame, tasks=expected, env_steps=inputs.env_steps, score=inputs.score)
     protocols = []
     for comparison, table in zip(inputs.comparisons, score_tables, strict=True):
         own = [comparison.suite, comparison.budget, comparison.setting]
@@ -155,12 +158,16 @@ def _overview(comparison: Comparison, runs: pd.DataFrame) -> dict[str, Any]:
 
 def _returns(comparison: Comparison, table: Table, runs: pd.DataFrame, place: Mapping[str, int]) -> dict[str, Any]:
     errors = rates_grid(table) if table.driving else None
+    all_scores = scores_grid(table)
     return {
         "agents": len(table.agents),
         "table": replace(to_grid(table), notes=()),
+        "scores": replace(all_scores, notes=()) if all_scores else None,
         "links": _links(table, runs, place),
         "errors": replace(errors, notes=()) if errors else None,
-        "notes": _notes(table.notes, errors.notes if errors else (), comparison.remarks),
+        "notes": _notes(
+            table.notes, all_scores.notes if all_scores else (), errors.notes if errors else (), comparison.remarks
+        ),
     }
 
 
@@ -169,7 +176,7 @@ def _statistics(
 ) -> dict[str, Any]:
     """several: whether there are several runs; of one there are no statistics."""
     bootstrap, over = inputs.bootstrap, inputs.over
-    several = several and len(comparison.evaluations) > 0
+    several = several and comparison.has_scores
     statistics = summary.to_grids(comparison, bootstrap, over) if several else []
     panels = curves.panels(frame, comparison, bootstrap)
     return {

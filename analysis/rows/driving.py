@@ -1,4 +1,4 @@
-"""Driving at the scored evaluations: the distance, and in how many episodes an error happened."""
+"""Driving at the last evaluations: the distance, and in how many episodes an error happened."""
 
 from __future__ import annotations
 
@@ -30,25 +30,27 @@ class Rate(NamedTuple):
 
 @dataclass(frozen=True)
 class Driving:
-    """One agent on one task, over the scored evaluations of all its seeds.
+    """One agent on one task, over the last evaluations of all its seeds.
 
-    seeds: how many were evaluated. rates: by metric of `ERRORS`, without those that were not measured. distance: mean
-    and sample standard deviation over seeds of the metres driven in an episode, None if not measured. notes: what is
-    incomplete.
+    seeds: how many were evaluated. env_steps: the earliest step at which. rates: by metric of `ERRORS`, without those
+    that were not measured. distance: mean and sample standard deviation over seeds of the metres driven in an episode,
+    None if not measured. notes: what is incomplete.
     """
 
     seeds: int
+    env_steps: int
     rates: Mapping[str, Rate]
     distance: tuple[float, float] | None
     notes: tuple[str, ...]
 
 
 def driving(frame: pd.DataFrame, scores: pd.DataFrame) -> dict[tuple[str, tuple[str, int]], Driving]:
-    """Error rates and distances at the evaluations that scores were taken from.
+    """Error rates and distances at the last evaluation of each run.
 
     Args:
         frame: Rows as `results.store.read` returns them.
-        scores: Lines of `analysis.rows.scores.final_scores` of one suite, budget and setting, with the column `name`.
+        scores: Lines of `analysis.rows.scores.final_scores` of one suite, budget and setting, with the column `name`;
+            their score may be any.
 
     Returns:
         By the agent's name, then task and action repeat; without those whose evaluations have no metric of `ERRORS`.
@@ -62,14 +64,16 @@ def driving(frame: pd.DataFrame, scores: pd.DataFrame) -> dict[tuple[str, tuple[
     scored = scores[scores["evaluations"] > 0]
     for key, runs in scored.groupby(["name", "variant", "labels", "task", "action_repeat"], observed=True, sort=True):
         name, _, _, task, repeat = key
-        measured = runs[_EVALUATION].merge(rows, on=_EVALUATION)
+        last = runs.assign(env_steps=runs["evaluated_at"])[_EVALUATION]
+        measured = last.merge(rows, on=_EVALUATION)
         if (measured["metric"] != DISTANCE).any():
-            found[str(name), (str(task), int(repeat))] = _driving(measured, len(runs))
+            found[str(name), (str(task), int(repeat))] = _driving(measured, last)
     return found
 
 
-def _driving(measured: pd.DataFrame, seeds: int) -> Driving:
-    rates, notes = {}, []
+def _driving(measured: pd.DataFrame, evaluations: pd.DataFrame) -> Driving:
+    """evaluations: the last of each seed."""
+    rates, notes, seeds = {}, [], len(evaluations)
     for metric, name in ERRORS.items():
         rows = measured[measured["metric"] == metric]
         episodes = [_ones(each) for each in rows["episodes"]]
@@ -83,7 +87,7 @@ def _driving(measured: pd.DataFrame, seeds: int) -> Driving:
     counted = {ERRORS[metric]: rate.seeds for metric, rate in rates.items()}
     counted |= {"distance": len(distance)} if len(distance) else {}
     notes += [f"{name!r} measured for {count} of {seeds} seeds" for name, count in counted.items() if count < seeds]
-    return Driving(seeds, rates, metres, tuple(notes))
+    return Driving(seeds, int(evaluations["env_steps"].min()), rates, metres, tuple(notes))
 
 
 def _ones(episodes: object) -> list[int] | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.rows.final import AUC, LAST, LAST3, TRAIN10
 from analysis.rows.scores import PROTOCOL, RunState, protocol_name
 
 if TYPE_CHECKING:
@@ -15,38 +16,49 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def remarks(runs: pd.DataFrame, seeds: Sequence[int] = ()) -> list[str]:
+_NOT_FINITE = {LAST: "not a finite number at the last evaluation"}
+_MISSING = {TRAIN10: "without a training episode in the last 10 % of the environment steps, so without train10"}
+
+
+def remarks(runs: pd.DataFrame, seeds: Sequence[int] = (), score: str = LAST) -> list[str]:
     """Remarks on the runs of one agent on one task.
 
     Args:
         runs: Lines of `final_scores`.
         seeds: Seeds that should be among them.
+        score: The score of these lines.
 
     Returns:
         Texts such as `seed 2 failed`.
     """
     found = []
     seed, status, steps = (runs[name].to_numpy() for name in ("seed", "status", "env_steps"))
-    measured = runs["evaluations"].to_numpy() > 0
+    scored = runs["scored"].to_numpy()
+    measured = scored > 0
     for chosen, remark in (
         (sorted(set(seeds) - set(seed.tolist())), "not run"),
-        (_sorted(seed[~measured]), "never evaluated"),
+        (_sorted(seed[~measured]), _MISSING.get(score, "never evaluated")),
         (_sorted(seed[status == RunState.FAILED.value]), "failed"),
         (_sorted(seed[measured & (status == RunState.UNFINISHED.value)]), "unfinished"),
         (
             _sorted(seed[measured & ~np.isfinite(runs["score"].to_numpy())]),
-            "not a finite number at the last evaluation",
+            _NOT_FINITE.get(score, f"without a finite {score}"),
         ),
         (
             _sorted(seed[runs["label_sets"].to_numpy() > 1]),
-            "evaluated under several sets of labels in one run; the last counts",
+            "run under several sets of labels; those of the last evaluation count",
         ),
+        (_sorted(seed[(score == LAST3) & measured & (scored < 3)]), "with fewer than three evaluations for last3"),
+        (_sorted(seed[(score == AUC) & (scored == 1)]), "with one evaluation only, which is taken as auc"),
     ):
         if chosen:
             found.append(f"{seeds_text(chosen)} {remark}")
     steps = steps[measured]
     if len(steps) and steps.min() < steps.max():
         found.append(f"seeds scored at different steps, {steps.min():,} to {steps.max():,}")
+    begins = runs["evaluated_from"].to_numpy()[measured]
+    if score == AUC and len(begins) and begins.min() < begins.max():
+        found.append(f"first evaluations at different steps, {begins.min():,} to {begins.max():,}")
     return found
 
 
@@ -64,7 +76,7 @@ def seeds_text(seeds: Sequence[int]) -> str:
 
 def step_remarks(scores: pd.DataFrame) -> list[str]:
     """A remark if agents, by `name`, were not all scored at the same environment step."""
-    steps = scores[scores["evaluations"] > 0].groupby("name")["env_steps"].agg(["min", "max"])
+    steps = scores[scores["scored"] > 0].groupby("name")["env_steps"].agg(["min", "max"])
     if len(set(steps.to_numpy().ravel().tolist())) < 2:
         return []
     each = "; ".join(

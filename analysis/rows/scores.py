@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from analysis.rows.final import LAST, TRAIN10, checked, run_scores
 from results.states import RowKind, TextEnum
 
 if TYPE_CHECKING:
@@ -84,42 +85,42 @@ def choose(frame: pd.DataFrame, *, tasks: Sequence[str] = (), agents: Sequence[s
     return frame[frame["task"].isin(tasks)] if tasks else frame
 
 
-def final_scores(frame: pd.DataFrame, *, env_steps: int | None = None, metric: str = "return") -> pd.DataFrame:
+def final_scores(
+    frame: pd.DataFrame, *, env_steps: int | None = None, metric: str = "return", score: str = LAST
+) -> pd.DataFrame:
     """The final score of every run.
 
     Args:
         frame: Rows as `results.store.read` returns them.
-        env_steps: Score the last evaluation at or before this environment step; the very last if None.
-        metric: What the evaluations measured.
+        env_steps: Score what was measured up to this environment step; everything if None.
+        metric: What was measured.
+        score: One of `analysis.rows.final.SCORES`.
 
     Returns:
         One line per run, ordered by `CELL` and seed. Text columns run_id, suite, budget, setting, labels, task, agent,
         variant, status (a `RunState`: failed means an error row without a resume after it); int64 columns
-        action_repeat, seed, env_steps (where the scored evaluation was made), evaluations (how many the run has up to
-        there; if 0, env_steps is 0 and score NaN), label_sets (under how many sets of labels they were made); float64
-        column score (mean of the scored evaluation in the metric's unit; NaN stays NaN).
+        action_repeat, seed, env_steps (where the scored evaluation was made, or the scored training ends), scored (how
+        many evaluations or episodes the score is the mean of; if 0, env_steps is 0 and score NaN); float64 column score
+        (in the metric's unit; NaN stays NaN); and the columns of `run_scores`, which hold the other scores.
+
+    Raises:
+        ValueError: For an unknown score.
     """
     frame = frame[_READ]  # selecting rows of all columns, the episodes above all, would take most of the time
-    evaluated = returns(frame, env_steps, metric=metric)
-    counts = evaluated.groupby("run_id", observed=True).size()
-    label_sets = evaluated.drop_duplicates(["run_id", "labels"]).groupby("run_id", observed=True).size()
-    last = evaluated.sort_values("env_steps", kind="stable").drop_duplicates("run_id", keep="last")
-    last = last[[*_RUN, "env_steps", "value"]].astype(_TEXT)  # as text, so that sorting is alphabetical
-    each = frame.drop_duplicates("run_id", keep="last")
-    without = with_setting(each[~each["run_id"].astype(str).isin(last["run_id"])])
-    without = without[_RUN].assign(env_steps=0, value=np.nan).astype(_TEXT)
-    scores = pd.concat([last, without]) if len(without) else last
+    measured = run_scores(frame, env_steps=env_steps, metric=metric)
+    runs = with_setting(frame.iloc[measured.pop("row").to_numpy()])[_RUN].astype(_TEXT)  # text sorts alphabetically
+    scores = pd.concat([runs.reset_index(drop=True), measured], axis=1)
     marks = frame[frame["kind"].isin(list(_STATE))].drop_duplicates("run_id", keep="last")
     status = pd.Series(marks["kind"].astype(str).map(_STATE).to_numpy(), index=marks["run_id"].astype(str))
-    for series in (counts, label_sets):
-        series.index = series.index.astype(str)
-    scores = scores.assign(
-        evaluations=counts.reindex(scores["run_id"]).fillna(0).to_numpy(np.int64),
-        label_sets=label_sets.reindex(scores["run_id"]).fillna(0).to_numpy(np.int64),
-        status=status.reindex(scores["run_id"]).fillna(RunState.UNFINISHED.value).to_numpy(),
-    )
-    scores = scores.rename(columns={"value": "score"})
-    return scores.sort_values([*CELL, "seed"], kind="stable", ignore_index=True)
+    scores["status"] = status.reindex(scores["run_id"]).fillna(RunState.UNFINISHED.value).to_numpy()
+    return with_score(scores, score).sort_values([*CELL, "seed"], kind="stable", ignore_index=True)
+
+
+def with_score(scores: pd.DataFrame, score: str) -> pd.DataFrame:
+    """Lines of `final_scores` with another score. Raises ValueError for an unknown one."""
+    over = scores[f"{checked(score)}_over"]
+    at = scores["trained_to" if score == TRAIN10 else "evaluated_at"]
+    return scores.assign(env_steps=at.where(over > 0, 0), score=scores[score], scored=over)
 
 
 def curves(frame: pd.DataFrame, *, env_steps: int | None = None) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from analysis.rows.final import LAST, definition
 from analysis.rows.remarks import merged_remarks, protocol_remarks, remarks, step_remarks
 from analysis.rows.scores import PROTOCOL, agent_name, final_scores, protocol_name, returns
 
@@ -34,6 +35,7 @@ class Comparison:
         steps: Fewest and most environment steps at which they were measured.
         remarks: What a reader must know.
         evaluations: Every finite evaluation of every counted run; columns name, column, run_id, env_steps, score.
+        score: Which score of `analysis.rows.final.SCORES` it is.
     """
 
     suite: str
@@ -45,10 +47,21 @@ class Comparison:
     steps: tuple[int, int]
     remarks: tuple[str, ...]
     evaluations: pd.DataFrame
+    score: str = LAST
 
     @property
     def title(self) -> str:
         return protocol_name(self.suite, self.budget, self.setting)
+
+    @property
+    def score_name(self) -> str:
+        """The score if it is not that of the last evaluation, to stand before `at 100,000 environment steps`."""
+        return "" if self.score == LAST else f"{self.score} "
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether any run has a finite score."""
+        return any(np.isfinite(scores).any() for scores in self.scores.values())
 
     @property
     def complete_agents(self) -> list[str]:
@@ -58,16 +71,17 @@ class Comparison:
     @property
     def normalisation(self) -> str:
         """How returns were normalised, in words."""
+        what = "returns" if self.score == LAST else f"{self.score} ({definition(self.score)})"
         tasks_by_range: dict[tuple[float, float], list[str]] = {}
         for task, bounds in zip(self.tasks, self.ranges, strict=True):
             tasks_by_range.setdefault(bounds, []).append(task)
         if set(tasks_by_range) == {UNKNOWN_RANGE}:
-            return "scores are the returns as they are"
+            return f"scores are {'the returns' if self.score == LAST else what} as they are"
         parts = [
             f"{low:g} to {high:g}" + (f" on {', '.join(tasks)}" if len(tasks_by_range) > 1 else "")
             for (low, high), tasks in tasks_by_range.items()
         ]
-        return f"scores are returns from {'; '.join(parts)}, mapped to 0 to 1"
+        return f"scores are {what} from {'; '.join(parts)}, mapped to 0 to 1"
 
     def curve(self, name: str) -> tuple[Ints, Floats]:
         """Scores of an agent against environment steps.
@@ -83,6 +97,8 @@ class Comparison:
             a task has fewer runs. num_steps is 0 if no step is shared.
         """
         evaluations = self.evaluations[self.evaluations["name"] == name].sort_values(["column", "run_id", "env_steps"])
+        if evaluations["column"].nunique() < np.isfinite(self.scores[name]).any(axis=0).sum():
+            return np.zeros(0, np.int64), np.zeros((0, 1, len(self.tasks)))  # a task has training episodes only
         starts = np.flatnonzero(evaluations["run_id"].ne(evaluations["run_id"].shift()).to_numpy())
         steps, values = evaluations["env_steps"].to_numpy(), evaluations["score"].to_numpy()
         runs = [slice(a, b) for a, b in zip(starts, [*starts[1:], len(evaluations)], strict=True)]
@@ -101,22 +117,27 @@ class Comparison:
 
 
 def comparisons(
-    frame: pd.DataFrame, suites: Mapping[str, Mapping[str, tuple[float, float]]], *, env_steps: int | None = None
+    frame: pd.DataFrame,
+    suites: Mapping[str, Mapping[str, tuple[float, float]]],
+    *,
+    env_steps: int | None = None,
+    score: str = LAST,
 ) -> list[Comparison]:
     """One comparison per suite, budget and setting.
 
     Args:
         frame: Rows as `results.store.read` returns them.
         suites: Per suite the score range (returns that count as 0 and 1) of each task, in the order to show.
-        env_steps: Score the last evaluation at or before this environment step; the very last if None.
+        env_steps: Score what was measured up to this environment step; everything if None.
+        score: One of `analysis.rows.final.SCORES`.
 
     Returns:
         The comparisons, ordered by suite, budget and setting.
 
     Raises:
-        ValueError: If a score range is not increasing and finite.
+        ValueError: If a score range is not increasing and finite, or for an unknown score.
     """
-    scores = final_scores(frame, env_steps=env_steps)
+    scores = final_scores(frame, env_steps=env_steps, score=score)
     scores["name"] = _names(scores)
     evaluations = returns(frame, env_steps)
     evaluations = evaluations[["run_id", "env_steps", "value"]].astype({"run_id": str})
@@ -125,7 +146,8 @@ def comparisons(
     result = []
     for (suite, budget, setting), group in groups:
         others = remarks_by_protocol.get((suite, budget, setting), [])
-        result.append(_comparison(suite, budget, setting, group, evaluations, suites.get(suite, {}), others))
+        found = _comparison(suite, budget, setting, group, evaluations, suites.get(suite, {}), others, score)
+        result.append(found)
     return result
 
 
@@ -137,6 +159,7 @@ def _comparison(
     evaluations: pd.DataFrame,
     known: Mapping[str, tuple[float, float]],
     other_protocols: Sequence[str],
+    score: str,
 ) -> Comparison:
     order = {task: index for index, task in enumerate(known)}
     pairs = sorted(
@@ -151,7 +174,7 @@ def _comparison(
     low, high = np.array(ranges).T
     scores = scores.assign(column=column, score=(scores["score"] - low[column]) / (high - low)[column])
     arrays = {str(name): _array(runs, len(pairs)) for name, runs in scores.groupby("name", sort=True)}
-    notes = _remarks(scores, labels, arrays)
+    notes = _remarks(scores, labels, arrays, score)
     if unknown := [task for task, _ in pairs if task not in known]:
         notes.append(f"no score range is known for {', '.join(unknown)}: returns are taken as they are")
     notes += other_protocols
@@ -160,9 +183,9 @@ def _comparison(
     merged = finite.merge(counted, on="run_id")
     at = merged["column"].to_numpy()
     merged["score"] = (merged.pop("value").to_numpy() - low[at]) / (high - low)[at]
-    steps = scores[scores["evaluations"] > 0]["env_steps"]
+    steps = scores[scores["scored"] > 0]["env_steps"]
     span = (int(steps.min()), int(steps.max())) if len(steps) else (0, 0)
-    return Comparison(suite, budget, setting, labels, ranges, arrays, span, tuple(notes), merged)
+    return Comparison(suite, budget, setting, labels, ranges, arrays, span, tuple(notes), merged, score)
 
 
 def _array(runs: pd.DataFrame, num_tasks: int) -> Floats:
@@ -174,14 +197,14 @@ def _array(runs: pd.DataFrame, num_tasks: int) -> Floats:
     return result
 
 
-def _remarks(scores: pd.DataFrame, tasks: Sequence[str], arrays: Mapping[str, Floats]) -> list[str]:
+def _remarks(scores: pd.DataFrame, tasks: Sequence[str], arrays: Mapping[str, Floats], score: str) -> list[str]:
     tasks_by_remark: dict[tuple[str, str], list[str]] = {}
     notes = []
     for name, runs in scores.groupby("name", sort=True):
         seeds = runs["seed"].unique().tolist()
         found: dict[str, list[str]] = {}
         for column, part in runs.groupby("column", sort=True):
-            for remark in [*remarks(part, seeds), *_shape(arrays[name][:, column])]:
+            for remark in [*remarks(part, seeds, score), *_shape(arrays[name][:, column])]:
                 found.setdefault(remark, []).append(tasks[column])
         tasks_by_remark |= {(str(name), remark): where for remark, where in found.items()}
         if absent := [task for index, task in enumerate(tasks) if not np.isfinite(arrays[name][:, index]).any()]:

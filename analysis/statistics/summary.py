@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     Line = tuple[tuple[str, ...], Sequence[float], int]
 
 CSV_COLUMNS = (
-    "suite", "budget", "setting", "statistic", "agent", "over", "task", "at", "value", "low", "high", "num_runs"
+    "suite", "budget", "setting", "statistic", "agent", "over", "task", "at", "value", "low", "high", "num_runs",
+    "score",
 )  # fmt: skip
 METRIC_NAMES = {"iqm": "IQM", "median": "median", "mean": "mean", "optimality_gap": "optimality gap"}
 _MAX_PAIRED = 8  # with more agents only the best is paired with each
@@ -149,7 +150,7 @@ def efficiency(comparison: Comparison, bootstrap: Bootstrap) -> dict[str, tuple[
 
 def to_grids(comparison: Comparison, bootstrap: Bootstrap, over: str = "") -> list[Grid]:
     """All statistics as text; remarks stand under the first grid. Args and Raises as `improvements`."""
-    where = f"{comparison.title}, at {_span(comparison.steps)} environment steps"
+    where = f"{comparison.title}, {comparison.score_name}at {_span(comparison.steps)} environment steps"
     interval = f"95 % stratified bootstrap intervals, {bootstrap.reps:,} replicates"
     caption = f"Normalisation: {comparison.normalisation}; {interval}."
     return [
@@ -169,7 +170,8 @@ def to_csv(comparisons: Sequence[Comparison], bootstrap: Bootstrap, over: str = 
     for comparison in comparisons:
         for key, estimate, num_runs in _lines(comparison, bootstrap, over):
             numbers = ["" if math.isnan(number) else repr(float(number)) for number in estimate]
-            writer.writerow([comparison.suite, comparison.budget, comparison.setting, *key, *numbers, num_runs])
+            protocol = (comparison.suite, comparison.budget, comparison.setting)
+            writer.writerow([*protocol, *key, *numbers, num_runs, comparison.score])
     return text.getvalue()
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from analysis import grids
-from analysis.grids import MARK, Grid
+from analysis.grids import Grid
 from analysis.rows.driving import driving
-from analysis.rows.remarks import merged_remarks, protocol_remarks, remarks, step_remarks
-from analysis.rows.scores import PROTOCOL, agent_name, final_scores, protocol_name
+from analysis.rows.final import LAST, SCORES, definition
+from analysis.rows.remarks import protocol_remarks, step_remarks
+from analysis.rows.scores import PROTOCOL, agent_name, final_scores, protocol_name, with_score
+from analysis.tables import beside
 from analysis.tables import driving as driving_table
+from analysis.tables.cells import cell_text, cells, headings, mean_text, over_seeds, seed_count, where
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,43 +24,25 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from analysis.rows.driving import Driving
+    from analysis.tables.cells import Cell, Cells, Column, Key
 
 CSV_COLUMNS = (
-    "suite", "budget", "labels", "task", "agent", "variant", "n", "mean", "std", "env_steps", "action_repeat"
+    "suite", "budget", "labels", "task", "agent", "variant", "n", "mean", "std", "env_steps", "action_repeat", "score",
+    *beside.CSV_COLUMNS,
 )  # fmt: skip
-Column = tuple[str, int]  # task, action_repeat
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One agent on one task: mean and sample standard deviation of the final return over n seeds.
-
-    std: NaN for one seed. env_steps: where the evaluations were made; the earliest, if seeds differ.
-    """
-
-    agent: str
-    variant: str
-    labels: str
-    task: str
-    action_repeat: int
-    n: int
-    mean: float
-    std: float
-    env_steps: int
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Table:
-    """Final scores of one suite, budget and setting (the labels other than the agents' own).
+    """Scores of one suite, budget and setting (the labels other than the agents' own).
 
     Attributes:
         suite, budget, setting: The protocol.
         agents: Row names.
         columns: Task and action repeat.
-        cells: By row name and column; absent if nothing was measured.
-        means: Mean over tasks, only of agents with a finite score on every task.
-        notes: Missing tasks and seeds, failed or unfinished runs, evaluations that are not numbers.
+        scores: By score of `analysis.rows.final.SCORES` its cells.
+        score: The score that the table is of.
+        notes: Missing tasks and seeds, failed or unfinished runs, scores that are not numbers.
         driving: By row name and column the error rates, if the evaluations have any.
         legend: Settings of agents whose names do not state them.
     """
@@ -68,11 +52,21 @@ class Table:
     setting: str
     agents: tuple[str, ...]
     columns: tuple[Column, ...]
-    cells: Mapping[tuple[str, Column], Cell]
-    means: Mapping[str, float]
+    scores: Mapping[str, Cells]
+    score: str
     notes: tuple[str, ...]
-    driving: Mapping[tuple[str, Column], Driving] = field(default_factory=dict)
+    driving: Mapping[Key, Driving] = field(default_factory=dict)
     legend: tuple[str, ...] = ()
+
+    @property
+    def cells(self) -> Mapping[Key, Cell]:
+        """The cells of the table's score by row name and column; absent if nothing was measured."""
+        return self.scores[self.score].by_key
+
+    @property
+    def means(self) -> Mapping[str, float]:
+        """Mean over tasks of the table's score, only of agents with a finite one on every task."""
+        return self.scores[self.score].means
 
     @property
     def title(self) -> str:
@@ -86,6 +80,7 @@ def tables(
     seeds: Mapping[str, Sequence[int]] | None = None,
     env_steps: int | None = None,
     settings: Mapping[str, str] | None = None,
+    score: str = LAST,
 ) -> list[Table]:
     """One table per suite, budget and setting.
 
@@ -94,21 +89,26 @@ def tables(
         tasks: By suite its tasks, in the order to show; the tasks that were run if None.
         seeds: By `<suite>@<budget>` the expected seeds. If None, an agent is expected to have the same seeds on every
             task it was run on.
-        env_steps: Score the last evaluation at or before this environment step; the very last if None.
+        env_steps: Score what was measured up to this environment step; everything if None.
         settings: Settings of the variants that are named by a hash, as `results.provenance.hashed_settings` returns
             them.
+        score: The score to show, one of `analysis.rows.final.SCORES`; the others stand beside it.
 
     Returns:
         The tables, ordered by suite, budget and setting.
+
+    Raises:
+        ValueError: For an unknown score.
     """
     result = []
-    every = final_scores(frame, env_steps=env_steps)
+    every = final_scores(frame, env_steps=env_steps, score=score)
     every["name"] = [agent_name(*each) for each in zip(every["agent"], every["variant"], every["labels"], strict=True)]
     remarks_by_protocol = protocol_remarks(every)
     for key, scores in every.groupby(PROTOCOL, observed=True, sort=True):
         suite, budget, setting = map(str, key)
         expected = (tasks or {}).get(suite, ())
-        table = _table(suite, budget, setting, scores, expected, (seeds or {}).get(f"{suite}@{budget}"))
+        own_seeds = (seeds or {}).get(f"{suite}@{budget}")
+        table = _table((suite, budget, setting), scores, expected, own_seeds, score)
         notes = (*table.notes, *remarks_by_protocol.get((suite, budget, setting), ()))
         legend = _legend(scores, settings or {})
         result.append(replace(table, notes=notes, driving=driving(frame, scores), legend=legend))
@@ -116,37 +116,23 @@ def tables(
 
 
 def _table(
-    suite: str, budget: str, setting: str, scores: pd.DataFrame, tasks: Sequence[str], seeds: Sequence[int] | None
+    protocol: tuple[str, str, str],
+    scores: pd.DataFrame,
+    tasks: Sequence[str],
+    seeds: Sequence[int] | None,
+    chosen: str,
 ) -> Table:
-    cells: dict[tuple[str, Column], Cell] = {}
-    tasks_by_remark: dict[tuple[str, str], list[str]] = {}  # keys: agent and remark
-    agents: dict[str, None] = {}
     columns = _columns(scores, tasks)
-    headings = dict(zip(columns, _headings(columns), strict=True))
-    for key, agent_runs in scores.groupby(["agent", "variant", "labels"], observed=True, sort=True):
-        agent, variant, labels = map(str, key)
-        name = agent_name(agent, variant, labels)
-        agents[name] = None
-        expected = agent_runs["seed"].unique().tolist() if seeds is None else seeds
-        for (task, repeat), runs in agent_runs.groupby(["task", "action_repeat"], observed=True, sort=True):
-            column = (task, int(repeat))
-            notes_on_cell = tuple(remarks(runs, expected))
-            for remark in notes_on_cell:
-                tasks_by_remark.setdefault((name, remark), []).append(headings[column])
-            if len(measured := runs[runs["evaluations"] > 0]):
-                cells[name, column] = _cell((agent, variant, labels), column, measured, notes_on_cell)
-    notes = [*merged_remarks(tasks_by_remark), *step_remarks(scores)]
+    by_score = {score: cells(scores, columns, seeds, score) for score in SCORES}
+    names = scores.drop_duplicates(["agent", "variant", "labels"]).sort_values(["agent", "variant", "labels"])["name"]
+    agents = tuple(map(str, names.drop_duplicates()))
+    notes = [*by_score[chosen].notes, *step_remarks(with_score(scores, chosen))]
     for name in agents:
-        absent = [headings[column] for column in columns if (name, column) not in cells]
+        measured = [(name, column) in by_score[chosen].by_key for column in columns]
+        absent = [task for task, known in zip(headings(columns), measured, strict=True) if not known]
         if absent:
             notes.append(f"{name}: no score on {', '.join(absent)}")
-    return Table(suite, budget, setting, tuple(agents), columns, cells, _means(agents, columns, cells), tuple(notes))
-
-
-def _cell(key: tuple[str, str, str], column: Column, runs: pd.DataFrame, notes: tuple[str, ...]) -> Cell:
-    score = runs["score"]
-    mean, std = float(score.mean(skipna=False)), float(score.std(skipna=False))
-    return Cell(*key, *column, len(runs), mean, std, int(runs["env_steps"].min()), notes)
+    return Table(*protocol, agents, columns, by_score, chosen, tuple(notes))
 
 
 def _legend(scores: pd.DataFrame, settings: Mapping[str, str]) -> tuple[str, ...]:
@@ -166,31 +152,15 @@ def _columns(scores: pd.DataFrame, tasks: Sequence[str]) -> tuple[Column, ...]:
     return tuple(sorted(found | unseen, key=lambda column: (order.get(column[0], len(order)), column)))
 
 
-def _headings(columns: Sequence[Column]) -> list[str]:
-    """Names of tasks, with the action repeat if a task has two."""
-    repeated = len({task for task, _ in columns}) < len(columns)
-    return [f"{task} (action repeat {repeat})" if repeated and repeat else task for task, repeat in columns]
-
-
-def _means(
-    agents: Mapping[str, None], columns: tuple[Column, ...], cells: Mapping[tuple[str, Column], Cell]
-) -> dict[str, float]:
-    means = {}
-    if len({task for task, _ in columns}) == len(columns) > 1:  # at two action repeats a task would count twice
-        for name in agents:
-            row = [cells[name, column].mean for column in columns if (name, column) in cells]
-            if len(row) == len(columns) and all(map(math.isfinite, row)):
-                means[name] = sum(row) / len(row)
-    return means
-
-
 def to_grids(table: Table, *, rows: str = "agents") -> list[Grid]:
-    """The final returns (`to_grid`), then the error rates of driving if there are any (`rates_grid`)."""
-    return [to_grid(table, rows=rows), *([rates_grid(table)] if table.driving else [])]
+    """The table's score (`to_grid`), all scores (`scores_grid`) and error rates of driving (`rates_grid`), if any."""
+    all_scores = scores_grid(table)
+    rates = [rates_grid(table)] if table.driving else []
+    return [to_grid(table, rows=rows), *([all_scores] if all_scores else []), *rates]
 
 
 def to_grid(table: Table, *, rows: str = "agents") -> Grid:
-    """Final returns as text.
+    """The table's score as text.
 
     Args:
         table: The table.
@@ -201,54 +171,39 @@ def to_grid(table: Table, *, rows: str = "agents") -> Grid:
     """
     if rows not in ("agents", "tasks"):
         raise ValueError(f"rows={rows!r}; valid: agents, tasks")
-    lines = [["agent", *_headings(table.columns)]]
+    with_n = seed_count(table.cells.values()) is None
+    lines = [["agent", *headings(table.columns)]]
     for name in table.agents:
-        cells = [table.cells.get((name, column)) for column in table.columns]
-        lines.append([name, *(_cell_text(cell, _seed_count(table) is None) if cell else "-" for cell in cells)])
+        lines.append([name, *(cell_text(table.cells.get((name, each)), with_n=with_n) for each in table.columns)])
     if table.means:
         lines[0].append("mean over tasks")
         for line in lines[1:]:
-            mark = MARK if any(text.endswith(MARK) for text in line) else ""
-            line.append(f"{table.means[line[0]]:.1f}{mark}" if line[0] in table.means else "-")
+            line.append(mean_text(table.means.get(line[0]), line))
     if rows == "tasks":
         lines[0][0] = "task"
         lines = [list(column) for column in zip(*lines, strict=True)]
     return Grid(table.title, _caption(table), tuple(lines[0]), tuple(map(tuple, lines[1:])), table.notes)
 
 
+def scores_grid(table: Table) -> Grid | None:
+    """All scores as text, as `analysis.tables.beside.to_grid` makes it."""
+    return beside.to_grid(table.title, table.agents, table.columns, table.scores, table.score)
+
+
 def rates_grid(table: Table) -> Grid:
     """Error rates and distances of driving as text: a line for each task and agent."""
-    tasks = dict(zip(table.columns, _headings(table.columns), strict=True))
+    tasks = dict(zip(table.columns, headings(table.columns), strict=True))
     notes = {key: cell.notes for key, cell in table.cells.items()}
-    return driving_table.to_grid(table.title, _where(table), table.agents, tasks, table.driving, notes)
-
-
-def _cell_text(cell: Cell, with_n: bool) -> str:
-    """`731.2 ± 41.0 (5)`, with a mark if a note concerns the cell."""
-    spread = "" if math.isnan(cell.std) else f" ± {cell.std:.1f}"
-    return f"{cell.mean:.1f}{spread}{f' ({cell.n})' if with_n else ''}{MARK if cell.notes else ''}"
-
-
-def _seed_count(table: Table) -> int | None:
-    """The number of seeds if every cell has the same; the caption states it once."""
-    counts = {cell.n for cell in table.cells.values()}
-    return counts.pop() if len(counts) == 1 else None
+    steps = where(each.env_steps for each in table.driving.values())
+    return driving_table.to_grid(table.title, steps, table.agents, tasks, table.driving, notes)
 
 
 def _caption(table: Table) -> str:
     if not table.cells:
-        return "No evaluation yet."
-    n = _seed_count(table)
-    over = "1 seed" if n == 1 else f"mean ± standard deviation over {'(n)' if n is None else n} seeds"
-    return " ".join([f"Final return {_where(table)}; {over}.", *table.legend])
-
-
-def _where(table: Table) -> str:
-    """The environment steps at which the cells were evaluated, in words."""
-    steps = sorted({cell.env_steps for cell in table.cells.values()})
-    if len(steps) > 1:
-        return f"at {steps[0]:,} to {steps[-1]:,} environment steps (not all comparable)"
-    return f"at {steps[0]:,} environment steps"
+        return "No evaluation yet." if table.score == LAST else f"No {table.score} yet."
+    steps = where(cell.env_steps for cell in table.cells.values())
+    what = f"Final return {steps}" if table.score == LAST else f"{table.score} {steps}: {definition(table.score)}"
+    return " ".join([f"{what}; {over_seeds(seed_count(table.cells.values()))}.", *table.legend])
 
 
 def to_markdown(tables: Sequence[Table], *, rows: str = "agents") -> str:
@@ -269,19 +224,22 @@ def to_terminal(tables: Sequence[Table], *, rows: str = "agents") -> Group:
 def to_csv(tables: Sequence[Table]) -> str:
     """One line per cell in full precision; std is empty for one seed.
 
-    Columns are `CSV_COLUMNS`, then the columns of `analysis.tables.driving.CSV_COLUMNS` that were measured.
+    Columns are `CSV_COLUMNS`, of which mean and std are those of the table's score, then the columns of
+    `analysis.tables.driving.CSV_COLUMNS` that were measured.
     """
     numbers = [{key: driving_table.to_numbers(cell) for key, cell in table.driving.items()} for table in tables]
-    measured = {column for cells in numbers for cell in cells.values() for column in cell}
+    measured = {column for rates in numbers for cell in rates.values() for column in cell}
     driving_columns = [column for column in driving_table.CSV_COLUMNS if column in measured]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*CSV_COLUMNS, *driving_columns])
-    for table, cells in zip(tables, numbers, strict=True):
+    for table, rates_by_key in zip(tables, numbers, strict=True):
         for key, cell in table.cells.items():
             std = "" if cell.n == 1 else repr(cell.std)
             protocol = (table.suite, table.budget, cell.labels)
-            score = (cell.n, repr(cell.mean), std, cell.env_steps, cell.action_repeat)
-            rates = [cells.get(key, {}).get(column, "") for column in driving_columns]
-            writer.writerow([*protocol, cell.task, cell.agent, cell.variant, *score, *rates])
+            score = (cell.n, repr(cell.mean), std, cell.env_steps, cell.action_repeat, table.score)
+            rates = [rates_by_key.get(key, {}).get(column, "") for column in driving_columns]
+            writer.writerow(
+                [*protocol, cell.task, cell.agent, cell.variant, *score, *beside.to_numbers(table.scores, key), *rates]
+            )
     return text.getvalue()

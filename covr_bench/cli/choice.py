@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covr_bench.config import registry
-from covr_bench.kit.errors import UserError
+from covr_bench.kit.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from analysis.statistics.comparison import Comparison
 
 FORMATS = ("terminal", "md", "csv", "latex")
+NOTHING = "no evaluation with a finite return yet"
 Ranges = dict[str, dict[str, tuple[float, float]]]
 
 
@@ -27,6 +28,7 @@ Ranges = dict[str, dict[str, tuple[float, float]]]
 class Choice:
     """Which scores: of the store `out`, or of the file or folder `scores`; empty and None mean all.
 
+    score: which score of a run (`analysis.rows.final.SCORES`).
     score_ranges: `LOW,HIGH` for every task or `TASK=LOW,HIGH`, instead of the suite's.
     """
 
@@ -37,13 +39,23 @@ class Choice:
     agents: tuple[str, ...] = ()
     env_steps: int | None = None
     score_ranges: tuple[str, ...] = ()
+    score: str = "last"
 
 
 def frame_of(choice: Choice) -> pd.DataFrame:
-    """The chosen rows; remarks on ignored input go to standard error. Raises UserError if there are none."""
+    """The chosen rows; remarks on ignored input go to standard error.
+
+    Raises UserError if there are none, or none that the chosen score can be taken from.
+    """
+    from analysis.rows.final import SCORES, TRAIN10
     from analysis.rows.scores import choose
     from results.store import read
 
+    if choice.score not in SCORES:
+        raise unknown("score", choice.score, SCORES)
+    if choice.score == TRAIN10 and choice.scores is not None:
+        others = ", ".join(score for score in SCORES if score != TRAIN10)
+        raise UserError(f"{choice.scores} holds evaluations only, no training episodes: --score takes {others} there")
     if choice.scores is None:
         frame, where = read(choice.out), choice.out
     else:
@@ -75,11 +87,11 @@ def comparisons_of(frame: pd.DataFrame, choice: Choice) -> list[Comparison]:
 
     ranges = score_ranges(frame, choice.score_ranges)
     try:
-        found = comparisons(frame, ranges, env_steps=choice.env_steps)
+        found = comparisons(frame, ranges, env_steps=choice.env_steps, score=choice.score)
     except ValueError as error:
         raise UserError(str(error)) from error
-    if not any(len(each.evaluations) for each in found):
-        raise UserError("no evaluation with a finite return yet")
+    if not any(each.has_scores for each in found):
+        raise UserError(NOTHING if choice.score == "last" else f"no run with a finite {choice.score} yet")
     return found
 
 

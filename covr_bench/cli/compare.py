@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covr_bench.cli.choice import Choice, frame_of, score_ranges
-from covr_bench.cli.options import BootstrapSeed, OneSuite, OnlyAgent, OnlyTask, Reps, ScoreRange, UpTo, console
+from covr_bench.cli.options import (
+    BootstrapSeed,
+    OneSuite,
+    OnlyAgent,
+    OnlyTask,
+    Reps,
+    ScoreRange,
+    UpTo,
+    WhichScore,
+    console,
+)
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,6 +44,7 @@ def compare_command(
     task: OnlyTask = None,
     agent: OnlyAgent = None,
     env_steps: UpTo = None,
+    score: WhichScore = "last",
     score_range: ScoreRange = None,
     metric: Annotated[str, typer.Option(help="A measure of the evaluations.")] = "return",
     lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="Low values are good.")] = False,
@@ -45,7 +56,8 @@ def compare_command(
     seed: BootstrapSeed = 0,
 ) -> None:
     """Two folders of results or commits side by side, with a verdict per task that respects the number of seeds."""
-    choice = Choice(out, None, suite, tuple(task or ()), tuple(agent or ()), env_steps, tuple(score_range or ()))
+    only = (suite, tuple(task or ()), tuple(agent or ()))
+    choice = Choice(out, None, *only, env_steps, tuple(score_range or ()), score)
     question = Question(a, b, choice, metric, margin, lower_is_better, reps, seed)
     raise typer.Exit(compare(question, format_, console(), fail_on_worse=fail_on_worse))
 
@@ -111,6 +123,7 @@ def _verdicts(question: Question) -> Verdicts:
             score_ranges(rows, choice.score_ranges),
             metric=question.metric,
             env_steps=choice.env_steps,
+            score=choice.score,
             margin=question.margin,
             lower_is_better=question.lower_is_better,
             bootstrap=Bootstrap(reps=question.reps, seed=question.seed),

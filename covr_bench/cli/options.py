@@ -21,7 +21,14 @@ Scores = Annotated[
 ]
 OnlyTask = Annotated[list[str] | None, typer.Option(help="Only this task; repeatable.")]
 OnlyAgent = Annotated[list[str] | None, typer.Option(help="Only this agent; repeatable.")]
-UpTo = Annotated[int | None, typer.Option(min=0, help="Score the last evaluation at or before this step.")]
+UpTo = Annotated[int | None, typer.Option(min=0, help="Score what was measured up to this step.")]
+WhichScore = Annotated[
+    str,
+    typer.Option(
+        "--score",
+        help="last (evaluation), last3 (evaluations), train10 (training episodes of the last 10 % of steps) or auc.",
+    ),
+]
 ScoreRange = Annotated[
     list[str] | None,
     typer.Option(metavar="[TASK=]LOW,HIGH", help="Returns that count as 0 and 1, instead of the suite's; repeatable."),

@@ -20,6 +20,7 @@ from covr_bench.cli.options import (
     ScoreRange,
     Scores,
     UpTo,
+    WhichScore,
 )
 from covr_bench.cli.show import writing
 from covr_bench.kit.errors import UserError, unknown
@@ -45,13 +46,15 @@ def plot_command(
     task: OnlyTask = None,
     agent: OnlyAgent = None,
     env_steps: UpTo = None,
+    score: WhichScore = "last",
     score_range: ScoreRange = None,
     over: Over = "",
     reps: Reps = 50_000,
     seed: BootstrapSeed = 0,
 ) -> None:
     """Figures: learning curves, aggregate scores, profiles, probability of improvement, the VLM by round."""
-    choice = Choice(out, scores, suite, tuple(task or ()), tuple(agent or ()), env_steps, tuple(score_range or ()))
+    only = (suite, tuple(task or ()), tuple(agent or ()))
+    choice = Choice(out, scores, *only, env_steps, tuple(score_range or ()), score)
     for path in plot(choice, kind, file, reps=reps, seed=seed, over=over):
         print(path)
 
@@ -64,6 +67,8 @@ def plot(choice: Choice, kind: str, file: Path | None, *, reps: int, seed: int, 
     if file.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"cannot draw to {str(file)!r}. Valid endings: .png, .pdf, .svg.")
     frame = frame_of(choice)
+    if choice.score != "last" and kind in ("curves", "rounds"):
+        raise UserError(f"--score is for aggregate, profile and improvement: {kind} shows whole runs")
     try:
         return _plot_rounds(frame, file) if kind == "rounds" else _plot(frame, choice, kind, file, reps, seed, over)
     except ValueError as error:
@@ -74,9 +79,7 @@ def _plot(frame: pd.DataFrame, choice: Choice, kind: str, file: Path, reps: int,
     from analysis.statistics import summary
 
     bootstrap = summary.Bootstrap(reps=reps, seed=seed)
-    comparisons = [each for each in comparisons_of(frame, choice) if len(each.evaluations)]
-    if not comparisons:
-        raise UserError("no evaluation with a finite return yet")
+    comparisons = [each for each in comparisons_of(frame, choice) if each.has_scores]
     drawn, refused = [], []
     for comparison, path in zip(comparisons, _paths(file, [each.title for each in comparisons]), strict=True):
         warn(comparison.remarks)

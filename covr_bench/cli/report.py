@@ -23,6 +23,7 @@ from covr_bench.cli.options import (
     ScoreRange,
     Scores,
     UpTo,
+    WhichScore,
 )
 from covr_bench.cli.show import writing
 from covr_bench.config import registry
@@ -50,6 +51,7 @@ def report_command(
     task: OnlyTask = None,
     agent: OnlyAgent = None,
     env_steps: UpTo = None,
+    score: WhichScore = "last",
     score_range: ScoreRange = None,
     over: Over = "",
     reps: Reps = 50_000,
@@ -57,7 +59,8 @@ def report_command(
     videos: Annotated[bool, typer.Option("--videos", help="Record an episode of each agent and task.")] = False,
 ) -> None:
     """One HTML page with everything in it: tables, curves, statistics, failures, provenance, commands."""
-    choice = Choice(out, scores, suite, tuple(task or ()), tuple(agent or ()), env_steps, tuple(score_range or ()))
+    only = (suite, tuple(task or ()), tuple(agent or ()))
+    choice = Choice(out, scores, *only, env_steps, tuple(score_range or ()), score)
     for remark in write_report(choice, file, ReportOptions(title, reps, seed, over, videos)):
         print(f"note: {remark}", file=sys.stderr)
     print(file)
@@ -91,10 +94,16 @@ def write_report(choice: Choice, file: Path, options: ReportOptions) -> list[str
             Inputs(
                 title=options.title or f"covr-bench: {choice.scores or choice.out}",
                 frame=frame,
-                comparisons=comparisons(frame, score_ranges(frame, choice.score_ranges), env_steps=choice.env_steps),
+                comparisons=comparisons(
+                    frame,
+                    score_ranges(frame, choice.score_ranges),
+                    env_steps=choice.env_steps,
+                    score=choice.score,
+                ),
                 bootstrap=Bootstrap(reps=options.reps, seed=options.seed),
                 over=options.over,
                 env_steps=choice.env_steps,
+                score=choice.score,
                 records=records,
                 runs=_run_commands(records),
                 analyses=_analyses(choice, options),
@@ -136,19 +145,21 @@ def _analyses(choice: Choice, options: ReportOptions) -> list[Command]:
     rows += [word for task in choice.tasks for word in ("--task", task)]
     rows += [word for agent in choice.agents for word in ("--agent", agent)]
     rows += ["--env-steps", str(choice.env_steps)] if choice.env_steps is not None else []
+    scored = ["--score", choice.score] if choice.score != "last" else []
     drawn = [word for text in choice.score_ranges for word in ("--score-range", text)]
     drawn += ["--over", options.over] if options.over else []
     drawn += ["--reps", str(options.reps), "--seed", str(options.seed)]
+    figures = "aggregate, profile, improvement" + ("" if scored else ", curves, rounds")
     commands = {
-        "Returns": ["table", *rows],
+        "Returns": ["table", *rows, *scored],
         "Beside a paper (T1 ... T5, hard, vlm, drqv2), and the VLM by round (rounds)": [
             "table",
             *rows,
             "--paper",
             "T4",
         ],
-        "Statistics": ["stats", *rows, *drawn],
-        "Figures (aggregate, profile, improvement, curves, rounds)": ["plot", *rows, *drawn, "--kind", "aggregate"],
+        "Statistics": ["stats", *rows, *scored, *drawn],
+        f"Figures ({figures})": ["plot", *rows, *scored, *drawn, "--kind", "aggregate"],
     }
     return [Command(shlex.join(["covr-bench", *words]), outcome=outcome) for outcome, words in commands.items()]
 

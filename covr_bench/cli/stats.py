@@ -22,6 +22,7 @@ from covr_bench.cli.options import (
     ScoreRange,
     Scores,
     UpTo,
+    WhichScore,
     console,
 )
 from covr_bench.cli.show import writing
@@ -39,6 +40,7 @@ def stats_command(
     task: OnlyTask = None,
     agent: OnlyAgent = None,
     env_steps: UpTo = None,
+    score: WhichScore = "last",
     score_range: ScoreRange = None,
     over: Over = "",
     reps: Reps = 50_000,
@@ -46,7 +48,8 @@ def stats_command(
     marl_eval: Annotated[Path | None, typer.Option(help="Also write the returns as marl-eval's JSON.")] = None,
 ) -> None:
     """IQM, median, mean and optimality gap with intervals, probability of improvement, profiles, sample efficiency."""
-    choice = Choice(out, scores, suite, tuple(task or ()), tuple(agent or ()), env_steps, tuple(score_range or ()))
+    only = (suite, tuple(task or ()), tuple(agent or ()))
+    choice = Choice(out, scores, *only, env_steps, tuple(score_range or ()), score)
     print_stats(choice, format_, console(), reps=reps, seed=seed, over=over, marl_eval=marl_eval)
 
 

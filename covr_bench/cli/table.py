@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covr_bench.cli.choice import Choice, check_format, frame_of, show_grids
-from covr_bench.cli.options import Format, OneSuite, OnlyAgent, OnlyTask, Out, Scores, UpTo, console
+from covr_bench.cli.options import Format, OneSuite, OnlyAgent, OnlyTask, Out, Scores, UpTo, WhichScore, console
 from covr_bench.cli.show import variant_settings
 from covr_bench.kit.errors import UserError, unknown
 
@@ -27,9 +27,12 @@ def table_command(
     task: OnlyTask = None,
     agent: OnlyAgent = None,
     env_steps: UpTo = None,
+    score: WhichScore = "last",
 ) -> None:
     """Final returns, mean and deviation over seeds; beside a paper's with --paper."""
-    choice = Choice(out, scores, suite, tuple(task or ()), tuple(agent or ()), env_steps)
+    choice = Choice(out, scores, suite, tuple(task or ()), tuple(agent or ()), env_steps, score=score)
+    if paper and score != "last":
+        raise UserError("--paper compares the last evaluation at the paper's number of steps: it takes no --score")
     if paper:
         print_paper(choice, paper, format_, console())
     else:
@@ -46,7 +49,7 @@ def print_table(choice: Choice, format_: str, console: Console) -> None:
     expected = {} if choice.tasks else expected
     frame = frame_of(choice)
     settings = {} if choice.scores else variant_settings(choice.out, frame)
-    score_tables = tables(frame, tasks=expected, env_steps=choice.env_steps, settings=settings)
+    score_tables = tables(frame, tasks=expected, env_steps=choice.env_steps, settings=settings, score=choice.score)
     rows = "tasks" if format_ == "terminal" else "agents"
     grids = [grid for table in score_tables for grid in to_grids(table, rows=rows)]
     show_grids(grids, lambda: to_csv(score_tables), format_, console)

@@ -1,0 +1,137 @@
+"""Cells of a table of scores: one agent on one task."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from analysis.grids import MARK
+from analysis.rows.remarks import merged_remarks, remarks
+from analysis.rows.scores import agent_name, with_score
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    import pandas as pd
+
+Column = tuple[str, int]  # task, action_repeat
+Key = tuple[str, Column]  # the agent's name, task
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One agent on one task: mean and sample standard deviation of a score over n seeds.
+
+    std: NaN for one seed. env_steps: where the seeds were scored; the earliest, if they differ.
+    """
+
+    agent: str
+    variant: str
+    labels: str
+    task: str
+    action_repeat: int
+    n: int
+    mean: float
+    std: float
+    env_steps: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Everything of one score in a table.
+
+    Attributes:
+        score: One of `analysis.rows.final.SCORES`.
+        by_key: By the agent's name and column; absent if nothing was measured.
+        means: By the agent's name the mean over tasks, only of agents with a finite score on every task.
+        notes: What is missing or unusual.
+    """
+
+    score: str
+    by_key: Mapping[Key, Cell]
+    means: Mapping[str, float]
+    notes: tuple[str, ...]
+
+
+def cells(scores: pd.DataFrame, columns: Sequence[Column], seeds: Sequence[int] | None, score: str) -> Cells:
+    """The cells of one score.
+
+    Args:
+        scores: Lines of `final_scores` of one suite, budget and setting.
+        columns: The columns of the table.
+        seeds: Seeds that each agent should have on each task; if None, those it has on any.
+        score: One of `analysis.rows.final.SCORES`.
+    """
+    headings_by_column = dict(zip(columns, headings(columns), strict=True))
+    by_key: dict[Key, Cell] = {}
+    tasks_by_remark: dict[tuple[str, str], list[str]] = {}  # keys: agent and remark
+    groups = with_score(scores, score).groupby(["agent", "variant", "labels"], observed=True, sort=True)
+    for key, agent_runs in groups:
+        agent, variant, labels = map(str, key)
+        name = agent_name(agent, variant, labels)
+        expected = agent_runs["seed"].unique().tolist() if seeds is None else seeds
+        for (task, repeat), runs in agent_runs.groupby(["task", "action_repeat"], observed=True, sort=True):
+            column = (task, int(repeat))
+            notes = tuple(remarks(runs, expected, score))
+            for remark in notes:
+                tasks_by_remark.setdefault((name, remark), []).append(headings_by_column[column])
+            if len(measured := runs[runs["scored"] > 0]):
+                by_key[name, column] = _cell((agent, variant, labels), column, measured, notes)
+    return Cells(score, by_key, _means(by_key, columns), tuple(merged_remarks(tasks_by_remark)))
+
+
+def _cell(key: tuple[str, str, str], column: Column, runs: pd.DataFrame, notes: tuple[str, ...]) -> Cell:
+    score = runs["score"]
+    mean, std = float(score.mean(skipna=False)), float(score.std(skipna=False))
+    return Cell(*key, *column, len(runs), mean, std, int(runs["env_steps"].min()), notes)
+
+
+def _means(by_key: Mapping[Key, Cell], columns: Sequence[Column]) -> dict[str, float]:
+    means = {}
+    if len({task for task, _ in columns}) == len(columns) > 1:  # at two action repeats a task would count twice
+        for name in dict.fromkeys(name for name, _ in by_key):
+            row = [by_key[name, column].mean for column in columns if (name, column) in by_key]
+            if len(row) == len(columns) and all(map(math.isfinite, row)):
+                means[name] = sum(row) / len(row)
+    return means
+
+
+def headings(columns: Sequence[Column]) -> list[str]:
+    """Names of tasks, with the action repeat if a task has two."""
+    repeated = len({task for task, _ in columns}) < len(columns)
+    return [f"{task} (action repeat {repeat})" if repeated and repeat else task for task, repeat in columns]
+
+
+def cell_text(cell: Cell | None, *, with_n: bool) -> str:
+    """`731.2 ± 41.0 (5)`, with a mark if a note concerns the cell; `-` without one."""
+    if cell is None:
+        return "-"
+    spread = "" if math.isnan(cell.std) else f" ± {cell.std:.1f}"
+    return f"{cell.mean:.1f}{spread}{f' ({cell.n})' if with_n else ''}{MARK if cell.notes else ''}"
+
+
+def mean_text(mean: float | None, cells: Iterable[str]) -> str:
+    """A mean over tasks, with a mark if one of its cells has one; `-` without one."""
+    mark = MARK if any(text.endswith(MARK) for text in cells) else ""
+    return "-" if mean is None else f"{mean:.1f}{mark}"
+
+
+def seed_count(shown: Collection[Cell]) -> int | None:
+    """The number of seeds if every cell has the same; the caption states it once."""
+    counts = {cell.n for cell in shown}
+    return counts.pop() if len(counts) == 1 else None
+
+
+def over_seeds(n: int | None) -> str:
+    """What the numbers of cells are, in words. n: from `seed_count`."""
+    return "1 seed" if n == 1 else f"mean ± standard deviation over {'(n)' if n is None else n} seeds"
+
+
+def where(steps: Iterable[int]) -> str:
+    """Environment steps in words."""
+    each = sorted(set(steps))
+    if len(each) > 1:
+        return f"at {each[0]:,} to {each[-1]:,} environment steps (not all comparable)"
+    return f"at {each[0]:,} environment steps"
