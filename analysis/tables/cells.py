@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analysis.grids import MARK
+from analysis.rows.final import SCORES
 from analysis.rows.remarks import merged_remarks, remarks
-from analysis.rows.scores import agent_name, with_score
+from analysis.rows.scores import CELL, agent_name, with_score
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 Column = tuple[str, int]  # task, action_repeat
 Key = tuple[str, Column]  # the agent's name, task
+_CELL = ["agent", "variant", "labels", "task", "action_repeat"]
 
 
 @dataclass(frozen=True)
@@ -55,37 +57,47 @@ class Cells:
     notes: tuple[str, ...]
 
 
-def cells(scores: pd.DataFrame, columns: Sequence[Column], seeds: Sequence[int] | None, score: str) -> Cells:
-    """The cells of one score.
+def cells(scores: pd.DataFrame, columns: Sequence[Column], seeds: Sequence[int] | None) -> dict[str, Cells]:
+    """The cells of every score of `analysis.rows.final.SCORES`.
 
     Args:
         scores: Lines of `final_scores` of one suite, budget and setting.
         columns: The columns of the table.
         seeds: Seeds that each agent should have on each task; if None, those it has on any.
-        score: One of `analysis.rows.final.SCORES`.
     """
+    groups = scores.groupby(_CELL, observed=True, sort=False).indices
+    seed, expected = scores["seed"].to_numpy(), dict[Any, set[int]]()
+    for (*agent, _, _), lines in groups.items():
+        expected.setdefault(tuple(agent), set()).update(seed[lines].tolist() if seeds is None else seeds)
+    runs_of_cells = [(key, sorted(expected[key[:3]]), groups[key]) for key in sorted(groups)]
+    numbers = scores.drop(columns=[name for name in scores.columns if name in CELL or name == "run_id"])
+    return {score: _of_score(with_score(numbers, score), runs_of_cells, columns, score) for score in SCORES}
+
+
+def _of_score(
+    numbers: pd.DataFrame, runs_of_cells: Sequence[tuple[Any, list[int], Any]], columns: Sequence[Column], score: str
+) -> Cells:
+    """runs_of_cells: key by `_CELL`, expected seeds, and lines in `numbers` of each cell."""
     headings_by_column = dict(zip(columns, headings(columns), strict=True))
     by_key: dict[Key, Cell] = {}
     tasks_by_remark: dict[tuple[str, str], list[str]] = {}  # keys: agent and remark
-    groups = with_score(scores, score).groupby(["agent", "variant", "labels"], observed=True, sort=True)
-    for key, agent_runs in groups:
-        agent, variant, labels = map(str, key)
-        name = agent_name(agent, variant, labels)
-        expected = agent_runs["seed"].unique().tolist() if seeds is None else seeds
-        for (task, repeat), runs in agent_runs.groupby(["task", "action_repeat"], observed=True, sort=True):
-            column = (task, int(repeat))
-            notes = tuple(remarks(runs, expected, score))
-            for remark in notes:
-                tasks_by_remark.setdefault((name, remark), []).append(headings_by_column[column])
-            if len(measured := runs[runs["scored"] > 0]):
-                by_key[name, column] = _cell((agent, variant, labels), column, measured, notes)
+    for (agent, variant, labels, task, repeat), expected, lines in runs_of_cells:
+        runs = numbers.iloc[lines]
+        name, column = agent_name(agent, variant, labels), (task, int(repeat))
+        notes = tuple(remarks(runs, expected, score))
+        for remark in notes:
+            tasks_by_remark.setdefault((name, remark), []).append(headings_by_column[column])
+        measured = runs["scored"].to_numpy() > 0
+        if measured.any():
+            runs = runs if measured.all() else runs[measured]
+            by_key[name, column] = _cell((agent, variant, labels), column, runs, notes)
     return Cells(score, by_key, _means(by_key, columns), tuple(merged_remarks(tasks_by_remark)))
 
 
 def _cell(key: tuple[str, str, str], column: Column, runs: pd.DataFrame, notes: tuple[str, ...]) -> Cell:
     score = runs["score"]
     mean, std = float(score.mean(skipna=False)), float(score.std(skipna=False))
-    return Cell(*key, *column, len(runs), mean, std, int(runs["env_steps"].min()), notes)
+    return Cell(*key, *column, len(runs), mean, std, int(runs["env_steps"].to_numpy().min()), notes)
 
 
 def _means(by_key: Mapping[Key, Cell], columns: Sequence[Column]) -> dict[str, float]:

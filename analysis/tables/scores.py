@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from analysis import grids
 from analysis.grids import Grid
 from analysis.rows.driving import driving
-from analysis.rows.final import LAST, SCORES, definition
+from analysis.rows.final import LAST, definition
 from analysis.rows.remarks import protocol_remarks, step_remarks
 from analysis.rows.scores import PROTOCOL, agent_name, final_scores, protocol_name, with_score
 from analysis.tables import beside
@@ -123,7 +123,7 @@ def _table(
     chosen: str,
 ) -> Table:
     columns = _columns(scores, tasks)
-    by_score = {score: cells(scores, columns, seeds, score) for score in SCORES}
+    by_score = cells(scores, columns, seeds)
     names = scores.drop_duplicates(["agent", "variant", "labels"]).sort_values(["agent", "variant", "labels"])["name"]
     agents = tuple(map(str, names.drop_duplicates()))
     notes = [*by_score[chosen].notes, *step_remarks(with_score(scores, chosen))]
