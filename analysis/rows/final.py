@@ -71,7 +71,7 @@ def run_scores(frame: pd.DataFrame, *, env_steps: int | None = None, metric: str
     np.maximum.at(length, run, steps)
     length = length if env_steps is None else np.minimum(length, env_steps)
     own = label[row] if num_runs else row
-    result = {
+    result: dict[str, npt.NDArray[np.generic]] = {
         "row": row,
         "evaluations": np.bincount(run[evaluations], minlength=num_runs),
         "label_sets": _label_sets(np.concatenate([evaluations, episodes]), run, label, own),
