@@ -59,7 +59,7 @@ def run_scores(frame: pd.DataFrame, *, env_steps: int | None = None, metric: str
     steps, value = frame["env_steps"].to_numpy(np.int64), frame["value"].to_numpy(np.float64)
     num_runs = int(run.max(initial=-1)) + 1
     wanted = (frame["metric"] == metric).to_numpy(bool)
-    wanted &= env_steps is None or steps <= env_steps
+    wanted = wanted if env_steps is None else wanted & (steps <= env_steps)
     evaluations, episodes = (
         _in_order(np.flatnonzero(wanted & (frame["kind"] == kind.value).to_numpy(bool)), run, steps)
         for kind in (RowKind.EVAL, RowKind.EPISODE)
