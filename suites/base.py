@@ -140,7 +140,8 @@ class MakeEnv(Protocol):
             seed: Where the environment's own random stream starts, for resets without a seed.
             image_size: Height of a frame, in pixels, and its width.
             frame_stack: How many frames an observation holds, the newest last.
-            options: The task's own, each with a default; `env.KEY` sets them.
+            options: The task's own, each with a default; `env.KEY` sets them. `action_repeat` among them is what
+                each action is repeated for.
 
         Raises:
             ValueError: An option has no such value.
@@ -157,7 +158,8 @@ class Task:
     Attributes:
         name: Unique within the suite, in snake case (`cartpole_swingup`).
         make: Builds a seeded environment.
-        action_repeat: Simulator control steps per agent step.
+        action_repeat: Simulator control steps per agent step. Where `make` has an option of that name, it is that
+            option's default and needs no mention.
         score_range: Returns that count as 0 and as 1 when scores are normalised.
         instruction: The task as a vision-language model is told it. A first sentence "You are ..." is who it is told
             to be.
@@ -171,13 +173,22 @@ class Task:
 
     name: str
     make: MakeEnv
-    action_repeat: int
+    action_repeat: int = 0
     score_range: tuple[float, float] = (0.0, 1000.0)
     instruction: str = ""
     max_episode_steps: int = 1000
     needs_gl: bool = False
     family: str = ""
     observations: tuple[Observation, ...] = ("pixels",)
+
+    def __post_init__(self) -> None:
+        default = self.options.get("action_repeat", self.action_repeat)
+        if default < 1 or self.action_repeat not in (0, default):
+            raise ValueError(
+                f"task {self.name} has action_repeat={self.action_repeat}, and its make offers "
+                f"{self.options.get('action_repeat', 'no such option')}: give one of them, 1 or more"
+            )
+        object.__setattr__(self, "action_repeat", default)
 
     @property
     def key(self) -> str:
@@ -194,6 +205,19 @@ class Task:
         """What an environment made with these options shows."""
         shown: Observation = {**self.options, **options}.get("observation", self.observations[0])
         return shown
+
+    def repeat(self, options: Mapping[str, Any]) -> int:
+        """Control steps per agent step in an environment made with these options.
+
+        Raises:
+            ValueError: The options name fewer than one, or more than an episode has.
+        """
+        found: int = {"action_repeat": self.action_repeat, **options}["action_repeat"]
+        if not 1 <= found <= self.max_episode_steps:
+            raise ValueError(
+                f"action_repeat is {found}; it must be 1 to {self.max_episode_steps}, the control steps of an episode"
+            )
+        return found
 
 
 @dataclass(frozen=True)

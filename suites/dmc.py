@@ -1,6 +1,7 @@
-"""DeepMind Control tasks from pixels: `dmc6` (PlaNet action repeats), `dmc6-ar2`, `dmc-hard`.
+"""DeepMind Control tasks from pixels: all of them in `dmc`, and the suites that papers report.
 
-Tassa et al. 2018 (arXiv:1801.00690). Frames are those of `dm_control.suite`'s camera 0, pixel for pixel.
+Tassa et al. 2018 (arXiv:1801.00690). Frames are those of `dm_control.suite`, pixel for pixel, by camera 0 or that of
+`CAMERAS`.
 """
 
 from __future__ import annotations
@@ -17,18 +18,22 @@ from numpy.typing import NDArray
 
 from suites import gl, short_settings
 from suites.base import LINE_UP, Budget, Suite, Task
+from suites.dmc_tasks import CAMERAS, DREAMERV3_VISION, INSTRUCTIONS, LQR_FORCE, SCORE_RANGES
 from suites.wrappers import ActionRepeat, FrameStack, Pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 FAR_FROM_FLOOR = ("cartpole", "pendulum")  # domains whose bodies never come near the floor
+NEAR_FLOOR = ("two_poles", "three_poles")  # tasks of them that were not compared
+CONTROL_STEPS = 1000  # of an episode; lqr by itself has no end
 
 
 class DMControl(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
     """One dm_control task, a control step at a time, observed as its physics state.
 
-    `reset(seed=s)` fully determines the episode; it is the episode of `suite.load(..., task_kwargs={"random": s})`.
+    `reset(seed=s)` fully determines the episode; it is the episode of `suite.load(..., task_kwargs={"random": s})`,
+    but for lqr: its springs are those of seed 0 in every episode, and it is truncated after `CONTROL_STEPS`.
     The first `reset()` without a seed uses the constructor's, later ones continue that stream.
 
     physics: the dm_control physics, for tests and recordings.
@@ -45,19 +50,28 @@ class DMControl(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
 
         if render not in RENDER_MODES:
             raise ValueError(f"render is {render!r}; choose one of {RENDER_MODES}")
+        # Resets seed the task; what is drawn here, lqr's springs, makes the system and is the same for every seed.
+        chosen = {"random": 0, **({"time_limit": CONTROL_STEPS * 0.03} if domain == "lqr" else {})}
         with _without_mass_warning():
-            self._env = suite.load(domain, task, task_kwargs={"random": seed})
+            self._env = suite.load(domain, task, task_kwargs=chosen)
         self.physics = self._env.physics
         rate = round(1 / self._env.control_timestep())  # 40, 50 or 100 by the task
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": rate}
         self.labels = {} if render == "exact" else {"render": render}
-        self._new_camera = partial(Camera, self.physics, render=render, floor_casts=domain not in FAR_FROM_FLOOR)
+        self._new_camera = partial(
+            Camera,
+            self.physics,
+            camera_id=CAMERAS.get(f"{domain}.{task}", CAMERAS.get(domain, 0)),
+            render=render,
+            floor_casts=domain not in FAR_FROM_FLOOR or task in NEAR_FLOOR,
+        )
         self._image_size = image_size
         self._cameras: dict[tuple[int, int], Camera] = {}
         self._first_seed: int | None = seed
         spec = self._env.action_spec()
         self.action_names = [self.physics.model.id2name(i, "actuator") for i in range(spec.shape[0])]
-        self._scale, self._middle = (spec.maximum - spec.minimum) / 2, (spec.maximum + spec.minimum) / 2
+        low, high = np.maximum(spec.minimum, -LQR_FORCE), np.minimum(spec.maximum, LQR_FORCE)  # others are within 1.1
+        self._scale, self._middle = (high - low) / 2, (high + low) / 2
         self.action_space = Box(-1.0, 1.0, spec.shape, np.float32)
         self.observation_space = Box(-np.inf, np.inf, self.physics.get_state().shape, np.float64)
 
@@ -71,6 +85,8 @@ class DMControl(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
         if seed is not None:
             self._env.task.random.seed(seed)
         self._env.reset()
+        for camera in self._cameras.values():
+            camera.update_terrain()
         return self.physics.get_state(), {}
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
@@ -115,9 +131,9 @@ def _without_mass_warning() -> Iterator[None]:
 def make(
     domain: str,
     task: str,
-    action_repeat: int,
     seed: int,
     *,
+    action_repeat: int = 2,
     image_size: int = 84,
     frame_stack: int = 3,
     render: str = "exact",
@@ -127,26 +143,6 @@ def make(
     return FrameStack(Pixels(env, image_size, image_size), frame_stack)
 
 
-INSTRUCTIONS = {
-    "cartpole_swingup": "Side view of a cart on a rail carrying a hinged pole: push the cart left or right to swing "
-    "the pole up, then keep it upright near the middle of the rail.",
-    "reacher_easy": "Top view of a two-link arm in a square arena: turn the two joints so that the tip of the arm "
-    "reaches the coloured target disc and stays on it.",
-    "cheetah_run": "Side view, moving with a flat two-legged robot: drive its hip, knee and ankle joints to run "
-    "forward, to the right, as fast as possible.",
-    "walker_walk": "Side view, moving with a flat two-legged walker: drive its hips, knees and ankles to stay upright "
-    "and walk forward at a moderate speed.",
-    "finger_spin": "Side view of a two-joint finger beside a free hinged body: flick the body so that it keeps "
-    "spinning quickly.",
-    "ball_in_cup_catch": "Side view of a cup with a ball hanging from it on a string: move the cup so that the ball "
-    "swings up and comes to rest inside it.",
-    "hopper_hop": "Side view, moving with a flat one-legged hopper: drive its waist, hip, knee and ankle to hop "
-    "forward while keeping the torso upright.",
-    "walker_run": "Side view, moving with a flat two-legged walker: drive its hips, knees and ankles to stay upright "
-    "and run forward as fast as possible.",
-    "pendulum_swingup": "Side view of a pole hinged at one end with a weak motor: swing it back and forth until it "
-    "points up, then keep it there.",
-}
 PLANET_REPEATS = {  # Hafner et al. 2019, arXiv:1811.04551
     ("cartpole", "swingup"): 8,
     ("reacher", "easy"): 4,
@@ -158,14 +154,14 @@ PLANET_REPEATS = {  # Hafner et al. 2019, arXiv:1811.04551
 HARD = (("hopper", "hop"), ("walker", "run"), ("pendulum", "swingup"))
 
 
-def _tasks(action_repeats: dict[tuple[str, str], int]) -> tuple[Task, ...]:
+def _tasks(action_repeats: Mapping[tuple[str, str], int]) -> tuple[Task, ...]:
     return tuple(
         Task(
             f"{domain}_{task}",
-            partial(make, domain, task, repeat),
-            repeat,
-            (0.0, 1000.0),
-            INSTRUCTIONS[f"{domain}_{task}"],
+            partial(make, domain, task, action_repeat=repeat),
+            score_range=SCORE_RANGES.get(f"{domain}_{task}", (0.0, 1000.0)),
+            instruction=INSTRUCTIONS[domain, task],
+            max_episode_steps=CONTROL_STEPS,
             needs_gl=True,
             family="dmc",
         )
@@ -248,5 +244,22 @@ SUITES = (
         _budgets(500_000),
         LINE_UP,
         "Three harder tasks, action repeat 2.",
+    ),
+    Suite(
+        "dmc-vision",
+        1,
+        _tasks(dict.fromkeys(DREAMERV3_VISION, 2)),
+        _budgets(1_000_000),
+        LINE_UP,
+        "The twenty tasks of DreamerV3's dmc_vision, action repeat 2.",
+    ),
+    Suite(
+        "dmc",
+        1,
+        _tasks(dict.fromkeys(INSTRUCTIONS, 2)),
+        _budgets(1_000_000),
+        LINE_UP,
+        "Every task of dm_control.suite by name; without --task walker_walk alone.",
+        default_tasks=("walker_walk",),
     ),
 )

@@ -18,9 +18,9 @@ MAX_GEOMS = 1000  # a slack tendon alone is some thirty
 
 
 class Camera:
-    """Draws fixed camera 0 of `physics` at one size.
+    """Draws a fixed camera of `physics` at one size.
 
-    render: `exact` gives the pixels of `physics.render(height, width, camera_id=0)`; `fast` is nearly identical and
+    render: `exact` gives the pixels of `physics.render(height, width, camera_id)`; `fast` is nearly identical and
     four to six times as fast: a coarser shadow map, bodies made of fewer triangles, no floor in the shadow map.
     floor_casts: whether `exact` draws the floor into the shadow map. Nothing lies below the floor to be shadowed, but
     at a body's silhouette multisampling evaluates the shadow beyond the body's surface, at times below the floor: one
@@ -28,7 +28,14 @@ class Camera:
     """
 
     def __init__(
-        self, physics: Any, height: int, width: int, *, render: str = "exact", floor_casts: bool = True
+        self,
+        physics: Any,
+        height: int,
+        width: int,
+        *,
+        camera_id: int = 0,
+        render: str = "exact",
+        floor_casts: bool = True,
     ) -> None:
         self._physics = physics
         self._floor_casts = floor_casts and render == "exact"
@@ -39,7 +46,7 @@ class Camera:
         self._perturb = mujoco.MjvPerturb()
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
-        self._camera.fixedcamid = 0
+        self._camera.fixedcamid = camera_id
         self._gl = _render.Renderer(width, height)
         self._context = self._make_context(height, width, render)
 
@@ -66,6 +73,16 @@ class Camera:
         with self._gl.make_current() as gl:
             gl.call(self._draw)
         return np.array(self._pixels[::-1])  # OpenGL's first row is the bottom one
+
+    def update_terrain(self) -> None:
+        """Takes over the model's height fields, of which the graphics card has a copy; a reset may change them."""
+        if self._physics.model.nhfield:
+            with self._gl.make_current() as gl:
+                gl.call(self._upload_terrain)
+
+    def _upload_terrain(self) -> None:
+        for index in range(self._physics.model.nhfield):
+            mujoco.mjr_uploadHField(self._physics.model.ptr, self._context.ptr, index)
 
     def _keep_planes_out_of_shadow_map(self) -> None:
         for geom in self._scene.geoms[: self._scene.ngeom]:

@@ -21,10 +21,12 @@ PAPERS = {
     "T3": "COVR, table 3: three base agents with and without COVR",
     "T4": "COVR, table 4: six DMControl tasks",
     "T5": "COVR, table 5: ablations",
-    "hard": "COVR, appendix: hard tasks",
+    "hard": "COVR, appendix: hard tasks, with MR.Q and DR.Q",
     "vlm": "COVR, appendix: three VLMs",
     "drqv2": "DrQ-v2, official seeds",
+    "dmc-vision": "dmc_vision: twenty DMControl tasks, seven methods",
 }
+_FOLDER = Path(results.__file__).parent / "published"
 
 
 class Published(NamedTuple):
@@ -57,9 +59,17 @@ def published(table: str) -> list[Published]:
     """
     if table not in PAPERS:
         raise ValueError(f"no published table {table!r}; valid: {', '.join(PAPERS)}")
-    path = Path(results.__file__).parent / "published" / "paper_tables.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        return [_published(line) for line in csv.DictReader(file) if line["table"] == table]
+    return [_published(line) for line in _lines("paper_tables.csv", table)]
+
+
+def paper_notes(table: str) -> list[str]:
+    """What must be known of a paper's numbers, such as `PSRL: published only, ...`; lines of paper_notes.csv."""
+    return [f"{line['methods'].replace('|', ', ')}: {line['note']}" for line in _lines("paper_notes.csv", table)]
+
+
+def _lines(name: str, table: str) -> list[dict[str, str]]:
+    with (_FOLDER / name).open(encoding="utf-8", newline="") as file:
+        return [line for line in csv.DictReader(file) if line["table"] == table]
 
 
 def _published(line: Mapping[str, str]) -> Published:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis.grids import MARK, Grid
-from analysis.papers.published import PAPERS, is_run_of, published
+from analysis.papers.published import PAPERS, is_run_of, paper_notes, published
 from analysis.rows.remarks import merged_remarks, remarks
 from analysis.rows.scores import PROTOCOL, agent_name, final_scores, protocol_name
 from analysis.statistics.intervals import Summary, difference
@@ -125,7 +125,8 @@ def _table(
         for key, group in unclaimed.groupby(["agent", "variant", "labels", "other"], sort=True):
             lines.append(_line("-", _name(*key), {}, group, columns, tasks_by_remark))
     sources = tuple(dict.fromkeys(number.source for number in numbers))
-    return PaperTable(table, protocol, columns, tuple(lines), tuple(merged_remarks(tasks_by_remark)), sources)
+    notes = (*paper_notes(table), *merged_remarks(tasks_by_remark))
+    return PaperTable(table, protocol, columns, tuple(lines), notes, sources)
 
 
 def _name(agent: str, variant: str, labels: str, other: int) -> str:

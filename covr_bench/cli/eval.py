@@ -122,7 +122,7 @@ def _config(policy: Acting, options: EvalOptions, device: str) -> dict[str, Any]
         task=target.task.name,
         env_steps=policy.env_steps,
         eval_episodes=episodes,
-        action_repeat=target.task.action_repeat,
+        action_repeat=target.action_repeat,
         overrides=run.overrides | changes,
         env=dict(target.env),
         device=device,

@@ -158,7 +158,7 @@ def played(policy: Acting, seed: int, size: int, adviser: Adviser | None = None)
 def frame_rate(policy: Acting) -> tuple[Fraction, bool]:
     """Frames a second at which a video shows the task in real time, one frame a decision; whether the task says so."""
     fps = policy.env.unwrapped.metadata.get("render_fps")
-    return Fraction(fps or UNKNOWN_FPS).limit_denominator(1000) / policy.target.task.action_repeat, bool(fps)
+    return Fraction(fps or UNKNOWN_FPS).limit_denominator(1000) / policy.target.action_repeat, bool(fps)
 
 
 def component_names(policy: Acting) -> list[str]:

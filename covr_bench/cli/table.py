@@ -21,7 +21,7 @@ def table_command(
     suite: OneSuite = "",
     format_: Format = "terminal",
     paper: Annotated[
-        str, typer.Option(help="Beside the numbers of: T1 ... T5, hard, vlm, drqv2; or the VLM's rounds.")
+        str, typer.Option(help="Beside the numbers of: T1 ... T5, hard, vlm, drqv2, dmc-vision; or the VLM's rounds.")
     ] = "",
     scores: Scores = None,
     task: OnlyTask = None,

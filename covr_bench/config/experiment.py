@@ -92,7 +92,7 @@ class Experiment:
             env_steps=budget.env_steps,
             eval_every=budget.eval_every,
             eval_episodes=budget.eval_episodes,
-            action_repeat=task.action_repeat,
+            action_repeat=task.repeat(cell.settings.env),
             variant=contender.variant.name,
             overrides=chosen,
             agent_config=dict(cell.settings.agent),

@@ -77,6 +77,10 @@ def of_env(task: Task, chosen: Mapping[str, Any]) -> dict[str, Any]:
         except ValidationError as error:
             message = error.errors()[0]["msg"]
             raise UserError(f"bad setting of task {task.name}: {key} = {value!r}: {message}") from error
+    try:
+        task.repeat(found)
+    except ValueError as error:
+        raise UserError(f"bad setting of task {task.name}: {error}") from error
     return found
 
 

@@ -72,6 +72,11 @@ class Target:
     def name(self) -> str:
         return f"{self.suite.name}/{self.task.name}"
 
+    @property
+    def action_repeat(self) -> int:
+        """Control steps per agent step, with these options."""
+        return self.task.repeat(self.env)
+
 
 @dataclass(frozen=True)
 class Acting:
@@ -119,7 +124,7 @@ def acting(folder: Path, task: str = "", overrides: Sequence[str] = (), *, devic
         context = Context(
             obs_shape=seen.obs,
             action_dim=seen.action[0],
-            action_repeat=target.task.action_repeat,
+            action_repeat=target.action_repeat,
             total_env_steps=config.env_steps,
             device=device,
             seed=derive_seed(config.seed, "agent"),

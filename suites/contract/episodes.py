@@ -117,8 +117,8 @@ def _at_the_limit(ends: list[tuple[int, bool]], limit: int) -> bool:
 
 
 def options(trial: Trial) -> Iterator[str]:
-    """`image_size` and `frame_stack` mean what they say."""
-    change = {"image_size": LARGER, "frame_stack": 1}
+    """`image_size`, `frame_stack` and `action_repeat` mean what they say."""
+    change = {"image_size": LARGER, "frame_stack": 1, "action_repeat": 1}
     asked = {name: trial.options[name] + more for name, more in change.items() if name in trial.task.options}
     if not asked:
         return
@@ -126,7 +126,11 @@ def options(trial: Trial) -> Iterator[str]:
     other = Trial(_make(trial, chosen, seed=0), trial.task, chosen)
     said = ", ".join(f"{name}={value}" for name, value in asked.items())
     try:
-        for problem in [*spaces.observations(other), *first_steps.observation(other, other.reset(seed=0))]:
+        other.obs = other.reset(seed=0)
+        problems = [*spaces.observations(other), *first_steps.observation(other, other.obs)]
+        if "action_repeat" in asked and not problems:
+            problems += first_steps.steps(other)
+        for problem in problems:
             yield f"made with {said}, {problem}"
     finally:
         other.env.close()

@@ -133,7 +133,7 @@ def _reward(step: Step) -> Iterator[str]:
 
 
 def _count(trial: Trial, step: Step) -> Iterator[str]:
-    count, repeat = step.info.get("env_steps"), trial.task.action_repeat
+    count, repeat = step.info.get("env_steps"), trial.task.repeat(trial.options)
     if count is None:
         yield f'step returns no info["env_steps"]: add the number of control steps it took; {COUNT}'
     elif isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
