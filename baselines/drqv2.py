@@ -231,6 +231,7 @@ class DrQV2:
 
 _MEDIUM = {"stddev_steps": 1_000_000}  # clock steps; officially 500k agent steps
 _WALKER = {"nstep": 1, "batch_size": 512}
+_HUMANOID = {"stddev_steps": 4_000_000, "lr": 8e-5, "feature_dim": 100}  # officially 2M agent steps
 
 AGENT = AgentSpec(
     name="drqv2",
@@ -242,11 +243,22 @@ AGENT = AgentSpec(
         "three updates against the official code, float64, equal to rounding; the clock over 100k steps of "
         "the official loop; the start of an official curve; a score at 100k with each clock"
     ),
-    task_defaults={
+    task_defaults={  # cfgs/task/
+        "dmc/walker_stand": _WALKER,
         "dmc/walker_walk": _WALKER,
         "dmc/walker_run": _WALKER | _MEDIUM,
+        "dmc/acrobot_swingup": _MEDIUM,
+        "dmc/cartpole_swingup_sparse": _MEDIUM,
         "dmc/cheetah_run": _MEDIUM,
-        "dmc/reacher_easy": _MEDIUM,
+        "dmc/finger_turn_easy": _MEDIUM,
+        "dmc/finger_turn_hard": _MEDIUM,
         "dmc/hopper_hop": _MEDIUM,
+        "dmc/quadruped_run": _MEDIUM,
+        "dmc/quadruped_walk": _MEDIUM,
+        "dmc/reacher_easy": _MEDIUM,
+        "dmc/reacher_hard": _MEDIUM,
+        "dmc/humanoid_stand": _HUMANOID,
+        "dmc/humanoid_walk": _HUMANOID,
+        "dmc/humanoid_run": _HUMANOID,
     },
 )

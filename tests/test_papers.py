@@ -5,22 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import math
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+import results
 from analysis.figures import statistics
 from analysis.grids import to_latex, to_markdown
 from analysis.papers import tables as papers
-from analysis.papers.published import PAPERS, published
+from analysis.papers.published import PAPERS, paper_notes, published
 from analysis.papers.tables import PaperTable, paper_tables, to_grid, to_long_grid
 from analysis.rows import vlm_rounds
+from analysis.rows.external import read_scores
+from analysis.rows.scores import final_scores
 from analysis.statistics.intervals import Summary, difference
+from covr_bench.config import registry
 from results.store import RunWriter, read
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+SHIPPED = Path(results.__file__).parent / "published"
 SWINGUP = ("cartpole_swingup", "return")
 
 
@@ -47,6 +49,61 @@ def test_every_table_ships_with_sources_and_shows_what_was_not_run(tmp_path: Pat
     assert "not run" in to_markdown([to_grid(made)])
     assert to_latex([to_grid(made)]).count("\\toprule") == 1
     assert len(to_long_grid(made).rows) == len(made.lines) * len(made.columns)
+
+
+@pytest.mark.parametrize("table", PAPERS)
+def test_notes_are_of_methods_of_the_table_and_shown_under_it(tmp_path: Path, table: str) -> None:
+    methods = {number.method.split(" at ")[0].removesuffix(" (training episodes)") for number in published(table)}
+    notes = paper_notes(table)
+    assert {method for note in notes for method in note.split(": ")[0].split(", ")} <= methods
+    write_run(tmp_path, "catch@smoke/catch/random/0", {"return": 1.0})
+    (made,) = paper_tables(read(tmp_path), table)
+    assert list(made.notes) == notes
+    assert all(note in to_markdown([to_grid(made)]) for note in notes)
+
+
+def test_a_method_without_an_agent_of_ours_says_why() -> None:
+    for table in ("T4", "hard"):
+        without = {number.method for number in published(table) if not number.agent}
+        reasons = [note for note in paper_notes(table) if "published only: " in note]
+        assert without == {method for note in reasons for method in note.split(": ")[0].split(", ")}
+    agents = {number.method: number.agent for number in published("T4")}
+    assert (agents["TACO"], agents["PlayVirtual"], agents["MADI"]) == ("taco", "playvirtual", "madi")
+    unknown = next(note for note in paper_notes("T4") if "protocol unknown" in note)
+    assert unknown.startswith("TACO, MADI, PSRL: quoted")
+
+
+@pytest.mark.parametrize("name", ["dmc_vision_per_seed.csv", "dmc_vision_training_returns.csv"])
+def test_published_scores_of_dmc_vision_are_of_tasks_of_ours_and_of_files_that_may_be_copied(name: str) -> None:
+    rows, _ = read_scores(SHIPPED / name)
+    for suite, task in rows[["suite", "task"]].drop_duplicates().astype(str).to_numpy():
+        assert registry.suite(suite).task(task).action_repeat == 2
+    assert set(rows["action_repeat"]) == {2}
+    assert "MR.Q" not in set(rows["agent"])  # CC BY-NC
+    trained = {"DreamerV3", "PPO"} & set(rows["agent"])
+    assert set(rows["labels"]) == ({"returns=training"} if trained else {""})
+    assert trained == (set(rows["agent"]) if "training" in name else set())
+
+
+def test_dmc_visions_table_is_the_mean_of_the_published_seeds() -> None:
+    numbers = {(n.method, n.task): n for n in published("dmc-vision")}
+    rows, _ = read_scores(SHIPPED)
+    for agent, label, step in (("DR.Q", "DR.Q", 500_000), ("DreamerV3", "DreamerV3 (training episodes)", 100_000)):
+        scores = final_scores(rows[(rows["suite"] == "dmc-vision") & (rows["agent"] == agent)], env_steps=step)
+        assert len(scores.groupby("task")) == (7 if agent == "DR.Q" else 20)
+        for task, runs in scores.groupby("task"):
+            number = numbers[f"{label} at {step:,}", str(task)].summary
+            assert number.n == len(runs)
+            assert number[:2] == pytest.approx((runs["score"].mean(), runs["score"].std()), abs=0.11)
+    assert numbers["MR.Q at 500,000", "walker_run"].summary == Summary(516.7, 68.6, 10)
+
+
+def test_drqs_scores_say_where_they_were_evaluated() -> None:
+    with (SHIPPED / "dmc_per_seed.csv").open() as file:
+        drq = [line for line in csv.DictReader(file) if line["agent"] == "DrQ"]
+    early = {(line["task"], line["source"].split(" at ")[1]) for line in drq if " at " in line["source"]}
+    tasks = ("ball_in_cup_catch", "cartpole_swingup", "cheetah_run", "reacher_easy")
+    assert early == {(task, step) for task in tasks for step in ("96000", "496000")}
 
 
 def test_numbers_are_the_papers() -> None:

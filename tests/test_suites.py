@@ -19,7 +19,7 @@ from suites.wrappers import ActionRepeat, FrameStack, Pixels
 if TYPE_CHECKING:
     from suites.base import Suite, Task
 
-DMC6, DMC6_AR2, DMC_HARD = dmc.SUITES
+DMC6, DMC6_AR2, DMC_HARD = dmc.SUITES[:3]
 DMC_TASKS = DMC6.tasks + DMC_HARD.tasks
 TASKS = catch.SUITE.tasks + DMC_TASKS
 SUITES = (*dmc.SUITES, catch.SUITE)

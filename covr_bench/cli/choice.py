@@ -123,6 +123,17 @@ def _range(text: str) -> tuple[str, tuple[float, float]]:
     return task, (low, high)
 
 
+def expected_tasks(choice: Choice, frame: pd.DataFrame) -> dict[str, list[str]]:
+    """By suite the tasks that a table of it has to show: those that run by default, if one of them was run."""
+    ran = frame.groupby("suite", observed=True)["task"].unique()
+    expected = {}
+    for name, suite in registry.suites().items():
+        tasks = [task.name for task in suite.tasks if task.name in suite.default_tasks or not suite.default_tasks]
+        if not choice.tasks and set(tasks) & set(ran.get(name, ())):
+            expected[name] = tasks
+    return expected
+
+
 def check_format(format_: str) -> None:
     """Raise UserError for an unknown format."""
     if format_ not in FORMATS:

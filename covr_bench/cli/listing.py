@@ -10,11 +10,14 @@ import typer
 
 from covr_bench.cli.options import console
 from covr_bench.config import registry
+from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rich.table import Table
+
+    from suites.base import Suite
 
 
 class Listing(str, Enum):
@@ -26,24 +29,41 @@ class Listing(str, Enum):
     vlms = "vlms"
 
 
-def list_command(what: Annotated[Listing | None, typer.Argument(help="[all]")] = None) -> None:
+def list_command(
+    what: Annotated[Listing | None, typer.Argument(help="[all]")] = None,
+    suite: Annotated[str, typer.Option(help="Suites, tasks, budgets, variants: of this suite, by name or file.")] = "",
+) -> None:
     """What can be run: suites, agents, budgets, tasks, variants, VLMs."""
-    for table in tables(what.value if what else None):
+    for table in tables(what.value if what else None, suite):
         console().print(table)
 
 
-def tables(what: str | None = None) -> Iterator[Table]:
-    """Yield the listing of `suites`, `agents`, `budgets`, `tasks`, `variants` or `vlms`; all of them for None."""
-    makers = {"suites": _suites, "agents": _agents, "budgets": _budgets, "tasks": _tasks, "variants": _variants}
-    makers["vlms"] = _vlms
-    for name, make in makers.items():
-        if what in (None, name):
-            yield make()
+def tables(what: str | None = None, suite: str = "") -> Iterator[Table]:
+    """Yield the listing of `suites`, `agents`, `budgets`, `tasks`, `variants` or `vlms`; all of them for None.
+
+    Args:
+        what: Which.
+        suite: Name or file of the only suite that is listed; its listings alone make sense then.
+
+    Raises:
+        UserError: An unknown suite, or a listing that is not of a suite.
+    """
+    of_suite = {"suites": _suites, "budgets": _budgets, "tasks": _tasks, "variants": _variants}
+    if suite and what not in (None, *of_suite):
+        raise UserError(f"{what} are of no suite; leave --suite out, or list {', '.join(of_suite)}")
+    suites = [registry.suite(suite)] if suite else list(registry.suites().values())
+    for name in Listing:
+        if what not in (None, name.value):
+            continue
+        if name.value in of_suite:
+            yield of_suite[name.value](suites)
+        elif not suite:
+            yield {"agents": _agents, "vlms": _vlms}[name.value]()
 
 
-def _suites() -> Table:
+def _suites(suites: Sequence[Suite]) -> Table:
     table = _table("Suites", "suite", "version", "tasks", "default agents", "")
-    for suite in registry.suites().values():
+    for suite in suites:
         _add(table, suite.name, suite.version, len(suite.tasks), ", ".join(suite.agents), suite.doc)
     return table
 
@@ -56,11 +76,11 @@ def _agents() -> Table:
     return table
 
 
-def _budgets() -> Table:
+def _budgets(suites: Sequence[Suite]) -> Table:
     """Suites with the same budget share a line."""
     table = _table("Budgets, in env steps", "budget", "suites", "length", "evaluation", "seeds", "")
     users = defaultdict(list)
-    for suite in registry.suites().values():
+    for suite in suites:
         for budget in registry.budgets(suite).values():
             evaluation = f"{budget.eval_episodes} episodes every {budget.eval_every:,}"
             if budget.eval_episodes == 1:
@@ -72,11 +92,11 @@ def _budgets() -> Table:
     return table
 
 
-def _tasks() -> Table:
+def _tasks(suites: Sequence[Suite]) -> Table:
     """Suites with the same task share a line."""
     table = _table("Tasks", "task", "suites (action repeat)", "instruction")
     users = defaultdict(list)
-    for suite in registry.suites().values():
+    for suite in suites:
         for task in suite.tasks:
             users[task.name, task.instruction].append(f"{suite.name} ({task.action_repeat})")
     for (name, instruction), names in users.items():
@@ -84,9 +104,9 @@ def _tasks() -> Table:
     return table
 
 
-def _variants() -> Table:
+def _variants(suites: Sequence[Suite]) -> Table:
     table = _table("Variants", "suite", "agent", "variant", "settings", "")
-    for suite in registry.suites().values():
+    for suite in suites:
         for variant in suite.variants:
             settings = " ".join(f"{key}={value}" for key, value in variant.settings.items())
             shown = "" if settings == variant.name else settings

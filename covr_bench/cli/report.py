@@ -107,7 +107,7 @@ def write_report(choice: Choice, file: Path, options: ReportOptions) -> list[str
                 records=records,
                 runs=_run_commands(records),
                 analyses=_analyses(choice, options),
-                tasks={} if choice.tasks else _tasks(),
+                tasks=expected_tasks(choice, frame),
                 videos=videos,
             )
         )
@@ -116,10 +116,6 @@ def write_report(choice: Choice, file: Path, options: ReportOptions) -> list[str
     with writing(file.parent):
         file.write_text(page, encoding="utf-8")
     return remarks
-
-
-def _tasks() -> dict[str, list[str]]:
-    return {name: [task.name for task in suite.tasks] for name, suite in registry.suites().items()}
 
 
 def _chosen(records: Mapping[str, Any], frame: pd.DataFrame, choice: Choice) -> dict[str, Any]:

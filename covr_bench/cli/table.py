@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from covr_bench.cli.choice import Choice, check_format, frame_of, show_grids
+from covr_bench.cli.choice import Choice, check_format, expected_tasks, frame_of, show_grids
 from covr_bench.cli.options import Format, OneSuite, OnlyAgent, OnlyTask, Out, Scores, UpTo, WhichScore, console
 from covr_bench.cli.show import variant_settings
 from covr_bench.kit.errors import UserError, unknown
@@ -42,13 +42,11 @@ def table_command(
 def print_table(choice: Choice, format_: str, console: Console) -> None:
     """Print the final scores. Raises UserError for an unknown format, or without rows."""
     from analysis.tables.scores import tables, to_csv, to_grids
-    from covr_bench.config import registry
 
     check_format(format_)
-    expected = {name: [task.name for task in suite.tasks] for name, suite in registry.suites().items()}
-    expected = {} if choice.tasks else expected
     frame = frame_of(choice)
     settings = {} if choice.scores else variant_settings(choice.out, frame)
+    expected = expected_tasks(choice, frame)
     score_tables = tables(frame, tasks=expected, env_steps=choice.env_steps, settings=settings, score=choice.score)
     rows = "tasks" if format_ == "terminal" else "agents"
     grids = [grid for table in score_tables for grid in to_grids(table, rows=rows)]
