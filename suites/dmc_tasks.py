@@ -37,8 +37,10 @@ INSTRUCTIONS = {
     ("dog", "walk"): f"{_DOG}keep it up on its feet and walk forward, where it faces, at a moderate speed.",
     ("dog", "trot"): f"{_DOG}keep it up on its feet and trot forward, where it faces, at about three metres a second.",
     ("dog", "run"): f"{_DOG}keep it up on its feet and run forward, where it faces, as fast as possible.",
-    ("dog", "fetch"): f"{_DOG}keep it up on its feet, take the ball that was thrown into its mouth, and carry it to the "
-    "red disc.",
+    (
+        "dog",
+        "fetch",
+    ): f"{_DOG}keep it up on its feet, take the ball that was thrown into its mouth, and carry it to the red disc.",
     ("finger", "spin"): "Side view of a two-joint finger beside a free hinged body: flick the body so that it keeps "
     "spinning quickly.",
     ("finger", "turn_easy"): "Side view of a two-joint finger beside a free hinged body: turn the body until its "
@@ -81,8 +83,10 @@ INSTRUCTIONS = {
     "speed.",
     ("quadruped", "run"): f"{_QUADRUPED}drive its legs to get upright and run forward, where it faces, as fast as "
     "possible.",
-    ("quadruped", "escape"): f"{_QUADRUPED}drive its legs to climb out of a rugged bowl, away from its middle, and stay "
-    "upright.",
+    (
+        "quadruped",
+        "escape",
+    ): f"{_QUADRUPED}drive its legs to climb out of a rugged bowl, away from its middle, and stay upright.",
     ("quadruped", "fetch"): f"{_QUADRUPED}drive its legs to reach the ball in a walled arena and push it onto the red "
     "disc in the middle, and stay upright.",
     ("reacher", "easy"): "Top view of a two-link arm in a square arena: turn the two joints so that the tip of the arm "

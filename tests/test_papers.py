@@ -87,8 +87,11 @@ def test_published_scores_of_dmc_vision_are_of_tasks_of_ours_and_of_files_that_m
 
 def test_dmc_visions_table_is_the_mean_of_the_published_seeds() -> None:
     numbers = {(n.method, n.task): n for n in published("dmc-vision")}
-    rows, _ = read_scores(SHIPPED)
-    for agent, label, step in (("DR.Q", "DR.Q", 500_000), ("DreamerV3", "DreamerV3 (training episodes)", 100_000)):
+    for file, agent, label, step in (
+        ("dmc_vision_per_seed.csv", "DR.Q", "DR.Q", 500_000),
+        ("dmc_vision_training_returns.csv", "DreamerV3", "DreamerV3 (training episodes)", 100_000),
+    ):
+        rows, _ = read_scores(SHIPPED / file)
         scores = final_scores(rows[(rows["suite"] == "dmc-vision") & (rows["agent"] == agent)], env_steps=step)
         assert len(scores.groupby("task")) == (7 if agent == "DR.Q" else 20)
         for task, runs in scores.groupby("task"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covr_bench.cli import reproduce
-from covr_bench.cli.choice import Choice, frame_of, score_ranges
+from covr_bench.cli.choice import Choice, expected_tasks, frame_of, score_ranges
 from covr_bench.cli.options import (
     BootstrapSeed,
     OneSuite,
@@ -26,7 +26,6 @@ from covr_bench.cli.options import (
     WhichScore,
 )
 from covr_bench.cli.show import writing
-from covr_bench.config import registry
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
