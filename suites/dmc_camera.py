@@ -43,6 +43,7 @@ class Camera:
         self._pixels = np.empty((height, width, 3), np.uint8)
         self._scene = mujoco.MjvScene(physics.model.ptr, MAX_GEOMS)
         self._option = mujoco.MjvOption()
+        self._option.flags[mujoco.mjtVisFlag.mjVIS_RANGEFINDER] = False  # as dm_control: no beams of light
         self._perturb = mujoco.MjvPerturb()
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
