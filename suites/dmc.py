@@ -159,7 +159,7 @@ def _tasks(action_repeats: Mapping[tuple[str, str], int]) -> tuple[Task, ...]:
         Task(
             f"{domain}_{task}",
             partial(make, domain, task, action_repeat=repeat),
-            score_range=SCORE_RANGES.get(f"{domain}_{task}", (0.0, 1000.0)),
+            score_range=SCORE_RANGES.get((domain, task), (0.0, 1000.0)),
             instruction=INSTRUCTIONS[domain, task],
             max_episode_steps=CONTROL_STEPS,
             needs_gl=True,

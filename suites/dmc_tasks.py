@@ -141,7 +141,7 @@ quadruped: as DrQ-v2 (facebookresearch/drqv2, commit c0c650b, dmc.py), DreamerV3
 other dog tasks; its camera 0 follows the ball, and the dog is not in the picture.
 """
 
-SCORE_RANGES = {"lqr_2_1": (499.0, 857.0), "lqr_6_2": (488.0, 765.0)}
+SCORE_RANGES = {("lqr", "lqr_2_1"): (499.0, 857.0), ("lqr", "lqr_6_2"): (488.0, 765.0)}
 """Of tasks whose reward is not within 0 and 1: an undriven system, and the optimal controller.
 
 `dm_control.suite.lqr_solver`, mean over the initial states of seeds 0 to 19, 1000 control steps.
