@@ -81,6 +81,7 @@ def tables(
     env_steps: int | None = None,
     settings: Mapping[str, str] | None = None,
     score: str = LAST,
+    budgets: Mapping[str, str] | None = None,
 ) -> list[Table]:
     """One table per suite, budget and setting.
 
@@ -93,6 +94,7 @@ def tables(
         settings: Settings of the variants that are named by a hash, as `results.provenance.hashed_settings` returns
             them.
         score: The score to show, one of `analysis.rows.final.SCORES`; the others stand beside it.
+        budgets: By `<suite>@<budget>` what the budget is, a sentence for the caption.
 
     Returns:
         The tables, ordered by suite, budget and setting.
@@ -111,6 +113,8 @@ def tables(
         table = _table((suite, budget, setting), scores, expected, own_seeds, score)
         notes = (*table.notes, *remarks_by_protocol.get((suite, budget, setting), ()))
         legend = _legend(scores, settings or {})
+        if of_budget := (budgets or {}).get(f"{suite}@{budget.partition('-')[0]}"):
+            legend = (*legend, f"Budget {budget}: {of_budget}")
         result.append(replace(table, notes=notes, driving=driving(frame, scores), legend=legend))
     return result
 

@@ -42,12 +42,19 @@ def table_command(
 def print_table(choice: Choice, format_: str, console: Console) -> None:
     """Print the final scores. Raises UserError for an unknown format, or without rows."""
     from analysis.tables.scores import tables, to_csv, to_grids
+    from covr_bench.config import registry
 
     check_format(format_)
     frame = frame_of(choice)
     settings = {} if choice.scores else variant_settings(choice.out, frame)
-    expected = expected_tasks(choice, frame)
-    score_tables = tables(frame, tasks=expected, env_steps=choice.env_steps, settings=settings, score=choice.score)
+    score_tables = tables(
+        frame,
+        tasks=expected_tasks(choice, frame),
+        env_steps=choice.env_steps,
+        settings=settings,
+        score=choice.score,
+        budgets={} if choice.scores else registry.budget_docs(),
+    )
     rows = "tasks" if format_ == "terminal" else "agents"
     grids = [grid for table in score_tables for grid in to_grids(table, rows=rows)]
     show_grids(grids, lambda: to_csv(score_tables), format_, console)

@@ -86,6 +86,11 @@ def budgets(suite: Suite) -> dict[str, Budget]:
     return dict(suite.budgets) | {name: extensions.load(BUDGETS, point) for name, point in points.items()}
 
 
+def budget_docs() -> dict[str, str]:
+    """What each budget of our suites is, a sentence by `<suite>@<budget>`."""
+    return {f"{suite.name}@{name}": each.doc for suite in suites().values() for name, each in suite.budgets.items()}
+
+
 def budget(suite: Suite, ref: str) -> Budget:
     """The suite's budget of that name, or the one in that file. Raises UserError."""
     known = budgets(suite)
