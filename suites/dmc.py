@@ -177,6 +177,8 @@ SHORT: dict[str, Any] = {
     "image_size": 36,
     "window": 32,
     "patch_size": 4,
+    "svea.image_size": 48,  # eleven convolutions need 46
+    "madi.image_size": 48,
     "vbe.image_size": 84,  # the VLM's
     "vpf.image_size": 84,
     "batch_size": 64,

@@ -15,6 +15,7 @@ SMOKE: dict[str, Any] = {
     "random_agent_steps": 60,  # of 250 in the shortest run, cartpole's
     "initial_updates": 10,
     "model_batch_size": 4,
+    "madi.batch_size": 8,  # each image costs it three times what svea's does
     "covr.psi0": 500,
     "covr.guidance_after": 2,
     "covr.episodes": "cut",

@@ -65,18 +65,27 @@ def conv_relu(x: torch.Tensor, conv: Any, kernel: str) -> torch.Tensor:
     if x.device.type != "cpu":
         return F.relu(conv(x), inplace=True)
     if kernel == "winograd" and conv.weight.shape[:2] == (winograd.CHANNELS,) * 2 and conv.stride == (1, 1):
-        return winograd.conv3x3_relu(x, conv.weight, conv.bias)
-    return _ConvReLU.apply(x, conv.weight, conv.bias, conv.stride)  # type: ignore[no-any-return,no-untyped-call]
+        rows, columns = conv.padding
+        padded = F.pad(x, [columns, columns, rows, rows]) if rows or columns else x
+        return winograd.conv3x3_relu(padded, conv.weight, conv.bias)
+    return _ConvReLU.apply(x, conv.weight, conv.bias, conv.stride, conv.padding)  # type: ignore[no-any-return,no-untyped-call]
 
 
 class _ConvReLU(torch.autograd.Function):
     """oneDNN's convolution with ReLU as its last step, which saves writing and reading the pre-activation."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, stride: tuple[int, int]) -> Any:
-        y = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, [0, 0], stride, [1, 1], 1, "relu", [], None)
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+    ) -> Any:
+        y = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, padding, stride, [1, 1], 1, "relu", [], None)
         ctx.save_for_backward(x, weight, y)
-        ctx.stride = stride
+        ctx.stride, ctx.padding = stride, padding
         return y
 
     @staticmethod
@@ -85,8 +94,8 @@ class _ConvReLU(torch.autograd.Function):
         grad = torch.ops.aten.threshold_backward(grad, y, 0)
         needs = list(ctx.needs_input_grad[:3])
         return *torch.ops.aten.convolution_backward(
-            grad, x, weight, [len(weight)], ctx.stride, [0, 0], [1, 1], False, [0, 0], 1, needs
-        ), None
+            grad, x, weight, [len(weight)], ctx.stride, ctx.padding, [1, 1], False, [0, 0], 1, needs
+        ), None, None
 
 
 class Linear(nn.Linear):
