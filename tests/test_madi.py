@@ -234,7 +234,7 @@ def test_published_settings() -> None:
     assert (config.plain_weight, config.strong_weight, config.batch_size, config.lr) == (0.5, 0.5, 128, 1e-3)
     assert (config.masker_lr, config.masker_filters) == (1e-3, 32)
     assert (config.critic_tau, config.encoder_tau, config.alpha_lr, config.alpha_beta) == (0.01, 0.05, 1e-4, 0.5)
-    assert config.initial_updates == config.random_agent_steps == 1000
+    assert MaDi(Config(), context(SIDE)).initial_updates == config.random_agent_steps == 1000
     assert not AGENT.task_defaults
     masker = MaDi(Config(**SMALL), context()).masker
     assert sum(parameter.numel() for parameter in masker.parameters()) == 10_433
