@@ -188,6 +188,9 @@ SHORT: dict[str, Any] = {
     "drqv2.batch_size": 128,
     "drqv2.seed_steps": 2_000,
     "drqv2.stddev_steps": 50_000,
+    "taco.batch_size": 128,
+    "taco.seed_steps": 2_000,
+    "taco.stddev_steps": 50_000,
     "covr.psi0": 3_000,
 }
 

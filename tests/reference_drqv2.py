@@ -1,7 +1,7 @@
 """DrQ-v2's arithmetic as the official code does it: channel-first floats, bilinear shifts, one Adam per network.
 
 Written from the paper (arXiv 2107.09645, section 3 and appendix) and the official settings, sharing nothing with
-`baselines.drqv2`: the test holds the agent's losses and weights against it, the benchmark its speed.
+`baselines.drqv2` and the kit: the test holds the agent's losses and weights against it, the benchmark its speed.
 """
 
 from __future__ import annotations

@@ -19,7 +19,22 @@ A, EPISODE, STEPS, STOP = 2, 9, 22, 13
 SMALL = {"random_agent_steps": 3, "seed_steps": 12, "update_every": 4, "initial_updates": 2}
 TINY = {"batch_size": 4, "hidden_dim": 16, "feature_dim": 8, "filters": 8, "masker_filters": 4, "model_batch_size": 2}
 SHORT = {"frames": 4, "block_size": 2, "steps": 3}
-LEARNERS = ["sac", "rad", "deepmdp", "drqv2", "curl", "drq", "svea", "madi", "resact", "per", "ere", "spr", "mlr"]
+LEARNERS = [
+    "sac",
+    "rad",
+    "deepmdp",
+    "drqv2",
+    "taco",
+    "curl",
+    "drq",
+    "svea",
+    "madi",
+    "resact",
+    "per",
+    "ere",
+    "spr",
+    "mlr",
+]
 
 
 def agent(name: str) -> tuple[Any, int]:

@@ -9,9 +9,10 @@ import pytest
 import torch
 from reference_drqv2 import ReferenceDrQV2, bilinear_shift, exact_shift
 
-from baselines.drqv2 import AGENT, Config, DrQV2, noisy
+from baselines.drqv2 import AGENT, Config, DrQV2
 from covr_bench.kit import winograd
 from covr_bench.kit.api import Context
+from covr_bench.kit.ddpg import noisy
 from covr_bench.kit.replay import Batch, Replay
 
 CONTEXT = Context((9, 84, 84), 2, 2, 100_000, "cpu", 0)

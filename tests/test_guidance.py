@@ -13,7 +13,7 @@ from test_resact import WithPast
 from test_sac import SMALL, A, B, OneBatch, assert_same_state, batch, context
 from test_spr import Sequences
 
-from baselines import curl, deepmdp, drq, drqv2, ere, madi, mlr, per, rad, resact, sac, spr, svea
+from baselines import curl, deepmdp, drq, drqv2, ere, madi, mlr, per, rad, resact, sac, spr, svea, taco
 from covr_bench.kit.api import GuidedAgent
 from covr_bench.kit.replay import Batch
 
@@ -25,6 +25,7 @@ MAKERS: dict[str, tuple[Any, dict[str, Any], int]] = {
     "rad-translate": (rad, SMALL, 108),
     "deepmdp": (deepmdp, SMALL | {"initial_updates": 1}, 84),
     "drqv2": (drqv2, DRQV2, 84),
+    "taco": (taco, DRQV2, 21),
     "curl": (curl, SMALL, 100),
     "drq": (drq, SMALL, 84),
     "svea": (svea, SMALL | {"initial_updates": 1}, 84),
@@ -53,7 +54,17 @@ class Ranked(OneBatch):
         return self.batch
 
 
-REPLAYS = {"resact": WithPast, "per": Ranked, "ere": Recent, "spr": Sequences, "mlr": Sequences}
+class Onward(OneBatch):
+    """With what follows each transition."""
+
+    def sample(self, n: int, nstep: int, discount: float, window: int) -> Batch:
+        return self.batch
+
+    def actions(self, slot: torch.Tensor, steps: int) -> torch.Tensor:
+        return self.batch.action[:, None].repeat(1, steps, 1)
+
+
+REPLAYS = {"taco": Onward, "resact": WithPast, "per": Ranked, "ere": Recent, "spr": Sequences, "mlr": Sequences}
 
 
 def agent(name: str) -> tuple[GuidedAgent, Batch]:
@@ -102,7 +113,7 @@ def test_guidance_pulls_the_action_and_nothing_else(name: str) -> None:
     for i in range(1, 25):
         ours.update(replay(name, transitions), 4 * i, guidance)
     # Only when the actor learns: in every update, in every second one, or in every second one from the second on.
-    assert len(seen) == {"drqv2": 25, "madi": 12}.get(name, 13)
+    assert len(seen) == {"drqv2": 25, "taco": 25, "madi": 12}.get(name, 13)
     assert np.abs(ours.act(obs, 0, explore=False) - 0.7).max() < min(0.2, 0.4 * before)
 
 

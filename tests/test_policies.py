@@ -80,7 +80,10 @@ def rows(out: Path, run_id: str) -> Any:
     return frame[frame["kind"] == "eval"]
 
 
-@pytest.mark.parametrize("name", ["random", "sac", "rad", "drqv2", "curl", "svea", "madi", "spr", "mlr", "covr", "dpl"])
+AGENTS = ["random", "sac", "rad", "drqv2", "taco", "curl", "svea", "madi", "spr", "mlr", "covr", "dpl"]
+
+
+@pytest.mark.parametrize("name", AGENTS)
 def test_a_loaded_policy_acts_as_the_saved_one(name: str, tmp_path: Path) -> None:
     given = {"base": "sac", "base_settings": BASE, "vlm": "scripted"} if name in ("covr", "dpl") else {}
     config = store(tmp_path, name, init=5, **given)

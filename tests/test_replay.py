@@ -237,3 +237,27 @@ def test_progress_is_the_length_of_the_last_two_episodes(episodes: list[tuple[in
 def test_greyscale_is_refused() -> None:
     with pytest.raises(ValueError, match="4 channels"):
         Replay(10, (4, 2, 2), 1, seed=0)
+
+
+def test_a_longer_window_still_returns_what_nstep_says() -> None:
+    """Transitions of one step, drawn only where three fit, and what follows them."""
+    replay = Replay(26, SHAPE, 1, seed=0)
+    recorder = Recorder(replay)
+    for length in (7, 2, 3, 5, 9):  # the ring wraps
+        recorder.episode(length, terminated=False)
+    batch = replay.sample(500, 1, 0.9, window=3)
+    actions, later = replay.actions(batch.slot, 3), replay.after(batch.slot, 3)
+    one, three = recorder.windows(1, 0.9), recorder.windows(3, 0.9)
+    taken = {
+        episode["action"][i].tobytes(): np.stack(episode["action"][i : i + 3])
+        for episode in recorder.episodes
+        for i in range(len(episode["action"]) - 2)
+    }
+    drawn = {action.tobytes() for action in batch.action.numpy()}
+    assert drawn == {replay.action[start % 26].tobytes() for start in replay.starts(3)}
+    assert drawn < {replay.action[start % 26].tobytes() for start in replay.starts(1)}
+    for i, key in enumerate(action.tobytes() for action in batch.action.numpy()):
+        np.testing.assert_array_equal(batch.next_obs[i], one[key][3])
+        assert float(batch.reward[i]) == one[key][1]
+        np.testing.assert_array_equal(later[i], three[key][3])
+        np.testing.assert_array_equal(actions[i], taken[key])

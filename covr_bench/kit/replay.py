@@ -100,13 +100,16 @@ class Replay:
         newest = np.arange(max(self.oldest(), end - 2 * nstep), end + 1)
         return bool(self._whole(newest, nstep).any())
 
-    def sample(self, n: int, nstep: int = 1, discount: float = 0.99, newest: int | None = None) -> Batch:
+    def sample(
+        self, n: int, nstep: int = 1, discount: float = 0.99, newest: int | None = None, window: int | None = None
+    ) -> Batch:
         """n transitions, uniform over all stored n-step windows, with replacement. Raises ValueError if there is none.
 
         discount: per agent step; a reward i steps ahead is weighted by discount**i.
         newest: how many of the newest slots that a window can begin with are drawn from; None for all.
+        window: steps for which the episode has to go on, if more than nstep.
         """
-        return self.at(self._draw(n, nstep, newest), nstep, discount)
+        return self.at(self._draw(n, window or nstep, newest), nstep, discount)
 
     def at(self, start: npt.NDArray[np.int64], nstep: int = 1, discount: float = 0.99) -> Batch:
         """The transitions that begin with these slots, each of which is one of `starts(nstep)`."""
@@ -172,6 +175,18 @@ class Replay:
         for zeroed in (obs, action):
             zeroed[torch.from_numpy(begins)] = 0
         return obs.to(self.device), action.to(self.device)
+
+    def actions(self, slot: torch.Tensor, steps: int) -> torch.Tensor:
+        """Those taken from each slot on, which has to begin a window of `steps`: float32 `(n, steps, A)`.
+
+        slot: `Batch.slot`. On the agent's device.
+        """
+        taken = self.action[(slot.numpy()[:, None] + np.arange(steps)) % self.capacity]
+        return torch.from_numpy(taken).to(self.device)
+
+    def after(self, slot: torch.Tensor, steps: int) -> torch.Tensor:
+        """Observations `steps` after each slot's, as `actions` takes it: uint8 `(n, C, H, W)` on the agent's device."""
+        return self.obs(slot.numpy() + steps).to(self.device)
 
     def sequences(self, n: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """n windows of `length` steps of one episode each, uniform over all: observations and the actions on them.
