@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass
 
 from covr.selection import returns_to_go, transitions
 from covr_bench.kit.api import AgentSpec, Context, Fraction, Metrics
+from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Config:
-    base: str = "rad"  # the agent that learns: any that samples from the replay
+    base: str = "rad"  # the agent that learns: any that draws from the replay without priorities of its own
     base_settings: dict[str, Any] = Field(default_factory=dict)
     top_share: Fraction = 0.8  # of a batch: M10; 0.5 in M11
     best: Fraction = 0.5  # share of the finished transitions that count as the top
@@ -56,6 +57,13 @@ class TopReturns:
         rng, starts = self.replay.rng, self.replay.starts(nstep)
         drawn = [rng.choice(top, favoured)] if favoured else []
         return self.replay.at(np.concatenate([*drawn, rng.choice(starts, n - favoured)]), nstep, discount)
+
+    def starts(self, nstep: int = 1, *, until_terminal: bool = False) -> npt.NDArray[np.int64]:
+        """Of a base that would choose among them itself. Raises UserError."""
+        raise UserError(
+            f"top_return cannot favour anything in the batches of base={self.config.base!r}, which draws them by its "
+            "own priorities; choose a base without, such as rad, drqv2 or sac"
+        )
 
     def best(self, nstep: int) -> npt.NDArray[np.int64]:
         """Slots that a whole window of the better transitions begins with; they change when an episode ends."""

@@ -16,7 +16,7 @@ from covr_bench.run.checkpoint import Checkpoints
 
 torch.set_num_threads(1)
 A, EPISODE, STEPS, STOP = 2, 9, 22, 13
-SMALL = {"random_agent_steps": 3, "seed_steps": 12, "update_every": 4, "initial_updates": 2}
+SMALL = {"random_agent_steps": 3, "seed_steps": 12, "update_every": 4, "initial_updates": 2, "target_period": 4}
 TINY = {"batch_size": 4, "hidden_dim": 16, "feature_dim": 8, "filters": 8, "masker_filters": 4, "model_batch_size": 2}
 SHORT = {"frames": 4, "block_size": 2, "steps": 3}
 LEARNERS = [
@@ -34,6 +34,7 @@ LEARNERS = [
     "ere",
     "spr",
     "mlr",
+    "mrq",
 ]
 
 

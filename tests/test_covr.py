@@ -73,7 +73,8 @@ def configured(out: Path, agent: str = "covr", env_steps: int = LENGTH, **overri
     spec = registry.agent(agent)
     settings = SMALL | overrides
     if "env.image_size" in overrides:  # of an agent that takes frames as they come
-        settings = {key: value for key, value in settings.items() if key not in ("image_size", "random_agent_steps")}
+        missing = {"drqv2": "random_agent_steps", "mrq": "feature_dim"}[settings["base"]]
+        settings = {key: value for key, value in settings.items() if key not in ("image_size", missing)}
     if agent != "covr":
         settings = {
             key: value for key, value in settings.items() if key in {"image_size", *spec.Config.__annotations__}
@@ -197,6 +198,7 @@ STATEFUL: list[dict[str, str]] = [  # those with something of their own to be ke
     {"vlm_image_size": "56", "vlm": "random", "query_batch": "7"},
     {"base": "deepmdp", "initial_updates": "2"},
     {"base": "drqv2", "seed_steps": "20", "env.image_size": "32"},
+    {"base": "mrq", "target_period": "20", "env.image_size": "32"},
 ]
 
 

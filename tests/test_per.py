@@ -20,7 +20,8 @@ from test_sac import (
     official_weights,
 )
 
-from baselines.per import AGENT, PER, Config, Priorities
+from baselines.per import AGENT, PER, Config
+from covr_bench.kit.priorities import Priorities
 from covr_bench.kit.replay import Replay
 
 torch.set_num_threads(1)
@@ -74,52 +75,56 @@ def test_updates_equal_the_papers_arithmetic() -> None:
 
 
 def test_transitions_are_drawn_by_their_priorities() -> None:
-    priorities, replay = Priorities(0.5, 1e-9), filled(side=4)
+    priorities, replay = Priorities(0.5), filled(side=4)
     priorities.see(replay)
     starts = replay.starts()
     priorities.update(torch.from_numpy(starts), torch.arange(1.0, len(starts) + 1)[:, None] ** 2)
-    batch, weight = priorities.sample(replay, 20_000, 0.99, beta=0.5)
+    drawn, rarity = priorities.draw(replay, 20_000)
     share = np.arange(1, len(starts) + 1) / np.arange(1, len(starts) + 1).sum()
-    counts = np.array([(batch.slot.numpy() == slot).sum() for slot in starts])
+    counts = np.array([(drawn == slot).sum() for slot in starts])
     assert np.abs(counts - 20_000 * share).max() < 6 * (20_000 * share.max()) ** 0.5
-    assert weight.max() == 1
-    expected = (share[np.searchsorted(starts, batch.slot.numpy())] / share.min()) ** -0.5
-    np.testing.assert_allclose(weight[:, 0], expected, rtol=1e-5)
+    assert rarity.max() == 1
+    np.testing.assert_allclose(rarity, share.min() / share[np.searchsorted(starts, drawn)], rtol=1e-5)
 
 
 def test_exponent_zero_is_uniform_and_unweighted() -> None:
-    priorities, replay = Priorities(0.0, 1e-9), filled(side=4)
+    priorities, replay = Priorities(0.0), filled(side=4)
     priorities.see(replay)
     priorities.update(torch.tensor([0, 1]), torch.tensor([[100.0], [1e-3]]))
-    batch, weight = priorities.sample(replay, 9_000, 0.99, beta=1.0)
-    assert weight.min() == weight.max() == 1
-    _, counts = np.unique(batch.slot.numpy(), return_counts=True)
+    drawn, rarity = priorities.draw(replay, 9_000)
+    assert rarity.min() == rarity.max() == 1
+    _, counts = np.unique(drawn, return_counts=True)
     assert len(counts) == 9 and counts.min() > 800
 
 
 def test_new_transitions_have_the_largest_priority_also_where_the_ring_has_wrapped() -> None:
-    priorities, replay = Priorities(0.6, 1e-5), filled(side=4, capacity=14)
+    priorities, replay = Priorities(0.6), filled(side=4, capacity=14)
     priorities.see(replay)
     priorities.update(torch.from_numpy(replay.starts()), torch.full((9, 1), 0.01))
     priorities.update(torch.tensor([2]), torch.tensor([[5.0]]))
     for _ in range(6):  # slots 11 to 16, the last three in place of 0 to 2
         replay.add(np.zeros(A, np.float32), 0.0, False, np.zeros((9, 4, 4), np.uint8))
     priorities.see(replay)
-    new, old = np.arange(11, 17) % 14, np.arange(3, 10)
-    np.testing.assert_allclose(priorities.powers[new], (5 + 1e-5) ** 0.6)
+    new, old = np.arange(10, 16) % 14, np.arange(3, 10)  # slot 10 was the newest, and is a transition only now
+    np.testing.assert_allclose(priorities.powers[new], 5**0.6)
     valued = [slot for slot in old.tolist() if slot != 5]  # the first episode ends with slot 5: no transition
-    np.testing.assert_allclose(priorities.powers[valued], (0.01 + 1e-5) ** 0.6)
+    np.testing.assert_allclose(priorities.powers[valued], 0.01**0.6)
+
+
+def test_nothing_is_drawn_from_a_replay_without_a_window() -> None:
+    with pytest.raises(ValueError, match="no 10-step window stored yet: 11 frames"):
+        Priorities(1.0).draw(filled(side=4), 1, nstep=10)
 
 
 def test_a_transition_is_rated_when_it_is_stored() -> None:
     """As the authors' buffer does it: with the largest priority at that moment, not at its observation's arrival."""
-    priorities, replay = Priorities(0.6, 1e-5), filled(side=4)
+    priorities, replay = Priorities(0.6), filled(side=4)
     expected, largest = dict.fromkeys(replay.starts().tolist(), 1.0), 1.0
     for error in (2.0, 0.5, 7.0, 3.0):
         priorities.see(replay)
         priorities.update(torch.tensor([0]), torch.tensor([[error]]))
-        largest = max(largest, error + 1e-5)
-        expected[0] = error + 1e-5
+        largest = max(largest, error)
+        expected[0] = error
         expected[replay.head - 1] = largest  # the step that is now made from the newest observation
         replay.add(np.zeros(A, np.float32), 0.0, False, np.zeros((9, 4, 4), np.uint8))
     priorities.see(replay)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines.top_return import Config, TopReturns
+from covr_bench.kit.errors import UserError
+from covr_bench.kit.priorities import Priorities
 from covr_bench.kit.replay import Replay
 
 OBS = np.zeros((3, 8, 8), np.uint8)
@@ -76,6 +78,13 @@ def test_what_is_drawn_is_always_stored_and_whole(episodes: list[list[float]], c
 def test_a_window_never_leaves_its_episode() -> None:
     view = filled([[1.0] * 6, [0.0] * 6], return_discount=1.0, best=1.0)
     assert view.best(3).tolist() == [0, 1, 2, 3]
+
+
+def test_a_base_that_draws_by_its_own_priorities_is_refused() -> None:
+    """It would learn as if alone, and the rows would say it had favoured the top."""
+    view = filled([[1.0] * 6], base="mrq")
+    with pytest.raises(UserError, match="base='mrq', which draws them by its own priorities"):
+        Priorities(0.4).draw(cast("Replay", view), 4)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1])

@@ -144,6 +144,23 @@ def mlp(*sizes: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+def normed_mlp(*sizes: int, activation: type[nn.Module]) -> nn.Sequential:
+    """Linear layers of these widths; a LayerNorm without weights and the activation between each two."""
+    layers: list[nn.Module] = []
+    for width_in, width_out in pairwise(sizes):
+        layers += [Linear(width_in, width_out), nn.LayerNorm(width_out, elementwise_affine=False), activation()]
+    return nn.Sequential(*layers[:-2])
+
+
+def xavier_init(module: nn.Module) -> None:
+    """Uniform weights after Glorot and Bengio 2010 with ReLU's gain, sqrt(2), and zero biases."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Conv2d):
+            nn.init.xavier_uniform_(part.weight, nn.init.calculate_gain("relu"))
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
 def orthogonal_init(module: nn.Module) -> None:
     """Orthogonal weights and zero biases; gain sqrt(2) for convolutions, 1 for linear layers (DrQ, DrQ-v2)."""
     for part in module.modules():

@@ -28,6 +28,20 @@ class Batch(NamedTuple):
     slot: torch.Tensor
 
 
+class Window(NamedTuple):
+    """n windows of `length` steps, one step after another; what is past a termination is arbitrary, but stored.
+
+    slot: int64 `(length + 1, n)`, of the observations; after a terminal observation, that one again.
+    action: float32 `(length, n, A)`. reward, discount: float32 `(length, n)` of each step; discount is 0 of a terminal
+    one, else 1.
+    """
+
+    slot: npt.NDArray[np.int64]
+    action: torch.Tensor
+    reward: torch.Tensor
+    discount: torch.Tensor
+
+
 class Replay:
     """A ring of environment frames with uniform n-step sampling.
 
@@ -112,7 +126,10 @@ class Replay:
         return self.at(self._draw(n, window or nstep, newest), nstep, discount)
 
     def at(self, start: npt.NDArray[np.int64], nstep: int = 1, discount: float = 0.99) -> Batch:
-        """The transitions that begin with these slots, each of which is one of `starts(nstep)`."""
+        """The transitions that begin with these slots, each of which is one of `starts(nstep)`.
+
+        Of a window that a termination cuts short, next_obs is the terminal observation.
+        """
         reward = np.zeros(len(start), np.float32)
         factor = np.ones(len(start), np.float32)
         for i in range(nstep):
@@ -128,7 +145,7 @@ class Replay:
             action=move(torch.from_numpy(self.action[start % self.capacity])),
             reward=move(torch.from_numpy(reward[:, None])),
             discount=move(torch.from_numpy(factor[:, None])),
-            next_obs=move(self.obs(start + nstep)),
+            next_obs=move(self.obs(self._ends(start, nstep))),
             slot=torch.from_numpy(start),
         )
 
@@ -140,10 +157,32 @@ class Replay:
         begin, end = self.first[start % self.capacity], self.first[(start + nstep) % self.capacity]
         return np.equal(begin, end)
 
-    def starts(self, nstep: int = 1) -> npt.NDArray[np.int64]:
-        """Every slot that a whole n-step window begins with, oldest first."""
-        slots = np.arange(self.oldest(), self.head - nstep)
-        return slots[self._whole(slots, nstep)]
+    def starts(self, nstep: int = 1, *, until_terminal: bool = False) -> npt.NDArray[np.int64]:
+        """Every slot that a whole n-step window begins with, oldest first.
+
+        until_terminal: windows that a termination cuts short count as whole; those that a truncation cuts never do.
+        """
+        if not until_terminal:
+            slots = np.arange(self.oldest(), self.head - nstep)
+            return slots[self._whole(slots, nstep)]
+        slots = np.arange(self.oldest(), self.head - 1)
+        ends = self._ends(slots, nstep)
+        return slots[(ends < self.head) & np.equal(self.first[slots % self.capacity], self.first[ends % self.capacity])]
+
+    def _ends(self, start: npt.NDArray[np.int64], nstep: int) -> npt.NDArray[np.int64]:
+        """The slots n steps later; if a step before is terminal, the slot it led to."""
+        end, running = start.copy(), np.ones(len(start), np.bool_)
+        for _ in range(nstep):
+            end += running
+            running &= self.discount[(end - 1) % self.capacity] > 0
+        return end
+
+    def window(self, start: npt.NDArray[np.int64], length: int) -> Window:
+        """The windows that begin with these slots, each of which is one of `starts(length, until_terminal=True)`."""
+        slots = np.stack([self._ends(start, i) for i in range(length + 1)])
+        steps = slots[:-1] % self.capacity
+        arrays = (self.action, self.reward, self.discount)
+        return Window(slots, *(torch.from_numpy(array[steps]).to(self.device) for array in arrays))
 
     def _draw(self, n: int, nstep: int, newest: int | None) -> npt.NDArray[np.int64]:
         low, high = self.oldest(), self.head - nstep

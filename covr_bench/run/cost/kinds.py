@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from covr_bench.run.cost.measured import EnvCost
     from suites.base import Task
 
-DELAYS = {"random_agent_steps": 0, "seed_steps": 0, "initial_updates": 1}
-"""Settings that put off learning, with the value that does not."""
+DELAYS = {"random_agent_steps": 0, "seed_steps": 0, "initial_updates": 1, "target_period": 1}
+"""Settings that put off learning, or part of it, with the value that does not."""
 SCHEDULES = frozenset(DELAYS) | {"stddev_steps", "replay_capacity"}
 """Settings that say when something happens or how much is kept, not what a step costs."""
 PACE = "update_every"
