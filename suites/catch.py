@@ -119,6 +119,7 @@ SMOKE: dict[str, Any] = {
     "seed_steps": 100,
     "random_agent_steps": 50,
     "initial_updates": 10,
+    "target_period": 25,  # mrq's bursts
     "model_batch_size": 4,
 }
 SMOKE |= {"covr.psi0": 100, "covr.guidance_after": 2, "covr.vlm_episodes": 1, "covr.finetune_min_steps": 10}

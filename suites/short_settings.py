@@ -14,6 +14,7 @@ SMOKE: dict[str, Any] = {
     "seed_steps": 500,
     "random_agent_steps": 60,  # of 250 in the shortest run, cartpole's
     "initial_updates": 10,
+    "target_period": 25,  # mrq's bursts
     "model_batch_size": 4,
     "madi.batch_size": 8,  # each image costs it three times what svea's does
     "covr.psi0": 500,

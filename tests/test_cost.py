@@ -156,6 +156,14 @@ def test_an_agent_learns_as_often_as_its_cost_says(monkeypatch: pytest.MonkeyPat
     assert len(learned) == pytest.approx(80 * kinds.learning_steps(config), abs=1)
 
 
+def test_bursts_are_tried_one_update_at_a_time_and_their_length_costs_nothing() -> None:
+    """MR.Q makes as many updates of its encoder in a burst as there are steps until the next."""
+    config = run(agent="mrq")
+    assert at_once(config.agent_config)["target_period"] == 1
+    longer = replace(config, agent_config=dict(config.agent_config) | {"target_period": 999})
+    assert kinds.agent_key(config, ENV, {}) == kinds.agent_key(longer, ENV, {})
+
+
 def test_settings_of_a_wrapped_agent_count_as_its_own_would() -> None:
     base = {"lr": 1e-3, "batch_size": 8, "replay_capacity": 5}
     assert kinds.what_counts({"base_settings": base}) == {"base_settings": {"lr": True, "batch_size": 8}}
