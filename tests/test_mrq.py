@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from test_sac import assert_same_state
 
 from baselines.mrq import AGENT, MRQ, Config
+from covr_bench.config import registry
+from covr_bench.config.settings import resolve
 from covr_bench.kit.api import Context, GuidedAgent
 from covr_bench.kit.replay import Replay
 from covr_bench.kit.two_hot import symexp_bins, two_hot
@@ -421,6 +423,18 @@ def test_published_settings() -> None:
     assert (config.encoder_lr, config.value_lr, config.policy_lr, config.weight_decay) == (1e-4, 3e-4, 3e-4, 1e-4)
     assert (config.max_gradient_norm, config.pre_activation_weight, config.replay_capacity) == (20.0, 1e-5, 1_000_000)
     assert AGENT.task_defaults == {}
+
+
+@pytest.mark.parametrize("budget", ["smoke", "short"])
+@pytest.mark.parametrize("name", ["catch", "dmc6", "dmc6-ar2", "dmc-hard"])
+def test_short_budgets_are_mostly_updates(name: str, budget: str) -> None:
+    suite = registry.suite(name)
+    chosen = suite.budgets[budget]
+    for task in suite.tasks:
+        config = Config(**resolve(AGENT, task, chosen, {}).agent)
+        steps = chosen.env_steps // task.action_repeat
+        assert config.random_agent_steps < steps / 2 and config.batch_size <= 64
+        assert config.target_period < steps - config.random_agent_steps  # a second burst
 
 
 def test_the_published_network_of_84_pixels() -> None:
