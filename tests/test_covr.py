@@ -198,7 +198,7 @@ STATEFUL: list[dict[str, str]] = [  # those with something of their own to be ke
     {"vlm_image_size": "56", "vlm": "random", "query_batch": "7"},
     {"base": "deepmdp", "initial_updates": "2"},
     {"base": "drqv2", "seed_steps": "20", "env.image_size": "32"},
-    {"base": "mrq", "target_period": "20", "env.image_size": "32"},
+    {"base": "mrq", "target_period": "20", "horizon": "2", "env.image_size": "32"},
 ]
 
 
