@@ -130,9 +130,9 @@ class MRQ:
         self.policy = normed_mlp(width, width, width, context.action_dim, activation=nn.ReLU)  # before its tanh
         xavier_init(self.policy.to(self.device))
         self.value = Value(config).to(self.device)
-        self.target_encoder, self.target_policy, self.target_value = map(
-            copy.deepcopy, (self.encoder, self.policy, self.value)
-        )
+        self.target_encoder = copy.deepcopy(self.encoder)
+        self.target_policy = copy.deepcopy(self.policy)
+        self.target_value = copy.deepcopy(self.value)
         self.encoder_opt = self.adamw(self.encoder.parameters(), config.encoder_lr)
         self.policy_opt = self.adamw(self.policy.parameters(), config.policy_lr)
         self.value_opt = self.adamw(self.value.parameters(), config.value_lr)
@@ -152,7 +152,7 @@ class MRQ:
         action = torch.tanh(self.policy(self.encoder(scaled(torch.from_numpy(obs)[None].to(self.device)))))
         if explore:
             action = (action + self.config.exploration_noise * torch.randn_like(action)).clamp(-1, 1)
-        return action[0].cpu().numpy()  # type: ignore[no-any-return]
+        return action[0].cpu().numpy()
 
     def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
         config = self.config

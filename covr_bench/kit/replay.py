@@ -167,11 +167,13 @@ class Replay:
             return slots[self._whole(slots, nstep)]
         slots = np.arange(self.oldest(), self.head - 1)
         ends = self._ends(slots, nstep)
-        return slots[(ends < self.head) & np.equal(self.first[slots % self.capacity], self.first[ends % self.capacity])]
+        same_episode = np.equal(self.first[slots % self.capacity], self.first[ends % self.capacity])
+        return slots[(ends < self.head) & same_episode]
 
     def _ends(self, start: npt.NDArray[np.int64], nstep: int) -> npt.NDArray[np.int64]:
         """The slots n steps later; if a step before is terminal, the slot it led to."""
-        end, running = start.copy(), np.ones(len(start), np.bool_)
+        end: npt.NDArray[np.int64] = start.copy()
+        running = np.ones(len(start), np.bool_)
         for _ in range(nstep):
             end += running
             running &= self.discount[(end - 1) % self.capacity] > 0
