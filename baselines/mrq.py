@@ -141,6 +141,7 @@ class MRQ:
         self.reward_scale = self.target_reward_scale = 1.0
         self.has_terminations = False
         self.agent_steps = self.updates = 0
+        self.metrics: dict[str, torch.Tensor] = {}  # of the newest burst
 
     def adamw(self, parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.AdamW:
         return torch.optim.AdamW(parameters, lr=lr, weight_decay=self.config.weight_decay, fused=True)
@@ -160,15 +161,14 @@ class MRQ:
         ready = self.updates > 0 or replay.can_sample(max(config.horizon, config.nstep))
         if agent_step < config.random_agent_steps or not ready:
             return {}
-        metrics: dict[str, torch.Tensor] = {}
         if self.updates % config.target_period == 0:
             self.update_targets(replay)
-            metrics = self.learn_features(replay)
+            self.metrics = self.learn_features(replay)
         self.updates += 1
         slots, _ = self.priorities.draw(replay, config.batch_size, config.nstep)
         batch = replay.at(slots, config.nstep, config.discount)
         z, learnt = self.update_value(batch)
-        return metrics | learnt | self.update_policy(z, batch, guidance)
+        return self.metrics | learnt | self.update_policy(z, batch, guidance)
 
     def update_targets(self, replay: Replay) -> None:
         """Copy the networks, measure the rewards' scale, and see whether any episode was terminated."""
@@ -277,7 +277,7 @@ class MRQ:
         return {name: getattr(self, name) for name in names}
 
     def counters(self) -> dict[str, Any]:
-        names = ("reward_scale", "target_reward_scale", "has_terminations", "agent_steps", "updates")
+        names = ("reward_scale", "target_reward_scale", "has_terminations", "agent_steps", "updates", "metrics")
         return {name: getattr(self, name) for name in names}
 
     def state_dict(self) -> dict[str, Any]:
