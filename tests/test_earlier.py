@@ -90,7 +90,7 @@ def test_scripts_is_what_paper_was(suite: str, agent: str) -> None:
 def test_a_table_says_what_its_budget_is(cli: Callable[..., Any]) -> None:
     shown = cli("table", "--out", REFERENCE, "--suite", "dmc6", "--format", "md").out
     assert "Budget paper: The published protocol: batches of 512 for rad, curl and drq" in shown
-    assert "Budget scripts: As paper, with the official scripts' batch of 128" in shown
+    assert "Budget scripts: As paper, with the batches of the official scripts" in shown
 
 
 def test_statuses_name_runs_as_they_lie_on_disk() -> None:
