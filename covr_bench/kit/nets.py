@@ -93,9 +93,13 @@ class _ConvReLU(torch.autograd.Function):
         x, weight, y = ctx.saved_tensors
         grad = torch.ops.aten.threshold_backward(grad, y, 0)
         needs = list(ctx.needs_input_grad[:3])
-        return *torch.ops.aten.convolution_backward(
-            grad, x, weight, [len(weight)], ctx.stride, ctx.padding, [1, 1], False, [0, 0], 1, needs
-        ), None, None
+        return (
+            *torch.ops.aten.convolution_backward(
+                grad, x, weight, [len(weight)], ctx.stride, ctx.padding, [1, 1], False, [0, 0], 1, needs
+            ),
+            None,
+            None,
+        )
 
 
 class Linear(nn.Linear):
