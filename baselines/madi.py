@@ -64,8 +64,9 @@ class Masker(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """float32 `(B, 3 * frames, H, W)` in [0, 1], each frame times its mask; its like in channels-last memory."""
-        frames = images.unflatten(1, (-1, 3))  # (B, frames, 3, H, W)
-        masks = self.masks(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        batch, _, height, width = images.shape
+        frames = images.reshape(batch, -1, 3, height, width)
+        masks = self.masks(frames.flatten(0, 1)).reshape(batch, -1, 1, height, width)
         return (masks * frames).flatten(1, 2).contiguous(memory_format=torch.channels_last)
 
     def masks(self, frames: torch.Tensor) -> torch.Tensor:

@@ -202,7 +202,7 @@ class DDPGAgent:
             loss = loss + guidance(batch, action)
         self.actor_opt.zero_grad(set_to_none=True)
         # The critic's own gradients are not computed.
-        loss.backward(inputs=list(self.actor.parameters()))
+        loss.backward(inputs=list(self.actor.parameters()))  # type: ignore[no-untyped-call]
         self.actor_opt.step()
         return {"actor_loss": loss.detach()}
 
