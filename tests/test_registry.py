@@ -40,7 +40,7 @@ def test_a_name_is_a_file_name() -> None:
 
 @pytest.mark.parametrize("look_up", [registry.agent, registry.suite])
 def test_an_unknown_name_gets_the_nearest(look_up: object) -> None:
-    near = "drqv" if look_up is registry.agent else "dmc"
+    near = "drqv" if look_up is registry.agent else "dmc7"
     with pytest.raises(UserError, match=rf"unknown .* '{near}'. Did you mean .*Valid: "):
         look_up(near)  # type: ignore[operator]
 
