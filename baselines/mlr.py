@@ -10,8 +10,7 @@ critic's encoder anew after copying it for the targets, which looks unintended a
 from __future__ import annotations
 
 import math
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,14 +18,9 @@ from pydantic import ConfigDict, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from covr_bench.kit.api import AgentSpec, Context, Fraction, Guidance
+from covr_bench.kit.api import AgentSpec, Context, Fraction
 from covr_bench.kit.errors import UserError
-from covr_bench.kit.nets import PixelEncoder
-from covr_bench.kit.sac.crops import CroppingAgent
-from covr_bench.kit.sac.latent_prediction import LatentPrediction, PredictionSettings
-
-if TYPE_CHECKING:
-    from covr_bench.kit.replay import Replay
+from covr_bench.kit.sac.latent_prediction import PredictingAgent, PredictionSettings
 
 INIT_STD = 0.02  # of weights, cut off at one standard deviation
 WARM_UP_START = 5e-4  # share of the rate
@@ -86,7 +80,7 @@ def init_weights(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-class MLR(CroppingAgent):
+class MLR(PredictingAgent):
     config: Config
 
     def __init__(self, config: Config, context: Context) -> None:
@@ -96,14 +90,13 @@ class MLR(CroppingAgent):
                 f"{config.block_size}, and image_size={config.image_size} one of patch_size={config.patch_size}"
             )
         model = Reconstruction(config, context.action_dim)
-        super().__init__("mlr", config, context, encoder=partial(PixelEncoder, filters=config.filters))
-        self.prediction = LatentPrediction(config, self.sac, model)
+        super().__init__("mlr", config, context, model, config.frames)
         for part in (model, self.prediction.projector, self.prediction.predictor, self.prediction.target_projector):
             part.apply(init_weights)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.prediction.model_opt, self.share_of_rate)
 
     def parts(self) -> dict[str, Any]:
-        return super().parts() | self.prediction.parts() | {"schedule": self.schedule}
+        return super().parts() | {"schedule": self.schedule}
 
     def share_of_rate(self, updates: int) -> float:
         warm_up = self.config.warm_up
@@ -111,22 +104,12 @@ class MLR(CroppingAgent):
             return WARM_UP_START + (1 - WARM_UP_START) * updates / warm_up
         return float((warm_up / updates) ** 0.5)
 
-    def learn(self, replay: Replay, agent_step: int, guidance: Guidance | None) -> None:
-        config, sac = self.config, self.sac
-        batch = replay.sample(config.batch_size, 1, config.discount)
-        images, next_images = map(self.random_crop, (batch.obs, batch.next_obs))
-        sac.update_critic(batch, images, sac.target_q(batch, next_images))
-        if replay.can_sample(config.frames):
-            self.update_model(*replay.sequences(config.model_batch_size, config.frames))
-        sac.update_policy_and_targets(agent_step, batch, images, guidance)
-        self.prediction.update_targets(agent_step)
-
     def update_model(self, obs: torch.Tensor, action: torch.Tensor) -> None:
         """One step on sequences: uint8 `(frames, n, C, H, W)`, float32 `(frames, n, A)`."""
         prediction, (frames, count) = self.prediction, obs.shape[:2]
         seen = prediction.latents((obs * self.kept(obs)).flatten(0, 1)).reshape(frames, count, -1)
         reconstructed = prediction.model(seen, action).flatten(0, 1)
-        prediction.step(reconstructed, prediction.targets(obs.flatten(0, 1)))
+        prediction.step(prediction.loss(reconstructed, prediction.targets(obs.flatten(0, 1))))
         self.schedule.step()
 
     def kept(self, obs: torch.Tensor) -> torch.Tensor:

@@ -35,6 +35,7 @@ LEARNERS = [
     "spr",
     "mlr",
     "mrq",
+    "playvirtual",
 ]
 
 

@@ -13,7 +13,7 @@ from test_resact import WithPast
 from test_sac import SMALL, A, B, OneBatch, assert_same_state, batch, context
 from test_spr import Sequences
 
-from baselines import curl, deepmdp, drq, drqv2, ere, madi, mlr, per, rad, resact, sac, spr, svea, taco
+from baselines import curl, deepmdp, drq, drqv2, ere, madi, mlr, per, playvirtual, rad, resact, sac, spr, svea, taco
 from covr_bench.kit.api import GuidedAgent
 from covr_bench.kit.replay import Batch
 
@@ -35,6 +35,7 @@ MAKERS: dict[str, tuple[Any, dict[str, Any], int]] = {
     "ere": (ere, SMALL, 84),
     "spr": (spr, SMALL | {"filters": 8, "steps": 2}, 100),
     "mlr": (mlr, SMALL | {"filters": 8, "frames": 2, "block_size": 1}, 100),
+    "playvirtual": (playvirtual, SMALL | {"filters": 8, "steps": 2, "cycles": 2}, 100),
 }
 
 
@@ -64,7 +65,8 @@ class Onward(OneBatch):
         return self.batch.action[:, None].repeat(1, steps, 1)
 
 
-REPLAYS = {"taco": Onward, "resact": WithPast, "per": Ranked, "ere": Recent, "spr": Sequences, "mlr": Sequences}
+REPLAYS = {"taco": Onward, "resact": WithPast, "per": Ranked, "ere": Recent}
+REPLAYS |= dict.fromkeys(("spr", "playvirtual", "mlr"), Sequences)
 
 
 def agent(name: str) -> tuple[GuidedAgent, Batch]:

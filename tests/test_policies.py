@@ -80,7 +80,7 @@ def rows(out: Path, run_id: str) -> Any:
     return frame[frame["kind"] == "eval"]
 
 
-AGENTS = ["random", "sac", "rad", "drqv2", "taco", "curl", "svea", "madi", "spr", "mlr", "covr", "dpl"]
+AGENTS = ["random", "sac", "rad", "drqv2", "taco", "curl", "svea", "madi", "spr", "mlr", "playvirtual", "covr", "dpl"]
 
 
 @pytest.mark.parametrize("name", AGENTS)

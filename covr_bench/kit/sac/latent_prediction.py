@@ -1,13 +1,15 @@
 """A loss that lets the critic's encoder predict what a slowly moving copy of it makes of other frames.
 
-SPR (arXiv 2007.05929) and MLR (arXiv 2201.12096) share it: networks, loss and step are those of MLR's official code
-(microsoft/Mask-based-Latent-Reconstruction, commit eefeb81, DMControl/). Each has a model of its own that predicts.
+SPR (arXiv 2007.05929), PlayVirtual (arXiv 2106.04152) and MLR (arXiv 2201.12096) share it: networks, loss and step are
+those of MLR's official code (microsoft/Mask-based-Latent-Reconstruction, commit eefeb81, DMControl/), which go back to
+PlayVirtual's. Each has a model of its own that predicts.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +17,14 @@ from pydantic import ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from covr_bench.kit.api import Fraction
+from covr_bench.kit.api import Context, Fraction, Guidance
 from covr_bench.kit.augment import UNIT, cropped, random_corner
-from covr_bench.kit.nets import adam, mlp, soft_update
-from covr_bench.kit.sac.crops import CropSettings
+from covr_bench.kit.nets import PixelEncoder, adam, mlp, soft_update
+from covr_bench.kit.sac.crops import CroppingAgent, CropSettings
 from covr_bench.kit.sac.learner import SoftActorCritic
+
+if TYPE_CHECKING:
+    from covr_bench.kit.replay import Replay
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -47,8 +52,9 @@ class LatentPrediction:
         # The targets' projector starts apart from the other, as the code has it.
         self.projector, self.predictor, self.target_projector = (mlp(*sizes).to(sac.device) for _ in range(3))
         self.target_encoder, self.target_head = copy.deepcopy(sac.encoder), copy.deepcopy(sac.critic.head)
-        heads = [parameter for part in (model, self.projector, self.predictor) for parameter in part.parameters()]
-        self.trained = [*sac.encoder_parameters(), *heads]
+        self.heads = [parameter for part in (model, self.projector, self.predictor) for parameter in part.parameters()]
+        self.trained = [*sac.encoder_parameters(), *self.heads]
+        self.clipped = [self.trained]  # sets of parameters whose gradient's norm is bounded, one after the other
         self.model_opt = adam(self.trained, settings.lr / 2)
 
     def latents(self, obs: torch.Tensor) -> torch.Tensor:
@@ -66,17 +72,20 @@ class LatentPrediction:
         noise = torch.randn(len(images), 1, 1, 1, device=images.device).clamp(-2, 2)
         return images * (1 + self.settings.jitter * noise)
 
-    def step(self, latents: torch.Tensor, targets: torch.Tensor, weight: float = 1.0) -> None:
-        """On the mean of `2 - 2 cos` between what is predicted from latents and targets, each `(..., feature_dim)`.
+    def loss(self, latents: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The mean of `2 - 2 cos` between what is predicted from latents and targets, each `(..., feature_dim)`.
 
         Vectors shorter than 1e-3, as small initial weights make them, are divided by that and not by their length.
         """
         predicted = self.predictor(self.projector(latents))
         distance = F.normalize(predicted, dim=-1, eps=1e-3) - F.normalize(targets, dim=-1, eps=1e-3)
-        loss = weight * distance.square().sum(dim=-1).mean()
+        return distance.square().sum(dim=-1).mean()
+
+    def step(self, loss: torch.Tensor) -> None:
         self.model_opt.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.trained, self.settings.max_gradient_norm)
+        for parameters in self.clipped:
+            nn.utils.clip_grad_norm_(parameters, self.settings.max_gradient_norm)
         self.model_opt.step()
         self.sac.metrics["prediction_loss"] = loss.detach()
 
@@ -90,3 +99,43 @@ class LatentPrediction:
     def parts(self) -> dict[str, Any]:
         """What has a state of its own, by its name in a checkpoint."""
         return {name: getattr(self, name) for name in self.PARTS}
+
+
+def rollout(model: nn.Module, latents: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    """The latents that follow from the first, `(n, Z)`, by each of the actions `(steps, n, A)`: `(steps, n, Z)`."""
+    steps = []
+    for taken in action:
+        latents = model(torch.cat([latents, taken], dim=-1))
+        steps.append(latents)
+    return torch.stack(steps)
+
+
+class PredictingAgent(CroppingAgent):
+    """SAC on crops with a step on sequences between the critic's and the actor's, which a method says in `update_model`.
+
+    name: the method's, for errors. model: predicts latents. length: of a sequence, in steps.
+    """
+
+    config: PredictionSettings
+
+    def __init__(self, name: str, config: PredictionSettings, context: Context, model: nn.Module, length: int) -> None:
+        super().__init__(name, config, context, encoder=partial(PixelEncoder, filters=config.filters))
+        self.prediction = LatentPrediction(config, self.sac, model)
+        self.length = length
+
+    def parts(self) -> dict[str, Any]:
+        return super().parts() | self.prediction.parts()
+
+    def learn(self, replay: Replay, agent_step: int, guidance: Guidance | None) -> None:
+        config, sac = self.config, self.sac
+        batch = replay.sample(config.batch_size, 1, config.discount)
+        images, next_images = map(self.random_crop, (batch.obs, batch.next_obs))
+        sac.update_critic(batch, images, sac.target_q(batch, next_images))
+        if replay.can_sample(self.length):
+            self.update_model(*replay.sequences(config.model_batch_size, self.length))
+        sac.update_policy_and_targets(agent_step, batch, images, guidance)
+        self.prediction.update_targets(agent_step)
+
+    def update_model(self, obs: torch.Tensor, action: torch.Tensor) -> None:
+        """One step on sequences: uint8 `(length, n, C, H, W)`, float32 `(length, n, A)`."""
+        raise NotImplementedError
