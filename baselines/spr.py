@@ -5,9 +5,9 @@ for Atari. For control it is here as MLR compares with it: code microsoft/Mask-b
 eefeb81, DMControl/src/spr_sac.py and configs/. There the call that takes this loss's step is commented out, so that the
 file as published trains SAC on crops; here it is taken.
 
-The networks that are compared, their loss and its step are `covr_bench.kit.sac.latent_prediction`, which PlayVirtual and MLR have too.
-With 64 filters and batches of 512 images they are meant for a GPU: sixteen times the other agents' computation before
-any sequence.
+The networks that are compared, their loss and its step are `covr_bench.kit.sac.latent_prediction`, which PlayVirtual
+and MLR have too. With 64 filters and batches of 512 images they are meant for a GPU: sixteen times the other agents'
+computation before any sequence.
 """
 
 from __future__ import annotations

@@ -7,8 +7,16 @@ from typing import Any
 import pytest
 import torch
 from reference_sac import ReferencePrediction, ReferenceSAC
-from test_sac import SMALL, A, assert_continues_bitwise, assert_same_weights, assert_updates_equal, batch, context
-from test_sac import see_every_pixel
+from test_sac import (
+    SMALL,
+    A,
+    assert_continues_bitwise,
+    assert_same_weights,
+    assert_updates_equal,
+    batch,
+    context,
+    see_every_pixel,
+)
 from test_spr import Sequences, augmented, prediction_weights, seen_crops, sequences
 
 from baselines.playvirtual import AGENT, Config, PlayVirtual, ramp

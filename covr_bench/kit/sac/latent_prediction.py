@@ -111,7 +111,7 @@ def rollout(model: nn.Module, latents: torch.Tensor, action: torch.Tensor) -> to
 
 
 class PredictingAgent(CroppingAgent):
-    """SAC on crops with a step on sequences between the critic's and the actor's, which a method says in `update_model`.
+    """SAC on crops with a step on sequences between the critic's and the actor's: a method's `update_model`.
 
     name: the method's, for errors. model: predicts latents. length: of a sequence, in steps.
     """
