@@ -40,13 +40,14 @@ def restore_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def _case(batch: int, height: int, width: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
+def _case(batch: int, height: int, width: int, seed: int = 0, channels: int = 32) -> tuple[torch.Tensor, ...]:
     """x, weight, bias with an encoder's scales, and a gradient of the output."""
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(batch, 32, height, width, generator=generator).relu().contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(32, 32, 3, 3, generator=generator) * 0.08
-    bias = torch.randn(32, generator=generator) * 0.1
-    grad = torch.randn(batch, 32, height - 2, width - 2, generator=generator)
+    x = torch.randn(batch, channels, height, width, generator=generator).relu()
+    weight = torch.randn(channels, channels, 3, 3, generator=generator) * 0.08
+    bias = torch.randn(channels, generator=generator) * 0.1
+    grad = torch.randn(batch, channels, height - 2, width - 2, generator=generator)
+    x = x.contiguous(memory_format=torch.channels_last)
     return x, weight, bias, grad.contiguous(memory_format=torch.channels_last)
 
 
@@ -57,8 +58,8 @@ def _run(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, grad: torch.
     return [y.detach(), *torch.autograd.grad(y, inputs, grad)]
 
 
-def _assert_same_mathematics(batch: int, height: int, width: int, seed: int = 0) -> None:
-    x, weight, bias, grad = _case(batch, height, width, seed)
+def _assert_same_mathematics(batch: int, height: int, width: int, seed: int = 0, channels: int = 32) -> None:
+    x, weight, bias, grad = _case(batch, height, width, seed, channels)
     y, *gradients = _run(x, weight, bias, grad)
     inputs = x64, weight64, bias64 = tuple(t.double().requires_grad_() for t in (x, weight, bias))
     before_relu = F.conv2d(x64, weight64, bias64)
@@ -81,22 +82,24 @@ def _assert_same_mathematics(batch: int, height: int, width: int, seed: int = 0)
     width=st.integers(3, 90),
     threads=st.sampled_from([1, 2]),
     seed=st.integers(0, 2**31),
+    channels=st.sampled_from(winograd.CHANNELS),
 )
-def test_equals_float64_torch(batch: int, height: int, width: int, threads: int, seed: int) -> None:
+def test_equals_float64_torch(batch: int, height: int, width: int, threads: int, seed: int, channels: int) -> None:
     torch.set_num_threads(threads)
-    _assert_same_mathematics(batch, height, width, seed)
+    _assert_same_mathematics(batch, height, width, seed, channels)
 
 
 @needs_kernel
-@pytest.mark.parametrize("size", [41, 39, 37, 47, 84, 100, 108])
-def test_equals_float64_torch_at_encoder_sizes(size: int) -> None:
-    _assert_same_mathematics(2, size, size)
+@pytest.mark.parametrize(("size", "channels"), [(s, 32) for s in (41, 39, 37, 47, 84, 100, 108)] + [(41, 64)])
+def test_equals_float64_torch_at_encoder_sizes(size: int, channels: int) -> None:
+    _assert_same_mathematics(2, size, size, channels=channels)
 
 
 @needs_kernel
+@pytest.mark.parametrize("channels", winograd.CHANNELS)
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_is_bitwise_reproducible(threads: int) -> None:
-    case = _case(5, 23, 41)
+def test_is_bitwise_reproducible(threads: int, channels: int) -> None:
+    case = _case(5, 23, 41, channels=channels)
     torch.set_num_threads(1)
     y, dx, *_ = _run(*case)
     torch.set_num_threads(threads)
@@ -187,7 +190,8 @@ def fresh_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pyt
 @pytest.mark.parametrize(("height", "width"), [(41, 39), (3, 8), (30, 100)])
 def test_avx2_code_on_a_cpu_with_avx512(fresh_build: pytest.MonkeyPatch, height: int, width: int) -> None:
     fresh_build.setattr(winograd, "FLAGS", (*winograd.FLAGS, "-mno-avx512f"))
-    _assert_same_mathematics(3, height, width)
+    for channels in winograd.CHANNELS:
+        _assert_same_mathematics(3, height, width, channels=channels)
 
 
 def _assert_unavailable(message: str, told: str = "") -> None:

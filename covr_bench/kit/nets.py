@@ -25,8 +25,8 @@ class PixelEncoder(nn.Module):
     flattened in (row, column, filter) order, a view in that memory layout; official code flattens (filter, row,
     column), so a linear layer that follows has its columns permuted against it.
 
-    kernel: an agent hands on its `Context.conv_kernel`. `winograd` serves 32 filters of 32 on a CPU, with the same
-    mathematics but not bit-equal; all else is torch's. Raises ValueError for another name.
+    kernel: an agent hands on its `Context.conv_kernel`. `winograd` serves 32 filters of 32 and 64 of 64 on a CPU,
+    with the same mathematics but not bit-equal; all else is torch's. Raises ValueError for another name.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ def conv_relu(x: torch.Tensor, conv: Any, kernel: str) -> torch.Tensor:
     """relu(conv(x)) of `(B, C, H, W)`; on a CPU in one pass over memory, by that kernel where it can."""
     if x.device.type != "cpu":
         return F.relu(conv(x), inplace=True)
-    if kernel == "winograd" and conv.weight.shape[:2] == (winograd.CHANNELS,) * 2 and conv.stride == (1, 1):
+    if kernel == "winograd" and winograd.serves(conv):
         rows, columns = conv.padding
         padded = F.pad(x, [columns, columns, rows, rows]) if rows or columns else x
         return winograd.conv3x3_relu(padded, conv.weight, conv.bias)

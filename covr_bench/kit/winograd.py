@@ -1,4 +1,4 @@
-"""relu(conv2d) for the pixel encoder's 32 -> 32 channel 3x3 layers on CPU, compiled from ``winograd.cpp`` at first use.
+"""relu(conv2d) for the pixel encoder's 3x3 layers of 32 or 64 channels on CPU, compiled from ``winograd.cpp`` at first use.
 
 The same mathematics as torch, with Winograd's F(4x4, 3x3) instead of direct products (Lavin and Gray,
 arXiv:1509.09308): results agree to about 1e-6 of the largest value but are not bit-equal to torch. They are bit-equal
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Kernel = Literal["torch", "winograd"]
 KERNELS = get_args(Kernel)
-CHANNELS = 32
+CHANNELS = (32, 64)  # in and out
 CPUINFO = Path("/proc/cpuinfo")
 SOURCE = Path(__file__).with_name("winograd.cpp")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
@@ -115,18 +115,23 @@ def build() -> ctypes.CDLL:
         ) from error
 
 
+def serves(conv: torch.nn.Conv2d) -> bool:
+    """Whether the kernel is written for this layer of 3x3."""
+    return conv.in_channels == conv.out_channels and conv.in_channels in CHANNELS and conv.stride == (1, 1)
+
+
 def conv3x3_relu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """Return ``relu(conv2d(x, weight, bias))``, differentiable once with respect to all three.
 
     A NaN or infinity in ``x`` may spread over the 4x4 output tiles that it touches, a little further than in torch.
 
     Args:
-        x: (B, 32, H, W), H and W at least 3, float32 on the CPU; fastest in ``torch.channels_last`` memory.
-        weight: (32, 32, 3, 3) float32.
-        bias: (32,) float32.
+        x: (B, C, H, W), C of `CHANNELS`, H and W at least 3, float32 on the CPU; fastest in ``torch.channels_last``.
+        weight: (C, C, 3, 3) float32.
+        bias: (C,) float32.
 
     Returns:
-        (B, 32, H - 2, W - 2) float32 in ``torch.channels_last`` memory.
+        (B, C, H - 2, W - 2) float32 in ``torch.channels_last`` memory.
 
     Raises:
         ValueError: another shape, dtype or device.
@@ -158,10 +163,11 @@ class _Conv3x3Relu(torch.autograd.Function):
 def _forward(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     # Names, not expressions, in the call: a temporary would be freed before the kernel reads it.
     x, weight, bias = _nhwc(x), weight.contiguous(), bias.contiguous()
-    batch, _, height, width = x.shape
-    y = _empty_nhwc(batch, height - 2, width - 2)
+    batch, channels, height, width = x.shape
+    y = _empty_nhwc(batch, channels, height - 2, width - 2)
     build().conv3x3_relu_forward(
         *map(torch.Tensor.data_ptr, (x, weight, bias, y)),
+        channels,
         batch,
         height,
         width,
@@ -179,12 +185,12 @@ def _backward(
     needs_weight: bool,
 ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
     x, weight, grad = _nhwc(x), weight.contiguous(), _nhwc(grad)
-    batch, _, height, width = x.shape
-    dx = _empty_nhwc(batch, height, width) if needs_x else None
+    batch, channels, height, width = x.shape
+    dx = _empty_nhwc(batch, channels, height, width) if needs_x else None
     dw = torch.empty_like(weight) if needs_weight else None
-    db = weight.new_empty(CHANNELS) if needs_weight else None
+    db = weight.new_empty(channels) if needs_weight else None
     pointers = [None if tensor is None else tensor.data_ptr() for tensor in (x, weight, y, grad, dx, dw, db)]
-    build().conv3x3_relu_backward(*pointers, batch, height, width, torch.get_num_threads())
+    build().conv3x3_relu_backward(*pointers, channels, batch, height, width, torch.get_num_threads())
     return dx, dw, db
 
 
@@ -193,17 +199,18 @@ def _nhwc(tensor: torch.Tensor) -> torch.Tensor:
     return nhwc
 
 
-def _empty_nhwc(batch: int, height: int, width: int) -> torch.Tensor:
-    return torch.empty((batch, CHANNELS, height, width), dtype=torch.float32, memory_format=torch.channels_last)
+def _empty_nhwc(*shape: int) -> torch.Tensor:
+    return torch.empty(shape, dtype=torch.float32, memory_format=torch.channels_last)
 
 
 def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:
-    if x.dim() != 4 or x.shape[1] != CHANNELS or min(x.shape[2:]) < 3:
-        raise ValueError(f"x must have the shape (B, {CHANNELS}, H >= 3, W >= 3), not {tuple(x.shape)}")
-    if weight.shape != (CHANNELS, CHANNELS, 3, 3):
-        raise ValueError(f"weight must have the shape ({CHANNELS}, {CHANNELS}, 3, 3), not {tuple(weight.shape)}")
-    if bias.shape != (CHANNELS,):
-        raise ValueError(f"bias must have the shape ({CHANNELS},), not {tuple(bias.shape)}")
+    if x.dim() != 4 or x.shape[1] not in CHANNELS or min(x.shape[2:]) < 3:
+        raise ValueError(f"x must have the shape (B, 32 or 64, H >= 3, W >= 3), not {tuple(x.shape)}")
+    channels = x.shape[1]
+    if weight.shape != (channels, channels, 3, 3):
+        raise ValueError(f"weight must have the shape ({channels}, {channels}, 3, 3), not {tuple(weight.shape)}")
+    if bias.shape != (channels,):
+        raise ValueError(f"bias must have the shape ({channels},), not {tuple(bias.shape)}")
     for name, tensor in (("x", x), ("weight", weight), ("bias", bias)):
         if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
             raise ValueError(f"{name} must be float32 on the cpu, not {tensor.dtype} on {tensor.device}. {TURN_OFF}")
@@ -286,7 +293,7 @@ def _loads(library: Path) -> bool:
 def _load(library: Path) -> ctypes.CDLL:
     kernel = ctypes.CDLL(str(library))
     pointer, size = ctypes.c_void_p, ctypes.c_int64
-    kernel.conv3x3_relu_forward.argtypes = [*[pointer] * 4, *[size] * 3, ctypes.c_int]
-    kernel.conv3x3_relu_backward.argtypes = [*[pointer] * 7, *[size] * 3, ctypes.c_int]
+    kernel.conv3x3_relu_forward.argtypes = [*[pointer] * 4, *[size] * 4, ctypes.c_int]
+    kernel.conv3x3_relu_backward.argtypes = [*[pointer] * 7, *[size] * 4, ctypes.c_int]
     kernel.conv3x3_relu_forward.restype = kernel.conv3x3_relu_backward.restype = None
     return kernel
