@@ -2,9 +2,9 @@
 
     COVR_OFFICIAL=/folder pytest benchmarks/bench_official.py -s
 
-The folder holds the official repositories under the names drqv2, rad, curl, drq, taco, playvirtual and mlr; nothing is
-fetched, and what is not there is skipped. kornia and scikit-image take part in their updates and must be installed; what
-takes no part (gym, hydra, plots, loggers) is replaced by stand-ins where it is not. Their side has glibc's default
+The folder holds the official repositories under the names drqv2, taco, rad, curl, drq, playvirtual and mlr; nothing is
+fetched, and what is not there is skipped. kornia and scikit-image take part in their updates and must be installed. What
+takes no part (gym, hydra, plots, loggers) is replaced by stand-ins where it is missing. Their side has glibc's default
 allocator, ours what our workers use, and the convolution that `--conv-kernel auto` chooses.
 
 Image sizes are the published ones, and so are the batches of drqv2, rad, curl and drq. taco has a quarter of its 1024,
@@ -37,13 +37,13 @@ SAC |= {"hidden_dim": 1024, "data_augs": "crop"}
 LATENT: dict[str, Any] = {"augmentation": ["crop", "intensity"], "latent_dim": 100, "momentum_tau": 0.05}
 LATENT |= {"transition_model_type": "deterministic", "num_filters": 64, "num_aug_actions": 10, "cycle_steps": 6}
 LATENT |= {"rc_loss_weight": 0.0}
-WHERE = {"drqv2": "drqv2", "rad_crop": "rad", "rad_translate": "rad", "curl": "curl", "drq": "drq"}
+WHERE = {"drqv2": "drqv2", "taco": "taco", "rad_crop": "rad", "rad_translate": "rad", "curl": "curl", "drq": "drq"}
 WHERE |= {"playvirtual": "playvirtual/DMControl/src", "spr": "mlr/DMControl/src", "mlr": "mlr/DMControl/src"}
-SIDE = {"drqv2": 84, "rad_translate": 108, "drq": 84}  # pixels; others 100
-BATCH = {"drqv2": 256, "playvirtual": 64, "spr": 64, "mlr": 64}  # others 128
+SIDE = {"drqv2": 84, "taco": 84, "rad_translate": 108, "drq": 84}  # pixels; others 100
+BATCH = {"drqv2": 256, "taco": 256, "playvirtual": 64, "spr": 64, "mlr": 64}  # others 128
 SEQUENCES = 16
 OUR_SETTINGS: dict[str, dict[str, Any]] = {
-    "drqv2": {"seed_steps": 0, "update_every": 8},
+    **{name: {"seed_steps": 0, "update_every": 8} for name in ("drqv2", "taco")},
     "rad_crop": {"augmentation": "crop"},
     "rad_translate": {"augmentation": "translate"},
     **{name: {"model_batch_size": SEQUENCES} for name in ("spr", "playvirtual", "mlr")},
@@ -73,16 +73,18 @@ def _our_update(what: str) -> Callable[[], Any]:
             replay.add(rng.uniform(-1, 1, 1).astype(np.float32), 1.0, False, np.concatenate([frame] * 3))
     spec = registry.agent(what.split("_")[0])
     settings = {"batch_size": BATCH.get(what, 128)} | OUR_SETTINGS.get(what, {})
-    settings |= {} if what == "drqv2" else {"random_agent_steps": 0}
+    settings |= {} if what in ("drqv2", "taco") else {"random_agent_steps": 0}
     kernel = winograd.choose("auto", "cpu").kernel
-    agent: Any = spec.make(spec.Config(**settings), Context((9, side, side), 1, 8, 100_000, "cpu", 0, conv_kernel=kernel))
+    agent: Any = spec.make(
+        spec.Config(**settings), Context((9, side, side), 1, 8, 100_000, "cpu", 0, conv_kernel=kernel)
+    )
     steps = itertools.count(50_000, 8)
     return lambda: [agent.update(replay, next(steps)) for _ in range(_updates(what))]
 
 
 def _updates(what: str) -> int:
     """An even and an odd one, where only the even one moves the actor."""
-    return 1 if what == "drqv2" else 2
+    return 1 if what in ("drqv2", "taco") else 2
 
 
 def _official(what: str) -> None:
@@ -155,7 +157,9 @@ def _drq(what: str) -> Callable[[], Any]:
     encoder = partial(drq.Encoder, (9, 84, 84), 50)
     actor, critic = partial(drq.Actor, encoder, (1,), 1024, 2, [-10, 2]), partial(drq.Critic, encoder, (1,), 1024, 2)
     agent = drq.DRQAgent((9, 84, 84), (1,), (-1, 1), "cpu", encoder, critic, actor, 0.99, 0.1, 1e-3, 2, 0.01, 2, 128)
-    return _both(agent, _fill(replay_buffer.ReplayBuffer((9, 84, 84), (1,), EPISODES * LENGTH, 4, "cpu"), 84, False, False))
+    return _both(
+        agent, _fill(replay_buffer.ReplayBuffer((9, 84, 84), (1,), EPISODES * LENGTH, 4, "cpu"), 84, False, False)
+    )
 
 
 def _latent_family(what: str) -> Callable[[], Any]:
@@ -196,27 +200,35 @@ def _call_its_step(agent: Any, replay: Any) -> None:
     agent.update_critic = both
 
 
-def _drqv2(what: str) -> Callable[[], Any]:
+def _ddpg_family(what: str) -> Callable[[], Any]:
+    """drqv2 and taco, their replay in this process instead of four others."""
     _official(what)
-    import drqv2
     import replay_buffer
 
-    folder = tempfile.TemporaryDirectory()
-    replay_buffer.ReplayBufferStorage((), Path(folder.name))
-    rng = np.random.default_rng(0)
+    folder, rng = tempfile.TemporaryDirectory(), np.random.default_rng(0)
     for episode in range(EPISODES):
         column = np.ones((LENGTH + 1, 1), np.float32)
-        arrays = {"observation": _stacks(_frames(rng, 84)), "action": column * 0.5, "reward": column, "discount": column}
+        arrays = {"observation": _stacks(_frames(rng, 84)), "action": column / 2, "reward": column, "discount": column}
         replay_buffer.save_episode(arrays, Path(folder.name) / f"0_{episode}_{LENGTH}.npz")
-    loader = replay_buffer.make_replay_loader(Path(folder.name), 1_000_000, BATCH[what], 0, True, 3, 0.99)
-    batches = iter(loader)
-    schedule = "linear(1.0,0.1,100000)"
-    agent = drqv2.DrQV2Agent((9, 84, 84), (1,), "cpu", 1e-4, 50, 1024, 0.01, 2000, 2, schedule, 0.3, True)
+    settings: dict[str, Any] = {"obs_shape": (9, 84, 84), "action_shape": (1,), "device": "cpu", "lr": 1e-4}
+    settings |= {"feature_dim": 50, "hidden_dim": 1024, "critic_target_tau": 0.01, "num_expl_steps": 2000}
+    settings |= {"update_every_steps": 2, "stddev_schedule": "linear(1.0,0.1,100000)", "stddev_clip": 0.3}
+    settings |= {"use_tb": True}
+    if what == "taco":
+        from agents.taco import TACOAgent as Agent
+
+        settings |= {"encoder_lr": 1e-4, "reward": True, "multistep": 3, "latent_a_dim": "none", "curl": True}
+    else:
+        from drqv2 import DrQV2Agent as Agent
+    windows = {"nstep": 3, "discount": 0.99} | ({"multistep": 3} if what == "taco" else {})
+    loader = replay_buffer.make_replay_loader(Path(folder.name), 1_000_000, BATCH[what], 0, True, **windows)
+    agent, batches = Agent(**settings), iter(loader)
     return lambda: (folder, agent.update(batches, 50_000))
 
 
 THEIRS: dict[str, Callable[[str], Callable[[], Any]]] = {
-    "drqv2": _drqv2,
+    "drqv2": _ddpg_family,
+    "taco": _ddpg_family,
     "rad_crop": _sac_family,
     "rad_translate": _sac_family,
     "curl": _sac_family,

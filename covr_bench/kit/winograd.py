@@ -1,4 +1,4 @@
-"""relu(conv2d) for the pixel encoder's 3x3 layers of 32 or 64 channels on CPU, compiled from ``winograd.cpp`` at first use.
+"""relu(conv2d) for the pixel encoder's 3x3 layers of 32 or 64 channels on CPU, compiled from ``winograd.cpp``.
 
 The same mathematics as torch, with Winograd's F(4x4, 3x3) instead of direct products (Lavin and Gray,
 arXiv:1509.09308): results agree to about 1e-6 of the largest value but are not bit-equal to torch. They are bit-equal
