@@ -3,9 +3,9 @@
     COVR_OFFICIAL=/folder pytest benchmarks/bench_official.py -s
 
 The folder holds the official repositories under the names drqv2, taco, rad, curl, drq, playvirtual and mlr; nothing is
-fetched, and what is not there is skipped. kornia and scikit-image take part in their updates and must be installed. What
-takes no part (gym, hydra, plots, loggers) is replaced by stand-ins where it is missing. Their side has glibc's default
-allocator, ours what our workers use, and the convolution that `--conv-kernel auto` chooses.
+fetched, and what is not there is skipped. kornia and scikit-image take part in their updates and must be installed.
+What takes no part (gym, hydra, plots, loggers) is replaced by stand-ins where it is missing. Their side has glibc's
+default allocator, ours what our workers use, and the convolution that `--conv-kernel auto` chooses.
 
 Image sizes are the published ones, and so are the batches of drqv2, rad, curl and drq. taco has a quarter of its 1024,
 and spr, playvirtual and mlr an eighth of their 512 transitions and 128 sequences, on both sides: whole, an update of
