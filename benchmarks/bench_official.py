@@ -15,6 +15,7 @@ called at that place.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import itertools
 import os
@@ -239,11 +240,16 @@ THEIRS: dict[str, Callable[[str], Callable[[], Any]]] = {
 }
 
 
+def _their_update(what: str) -> Callable[[], Any]:
+    with contextlib.redirect_stdout(sys.stderr):  # they print what they are made of, where `paired` prints times
+        return THEIRS[what](what)
+
+
 def __getattr__(name: str) -> Any:
     """`our_WHAT` and `official_WHAT` for the two processes."""
     side, _, what = name.partition("_")
     if side in ("our", "official") and what in THEIRS:
-        return partial(_our_update if side == "our" else THEIRS[what], what)
+        return partial(_our_update if side == "our" else _their_update, what)
     raise AttributeError(name)
 
 
