@@ -12,9 +12,8 @@ repeat: at 8 a run of 100,000 environment steps has 2,500 updates after its rand
 by a time limit is no termination, and windows never cross it; a window that meets a termination ends there.
 
 Where this differs. The official n-step return drops the reward of a terminal step and keeps those after it; here it is
-the paper's. The official code shifts all stacks of a window, the six that are encoded are shifted here. Where both are
-silent: no LayerNorm has weights; losses are means over the batch, summed over the steps of a window and over the two
-value functions; the reward scale is 1 until a first period begins and while all rewards are 0.
+the paper's. Only the six stacks of a window that are encoded are shifted. Where both are silent: no LayerNorm has
+weights; losses are means over the batch, summed over steps and value functions; the reward scale is 1 at first.
 """
 
 from __future__ import annotations
@@ -59,6 +58,7 @@ class Config:
     target_noise_clip: NonNegativeFloat = 0.3
     priority_exponent: NonNegativeFloat = 0.4  # LAP, Fujimoto et al. 2020 (arXiv 2007.06049)
     smallest_priority: PositiveFloat = 1.0
+    image_size: PositiveInt = 84  # pixels, rendered; of 32 its convolutions would leave a single place
     shift_pad: NonNegativeInt = 4  # pixels
     hidden_dim: PositiveInt = 512  # of all layers and of both features
     action_features: PositiveInt = 256

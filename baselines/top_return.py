@@ -50,19 +50,27 @@ class TopReturns:
     def __len__(self) -> int:
         return len(self.replay)
 
-    def sample(self, n: int, nstep: int = 1, discount: float = 0.99) -> Batch:
-        """As `Replay.sample`; uniform while no episode has ended."""
-        top = self.best(nstep)
+    def sample(
+        self, n: int, nstep: int = 1, discount: float = 0.99, newest: int | None = None, window: int | None = None
+    ) -> Batch:
+        """As `Replay.sample`; uniform while no episode has ended. Raises UserError for a base with its own rule."""
+        if newest is not None:
+            raise self._refusal("from recent experience")
+        length = window or nstep
+        top = self.best(length)
         favoured = round(self.config.top_share * n) if len(top) else 0
-        rng, starts = self.replay.rng, self.replay.starts(nstep)
+        rng, starts = self.replay.rng, self.replay.starts(length)
         drawn = [rng.choice(top, favoured)] if favoured else []
         return self.replay.at(np.concatenate([*drawn, rng.choice(starts, n - favoured)]), nstep, discount)
 
     def starts(self, nstep: int = 1, *, until_terminal: bool = False) -> npt.NDArray[np.int64]:
         """Of a base that would choose among them itself. Raises UserError."""
-        raise UserError(
-            f"top_return cannot favour anything in the batches of base={self.config.base!r}, which draws them by its "
-            "own priorities; choose a base without, such as rad, drqv2 or sac"
+        raise self._refusal("by its own priorities")
+
+    def _refusal(self, rule: str) -> UserError:
+        return UserError(
+            f"top_return cannot favour anything in the batches of base={self.config.base!r}, which draws them {rule}; "
+            "choose a base that does not, such as rad, drqv2 or sac"
         )
 
     def best(self, nstep: int) -> npt.NDArray[np.int64]:

@@ -179,6 +179,7 @@ SHORT: dict[str, Any] = {
     "patch_size": 4,
     "svea.image_size": 48,  # eleven convolutions need 46
     "madi.image_size": 48,
+    "mrq.image_size": 48,  # of 32 its strided convolutions would leave one place
     "vbe.image_size": 84,  # the VLM's
     "vpf.image_size": 84,
     "batch_size": 64,

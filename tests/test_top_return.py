@@ -80,6 +80,19 @@ def test_a_window_never_leaves_its_episode() -> None:
     assert view.best(3).tolist() == [0, 1, 2, 3]
 
 
+def test_a_base_that_draws_from_recent_experience_is_refused() -> None:
+    view = filled([[1.0] * 6], base="ere")
+    with pytest.raises(UserError, match="base='ere', which draws them from recent experience"):
+        view.sample(4, 1, 0.99, newest=3)
+
+
+def test_a_longer_window_than_the_return_is_kept() -> None:
+    """As TACO asks for it: the episode goes on for as many steps."""
+    view = filled([[1.0] * 6, [0.0] * 6])
+    drawn = view.sample(200, 1, 0.99, window=3).slot.numpy()
+    assert set(drawn.tolist()) == set(view.replay.starts(3).tolist())
+
+
 def test_a_base_that_draws_by_its_own_priorities_is_refused() -> None:
     """It would learn as if alone, and the rows would say it had favoured the top."""
     view = filled([[1.0] * 6], base="mrq")
