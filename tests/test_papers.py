@@ -316,3 +316,16 @@ def test_no_rounds_are_said(tmp_path: Path) -> None:
     assert vlm_rounds.rounds(read(tmp_path)) == []
     with pytest.raises(ValueError, match="no rows of kind 'vlm'"):
         statistics.rounds([], tmp_path / "rounds.png")
+
+
+def test_a_method_that_we_have_not_is_published_only(tmp_path: Path) -> None:
+    """And the table says why: it is not one that could be run."""
+    write_run(tmp_path, "dmc6@paper/walker_walk/drq/0", {"return": 1.0})
+    (made,) = paper_tables(read(tmp_path), "T4")
+    lines = [line for line in to_markdown([to_grid(made)]).splitlines() if "ours (n)" in line]
+    methods = [line.method for line in made.lines]
+    shown = dict(zip(methods, lines, strict=True))
+    for method in ("PSRL", "Dreamer", "PlaNet"):
+        assert "published only" in shown[method] and "not run" not in shown[method]
+        assert any(method in note and "published only" in note for note in made.notes)
+    assert "not run" in shown["TACO"] and "published only" not in shown["TACO"]

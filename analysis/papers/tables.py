@@ -238,7 +238,7 @@ def _paper_text(cell: Cell) -> str:
 
 def _ours_text(cell: Cell) -> str:
     if cell.ours is None:
-        return "not run"
+        return "published only" if cell.paper and not cell.paper.agent else "not run"
     spread = "" if math.isnan(cell.ours.std) else f" ± {cell.ours.std:.1f}"
     early = f" at {cell.env_steps:,}{MARK}" if cell.paper and not cell.difference else ""
     return f"{cell.ours.mean:.1f}{spread} ({cell.ours.n}){early}"
