@@ -48,7 +48,7 @@ class Ranked(OneBatch):
         super().__init__(batch)
         self.rng = np.random.default_rng(0)
 
-    def starts(self) -> np.ndarray:
+    def starts(self, nstep: int, *, until_terminal: bool) -> np.ndarray:
         return np.arange(B)
 
     def at(self, start: np.ndarray, nstep: int, discount: float) -> Batch:

@@ -222,7 +222,7 @@ def test_what_a_policy_needs_may_be_gone(tmp_path: Path) -> None:
     folder = run_folder(tmp_path, config.run_id)
     with acting(folder) as policy:
         assert policy.env_steps == 400
-    file.write_text(file.read_text().replace("hidden_dim", "width"))
+    file.write_text(file.read_text().replace("class Config(Settings):", "class Config:"))
     with pytest.raises(UserError, match=r"do not fit the agent .*mine\.py"), acting(folder):
         pass
     file.unlink()
