@@ -15,6 +15,7 @@ from covr_bench.cli.eval import eval_command
 from covr_bench.cli.listing import list_command
 from covr_bench.cli.options import fail
 from covr_bench.cli.plot import plot_command
+from covr_bench.cli.probe import probe_command
 from covr_bench.cli.record import record_command
 from covr_bench.cli.report import report_command
 from covr_bench.cli.run import run_command
@@ -39,6 +40,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "stats": stats_command,
     "plot": plot_command,
     "compare": compare_command,
+    "probe": probe_command,
     "report": report_command,
     "show": show_command,
     "eval": eval_command,

@@ -62,7 +62,7 @@ class PixelEncoder(nn.Module):
 
 def conv_relu(x: torch.Tensor, conv: Any, kernel: str) -> torch.Tensor:
     """relu(conv(x)) of `(B, C, H, W)`; on a CPU in one pass over memory, by that kernel where it can."""
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or x.dtype != torch.float32:
         return F.relu(conv(x), inplace=True)
     if kernel == "winograd" and winograd.serves(conv):
         rows, columns = conv.padding

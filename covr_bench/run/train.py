@@ -32,15 +32,15 @@ class Run(RunState):
         self._checkpointed = time.monotonic()
         while True:
             while self.counters.next_eval <= self.counters.env_steps:
-                self._evaluate()
+                self.evaluate()
             if self.counters.next_eval > self.config.env_steps:
                 break
             self._pause()
-            self._step()
+            self.step()
         self.checkpoints.save_final(self.counters.env_steps, self.state())
         self.meter.tell("done", self.counters.env_steps, now=True)
 
-    def _step(self) -> None:
+    def step(self) -> None:
         """Act, learn, step, store."""
         at = self.counters.env_steps
         with self.meter.timed("act"):
@@ -84,7 +84,7 @@ class Run(RunState):
             self._checkpointed = time.monotonic()
         self.meter.tell("train", self.counters.env_steps)
 
-    def _evaluate(self) -> None:
+    def evaluate(self) -> None:
         """Rows of an evaluation, the losses and the speed, at the nominal step the evaluation was due at."""
         check_losses(self.losses, self.counters)
         at = self.counters.next_eval

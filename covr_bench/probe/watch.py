@@ -1,0 +1,148 @@
+"""What the probe sees of a run in progress: batches, gradients, weights, metrics, actions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from covr_bench.kit.replay import Batch, Replay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy.typing as npt
+
+    from covr_bench.kit.api import Agent, Metrics
+    from covr_bench.probe.trace import Trace
+
+STEP = 2.0**-16
+"""Actions are rounded to multiples of it, so that float32 holds them exactly and rounding elsewhere cannot move them."""
+
+
+class Watched:
+    """An agent that acts and learns as it is, while a trace is kept. updates: how many there were."""
+
+    def __init__(self, agent: Agent, trace: Trace) -> None:
+        self.agent, self.trace = agent, trace
+        self.updates = self.actions = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.agent, name)
+
+    def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
+        """The agent's action, rounded to multiples of `STEP`."""
+        action = self.agent.act(obs, step, explore)
+        kind = "in training" if explore else "in an evaluation"
+        self.trace.add(f"action {self.actions} {kind}, step {step}", action)
+        self.actions += 1
+        return (np.round(np.asarray(action, np.float64) / STEP) * STEP).astype(np.float32)
+
+    def update(self, replay: Replay, step: int) -> Metrics:
+        """The agent's update; if it learned, with batches, metrics, gradients and weights of it in the trace."""
+        named, seen, batches = parameters(self.agent), _Gradients(), list[tuple[str, Any]]()
+        with _gradients(seen), _batches(batches):
+            metrics = self.agent.update(replay, step)
+        if not metrics:
+            return metrics
+        title = f"update {self.updates} at step {step}"
+        self.updates += 1
+        for name, values in batches:
+            self.trace.add(f"{title}: {name}", values)
+        for name, value in metrics.items():
+            self.trace.add(f"{title}: {name}", value)
+        for name, parameter in named.items():
+            for i, gradient in enumerate(seen.of.get(id(parameter), ())):
+                self.trace.add(f"{title}: gradient of {name}{f', step {i + 1}' if i else ''}", gradient)
+        for name, parameter in named.items():
+            self.trace.add(f"{title}: weights of {name} after it", parameter)
+        return metrics
+
+
+class _Gradients:
+    """Gradients at the optimizers' steps, by parameter."""
+
+    def __init__(self) -> None:
+        self.of: dict[int, list[torch.Tensor]] = {}
+
+    def see(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self.of.setdefault(id(parameter), []).append(parameter.grad.detach().clone())
+
+
+@contextmanager
+def _gradients(seen: _Gradients) -> Iterator[None]:
+    hook = register_optimizer_step_pre_hook(seen.see)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def _batches(found: list[tuple[str, Any]]) -> Iterator[None]:
+    """Note what is drawn from a replay within it."""
+    number = Counter[str]()
+
+    def noting(method: Callable[..., Any], kind: str) -> Callable[..., Any]:
+        def noted(*args: Any, **options: Any) -> Any:
+            result = _precise(method(*args, **options))
+            title = f"{kind} {number[kind]}"
+            number[kind] += 1
+            fields = result._asdict() if isinstance(result, Batch) else dict(enumerate(result))
+            found.extend((f"{title}: {name}", value) for name, value in fields.items() if name != "slot")
+            return result
+
+        return noted
+
+    with (
+        mock.patch.object(Replay, "at", noting(Replay.at, "batch")),
+        mock.patch.object(Replay, "sequences", noting(Replay.sequences, "sequences")),
+    ):
+        yield
+
+
+def _precise(fields: Any) -> Any:
+    """A batch or sequences, with numbers of the type that new tensors have: the replay keeps float32."""
+    moved = [each.to(torch.get_default_dtype()) if each.is_floating_point() else each for each in fields]
+    return Batch(*moved) if isinstance(fields, Batch) else tuple(moved)
+
+
+def parameters(agent: object) -> dict[str, torch.Tensor]:
+    """Every parameter that can be reached from an agent's attributes, by its path, each once, in order of finding."""
+    found: dict[str, torch.Tensor] = {}
+    _search(agent, "", found, set())
+    return found
+
+
+def _search(value: Any, path: str, found: dict[str, torch.Tensor], seen: set[int]) -> None:
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, nn.Module):
+        for name, parameter in value.named_parameters(prefix=path):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                found[name] = parameter
+    elif isinstance(value, nn.Parameter):
+        found[path] = value
+    elif isinstance(value, list | tuple):
+        for i, each in enumerate(value):
+            _search(each, f"{path}.{i}", found, seen)
+    elif hasattr(value, "__dict__") and not isinstance(value, type) and not _foreign(value):
+        for name, each in vars(value).items():
+            _search(each, f"{path}.{name}".lstrip("."), found, seen)
+
+
+def _foreign(value: object) -> bool:
+    """Whether an object is of a library or of the loop, whose attributes are not the agent's."""
+    module = type(value).__module__
+    return module.split(".")[0] in {"torch", "numpy", "builtins", "pathlib"} or module.startswith("covr_bench.run")

@@ -1,0 +1,230 @@
+"""The probe: the same mathematics whatever the order of draws and names, and the first quantity that differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from covr_bench.kit.errors import UserError
+from covr_bench.probe.differences import Mathematics, compare
+from covr_bench.probe.draws import prepared_draws
+from covr_bench.probe.probe import UPDATES, probe
+from covr_bench.probe.trace import Quantity, Trace, read
+from covr_bench.probe.watch import parameters
+
+AGENT = '''
+import numpy as np, torch
+from dataclasses import dataclass
+from covr_bench import AgentSpec
+
+@dataclass(frozen=True)
+class Config:
+    batch_size: int = 4
+    lr: float = 1e-2
+    gamma: float = 0.99
+
+class Learner:
+    """Linear Q of the mean colours, trained by TD; acts at random."""
+
+    def __init__(self, config, context):
+        self.config, self.context = config, context
+        self.{critic} = torch.nn.Linear(9 + context.action_dim, 1)
+        self.opt = torch.optim.SGD(self.{critic}.parameters(), lr=config.lr)
+
+    def q(self, obs, action):
+        return self.{critic}(torch.cat([obs.double().mean(dim=(2, 3)) / 255, action], dim=1).to(torch.get_default_dtype()))
+
+    def act(self, obs, step, explore):
+        {draw_first}
+        noise = np.random.default_rng(0).uniform(-1, 1, self.context.action_dim)
+        return (noise * explore * {noise}).astype(np.float32)
+
+    def update(self, replay, step):
+        if not replay.can_sample():
+            return {{}}
+        batch = replay.sample(self.config.batch_size, 1, self.config.gamma)
+        with torch.no_grad():
+            target = batch.reward + {discount} * self.q(batch.next_obs, batch.action)
+        loss = (self.q(batch.obs, batch.action) - target).square().mean()
+        self.opt.zero_grad()
+        loss.backward()
+        self.opt.step()
+        return {{"target_q": target.mean(), "loss": loss.detach()}}
+
+    def state_dict(self):
+        return {{"critic": self.{critic}.state_dict()}}
+
+    def load_state_dict(self, state):
+        self.{critic}.load_state_dict(state["critic"])
+
+AGENT = AgentSpec("learner", Config, Learner, "visual-rl")
+'''
+PLAIN = {"critic": "critic", "noise": "1", "discount": "batch.discount", "draw_first": ""}
+
+
+@pytest.fixture
+def traced(tmp_path: Path) -> Callable[..., Trace]:
+    def make(text: str = "", **changes: str) -> Trace:
+        file = tmp_path / "learner.py"
+        file.write_text(text or AGENT.format(**(PLAIN | changes)))
+        return probe(str(file))
+
+    return make
+
+
+def test_unchanged_code_is_the_same(traced: Callable[..., Trace]) -> None:
+    first, second = traced(), traced()
+    assert compare(first, second).sentence() == "same mathematics"
+    names = [each.name for each in first.quantities]
+    assert sum("loss" in name for name in names) == UPDATES
+    assert any("in an evaluation" in name for name in names) and any(name.startswith("in the replay") for name in names)
+
+
+def test_names_of_networks_do_not_matter(traced: Callable[..., Trace]) -> None:
+    assert compare(traced(), traced(critic="value_network")).verdict is Mathematics.SAME
+
+
+def test_a_draw_of_another_shape_in_between_does_not_matter(traced: Callable[..., Trace]) -> None:
+    """Torch's and numpy's streams would be moved on by it; prepared draws are not."""
+    assert compare(traced(), traced(draw_first="torch.rand(77)")).verdict is Mathematics.SAME
+
+
+@pytest.mark.parametrize(
+    ("changes", "first"),
+    [
+        ({"discount": "0.99"}, "update 0 at step 2: target_q: "),
+        ({"discount": "batch.discount * 0.9999"}, "update 0 at step 2: target_q: "),
+        ({"noise": "0.999"}, "action 0 in training, step 0: "),
+    ],
+)
+def test_the_first_quantity_that_differs_is_named(
+    traced: Callable[..., Trace], changes: dict[str, str], first: str
+) -> None:
+    comparison = compare(traced(), traced(**changes))
+    assert comparison.verdict is Mathematics.CHANGED
+    assert comparison.sentence().startswith(f"changed: the first difference is {first}")
+
+
+def test_another_default_is_a_change(traced: Callable[..., Trace]) -> None:
+    other = AGENT.format(**PLAIN).replace("lr: float = 1e-2", "lr: float = 2e-2")
+    sentence = compare(traced(), traced(other)).sentence()
+    assert sentence == "changed: the first difference is setting lr: 0.01 in A, 0.02 in B"
+
+
+def test_other_draws_cannot_be_compared(traced: Callable[..., Trace]) -> None:
+    other = AGENT.format(**PLAIN).replace("uniform(-1, 1, self.context.action_dim)", "uniform(-1, 1, (1, 2))[0]")
+    comparison = compare(traced(), traced(other))
+    assert comparison.verdict is Mathematics.NOT_COMPARABLE
+    assert "draws of uniform (2,) in A, 0 in B" in comparison.sentence()
+
+
+def test_an_agent_that_never_learns_is_told_what_to_do(traced: Callable[..., Trace]) -> None:
+    never = AGENT.format(**PLAIN).replace("if not replay.can_sample():", "if True:")
+    with pytest.raises(UserError, match=r"Learner made 0 updates .* shorten its warm-up .* replay_frames=0"):
+        traced(never)
+
+
+@pytest.mark.parametrize("agent", ["drqv2", "covr", "random"])
+def test_ours(agent: str, tmp_path: Path) -> None:
+    trace = probe(agent)
+    assert trace.facts["dtype"] == "float64"
+    trace.write(tmp_path / "a.trace")
+    kept = read(tmp_path / "a.trace")
+    assert compare(trace, kept).verdict is Mathematics.SAME
+    assert torch.get_default_dtype() == torch.float32
+    if agent == "random":
+        return
+    changed = probe(agent, {"discount": "0.9901"})
+    assert "batch 0: discount" in compare(kept, changed).differences[0].name
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]\n", '{"format": 99, "facts": {}}\n', '{"format": 1, "facts": {}}\n[1]'])
+def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.trace").write_text(content)
+    with pytest.raises(ValueError, match="is no trace of a probe"):
+        read(tmp_path / "x.trace")
+
+
+def test_the_command(cli: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(AGENT.format(**PLAIN))
+    (tmp_path / "other.py").write_text(AGENT.format(**(PLAIN | {"discount": "0.99"})))
+    kept = cli("probe", tmp_path / "mine.py", "--save", tmp_path / "mine.trace")
+    assert kept.code == 0 and "quantities of learner (float64)" in kept.out
+    same = cli("probe", tmp_path / "mine.trace", tmp_path / "mine.py")
+    assert same.code == 0 and "same mathematics" in same.out
+    changed = cli("probe", tmp_path / "mine.trace", tmp_path / "other.py")
+    assert changed.code == 3 and "update 0 at step 2: target_q" in changed.out
+    nothing = cli("probe", tmp_path / "mine.py")
+    assert nothing.code == 2 and "--save" in nothing.err
+
+
+@given(shapes=st.lists(st.lists(st.integers(1, 4), max_size=3).map(tuple), min_size=1, max_size=5))
+@settings(max_examples=30, deadline=None)
+def test_draws_follow_from_kind_shape_and_number(shapes: list[tuple[int, ...]]) -> None:
+    with prepared_draws():
+        first = [torch.rand(shape) for shape in shapes]
+    with prepared_draws():
+        torch.randn(5), torch.randint(0, 3, (2,)), np.random.default_rng(3).normal(size=4)
+        second = [np.random.default_rng(1).random(shape) for shape in shapes]
+    for ours, theirs in zip(first, second, strict=True):
+        np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-6)
+
+
+def test_draws_are_distributed_as_they_should() -> None:
+    with prepared_draws():
+        rng = np.random.default_rng(0)
+        normal, uniform, whole = torch.randn(20_000), torch.empty(20_000).uniform_(-2, 4), rng.integers(3, 7, 20_000)
+        chosen, order = rng.choice(5, 20_000, p=[0.5, 0.5, 0, 0, 0]), torch.randperm(50)
+        moved = torch.empty(20_000).normal_(mean=3.0, std=0.5)
+    assert abs(float(normal.mean())) < 0.03 and float(normal.std()) == pytest.approx(1, abs=0.02)
+    assert float(uniform.mean()) == pytest.approx(1, abs=0.05) and float(uniform.min()) >= -2
+    assert set(whole.tolist()) == {3, 4, 5, 6} and abs(whole.mean() - 4.5) < 0.05
+    assert set(chosen.tolist()) == {0, 1} and abs(chosen.mean() - 0.5) < 0.02
+    assert sorted(order.tolist()) == list(range(50)) and order.tolist() != list(range(50))
+    assert float(moved.mean()) == pytest.approx(3, abs=0.02) and float(moved.std()) == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_functions_are_given_back() -> None:
+    rand, rng = torch.rand, np.random.default_rng
+    with pytest.raises(ZeroDivisionError), prepared_draws():
+        assert torch.rand is not rand
+        1 / 0  # noqa: B018
+    assert torch.rand is rand and np.random.default_rng is rng
+
+
+def test_a_large_array_is_kept_by_what_its_order_does_not_change() -> None:
+    trace, values = Trace(), np.random.default_rng(0).normal(size=100)
+    trace.add("a", values)
+    trace.add("a", values[::-1].reshape(10, 10))
+    first, second = trace.quantities
+    assert first.shape != second.shape and first.values == pytest.approx(second.values, rel=1e-12)
+
+
+@pytest.mark.parametrize(("b", "verdict"), [(1 + 1e-12, "same mathematics"), (1 + 1e-6, "changed"), (float("nan"), "changed")])
+def test_rounding_is_no_difference(b: float, verdict: str) -> None:
+    facts = {"dtype": "float64", "draws": [], "defaults": {}}
+    traces = [Trace(facts, [Quantity("q", (), (value,))]) for value in (1.0, b)]
+    assert compare(*traces).verdict.value == verdict
+
+
+def test_parameters_are_found_once_by_their_path() -> None:
+    class Part:
+        def __init__(self) -> None:
+            self.net = torch.nn.Linear(2, 1)
+            self.same = self.net
+
+    class Whole:
+        def __init__(self) -> None:
+            self.part, self.alpha = Part(), torch.nn.Parameter(torch.zeros(()))
+            self.several = [torch.nn.Linear(1, 1)]
+
+    assert list(parameters(Whole())) == [
+        "part.net.weight", "part.net.bias", "alpha", "several.0.weight", "several.0.bias"
+    ]  # fmt: skip
