@@ -1,4 +1,4 @@
-"""Make a trace: build an agent as a run does, let it play and learn on the probe's stage, and write down what arises."""
+"""Make a trace: build an agent as a run does, let it play and learn on the stage, and write down what arises."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ def _until_learnt(run: Run, agent: Watched, learns: bool) -> None:
             return
     if learns:
         raise UserError(
-            f"{type(agent.agent).__name__} made {agent.updates} updates in {PATIENCE:,} agent steps, {UPDATES} are wanted: "
-            "shorten its warm-up with --set, or say replay_frames=0 in its AgentSpec if it does not learn from replay"
+            f"{type(agent.agent).__name__} made {agent.updates} updates in {PATIENCE:,} agent steps, {UPDATES} are "
+            "wanted: shorten its warm-up with --set, or say replay_frames=0 in its AgentSpec if it does not learn from replay"
         )
 
 

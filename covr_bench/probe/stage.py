@@ -1,8 +1,8 @@
 """The stage of the probe: short episodes of every kind, the same on every machine.
 
-A dot is moved about in a field of pixels. The first episode terminates, within an action's repeats; the next ones end at
-the time limit, and so on. Where the dot begins follows from the seed. `SUITE` is a suite like any other, so that the probe takes settings,
-loop and replay from where runs take them.
+A dot is moved about in a field of pixels. The first episode terminates, within an action's repeats; the next ones end
+at the time limit, and so on. Where the dot begins follows from the seed. `SUITE` is a suite like any other, so that the
+probe takes settings, loop and replay from where runs take them.
 """
 
 from __future__ import annotations

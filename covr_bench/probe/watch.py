@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from covr_bench.kit.replay import Batch, Replay
+from covr_bench.kit.replay import Replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from covr_bench.kit.api import Agent, Metrics
     from covr_bench.probe.trace import Trace
 
+DRAWN = {"at": "batch", "sequences": "sequences", "window": "window", "actions": "actions"}
+"""Methods of a replay that hand out what is stored, and what that is called."""
 STEP = 2.0**-16
-"""Actions are rounded to multiples of it, so that float32 holds them exactly and rounding elsewhere cannot move them."""
+"""Actions are rounded to multiples of it, which float32 holds exactly, so that rounding elsewhere cannot move them."""
 
 
 class Watched:
@@ -97,23 +99,30 @@ def _batches(found: list[tuple[str, Any]]) -> Iterator[None]:
             result = _precise(method(*args, **options))
             title = f"{kind} {number[kind]}"
             number[kind] += 1
-            fields = result._asdict() if isinstance(result, Batch) else dict(enumerate(result))
-            found.extend((f"{title}: {name}", value) for name, value in fields.items() if name != "slot")
+            found.extend((f"{title}: {name}", value) for name, value in _fields(result).items() if name != "slot")
             return result
 
         return noted
 
-    with (
-        mock.patch.object(Replay, "at", noting(Replay.at, "batch")),
-        mock.patch.object(Replay, "sequences", noting(Replay.sequences, "sequences")),
-    ):
+    with ExitStack() as stack:
+        for name, kind in DRAWN.items():
+            stack.enter_context(mock.patch.object(Replay, name, noting(getattr(Replay, name), kind)))
         yield
 
 
-def _precise(fields: Any) -> Any:
-    """A batch or sequences, with numbers of the type that new tensors have: the replay keeps float32."""
-    moved = [each.to(torch.get_default_dtype()) if each.is_floating_point() else each for each in fields]
-    return Batch(*moved) if isinstance(fields, Batch) else tuple(moved)
+def _fields(drawn: Any) -> dict[str, Any]:
+    if hasattr(drawn, "_asdict"):
+        return dict(drawn._asdict())
+    return dict(enumerate(drawn)) if isinstance(drawn, tuple) else {"values": drawn}
+
+
+def _precise(drawn: Any) -> Any:
+    """What was drawn, with numbers of the type that new tensors have: the replay keeps float32."""
+    if isinstance(drawn, tuple):
+        moved = map(_precise, drawn)
+        return type(drawn)(*moved) if hasattr(drawn, "_fields") else tuple(moved)
+    floats = isinstance(drawn, torch.Tensor) and drawn.is_floating_point()
+    return drawn.to(torch.get_default_dtype()) if floats else drawn
 
 
 def parameters(agent: object) -> dict[str, torch.Tensor]:
