@@ -126,7 +126,8 @@ def _until_learnt(run: Run, agent: Watched, learns: bool) -> None:
     if learns:
         raise UserError(
             f"{type(agent.agent).__name__} made {agent.updates} updates in {PATIENCE:,} agent steps, {UPDATES} are "
-            "wanted: shorten its warm-up with --set, or say replay_frames=0 in its AgentSpec if it does not learn from replay"
+            "wanted: shorten its warm-up with --set, or say replay_frames=0 in its AgentSpec if it does not learn from "
+            "replay"
         )
 
 
