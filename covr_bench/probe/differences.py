@@ -50,11 +50,12 @@ class Comparison:
 
     def sentence(self) -> str:
         """The verdict with its evidence."""
+        verdict: str = self.verdict.value
         if self.verdict is Mathematics.SAME:
-            return self.verdict.value
+            return verdict
         if self.verdict is Mathematics.NOT_COMPARABLE:
-            return f"{self.verdict.value}: {self.reason}"
-        return f"{self.verdict.value}: the first difference is {self.differences[0].sentence()}"
+            return f"{verdict}: {self.reason}"
+        return f"{verdict}: the first difference is {self.differences[0].sentence()}"
 
 
 def compare(a: Trace, b: Trace) -> Comparison:

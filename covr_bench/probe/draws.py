@@ -60,7 +60,8 @@ def _uniform(key: int, n: int) -> npt.NDArray[np.float64]:
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z ^= z >> np.uint64(31)
-    return ((z >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    numbers: npt.NDArray[np.float64] = ((z >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    return numbers
 
 
 class PreparedGenerator:
@@ -133,10 +134,10 @@ def _stand_ins(draws: Draws) -> list[tuple[Any, str, Callable[..., Any]]]:
     """Owner, name and replacement of every random function."""
 
     def tensor(values: npt.NDArray[Any], like: torch.Tensor | None = None, **options: Any) -> torch.Tensor:
-        base = {} if like is None else {"dtype": like.dtype, "device": like.device}
-        chosen = {key: options[key] for key in ("dtype", "device") if options.get(key) is not None}
         default = torch.int64 if values.dtype == np.int64 else torch.get_default_dtype()
-        return torch.from_numpy(np.asarray(values)).to(**{"dtype": default} | base | chosen)
+        dtype = options.get("dtype") or (default if like is None else like.dtype)
+        device = options.get("device") or ("cpu" if like is None else like.device)
+        return torch.from_numpy(np.asarray(values)).to(device=device, dtype=dtype)
 
     def filled(target: torch.Tensor, values: npt.NDArray[Any]) -> torch.Tensor:
         with torch.no_grad():
@@ -152,9 +153,11 @@ def _stand_ins(draws: Draws) -> list[tuple[Any, str, Callable[..., Any]]]:
 
     def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, **options: Any) -> torch.Tensor:
         if size is not None:
-            return tensor(draws.normal(tuple(size)), **options) * std + mean
-        like = mean if isinstance(mean, torch.Tensor) else std
-        return tensor(draws.normal(like.shape), like) * std + mean
+            noise = tensor(draws.normal(tuple(size)), **options)
+        else:
+            like = mean if isinstance(mean, torch.Tensor) else std
+            noise = tensor(draws.normal(like.shape), like)
+        return noise.mul(std).add(mean)
 
     def sizes(arguments: tuple[Any, ...], options: dict[str, Any]) -> Shape:
         given = options.pop("size", arguments)

@@ -70,7 +70,7 @@ def _defaults(spec: AgentSpec) -> dict[str, Any]:
     """Every setting as published, the exceptions by task included."""
     from pydantic import TypeAdapter
 
-    defaults = TypeAdapter(spec.Config).dump_python(spec.Config(), mode="json")
+    defaults: dict[str, Any] = TypeAdapter(spec.Config).dump_python(spec.Config(), mode="json")
     exceptions = {f"{task}: {key}": value for task, each in spec.task_defaults.items() for key, value in each.items()}
     return defaults | exceptions
 

@@ -7,6 +7,7 @@ probe takes settings, loop and replay from where runs take them.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -67,9 +68,9 @@ class Dot(gymnasium.Env[Any, Any]):
         return np.array([*self._at, self._steps / max(LENGTHS)])
 
 
-def make(seed: int, *, image_size: int = 36, frame_stack: int = 3) -> gymnasium.Env[Any, Any]:
+def make(action_repeat: int, seed: int, *, image_size: int = 36, frame_stack: int = 3) -> gymnasium.Env[Any, Any]:
     """A pixel environment, as `suites.base.MakeEnv` describes."""
-    env = ActionRepeat(Dot(image_size), ACTION_REPEAT)
+    env = ActionRepeat(Dot(image_size), action_repeat)
     return FrameStack(Pixels(env, image_size, image_size), frame_stack)
 
 
@@ -86,7 +87,16 @@ ENV_STEPS = 20_000  # of a run as far as schedules are concerned; the probe ends
 SUITE = Suite(
     "probe",
     1,
-    (Task("dot", make, ACTION_REPEAT, (0.0, 20.0), "Keep the yellow dot in the middle.", max(LENGTHS)),),
+    (
+        Task(
+            "dot",
+            partial(make, ACTION_REPEAT),
+            ACTION_REPEAT,
+            (0.0, 20.0),
+            "Keep the yellow dot in the middle.",
+            max(LENGTHS),
+        ),
+    ),
     {"paper": Budget("paper", ENV_STEPS, ENV_STEPS, 2, (0,), SMALL, "A few updates, computed exactly.")},
     (),
     "Short episodes of every kind; not for training.",

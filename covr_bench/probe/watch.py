@@ -113,7 +113,7 @@ def _batches(found: list[tuple[str, Any]]) -> Iterator[None]:
 def _fields(drawn: Any) -> dict[str, Any]:
     if hasattr(drawn, "_asdict"):
         return dict(drawn._asdict())
-    return dict(enumerate(drawn)) if isinstance(drawn, tuple) else {"values": drawn}
+    return {str(i): each for i, each in enumerate(drawn)} if isinstance(drawn, tuple) else {"values": drawn}
 
 
 def _precise(drawn: Any) -> Any:
