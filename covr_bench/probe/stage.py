@@ -81,7 +81,8 @@ SMALL: dict[str, Any] = {
     "filters": 8, "frames": 4, "block_size": 2, "steps": 3, "smallest_window": 8, "random_agent_steps": 8,
     "initial_updates": 2, "seed_steps": 16, "covr.psi0": 20, "covr.guidance_after": 1, "covr.episodes": "cut",
     "covr.vlm_episodes": 1, "covr.finetune_min_steps": 2, "query_every": 4, "query_batch": 2, "vpf.rollout": 8,
-    "vpf.minibatch": 4, "dgc.query_batch": 4, "target_period": 3, "vlm": "scripted", "dgc.vlm": "tiny", "vpf.vlm": "tiny",
+    "vpf.minibatch": 4, "dgc.query_batch": 4, "target_period": 3, "vlm": "scripted", "dgc.vlm": "tiny",
+    "vpf.vlm": "tiny",
 }  # fmt: skip
 ENV_STEPS = 20_000  # of a run as far as schedules are concerned; the probe ends after some updates
 SUITE = Suite(
