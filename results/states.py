@@ -27,6 +27,7 @@ class RowKind(TextEnum):
     EVAL = "eval"
     EPISODE = "episode"
     TRAIN = "train"
+    SIGNAL = "signal"
     THROUGHPUT = "throughput"
     VLM = "vlm"
     ERROR = "error"

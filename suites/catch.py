@@ -15,6 +15,7 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from suites.base import Budget, Suite, Task
+from suites.short_settings import GATE
 from suites.wrappers import ActionRepeat, FrameStack, Pixels
 
 EPISODE_STEPS = 40  # control steps
@@ -152,6 +153,9 @@ SUITE = Suite(
         ),
     ),
     budgets={
+        "gate": Budget(
+            "gate", 800, 400, 5, tuple(range(8)), GATE, "Is training as it was? Signals of many small runs."
+        ),
         "smoke": Budget("smoke", 400, 200, 1, (0,), SMOKE, "Does it run? Ten episodes."),
         "short": Budget("short", 4_000, 1_000, 5, (0,), SHORT, "Does it learn? A hundred episodes."),
         "paper": Budget(

@@ -9,6 +9,40 @@ from __future__ import annotations
 
 from typing import Any
 
+PIXELS_36: dict[str, Any] = {
+    "image_size": 36,
+    "window": 28,
+    "patch_size": 4,
+    "shift_pad": 2,
+    "vbe.image_size": 84,  # the VLM's
+    "vpf.image_size": 84,
+}
+"""Pictures as small as every agent takes them, for the gate and the probe."""
+
+# The gate asks whether training is as it was, not how well an agent does: small networks, batches and many seeds.
+GATE: dict[str, Any] = {
+    **PIXELS_36,
+    "layers": 5,  # eleven convolutions need 46 pixels
+    "env.image_size": 36,
+    "mrq.image_size": 48,  # of 36 its strided convolutions would leave one place
+    "batch_size": 16,
+    "hidden_dim": 128,
+    "random_agent_steps": 200,
+    "initial_updates": 10,
+    "seed_steps": 200,
+    "update_every": 2,
+    "stddev_steps": 1_500,
+    "model_batch_size": 4,
+    "target_period": 50,
+    "covr.psi0": 300,
+    "covr.guidance_after": 1,
+    "covr.episodes": "cut",
+    "covr.vlm_episodes": 1,
+    "covr.finetune_min_steps": 10,
+    "vpf.rollout": 32,
+    "vpf.minibatch": 16,
+    "dgc.query_batch": 8,
+}
 SMOKE: dict[str, Any] = {
     "batch_size": 32,
     "seed_steps": 500,

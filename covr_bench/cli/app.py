@@ -12,6 +12,7 @@ from covr_bench.cli.check_env import check_env_command
 from covr_bench.cli.compare import compare_command
 from covr_bench.cli.doctor import doctor_command
 from covr_bench.cli.eval import eval_command
+from covr_bench.cli.gate import gate_command
 from covr_bench.cli.listing import list_command
 from covr_bench.cli.options import fail
 from covr_bench.cli.plot import plot_command
@@ -41,6 +42,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "plot": plot_command,
     "compare": compare_command,
     "probe": probe_command,
+    "gate": gate_command,
     "report": report_command,
     "show": show_command,
     "eval": eval_command,

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
 
@@ -74,6 +76,7 @@ class Replay:
         self.first = np.zeros(capacity, np.int64)  # number of the slot its episode began with
         self.head = 0  # slots ever written; slot number s lives at s % capacity
         self.rng = np.random.default_rng(seed)
+        self.on_batch: Callable[[Batch], object] | None = None  # is shown what `at` returns
 
     def __len__(self) -> int:
         """Slots held."""
@@ -140,7 +143,7 @@ class Replay:
         def move(tensor: torch.Tensor) -> torch.Tensor:
             return tensor.to(self.device, non_blocking=True)
 
-        return Batch(
+        batch = Batch(
             obs=move(self.obs(start)),
             action=move(torch.from_numpy(self.action[start % self.capacity])),
             reward=move(torch.from_numpy(reward[:, None])),
@@ -148,6 +151,9 @@ class Replay:
             next_obs=move(self.obs(self._ends(start, nstep))),
             slot=torch.from_numpy(start),
         )
+        if self.on_batch is not None:
+            self.on_batch(batch)
+        return batch
 
     def oldest(self) -> int:
         """The oldest slot number whose stack is whole; the slot the next push overwrites counts as gone."""

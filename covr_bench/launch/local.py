@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import ConfigDict, NonNegativeFloat, NonNegativeInt
 from pydantic.dataclasses import dataclass
@@ -33,6 +33,20 @@ class Settings:
     stop_patience_s: NonNegativeFloat = 120.0  # a checkpoint of a large replay, a slow disk
 
 
+class RunningJob(Protocol):
+    """A process that executes a job and keeps it up to date with what the run says."""
+
+    job: Job
+
+    def ended(self) -> bool: ...
+
+    def status(self) -> int: ...
+
+    def stop(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
 class LocalLauncher:
     """A process for each run; one killed by a signal is started again, from its checkpoint."""
 
@@ -41,11 +55,11 @@ class LocalLauncher:
 
     def run(self, jobs: Sequence[Job], workers: int, session: Session, watch: Watch) -> None:
         """See `launch.base.Launcher`."""
-        running: list[Worker] = []
+        running: list[RunningJob] = []
         try:
             while running or any(job.state is State.WAITING for job in jobs):
                 for job in [job for job in jobs if job.state is State.WAITING][: workers - len(running)]:
-                    running += _started(job, session)
+                    running += self._started(job, session)
                 watch(jobs)
                 time.sleep(TICK_S)
                 running = [worker for worker in running if not self._settled(worker)]
@@ -53,7 +67,7 @@ class LocalLauncher:
             self._stop(running, jobs, watch)
             raise
 
-    def _settled(self, worker: Worker) -> bool:
+    def _settled(self, worker: RunningJob) -> bool:
         """Whether its process has ended; if so, what became of the run?"""
         if not worker.ended():
             return False
@@ -70,7 +84,7 @@ class LocalLauncher:
             job.state = State.FAILED
         return True
 
-    def _stop(self, running: list[Worker], jobs: Sequence[Job], watch: Watch) -> None:
+    def _stop(self, running: list[RunningJob], jobs: Sequence[Job], watch: Watch) -> None:
         """Let all checkpoint at the same time; kill those that take too long, or all if asked again."""
         for worker in running:
             worker.stop()
@@ -80,18 +94,22 @@ class LocalLauncher:
             running = [worker for worker in running if not self._settled(worker)]
         for worker in running:
             worker.kill()
-            worker.process.wait()
             self._settled(worker)
 
+    def start(self, job: Job, session: Session) -> RunningJob:
+        """Raises OSError if it cannot be started."""
+        return Worker(job, session)
 
-def _started(job: Job, session: Session) -> list[Worker]:
-    """The job's worker; none, and a failed job, if it cannot be started."""
-    try:
-        return [Worker(job, session)]
-    except OSError as error:
-        job.state = State.FAILED
-        job.error = f"cannot start it in {job.log.parent}: {error.strerror}. Mend that folder, or give another --out."
-        return []
+    def _started(self, job: Job, session: Session) -> list[RunningJob]:
+        """The job's worker; none, and a failed job, if it cannot be started."""
+        try:
+            return [self.start(job, session)]
+        except OSError as error:
+            job.state = State.FAILED
+            job.error = (
+                f"cannot start it in {job.log.parent}: {error.strerror}. Mend that folder, or give another --out."
+            )
+            return []
 
 
 def _goes_on(watch: Watch, jobs: Sequence[Job]) -> bool:

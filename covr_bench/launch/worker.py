@@ -32,7 +32,7 @@ class Worker:
         # llvmpipe's own threads would compete with the runs beside this one.
         env = os.environ | {"OMP_NUM_THREADS": threads, "LP_NUM_THREADS": str(job.config.threads - 1)}
         read, write = os.pipe()
-        self.listener = threading.Thread(target=_listen, args=(job, os.fdopen(read)), daemon=True)
+        self.listener = threading.Thread(target=listen, args=(job, os.fdopen(read)), daemon=True)
         self.listener.start()  # ends when the other end of the pipe is closed
         with os.fdopen(write, "w") as channel, tempfile.TemporaryFile("w+") as order, job.log.open("a") as log:
             json.dump({"config": job.config.as_dict(), "session": asdict(session)}, order)
@@ -65,9 +65,11 @@ class Worker:
     def kill(self) -> None:
         """End it without a checkpoint."""
         self.process.kill()
+        self.process.wait()
 
 
-def _listen(job: Job, messages: TextIO) -> None:
+def listen(job: Job, messages: TextIO) -> None:
+    """Keep a job up to date with what its run says, until the run closes its end."""
     with messages:
         for line in messages:
             if line.endswith("\n"):  # a killed worker's last line may be cut short

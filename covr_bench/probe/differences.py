@@ -34,10 +34,10 @@ class Difference:
     b: str
     relative: float
 
-    def sentence(self) -> str:
-        """Such as `update 0 at step 16: q: 0.21 in A, 0.19 in B (9.5 %)`."""
+    def sentence(self, a: str = "A", b: str = "B") -> str:
+        """Such as `update 0 at step 16: q: 0.21 in A, 0.19 in B (9.5 %)`. a, b: what the sides are called."""
         size = f" ({100 * self.relative:.2g} %)" if math.isfinite(self.relative) else ""
-        return f"{self.name}: {self.a} in A, {self.b} in B{size}"
+        return f"{self.name}: {self.a} in {a}, {self.b} in {b}{size}"
 
 
 @dataclass(frozen=True)

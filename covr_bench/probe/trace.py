@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -49,20 +51,20 @@ class Trace:
         self.quantities.append(Quantity(name, array.shape, _values(array.astype(np.float64))))
 
     def write(self, path: Path) -> None:
-        """As JSON, a quantity a line."""
+        """As JSON, a quantity a line, compressed."""
         lines = [json.dumps([each.name, each.shape, each.values]) for each in self.quantities]
         head = json.dumps({"format": FORMAT, "facts": self.facts})
-        path.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
+        path.write_bytes(gzip.compress(("\n".join([head, *lines]) + "\n").encode(), mtime=0))
 
 
 def read(path: Path) -> Trace:
     """The inverse of `Trace.write`. Raises ValueError for another file."""
     try:
-        head, *lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        head, *lines = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
         if head["format"] != FORMAT:
             raise ValueError(f"format {head['format']}, this version reads {FORMAT}")
         quantities = [Quantity(name, tuple(shape), tuple(map(float, values))) for name, shape, values in lines]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is no trace of a probe: {error}") from error
     return Trace(head["facts"], quantities)
 

@@ -9,10 +9,10 @@ from unittest import mock
 
 import numpy as np
 import torch
-from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from covr_bench.kit.replay import Replay
+from covr_bench.run.networks import networks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,31 +127,8 @@ def _precise(drawn: Any) -> Any:
 
 def parameters(agent: object) -> dict[str, torch.Tensor]:
     """Every parameter that can be reached from an agent's attributes, by its path, each once, in order of finding."""
-    found: dict[str, torch.Tensor] = {}
-    _search(agent, "", found, set())
-    return found
-
-
-def _search(value: Any, path: str, found: dict[str, torch.Tensor], seen: set[int]) -> None:
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, nn.Module):
-        for name, parameter in value.named_parameters(prefix=path):
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                found[name] = parameter
-    elif isinstance(value, nn.Parameter):
-        found[path] = value
-    elif isinstance(value, list | tuple):
-        for i, each in enumerate(value):
-            _search(each, f"{path}.{i}", found, seen)
-    elif hasattr(value, "__dict__") and not isinstance(value, type) and not _foreign(value):
-        for name, each in vars(value).items():
-            _search(each, f"{path}.{name}".lstrip("."), found, seen)
-
-
-def _foreign(value: object) -> bool:
-    """Whether an object is of a library or of the loop, whose attributes are not the agent's."""
-    module = type(value).__module__
-    return module.split(".")[0] in {"torch", "numpy", "builtins", "pathlib"} or module.startswith("covr_bench.run")
+    return {
+        f"{path}.{name}".rstrip("."): parameter
+        for path, network in networks(agent).items()
+        for name, parameter in network.items()
+    }

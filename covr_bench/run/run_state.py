@@ -16,6 +16,7 @@ from covr_bench.run.episodes import Episodes
 from covr_bench.run.meter import Meter
 from covr_bench.run.randomness import random_state, set_random_state
 from covr_bench.run.services import LostEpisodes, RunServices, Warnings
+from covr_bench.run.signals import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +70,7 @@ class RunState:
         self.episodes = Episodes(config.seed, env, self.replay, self.lost)
         self.eval_seeds = starts(config.seed, config.eval_episodes)
         self.losses: dict[str, Any] = {}
+        self.signals = Signals(self.agent, self.replay, config.env_steps)
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint holds beside the replay."""
@@ -78,6 +80,7 @@ class RunState:
             **self.counters.as_dict(),
             **self.episodes.state(),
             "losses": self.losses,
+            "signals": self.signals.state(),
             "last_return": None if np.isnan(last) else last,
             "random": random_state(),
         }
@@ -97,6 +100,8 @@ class RunState:
             ) from error
         self.counters = Counters.from_dict(state)
         self.losses = state.get("losses", {})
+        if "signals" in state:  # earlier versions had none
+            self.signals.load_state(state["signals"])
         self.meter.last_return = float("nan") if state["last_return"] is None else state["last_return"]
         self.writer.resume(self.counters.env_steps)
         if not self.episodes.resume(self.counters.episode, state):

@@ -33,6 +33,8 @@ class Run(RunState):
         while True:
             while self.counters.next_eval <= self.counters.env_steps:
                 self.evaluate()
+            if measured := self.signals.interval(self.counters.env_steps):
+                self.write("signal", measured)
             if self.counters.next_eval > self.config.env_steps:
                 break
             self._pause()
@@ -45,6 +47,7 @@ class Run(RunState):
         at = self.counters.env_steps
         with self.meter.timed("act"):
             action = checked_action(self.agent.act(self.episodes.obs, at, explore=True), self.action_dim, at)
+        self.signals.acted(action)
         with self.meter.timed("update"):
             self._learn()
         try:
@@ -61,9 +64,12 @@ class Run(RunState):
             self._next_episode()
 
     def _learn(self) -> None:
-        metrics = checked_metrics(self.agent.update(self.replay, self.counters.env_steps), self.losses)
+        at = self.counters.env_steps
+        with self.signals.update(at):
+            metrics = checked_metrics(self.agent.update(self.replay, at), self.losses)
         if metrics:
             self.losses = metrics
+            self.signals.learned(metrics)
             self.counters = self.counters.updated()
             if self.counters.updates % CHECK_EVERY == 0:
                 check_losses(self.losses, self.counters)
@@ -92,7 +98,7 @@ class Run(RunState):
         try:
             with self.meter.timed("evaluate"):
                 measured = evaluate(
-                    self.agent,
+                    self.signals.evaluated(self.agent),
                     self.eval_env,
                     self.eval_seeds,
                     self.counters.env_steps,

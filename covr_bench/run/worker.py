@@ -27,28 +27,40 @@ Stop = Callable[[], bool]
 
 
 def main() -> int:
-    stopping = False
-
-    def stop(signum: int, frame: Any) -> None:
-        nonlocal stopping
-        stopping = True
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the launcher decides
+    stopping = Stopping()
     channel = message_channel()
     order = json.load(sys.stdin)
+    from covr_bench.config.run_config import RunConfig
+
+    return execute(RunConfig.from_dict(order["config"]), Session(**order["session"]), channel, stopping)
+
+
+class Stopping:
+    """Whether this process is asked to stop, from when it is made on."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        signal.signal(signal.SIGTERM, self._hear)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the launcher decides
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    def _hear(self, signum: int, frame: Any) -> None:
+        self.asked = True
+
+
+def execute(config: RunConfig, session: Session, channel: TextIO, stopping: Stopping) -> int:
+    """Execute a run in this process; what it says goes to the channel."""
     keep_heap()
 
     def say(message: dict[str, Any]) -> None:
-        nonlocal stopping
         try:
             print(json.dumps(message), file=channel, flush=True)
         except BrokenPipeError:  # the launcher is gone
-            stopping = True
+            stopping.asked = True
 
-    from covr_bench.config.run_config import RunConfig
-
-    return work(RunConfig.from_dict(order["config"]), Session(**order["session"]), lambda: stopping, say)
+    return work(config, session, stopping, say)
 
 
 def work(config: RunConfig, session: Session, stop: Stop, say: Say) -> int:

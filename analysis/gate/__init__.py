@@ -1,0 +1,1 @@
+"""The gate: does an agent train as its reference does, and if not, is it worse?"""

@@ -1,0 +1,220 @@
+"""`covr-bench gate`: does an agent still do what its reference does, and if not, is it worse?"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from covr_bench.cli.options import console, say
+from covr_bench.kit.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.console import Console
+
+    from covr_bench.gate.gate import Gate
+    from covr_bench.gate.measure import Measurements, Side
+    from covr_bench.gate.request import GateRequest
+    from suites.base import Suite
+
+Many = list[str] | None
+MARGIN_SHARE = 0.1  # of a task's range: the loss that does not matter
+
+
+def gate_command(
+    agent: Annotated[Many, typer.Option(help="Name or .py file; repeatable. [those of pyproject.toml]")] = None,
+    against: Annotated[str | None, typer.Option(help="reference, a folder of references, or a git revision.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Suite with a budget `gate`. [catch]")] = None,
+    task: Annotated[Many, typer.Option(help="Only this task; repeatable.")] = None,
+    set_: Annotated[Many, typer.Option("--set", metavar="KEY=VALUE", help="Setting of agents; repeatable.")] = None,
+    margin: Annotated[Many, typer.Option(metavar="TASK=VALUE", help="Loss of return that does not matter.")] = None,
+    at_least: Annotated[Many, typer.Option(metavar="TASK=VALUE", help="Mean training return to be reached.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Chance of a false alarm. [0.05]")] = None,
+    max_minutes: Annotated[float | None, typer.Option(help="Time for it all.")] = None,
+    allow_change: Annotated[bool, typer.Option("--allow-change", help="Pass a change that is not worse.")] = False,
+    no_probe: Annotated[bool, typer.Option("--no-probe", help="Leave out the second question.")] = False,
+    bless: Annotated[str, typer.Option(metavar="REASON", help="Make the new side the reference, and why.")] = "",
+    workers: Annotated[int | None, typer.Option(help="Runs at a time.")] = None,
+    conv_kernel: Annotated[str | None, typer.Option(help="auto, torch or winograd.")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of its runs and reports. [results/gate]")] = None,
+) -> None:
+    """Judge agents against a reference: same code, same mathematics, same behaviour, or worse?
+
+    Exits with 0 if all pass, 1 worse, 2 usage, 3 changed, 4 broken, 5 undecided.
+    """
+    from covr_bench.config.request import parse_pairs
+    from covr_bench.gate.request import request
+
+    given: dict[str, Any] = {
+        "agent": tuple(agent or ()),
+        "against": against,
+        "suite": suite,
+        "task": tuple(task or ()),
+        "set": parse_pairs(set_ or ()),
+        "margin": parse_pairs(margin or (), "--margin"),
+        "at_least": parse_pairs(at_least or (), "--at-least"),
+        "alpha": alpha,
+        "max_minutes": max_minutes,
+        "allow_change": allow_change,
+        "no_probe": no_probe,
+        "bless": bless,
+        "workers": workers,
+        "conv_kernel": conv_kernel,
+        "out": out,
+    }
+    raise typer.Exit(run_gate(request(given, Path.cwd()), Path.cwd(), console()))
+
+
+def run_gate(asked: GateRequest, folder: Path, console: Console) -> int:
+    """Judge, print, and write the reports; or store references.
+
+    Args:
+        asked: What to do.
+        folder: Where the command was given: agents' files are found from there.
+        console: Where to print.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: Something named does not exist, or a side cannot run.
+    """
+    from covr_bench.config import registry
+
+    found = registry.suite(asked.suite)
+    registry.budget(found, "gate")
+    tasks = tuple(asked.task) or tuple(each.name for each in found.tasks)
+    for name in (*tasks, *asked.margin, *asked.at_least):
+        found.task(name)
+    with ExitStack() as stack, console.status("starting") as status:
+
+        def tell(text: str) -> None:
+            status.update(text)
+
+        new, reference = _sides(asked, folder, tasks, tell, stack)
+        if asked.bless:
+            return _bless(asked, new, reference, console)
+        gate = _gate(asked, found, tasks, new, reference)
+        gate.judge(_refs(asked.agent, folder, new.root))
+    return _report(asked, gate, reference.name, console)
+
+
+def _refs(agents: Sequence[str], folder: Path, root: Path) -> list[str]:
+    """Files by their path from the root, which both sides have; names as they are."""
+    from covr_bench.kit.extensions import is_path
+
+    resolved = [(folder / agent).resolve() if is_path(agent) else None for agent in agents]
+    return [
+        str(file.relative_to(root)) if file is not None and file.is_relative_to(root) else str(file or agent)
+        for file, agent in zip(resolved, agents, strict=True)
+    ]
+
+
+def _sides(
+    asked: GateRequest, folder: Path, tasks: tuple[str, ...], tell: Callable[[str], None], stack: ExitStack
+) -> tuple[Side, Measurements]:
+    import shutil
+
+    from covr_bench.gate import revisions
+    from covr_bench.gate.measure import Side
+    from covr_bench.gate.references import SHIPPED, References
+    from covr_bench.gate.request import REFERENCE
+
+    out = (folder / asked.out).resolve()
+    repository = revisions.top(folder)
+    root = repository or folder.resolve()
+    shared: dict[str, Any] = {"suite": asked.suite, "tasks": tasks, "settings": asked.set, "workers": asked.workers}
+    shared |= {"conv_kernel": asked.conv_kernel, "say": tell}
+    shutil.rmtree(out / "new", ignore_errors=True)
+    new = Side("the new side", root, out / "new", **shared)
+    if asked.against == REFERENCE or (folder / asked.against).is_dir():
+        stored = SHIPPED if asked.against == REFERENCE else folder / asked.against
+        names = {ref: _name(ref, root) for ref in _refs(asked.agent, folder, root)}
+        return new, References(stored, names, asked.set)
+    if repository is None:
+        if asked.bless:
+            return new, References(folder / asked.against, {}, asked.set)
+        raise UserError(f"--against {asked.against}: no such folder, and {folder} is in no git repository")
+    sha = revisions.commit(repository, asked.against)
+    title = f"{asked.against} ({sha[: revisions.DIGITS]})"
+    tree = stack.enter_context(revisions.checked_out(repository, sha, out / "tree"))
+    return new, Side(title, tree, out / _key(sha, asked), **shared)
+
+
+def _name(ref: str, root: Path) -> str:
+    """What an agent calls itself; a file that cannot be imported goes by its own name."""
+    from covr_bench.config import registry
+    from covr_bench.kit.extensions import is_path
+
+    try:
+        return registry.agent(str(root / ref) if is_path(ref) else ref).name
+    except UserError:
+        if not is_path(ref):
+            raise
+        return Path(ref).stem
+
+
+def _key(sha: str, asked: GateRequest) -> str:
+    """A folder for what a revision did with these settings, so that it is not done again."""
+    import hashlib
+
+    from covr_bench.gate.revisions import DIGITS
+
+    settings = hashlib.sha256(repr((sorted(asked.set.items()), asked.suite, asked.conv_kernel)).encode()).hexdigest()
+    return f"{sha[:DIGITS]}-{settings[:6]}"
+
+
+def _gate(asked: GateRequest, suite: Suite, tasks: tuple[str, ...], new: Measurements, reference: Measurements) -> Gate:
+    from covr_bench.gate.gate import Gate, Rules
+
+    ranges = {name: suite.task(name).score_range for name in tasks}
+    margins = {name: asked.margin.get(name, MARGIN_SHARE * (high - low)) for name, (low, high) in ranges.items()}
+    rules = Rules(
+        alpha=asked.alpha,
+        margins=margins,
+        at_least=asked.at_least,
+        allow_change=asked.allow_change,
+        max_seconds=asked.max_minutes * 60 if asked.max_minutes else None,
+        probe=not asked.no_probe,
+    )
+    return Gate(new, reference, tasks, rules)
+
+
+def _report(asked: GateRequest, gate: Gate, against: str, console: Console) -> int:
+    from analysis.gate.output import as_json, junit, markdown, summary
+    from analysis.gate.verdicts import exit_code
+    from analysis.report.gate import gate_page
+
+    for line in gate.lines:
+        say(console, f"{line.agent} on {line.task}: {line.verdict} ({line.seconds:.0f} s)")
+        say(console, f"  {line.sentence}")
+    out, allow = Path(asked.out), asked.allow_change
+    out.mkdir(parents=True, exist_ok=True)
+    files = {
+        "gate.md": markdown(gate.lines, against=against, allow_change=allow),
+        "gate.json": as_json(gate.lines, against=against, allow_change=allow),
+        "junit.xml": junit(gate.lines, allow_change=allow),
+        "gate.html": gate_page(gate.lines, gate.tables, against=against, allow_change=allow),
+    }
+    for name, text in files.items():
+        (out / name).write_text(text, encoding="utf-8")
+    say(console, f"gate against {against}: {summary(gate.lines, allow_change=allow)}")
+    say(console, f"wrote {', '.join(files)} in {out}")
+    return exit_code(gate.lines, allow_change=allow)
+
+
+def _bless(asked: GateRequest, new: Side, references: Any, console: Console) -> int:
+    from covr_bench.gate.bless import bless
+    from covr_bench.gate.references import References
+
+    if not isinstance(references, References):
+        raise UserError("--bless stores references: say --against FOLDER, where they are to be kept")
+    refs = list(references.names)
+    failed = bless(refs, new, references, asked.bless, lambda text: say(console, text))
+    for agent, reason in failed.items():
+        say(console, f"{agent}: broken, not stored: {reason}")
+    return 4 if failed else 0

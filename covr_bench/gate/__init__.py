@@ -1,0 +1,1 @@
+"""The gate: an agent's code against a reference, cheap questions first."""

@@ -1,0 +1,119 @@
+"""References: what an agent's gate is held against, as files that are valid on other machines.
+
+`<folder>/<agent>/{reference.json, probe.trace, signals.parquet}`. A reference is replaced as a whole; why, and which
+signals moved, is kept in the history of `reference.json`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from covr_bench.gate.measure import Broken
+from covr_bench.probe.trace import Trace, read
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+SHIPPED = Path(__file__).parent / "references"
+FORMAT = 1
+FACTS, TRACE, SIGNALS = "reference.json", "probe.trace", "signals.parquet"
+NAMED = 8  # signals that moved, as a history names them
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is stored of an agent.
+
+    Attributes:
+        facts: `digests` by task, `seeds`, `steps`, `suite`, `settings`, `environment` that made it, and `history`, each
+            entry with `date`, `reason` and the signals that `moved`.
+        trace: Of the probe; None where the agent cannot be probed.
+        signals: As `analysis.gate.signals.signals` returns them.
+    """
+
+    facts: dict[str, Any]
+    trace: Trace | None
+    signals: pd.DataFrame
+
+
+class References:
+    """A side of the gate that is stored.
+
+    Args:
+        folder: Of the references.
+        names: What each agent is called there, by what the user gave.
+        settings: As `--set` takes them; a reference with others does not count.
+    """
+
+    def __init__(self, folder: Path, names: Mapping[str, str], settings: Mapping[str, str]) -> None:
+        self.folder, self.names, self._settings = folder, dict(names), dict(settings)
+        self.name = "the reference" if folder == SHIPPED else f"the reference in {folder}"
+
+    def get(self, agent: str) -> Reference | Broken:
+        """The stored reference of an agent."""
+        folder = self.folder / self.names[agent]
+        try:
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            if facts["format"] != FORMAT:
+                return Broken(f"{folder} has format {facts['format']}, this version reads {FORMAT}")
+            if facts["settings"] != self._settings:
+                return Broken(f"{folder} was made with the settings {facts['settings'] or 'of the agent'}")
+            return Reference(facts, read(folder / TRACE) if facts["probed"] else None, _read_signals(folder))
+        except FileNotFoundError as error:
+            names = sorted(path.parent.name for path in self.folder.glob(f"*/{FACTS}"))
+            known = f"; there are {', '.join(names)}" if names else ""
+            if isinstance(error.filename, str) and error.filename.endswith(FACTS):
+                return Broken(f"no reference in {self.folder}{known}. `covr-bench gate --bless REASON` makes one")
+            return Broken(f"the reference is damaged: {error.filename} is missing")
+        except (KeyError, OSError, TypeError, ValueError) as error:
+            return Broken(f"the reference in {folder} cannot be read: {error}")
+
+    def digests(self, agents: Sequence[str]) -> dict[str, dict[str, str] | Broken]:
+        found = {agent: self.get(agent) for agent in agents}
+        return {agent: each if isinstance(each, Broken) else each.facts["digests"] for agent, each in found.items()}
+
+    def traces(self, agents: Sequence[str]) -> dict[str, Trace | Broken]:
+        found = {agent: self.get(agent) for agent in agents}
+        none = Broken("the reference has no trace of the probe")
+        return {agent: each if isinstance(each, Broken) else each.trace or none for agent, each in found.items()}
+
+    def signals(self, agents: Sequence[str], seeds: Sequence[int]) -> dict[str, pd.DataFrame | Broken]:
+        found = {agent: self.get(agent) for agent in agents}
+        return {agent: each if isinstance(each, Broken) else each.signals for agent, each in found.items()}
+
+    def store(self, agent: str, reference: Reference, reason: str, moved: Sequence[str]) -> Path:
+        """Replace the reference of an agent as a whole, and note why. Returns its folder."""
+        folder = self.folder / self.names[agent]
+        before = self.get(agent)
+        history = [] if isinstance(before, Broken) else before.facts["history"]
+        date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+        facts = {
+            "format": FORMAT,
+            **reference.facts,
+            "settings": self._settings,
+            "probed": reference.trace is not None,
+            "history": [*history, {"date": date, "reason": reason, "moved": list(moved)[:NAMED]}],
+        }
+        part = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        (part / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        if reference.trace is not None:
+            reference.trace.write(part / TRACE)
+        reference.signals.to_parquet(part / SIGNALS, compression="zstd", index=False)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+        return folder
+
+
+def _read_signals(folder: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.read_parquet(folder / SIGNALS)

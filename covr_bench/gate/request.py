@@ -1,0 +1,106 @@
+"""What was asked of `covr-bench gate`: on the command line, or in `[tool.covr-bench.gate]` of a pyproject.toml."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge, Gt, Lt
+
+from covr_bench.config.request import Kernel
+from covr_bench.kit.errors import UserError, unknown
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+REFERENCE = "reference"  # what `against` calls those that ship with the package
+TABLE = "[tool.covr-bench.gate]"
+
+
+@dataclass(frozen=True)
+class GateRequest:
+    """The options of `covr-bench gate`.
+
+    Attributes:
+        agent: Names, or paths of files.
+        against: `reference`, a folder of references, or a git revision.
+        suite: Name or path. task: Of it; all that it has where empty.
+        set: Settings of the agents, as `covr-bench run --set` takes them.
+        margin: Loss of mean training return that does not matter, by task; a tenth of the task's range where not given.
+        at_least: Mean training return that has to be reached, by task.
+        alpha: Chance that the command alarms where nothing has changed.
+        max_minutes: Time for it all.
+        allow_change: Pass a change that is not worse.
+        no_probe: Leave out the second question.
+        bless: Why the new side becomes the reference.
+        workers: Runs at a time. conv_kernel: What convolves on a CPU. out: Folder for its runs and reports.
+    """
+
+    agent: tuple[str, ...]
+    against: str = REFERENCE
+    suite: str = "catch"
+    task: tuple[str, ...] = ()
+    set: dict[str, str] = field(default_factory=dict)
+    margin: dict[str, Annotated[float, Ge(0)]] = field(default_factory=dict)
+    at_least: dict[str, float] = field(default_factory=dict)
+    alpha: Annotated[float, Gt(0), Lt(0.5)] = 0.05
+    max_minutes: Annotated[float, Gt(0)] | None = None
+    allow_change: bool = False
+    no_probe: bool = False
+    bless: str = ""
+    workers: Annotated[int, Ge(1)] | None = None
+    conv_kernel: Kernel = "auto"
+    out: str = "results/gate"
+
+
+def request(given: Mapping[str, Any], folder: Path) -> GateRequest:
+    """What the command line says, and where it is silent the pyproject.toml of a folder or of one above it.
+
+    Args:
+        given: By field; None and empty for what was not said.
+        folder: Where the command was given.
+
+    Raises:
+        UserError: No agent is named, an unknown key, or a value of the wrong type.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    table, file = _table(folder)
+    valid = [item.name for item in fields(GateRequest)]
+    values = {key.replace("-", "_"): value for key, value in table.items()}
+    for key in values:
+        if key not in valid:
+            raise unknown(f"key of {TABLE} in {file}", key, valid)
+    values |= {key: value for key, value in given.items() if value not in (None, (), [], {}, "", False)}
+    if not values.get("agent"):
+        raise UserError(f"no agent named: give --agent, or agent = [...] in {TABLE} of a pyproject.toml")
+    if isinstance(values["agent"], str):
+        values["agent"] = [values["agent"]]
+    values["set"] = {key: str(value) for key, value in values.get("set", {}).items()}
+    try:
+        return TypeAdapter(GateRequest).validate_python(values)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, each['loc']))} = {each['input']!r}: {each['msg']}" for each in error.errors()]
+        raise UserError(f"bad value for the gate: {'; '.join(lines)}") from error
+
+
+def _table(folder: Path) -> tuple[dict[str, Any], Path]:
+    """The table of the nearest pyproject.toml that has one, and the file; an empty one if there is none."""
+    for parent in (folder.resolve(), *folder.resolve().parents):
+        file = parent / "pyproject.toml"
+        if file.is_file():
+            try:
+                found = tomllib.loads(file.read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+                raise UserError(f"cannot read {file}: {error}") from error
+            table = found.get("tool", {}).get("covr-bench", {}).get("gate")
+            if isinstance(table, dict):
+                return table, file
+    return {}, folder / "pyproject.toml"
