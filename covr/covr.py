@@ -155,9 +155,8 @@ class COVR(Guided):
         kept, kept_scores = kept[has_image], kept_scores[has_image]
         if not len(kept):
             return
-        samples = Samples(
-            frames.of(replay, kept), replay.action[kept % replay.capacity], self.weights(kept_scores, rng)
-        )
+        weights = self.weights(kept_scores, rng)
+        samples = Samples(frames.of(replay, kept), replay.action[kept % replay.capacity], weights)
         priors.settle()
         report = self.vlm.finetune(samples, self.advice.prompt)
         self.rounds += 1
@@ -166,7 +165,8 @@ class COVR(Guided):
         if self.config.old_priors == "relabel":
             priors.ask_again(replay)
         self.vlm.save_adapter(_adapter(self.services.folder, self.rounds))  # stays: a checkpoint may be older
-        self.record(step, self.play_vlm() | _reported(report, len(collected), entropy))
+        chosen = {"collected": float(len(collected)), "mean_weight": float(weights.mean())}
+        self.record(step, self.play_vlm() | chosen | _reported(report, entropy))
 
     def scores(self, replay: Replay, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """What EDDF and RALW rank the samples of D_f by, float64 `(N,)`."""
@@ -253,14 +253,13 @@ def _adapter(folder: Path, number: int) -> Path:
     return folder / "adapters" / f"round-{number}"
 
 
-def _reported(report: FinetuneReport, collected: int, entropy: float) -> dict[str, float]:
+def _reported(report: FinetuneReport, entropy: float) -> dict[str, float]:
     return {
         "heldout_error": report.heldout_error,
         "heldout_error_weighted": report.heldout_error_weighted,
         "error_before": report.error_before,
         "loss": report.loss,
         "samples": float(report.samples),
-        "collected": float(collected),
         "entropy": entropy,
         "finetune_seconds": report.seconds,
         "batch_halved": float(report.batch_halved),

@@ -33,8 +33,7 @@ class Run(RunState):
         while True:
             while self.counters.next_eval <= self.counters.env_steps:
                 self.evaluate()
-            if measured := self.signals.interval(self.counters.env_steps):
-                self.write("signal", measured)
+            self._keep_signals()
             if self.counters.next_eval > self.config.env_steps:
                 break
             self._pause()
@@ -73,6 +72,12 @@ class Run(RunState):
             self.counters = self.counters.updated()
             if self.counters.updates % CHECK_EVERY == 0:
                 check_losses(self.losses, self.counters)
+
+    def _keep_signals(self) -> None:
+        """Rows of the signals, where an interval is over."""
+        if measured := self.signals.interval(self.counters.env_steps):
+            check_losses(self.losses, self.counters)
+            self.write("signal", measured)
 
     def _next_episode(self) -> None:
         self.counters = self.counters.next_episode()

@@ -44,6 +44,14 @@ def catalogue() -> list[Fault]:
     return faults
 
 
+def copied(folder: Path) -> None:
+    """Copy the tree into a folder, without runs."""
+    for name in COPIED:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("runs", "__pycache__"))
+    for name in COPIED_FILES:
+        shutil.copy(ROOT / name, folder)
+
+
 def caught(fault: Fault, tree: Path) -> bool:
     """Whether the tests notice the fault, planted in a copy of the tree and taken out again."""
     file = tree / fault.file
@@ -63,10 +71,7 @@ def caught(fault: Fault, tree: Path) -> bool:
 def tried(words: list[str]) -> Iterator[tuple[Fault, bool]]:
     """Each chosen fault and whether it was caught."""
     with tempfile.TemporaryDirectory() as folder:
-        for name in COPIED:
-            shutil.copytree(ROOT / name, Path(folder) / name, ignore=shutil.ignore_patterns("runs", "__pycache__"))
-        for name in COPIED_FILES:
-            shutil.copy(ROOT / name, folder)
+        copied(Path(folder))
         for fault in catalogue():
             if not words or any(word in f"{fault.file} {fault.right} {fault.wrong}" for word in words):
                 yield fault, caught(fault, Path(folder))
