@@ -20,13 +20,21 @@ if TYPE_CHECKING:
     from analysis.compare.run_sets import Key, RunSet
 
 
+ONLY_IN_A = "only in A"
+
+
 @dataclass(frozen=True)
 class Matches:
-    """matches: what can be compared. remarks: what differs between their settings. excluded: the rest, with reasons."""
+    """Which runs can be compared.
+
+    matches: those that can. remarks: what differs between their settings. excluded: the rest, with reasons. missing:
+    agents on tasks that A alone has.
+    """
 
     matches: list[Match]
     remarks: list[str]
     excluded: list[str]
+    missing: list[str]
 
 
 def match_runs(
@@ -56,10 +64,12 @@ def match_runs(
             if difference:
                 differing.setdefault((match.name, f"{what}: {difference}"), []).append(match.task)
         matches.append(match)
+    missing: list[str] = []
     for name, task, reason in _unmatched(list(cells_a), list(cells_b)):
+        missing += [f"{name} on {task}"] if reason == ONLY_IN_A else []
         excluded.setdefault((name, reason), []).append(task)
     remarks = [*protocol_remarks, *missing_records(a, b, matches), *merged_remarks(differing)]
-    return Matches(matches, [*remarks, *version_differences(a, b, matches)], merged_remarks(excluded))
+    return Matches(matches, [*remarks, *version_differences(a, b, matches)], merged_remarks(excluded), missing)
 
 
 def _cells(run_set: RunSet, env_steps: int | None, metric: str, score: str) -> dict[Key, pd.DataFrame]:
@@ -107,7 +117,7 @@ def _unmatched(a: Sequence[Key], b: Sequence[Key]) -> Iterator[tuple[str, str, s
             explained.add(closest)
             yield str(key[agent]), str(key[task]), f"not compared: {_key_difference(key, closest)}"
         else:
-            yield agent_of(key), str(key[task]), "only in A"
+            yield agent_of(key), str(key[task]), ONLY_IN_A
     for key in only_b:
         if key not in explained:
             yield agent_of(key), str(key[task]), "only in B"

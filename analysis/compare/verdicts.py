@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MIN_SEEDS = 3  # of a set; with two, an agent that sometimes fails would differ from itself by chance in 1 of 8 cases
 ALPHA = 0.05  # chance of any false verdict among all lines
+STEPS_TOLERANCE = 0.01  # share by which last steps may differ and still count as the same
 _UNKNOWN = Estimate(math.nan, math.nan, math.nan)
 
 
@@ -59,8 +60,8 @@ class Line:
         difference: `b - a` with its interval, NaN if the two are not comparable.
         p: Two-sided p of the difference, NaN if not tested.
         verdict: What may be concluded.
-        broken: Whether B has runs that failed, were never evaluated or end in a score that is no number, and A has
-            none.
+        broken: Whether B has runs that failed, did not finish, were never evaluated or end in a score that is no
+            number.
         p_holm: `p` after Holm's correction for all lines, NaN if not tested.
     """
 
@@ -98,6 +99,7 @@ class Verdicts:
         normalisation: By protocol, how scores were normalised for the aggregates.
         notes: What a reader must know.
         score: Which score of `analysis.rows.final.SCORES` was compared.
+        missing: Agents on tasks that A has and B has not, in words.
     """
 
     a: str
@@ -109,6 +111,7 @@ class Verdicts:
     normalisation: Mapping[str, str]
     notes: tuple[str, ...]
     score: str = LAST
+    missing: tuple[str, ...] = ()
 
 
 def verdicts(
@@ -158,7 +161,8 @@ def verdicts(
         notes.append(f"no aggregate: score ranges are of returns, not of {metric}")
     name_a, name_b = (description(run_set, runs) for _, run_set, runs in runs_of_sets(a, b, matches))
     notes += [*_run_notes(a, b, matches, score), *_line_notes(matches, lines, identical), *found.excluded]
-    return Verdicts(name_a, name_b, metric, margin, tuple(lines), tuple(aggregates), normalisation, tuple(notes), score)
+    told = (tuple(lines), tuple(aggregates), normalisation, tuple(notes), score, tuple(found.missing))
+    return Verdicts(name_a, name_b, metric, margin, *told)
 
 
 def _sort_key(match: Match, ranges: Mapping[str, Mapping[str, tuple[float, float]]]) -> tuple[Any, ...]:
@@ -176,7 +180,7 @@ def _line(match: Match, identical: Sequence[int], margin: float) -> Line:
     steps = pd.concat(scored_runs)["env_steps"]
     span = (int(steps.min()), int(steps.max())) if len(steps) else (0, 0)
     verdict, gap, p = _identical(a, b) if identical else _tested(a, b, span, margin)
-    broken = _broken(match.b) and not _broken(match.a)
+    broken = _broken(match.b)
     key = (part["suite"], part["budget"], part["setting"], match.name, part["task"], int(part["action_repeat"]))
     return Line(*key, span, a, b, gap, p, verdict, broken)
 
@@ -190,7 +194,7 @@ def _tested(a: Summary, b: Summary, span: tuple[int, int], margin: float) -> tup
     """Verdict, difference, and p, which is NaN if nothing can be tested."""
     if not (a.n and b.n):
         return Verdict.NO_SCORE, _UNKNOWN, math.nan
-    if span[0] < span[1]:
+    if span[1] - span[0] > STEPS_TOLERANCE * span[1]:
         return Verdict.DIFFERENT_STEPS, _UNKNOWN, math.nan
     if not math.isfinite(a.mean) or not math.isfinite(b.mean):
         return Verdict.NOT_FINITE, _UNKNOWN, math.nan
@@ -205,7 +209,7 @@ def _summary(runs: pd.DataFrame) -> Summary:
 
 
 def _broken(runs: pd.DataFrame) -> bool:
-    bad = (runs["status"] == RunState.FAILED.value) | (runs["scored"] == 0) | ~np.isfinite(runs["score"])
+    bad = (runs["status"] != RunState.FINISHED.value) | (runs["scored"] == 0) | ~np.isfinite(runs["score"])
     return bool(bad.any())
 
 

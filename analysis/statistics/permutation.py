@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ class Separation(NamedTuple):
     critical: float
 
 
+@cache
 def orders(n_a: int, n_b: int) -> npt.NDArray[np.bool_]:
     """Which runs are the second group, in each of the ways to choose it: `(ways, n_a + n_b)`, the true one first."""
     n, ways = n_a + n_b, math.comb(n_a + n_b, n_b)

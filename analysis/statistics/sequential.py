@@ -7,6 +7,7 @@ taken as jointly normal with correlation sqrt(t_i / t_j), where t is the share o
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +38,11 @@ def levels(shares: Sequence[float], alpha: float) -> list[float]:
         p at or below which a look decides; by at most 1e-4 uncertain, since the joint probabilities are integrated
         numerically.
     """
+    return list(_levels(tuple(shares), alpha))
+
+
+@cache
+def _levels(shares: tuple[float, ...], alpha: float) -> tuple[float, ...]:
     from scipy.optimize import brentq
     from scipy.stats import multivariate_normal, norm
 
@@ -50,7 +56,7 @@ def levels(shares: Sequence[float], alpha: float) -> list[float]:
             limits = [*bounds, bound]
             if len(limits) == 1:
                 return float(norm.cdf(bound)) - within
-            return float(multivariate_normal.cdf(limits, cov=correlation, abseps=1e-7, rng=0)) - within
+            return float(multivariate_normal.cdf(limits, cov=correlation, abseps=1e-5, rng=0)) - within
 
         bounds.append(float(brentq(excess, 0.0, 8.0, xtol=1e-6)))
-    return [float(norm.sf(bound)) for bound in bounds]
+    return tuple(float(norm.sf(bound)) for bound in bounds)

@@ -50,7 +50,7 @@ def compare_command(
     lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="Low values are good.")] = False,
     margin: Annotated[float, typer.Option(min=0, help="Differences that do not matter, in units of the metric.")] = 0.0,
     fail_on_worse: Annotated[
-        bool, typer.Option("--fail-on-worse", help="Exit with 1 if B is worse, or failed where A did not.")
+        bool, typer.Option("--fail-on-worse", help="Exit with 1 if B is worse, 4 if broken, 5 if undecided.")
     ] = False,
     reps: Reps = 50_000,
     seed: BootstrapSeed = 0,
@@ -84,7 +84,7 @@ class Question:
 
 
 def compare(question: Question, format_: str, console: Console, *, fail_on_worse: bool = False) -> int:
-    """Print the comparison; returns the exit code, 1 if B is worse or broken and `fail_on_worse`.
+    """Print the comparison; returns the exit code: 0, or what `fail_on_worse` finds.
 
     Raises UserError for input that cannot be read, and if nothing can be compared.
     """
@@ -207,11 +207,18 @@ def _check_metric(run_set: RunSet, metric: str) -> None:
 
 
 def _gate(outcome: Verdicts) -> int:
-    """1 if B is worse somewhere, or has runs that failed where A has none."""
+    """4 if B has runs that are missing, failed or unfinished, 1 if it is worse, 5 if that is undecided, else 0."""
     from analysis.compare.verdicts import Verdict
 
-    worse = [line for line in outcome.lines if line.verdict == Verdict.WORSE or line.broken]
-    for line in worse:
-        what = "worse" if line.verdict == Verdict.WORSE else "failed, not evaluated or not finite in B only"
-        print(f"covr-bench: {what}: {line.agent} on {line.task}, {line.title}", file=sys.stderr)
-    return 1 if worse else 0
+    undecided = (Verdict.TOO_FEW_SEEDS, Verdict.DIFFERENT_STEPS, Verdict.NOT_FINITE, Verdict.NO_SCORE)
+    broken = [line for line in outcome.lines if line.broken]
+    worse = [line for line in outcome.lines if line.verdict == Verdict.WORSE]
+    open_ = [line for line in outcome.lines if line.verdict in undecided and not line.broken]
+    for name in outcome.missing:
+        print(f"covr-bench: missing in B: {name}", file=sys.stderr)
+    for what, lines in (("failed, unfinished, not evaluated or not finite in B", broken), ("worse", worse)):
+        for line in lines:
+            print(f"covr-bench: {what}: {line.agent} on {line.task}, {line.title}", file=sys.stderr)
+    for line in open_:
+        print(f"covr-bench: undecided, {line.verdict}: {line.agent} on {line.task}, {line.title}", file=sys.stderr)
+    return 4 if broken or outcome.missing else 1 if worse else 5 if open_ else 0

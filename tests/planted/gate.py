@@ -1,6 +1,6 @@
-"""Plant the mistakes of gate.yaml one by one and ask the gate: `python tests/planted/gate.py REFERENCES OUT [WORD ...]`.
+"""Plant the mistakes of gate.yaml one by one and ask the gate.
 
-Each mistake is made in a copy of the tree, and that is held against the references, once by all questions and once
+`python tests/planted/gate.py REFERENCES OUT [WORD ...]`: each mistake is made in a copy of the tree, and that is held against the references, once by all questions and once
 without the probe. OUT gets a JSON line for each: which question answered, with which words, in how many seconds. Words
 choose the mistakes whose name holds one of them. A minute or two for each; run by hand.
 """
@@ -47,11 +47,12 @@ class Remembered:
         return self._once("signals", lambda: self.side.signals(agents, seeds), (*agents, *seeds))
 
     def _once(self, what: str, measure: Callable[[], Any], key: Sequence[Any]) -> Any:
-        if (what, *key) not in self._known:
+        full_key = (what, *key)
+        if full_key not in self._known:
             begun = time.monotonic()
-            self._known[what, *key] = measure()
+            self._known[full_key] = measure()
             self.seconds[what] = self.seconds.get(what, 0.0) + time.monotonic() - begun
-        return self._known[what, *key]
+        return self._known[full_key]
 
 
 def tried(fault: dict[str, str], references: Path) -> dict[str, Any]:
