@@ -299,11 +299,10 @@ def test_one_seed_that_falls_is_undecided(cli: Callable[..., Any], stores: tuple
     assert (found.code, "undecided, too few seeds: sac on walker_walk" in found.err) == (5, True)
 
 
-def test_last_steps_that_differ_by_a_hair_are_compared(cli: Callable[..., Any], stores: tuple[Path, Path]) -> None:
+def test_last_steps_that_differ_by_a_hair_are_compared(cli: Callable[..., Any], tmp_path: Path) -> None:
     """An episode's end shifts the last evaluation by a step or two; a loss of many deviations shows all the same."""
-    old, new = stores
     scores = "agent,task,seed,env_steps,return\n"
-    files = old.parent / "a.csv", old.parent / "b.csv"
+    files = tmp_path / "a.csv", tmp_path / "b.csv"
     for file, level in zip(files, (500, 100), strict=True):
         lines = [f"m,walker_walk,{seed},{100_000 + seed},{level + seed}" for seed in range(5)]
         file.write_text(scores + "\n".join(lines) + "\n")

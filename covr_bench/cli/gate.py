@@ -117,6 +117,7 @@ def _refs(agents: Sequence[str], folder: Path, root: Path) -> list[str]:
 def _sides(
     asked: GateRequest, folder: Path, tasks: tuple[str, ...], tell: Callable[[str], None], stack: ExitStack
 ) -> tuple[Side, Measurements]:
+    """The side to be judged, and what it is held against."""
     import shutil
 
     from covr_bench.gate import revisions
@@ -127,35 +128,26 @@ def _sides(
     out = (folder / asked.out).resolve()
     repository = revisions.top(folder)
     root = repository or folder.resolve()
-    shared: dict[str, Any] = {"suite": asked.suite, "tasks": tasks, "settings": asked.set, "workers": asked.workers}
-    shared |= {"conv_kernel": asked.conv_kernel, "say": tell}
-    shutil.rmtree(out / "new", ignore_errors=True)
-    new = Side("the new side", root, out / "new", **shared)
-    if asked.against == REFERENCE or (folder / asked.against).is_dir():
-        stored = SHIPPED if asked.against == REFERENCE else folder / asked.against
-        names = {ref: _name(ref, root) for ref in _refs(asked.agent, folder, root)}
-        return new, References(stored, names, asked.set)
+    shared: dict[str, Any] = {"settings": asked.set, "workers": asked.workers, "conv_kernel": asked.conv_kernel}
+
+    def side(name: str, root: Path, out: Path, instead_of: Path | None = None) -> Side:
+        side = Side(name, root, out, asked.suite, tasks, say=tell, instead_of=instead_of, **shared)
+        return stack.enter_context(side)
+
+    stored = SHIPPED if asked.against == REFERENCE else folder / asked.against
+    if asked.bless and not stored.is_dir() and repository and revisions.exists(repository, asked.against):
+        raise UserError(f"--bless stores references in a folder, and {asked.against} is a revision")
+    if asked.bless or asked.against == REFERENCE or stored.is_dir():
+        shutil.rmtree(out / "new", ignore_errors=True)
+        new = side("the new side", root, out / "new")
+        return new, References(stored, new.names(_refs(asked.agent, folder, root)), asked.set)
     if repository is None:
-        if asked.bless:
-            return new, References(folder / asked.against, {}, asked.set)
         raise UserError(f"--against {asked.against}: no such folder, and {folder} is in no git repository")
     sha = revisions.commit(repository, asked.against)
-    title = f"{asked.against} ({sha[: revisions.DIGITS]})"
+    shutil.rmtree(out / "new", ignore_errors=True)
     tree = stack.enter_context(revisions.checked_out(repository, sha, out / "tree"))
-    return new, Side(title, tree, out / _key(sha, asked), **shared)
-
-
-def _name(ref: str, root: Path) -> str:
-    """What an agent calls itself; a file that cannot be imported goes by its own name."""
-    from covr_bench.config import registry
-    from covr_bench.kit.extensions import is_path
-
-    try:
-        return registry.agent(str(root / ref) if is_path(ref) else ref).name
-    except UserError:
-        if not is_path(ref):
-            raise
-        return Path(ref).stem
+    title = f"{asked.against} ({sha[: revisions.DIGITS]})"
+    return side("the new side", root, out / "new"), side(title, tree, out / _key(sha, asked), repository)
 
 
 def _key(sha: str, asked: GateRequest) -> str:
@@ -211,10 +203,8 @@ def _bless(asked: GateRequest, new: Side, references: Any, console: Console) -> 
     from covr_bench.gate.bless import bless
     from covr_bench.gate.references import References
 
-    if not isinstance(references, References):
-        raise UserError("--bless stores references: say --against FOLDER, where they are to be kept")
-    refs = list(references.names)
-    failed = bless(refs, new, references, asked.bless, lambda text: say(console, text))
+    assert isinstance(references, References)
+    failed = bless(list(references.names), new, references, asked.bless, lambda text: say(console, text))
     for agent, reason in failed.items():
         say(console, f"{agent}: broken, not stored: {reason}")
     return 4 if failed else 0

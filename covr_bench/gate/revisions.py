@@ -21,15 +21,19 @@ def top(folder: Path) -> Path | None:
     return Path(done.stdout.strip()) if done.returncode == 0 else None
 
 
+def exists(repository: Path, revision: str) -> bool:
+    """Whether a revision names a commit."""
+    return _git(repository, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").returncode == 0
+
+
 def commit(repository: Path, revision: str) -> str:
     """The commit that a revision names. Raises UserError if it names none."""
-    done = _git(repository, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
-    if done.returncode:
+    if not exists(repository, revision):
         raise UserError(
             f"--against {revision} is neither `reference`, nor a folder, nor a git revision of {repository}; in a "
             "shallow clone, fetch it first: git fetch origin main"
         )
-    return done.stdout.strip()
+    return _git(repository, "rev-parse", f"{revision}^{{commit}}").stdout.strip()
 
 
 @contextmanager

@@ -1,14 +1,20 @@
-"""One side's work in a process of its own, so that each side imports its own code: `python -m covr_bench.gate.side`.
+"""One side's work in a process of its own, so that each side imports its own code: `covr_bench.gate.side`.
 
-Its order is JSON on standard input: `probes`, each `{"agent", "settings", "file"}`, and `runs`, each a request as
-`covr_bench.run` takes it. It prints a JSON object a line: `{"probe": ref, "error": text}` of each probe,
-`{"progress": text}`, `{"run": id, "agent": ref, "task": name, "seed": n, "error": text}` of each run, and
-`{"error": text}` where a request could not be planned.
+Orders are JSON objects, a line each, on standard input:
+
+    {"name": ref}                                    what an agent calls itself
+    {"probe": ref, "settings": {...}, "file": path}  a trace
+    {"run": {...}}                                   runs, a request as `covr_bench.run` takes it
+
+It answers with a JSON object a line: `{"name": text}`, `{"error": text}`, `{"progress": text}`, of each run
+`{"run": id, "agent": ref, "task": name, "seed": n, "error": text}`, and `{"done": true}` after each order. Probes and
+runs are forked from here, so that what is imported once serves them all, and a crash stays where it is.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -26,29 +32,55 @@ if TYPE_CHECKING:
 
 def main() -> None:
     channel = message_channel()
-    order = json.load(sys.stdin)
 
     def say(message: dict[str, Any]) -> None:
         print(json.dumps(message), file=channel, flush=True)
 
-    for each in order["probes"]:
-        say({"progress": f"probing {each['agent']}"})
-        say({"probe": each["agent"], "error": _probe(each)})
-    for request in order["runs"]:
-        _run(request, say)
+    for line in sys.stdin:
+        order = json.loads(line)
+        try:
+            _obey(order, say)
+        except Exception as error:  # such as an agent's file that cannot be imported
+            say({"error": _in_a_line(error)})
+        say({"done": True})
+
+
+def _obey(order: Mapping[str, Any], say: Say) -> None:
+    if "name" in order:
+        from covr_bench.config import registry
+
+        say({"name": registry.agent(order["name"]).name})
+    elif "probe" in order:
+        say({"progress": f"probing {order['probe']}"})
+        if error := _probe(order):
+            say({"error": error})
+    else:
+        _run(order["run"], say)
 
 
 def _probe(order: Mapping[str, Any]) -> str:
-    from covr_bench.kit.errors import UserError
+    """Write a trace, in a forked process; returns why there is none."""
+    from covr_bench.config import registry
     from covr_bench.probe.probe import probe
 
-    try:
-        probe(order["agent"], order["settings"]).write(Path(order["file"]))
-    except UserError as error:
-        return str(error)
-    except Exception as error:  # of the agent: this side reports it, and goes on with the others
-        return _last_frame(error)
-    return ""
+    registry.agent(order["probe"])
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.close(read)
+            probe(order["probe"], order["settings"]).write(Path(order["file"]))
+            code = 0
+        except Exception as error:
+            os.write(write, _in_a_line(error).encode())
+        finally:
+            os._exit(code)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        said = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    return said or (f"it ended with status {os.waitstatus_to_exitcode(status)}" if status else "")
 
 
 def _run(request: Mapping[str, Any], say: Say) -> None:
@@ -58,19 +90,19 @@ def _run(request: Mapping[str, Any], say: Say) -> None:
         ended = sum(job.state.ended for job in jobs)
         say({"progress": f"{ended} of {len(jobs)} runs"})
 
-    try:
-        outcome = face.run(**request, watch=watch)
-    except Exception as error:  # such as an agent's file that cannot be imported
-        say({"error": _last_frame(error)})
-        return
+    outcome = face.run(**request, watch=watch)
     for config in (planned.config for planned in outcome.plan.runs):
         reason = outcome.failed.get(config.run_id, "")
         names = {"run": config.run_id, "agent": config.agent, "task": config.task, "seed": config.seed}
         say({**names, "error": reason.splitlines()[-1] if reason else ""})
 
 
-def _last_frame(error: Exception) -> str:
-    """An error and where it arose, in a line."""
+def _in_a_line(error: Exception) -> str:
+    """An error; where it arose too, unless its message is meant for the user."""
+    from covr_bench.kit.errors import UserError
+
+    if isinstance(error, UserError):
+        return str(error)
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{where}"

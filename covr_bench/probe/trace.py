@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,9 +44,7 @@ class Trace:
 
     def add(self, name: str, array: Any) -> None:
         """Append a quantity: a tensor, an array or a number."""
-        if isinstance(array, torch.Tensor):
-            array = array.numpy(force=True)
-        array = np.asarray(array)
+        array = np.asarray(array.numpy(force=True) if hasattr(array, "requires_grad") else array)
         self.quantities.append(Quantity(name, array.shape, _values(array.astype(np.float64))))
 
     def write(self, path: Path) -> None:

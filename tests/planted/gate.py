@@ -1,8 +1,9 @@
 """Plant the mistakes of gate.yaml one by one and ask the gate.
 
-`python tests/planted/gate.py REFERENCES OUT [WORD ...]`: each mistake is made in a copy of the tree, and that is held against the references, once by all questions and once
-without the probe. OUT gets a JSON line for each: which question answered, with which words, in how many seconds. Words
-choose the mistakes whose name holds one of them. A minute or two for each; run by hand.
+`python tests/planted/gate.py REFERENCES OUT [WORD ...]`: each mistake is made in a copy of the tree, and that is held
+against the references, once by all questions and once without the probe. OUT gets a JSON line for each: which question
+answered, with which words, in how many seconds. Words choose the mistakes whose name holds one of them. Takes a minute
+or two for each; run by hand.
 """
 
 from __future__ import annotations
@@ -65,14 +66,18 @@ def tried(fault: dict[str, str], references: Path) -> dict[str, Any]:
         if text.count(fault["right"]) != 1:
             raise ValueError(f"{fault['file']} holds {fault['right']!r} {text.count(fault['right'])} times")
         file.write_text(text.replace(fault["right"], fault["wrong"]), encoding="utf-8")
-        agent = fault["agent"]
-        side = Remembered(Side("the new side", tree, Path(folder) / "out", "catch", TASKS, workers=1))
-        stored = References(references, {agent: agent}, {})
-        found: dict[str, Any] = {"name": fault["name"], "agent": agent}
-        for title, probe in (("all", True), ("no probe", False)):
-            lines = Gate(side, stored, TASKS, Rules(probe=probe, **RULES)).judge([agent])  # type: ignore[arg-type]
-            found[title] = _worst(lines)
-        return found | {"seconds": {key: round(value, 1) for key, value in side.seconds.items()}}
+        with Side("the new side", tree, Path(folder) / "out", "catch", TASKS, workers=1) as alone:
+            return _judged(fault, Remembered(alone), references)
+
+
+def _judged(fault: dict[str, str], side: Remembered, references: Path) -> dict[str, Any]:
+    agent = fault["agent"]
+    stored = References(references, {agent: agent}, {})
+    found: dict[str, Any] = {"name": fault["name"], "agent": agent}
+    for title, probe in (("all", True), ("no probe", False)):
+        lines = Gate(side, stored, TASKS, Rules(probe=probe, **RULES)).judge([agent])  # type: ignore[arg-type]
+        found[title] = _worst(lines)
+    return found | {"seconds": {key: round(value, 1) for key, value in side.seconds.items()}}
 
 
 def _worst(lines: Sequence[Line]) -> dict[str, Any]:

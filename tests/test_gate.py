@@ -1,0 +1,300 @@
+"""The gate's questions in order, its verdicts and exit codes, and what it writes: with sides that are made up."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.gate.behaviour import behaviour, distances
+from analysis.gate.output import as_json, junit, markdown, summary
+from analysis.gate.signals import RETURN, areas, features, signals
+from analysis.gate.verdicts import EXIT_CODES, Line, Verdict, exit_code
+from analysis.report.gate import gate_page
+from covr_bench.gate.gate import FEWEST, REFERENCE_SEEDS, Gate, Rules
+from covr_bench.gate.measure import Broken
+from covr_bench.gate.references import Reference, References
+from covr_bench.gate.request import request
+from covr_bench.kit.errors import UserError
+from covr_bench.probe.trace import Trace
+from results.store import RunWriter, read
+
+TASKS = ("one", "two")
+
+
+def table(seeds: Sequence[int], *, shift: float = 0.0, of: str = "loss", origin: int = 0) -> pd.DataFrame:
+    """Signals of runs that differ by chance; one of them shifted, in deviations."""
+    parts = []
+    for seed in seeds:
+        rng = np.random.default_rng((origin, seed))
+        for task in TASKS:
+            level = {name: rng.normal() for name in ("loss", "q", "action", RETURN)}
+            level[of] += shift
+            rows = {name: value + 0.1 * rng.normal(size=20) for name, value in level.items()}
+            parts.append(pd.DataFrame({"task": task, "seed": seed, "interval": range(1, 21), **rows}))
+    return pd.concat(parts, ignore_index=True)
+
+
+@dataclass
+class Made:
+    """A side with given answers. asked: what it was asked, in order."""
+
+    name: str = "the reference"
+    code: str = "a"
+    trace: Any = None
+    shift: float = 0.0
+    of: str = "loss"
+    broken: str = ""
+    spoilt: bool = False
+    asked: list[str] = field(default_factory=list)
+
+    def digests(self, agents: Sequence[str]) -> dict[str, Any]:
+        self.asked.append("digests")
+        answer: Any = Broken(self.broken) if self.broken else dict.fromkeys(TASKS, self.code)
+        return dict.fromkeys(agents, answer)
+
+    def traces(self, agents: Sequence[str]) -> dict[str, Any]:
+        self.asked.append("traces")
+        return {agent: self.trace or trace(1.0) for agent in agents}
+
+    def signals(self, agents: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
+        self.asked.append(f"signals of {len(seeds)}")
+        found = table(seeds, shift=self.shift, of=self.of)
+        if self.spoilt:
+            found.loc[found.index[-1], "loss"] = np.nan
+            found.loc[found["interval"] > 14, "loss"] = np.nan
+        return dict.fromkeys(agents, found)
+
+
+def trace(value: float, draws: int = 3) -> Trace:
+    found = Trace({"agent": "x", "dtype": "float64", "defaults": {}, "draws": [["normal", [2], draws]]})
+    found.add("update 0 at step 4: target_q", value)
+    return found
+
+
+def judge(new: Made, old: Made | None = None, agents: Sequence[str] = ("x",), **rules: Any) -> list[Line]:
+    margins = dict.fromkeys(TASKS, rules.pop("margin", 3.0))
+    return Gate(new, old or Made(), TASKS, Rules(margins=margins, **rules)).judge(agents)
+
+
+def verdicts(lines: Sequence[Line]) -> set[Verdict]:
+    return {line.verdict for line in lines}
+
+
+def test_equal_numbers_are_identical_and_nothing_more_is_asked() -> None:
+    new, old = Made(), Made()
+    lines = judge(new, old)
+    assert verdicts(lines) == {Verdict.IDENTICAL} and [line.task for line in lines] == list(TASKS)
+    assert new.asked == old.asked == ["digests"] and exit_code(lines) == 0
+
+
+def test_equal_traces_are_the_same_mathematics() -> None:
+    new = Made(code="b")
+    lines = judge(new)
+    assert verdicts(lines) == {Verdict.SAME} and new.asked == ["digests", "traces"]
+    assert "same mathematics" in lines[0].sentence and exit_code(lines) == 0
+
+
+def test_another_formula_is_changed_and_named_until_it_is_blessed() -> None:
+    lines = judge(Made(code="b", trace=trace(1.1)))
+    assert verdicts(lines) == {Verdict.CHANGED} and exit_code(lines) == 3
+    assert "update 0 at step 4: target_q: 1 in the reference, 1.1 in the new side" in lines[0].sentence
+    assert "no signal moved" in lines[0].sentence
+
+
+def test_a_change_passes_where_it_is_allowed_and_shown_not_to_be_worse() -> None:
+    new = Made(code="b", trace=trace(1.1))
+    lines = judge(new, allow_change=True, margin=6.0)
+    assert verdicts(lines) == {Verdict.CHANGED} and exit_code(lines, allow_change=True) == 0
+    assert "not worse by more than 6" in lines[0].sentence
+
+
+def test_a_change_that_cannot_be_decided_is_undecided_where_changes_are_allowed() -> None:
+    new = Made(code="b", trace=trace(1.1))
+    lines = judge(new, allow_change=True, margin=0.1)
+    assert verdicts(lines) == {Verdict.UNDECIDED} and exit_code(lines, allow_change=True) == 5
+    assert "seeds a side would decide" in lines[0].sentence
+    assert new.asked[2:] == ["signals of 3", "signals of 5", "signals of 8"]
+
+
+def test_what_cannot_be_compared_is_judged_by_its_behaviour() -> None:
+    same = judge(Made(code="b", trace=trace(1.1, draws=4)))
+    assert verdicts(same) == {Verdict.SAME} and "no signal moved" in same[0].sentence
+    moved = judge(Made(code="b", trace=trace(1.1, draws=4), shift=20.0))
+    assert Verdict.CHANGED in verdicts(moved) and exit_code(moved) == 3
+    assert "behaviour differs: loss" in moved[0].sentence and moved[0].moved[0].signal == "loss"
+
+
+def test_without_the_probe_behaviour_decides() -> None:
+    new = Made(code="b", trace=trace(1.1), shift=20.0, of="q")
+    lines = judge(new, probe=False)
+    assert "traces" not in new.asked and Verdict.CHANGED in verdicts(lines)
+    assert lines[0].question == 3 and lines[0].moved[0].signal == "q"
+
+
+def test_returns_that_fall_are_worse() -> None:
+    lines = judge(Made(code="b", trace=trace(1.1), shift=-20.0, of=RETURN), allow_change=True)
+    assert verdicts(lines) == {Verdict.WORSE} and exit_code(lines, allow_change=True) == 1
+    assert lines[0].question == 4 and "worse" in lines[0].sentence
+
+
+def test_what_fails_or_has_no_reference_is_broken() -> None:
+    lines = judge(Made(broken="one, seed 0: critic_loss is nan"))
+    assert verdicts(lines) == {Verdict.BROKEN} and exit_code(lines) == 4 and "critic_loss is nan" in lines[0].sentence
+    missing = judge(Made(), Made(broken="no reference in refs"))
+    assert verdicts(missing) == {Verdict.BROKEN} and "nothing to hold it against" in missing[0].sentence
+    assert exit_code([]) == 4
+
+
+def test_a_signal_that_is_no_number_is_broken() -> None:
+    lines = judge(Made(code="b", trace=trace(1.1), spoilt=True))
+    assert Verdict.BROKEN in verdicts(lines) and "not a finite number: " in lines[0].sentence
+
+
+def test_one_broken_agent_takes_no_other_along() -> None:
+    class Half(Made):
+        def digests(self, agents: Sequence[str]) -> dict[str, Any]:
+            return super().digests(agents) | {"bad": Broken("no such file")}
+
+    lines = judge(Half(), agents=("bad", "good"))
+    assert [(line.agent, line.verdict) for line in lines] == [
+        ("bad", Verdict.BROKEN), ("bad", Verdict.BROKEN), ("good", Verdict.IDENTICAL), ("good", Verdict.IDENTICAL),
+    ]  # fmt: skip
+
+
+def test_at_least_is_asked_of_an_identical_agent_too() -> None:
+    new = Made()
+    lines = judge(new, at_least={"two": 100.0})
+    assert [line.verdict for line in lines] == [Verdict.IDENTICAL, Verdict.WORSE]
+    assert "at least 100 is asked for" in lines[1].sentence and new.asked == ["digests", f"signals of {FEWEST}"]
+
+
+def test_no_time_for_runs_is_undecided_and_says_so() -> None:
+    lines = judge(Made(code="b", trace=trace(1.1, draws=4)), max_seconds=0.0)
+    assert verdicts(lines) == {Verdict.UNDECIDED} and "no time for runs" in lines[0].sentence
+
+
+def test_more_agents_get_more_seeds_so_that_the_whole_command_seldom_alarms() -> None:
+    new = Made(code="b", trace=trace(1.1))
+    judge(new, agents=[f"a{i}" for i in range(24)])
+    assert "signals of 4" in new.asked
+
+
+def test_the_gravest_verdict_decides() -> None:
+    lines = [Line("x", "one", verdict, "", 1) for verdict in reversed(EXIT_CODES)]
+    assert exit_code(lines) == 4 and exit_code(lines[:-1]) == 1 and exit_code(lines[:-2]) == 3
+    assert exit_code(lines[:-2], allow_change=True) == 5
+
+
+def test_signals_of_a_store(tmp_path: Path) -> None:
+    with RunWriter(tmp_path, "catch@gate/catch/x/3", action_repeat=2) as writer:
+        for step in range(40, 801, 40):
+            writer.write("signal", step, step // 2, {"loss": step / 40})
+            writer.write("episode", step - 10, step // 2, {"return": 7.0, "length": 40.0})
+        writer.write("eval", 800, 400, {"return": [1.0, 3.0]})
+        writer.write("vlm", 800, 400, {"heldout_error": 0.5, "finetune_seconds": 9.0})
+    found = signals(read(tmp_path))
+    assert found["interval"].tolist() == list(range(1, 21)) and found["loss"].tolist() == list(range(1, 21))
+    assert found["evaluation return"].iloc[-1] == 2.0 and found["vlm: heldout_error"].iloc[-1] == 0.5
+    assert not [name for name in found if "seconds" in name]
+    assert areas(found, "catch").tolist() == [7.0]
+    assert features(found)["catch", "loss", "early"].tolist() == [4.0]
+
+
+def test_signals_that_only_one_side_has_are_remarks() -> None:
+    old, new = table(range(8)), table(range(100, 103)).rename(columns={"q": "q1"})
+    found = behaviour(old, new, 0.05)
+    assert found.remarks == ("q: only the reference has it", "q1: only the new side has it") and not found.moved
+
+
+def test_distances_name_what_is_far_without_a_test() -> None:
+    far = distances(table(range(8)), table(range(8), shift=30.0))
+    assert far[0].signal == "loss" and far[0].deviations > 10
+    assert "where the reference has" in far[0].text()
+
+
+def test_a_reference_is_kept_whole_with_its_history(tmp_path: Path) -> None:
+    references = References(tmp_path, {"agents/mine.py": "mine"}, {})
+    stored = Reference({"digests": {"one": "a"}, "seeds": REFERENCE_SEEDS}, trace(1.0), table(range(8)))
+    for reason in ("first", "a wider clip, on purpose"):
+        references.store("agents/mine.py", stored, reason, ["loss, late: 3 where the reference has 2 (9 deviations)"])
+    found = references.get("agents/mine.py")
+    assert isinstance(found, Reference)
+    assert [entry["reason"] for entry in found.facts["history"]] == ["first", "a wider clip, on purpose"]
+    pd.testing.assert_frame_equal(found.signals, stored.signals)
+    assert found.trace is not None and found.trace.quantities == trace(1.0).quantities
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_reference_that_is_missing_damaged_or_of_other_settings_says_so(tmp_path: Path) -> None:
+    references = References(tmp_path, {"x": "x", "y": "y"}, {})
+    stored = Reference({"digests": {}}, None, table(range(8)))
+    references.store("x", stored, "first", [])
+    missing = references.get("y")
+    assert isinstance(missing, Broken) and "there are x" in missing.reason and "--bless" in missing.reason
+    other = References(tmp_path, {"x": "x"}, {"lr": "1"}).get("x")
+    assert isinstance(other, Broken) and "settings" in other.reason
+    (tmp_path / "x" / "signals.parquet").write_bytes(b"nonsense")
+    damaged = references.get("x")
+    assert isinstance(damaged, Broken) and "cannot be read" in damaged.reason
+    (tmp_path / "x" / "signals.parquet").unlink()
+    gone = references.get("x")
+    assert isinstance(gone, Broken) and "signals.parquet is missing" in gone.reason
+
+
+def test_what_is_written_for_people_and_programs() -> None:
+    lines = judge(Made(code="b", trace=trace(1.1, draws=4), shift=20.0))
+    text = markdown(lines, against="main|x", allow_change=False)
+    assert text.startswith("### Gate against main|x: ") and "fails with exit code 3" in text
+    assert "Signals that moved, the farthest first:" in text
+    record = json.loads(as_json(lines, against="main", allow_change=False))
+    assert record["exit_code"] == 3 and record["lines"][0]["moved"][0]["signal"] == "loss"
+    root = ET.fromstring(junit(lines, allow_change=False))
+    assert [suite.get("name") for suite in root] == ["x"] and root[0].get("tests") == "2"
+    assert len(root.findall(".//failure")) == int(root[0].get("failures") or 0) >= 1
+    assert not ET.fromstring(junit(lines, allow_change=True)).findall(".//failure")
+    assert summary([], allow_change=False).startswith("nothing was judged")
+
+
+def test_the_page_shows_bands_and_loads_nothing() -> None:
+    gate = Gate(
+        Made(code="b", trace=trace(1.1, draws=4), shift=20.0), Made(), TASKS, Rules(margins=dict.fromkeys(TASKS, 3.0))
+    )
+    lines = gate.judge(["x"])
+    page = gate_page(lines, gate.tables, against="main <b>", allow_change=False)
+    assert page.count("<svg") == 2 and "main &lt;b&gt;" in page
+    assert "8 seeds, lowest to highest" in page or "<path" in page
+    assert "http" not in page.replace("http://www.w3.org", "").replace("http-equiv", "")
+
+
+def test_the_table_of_a_pyproject_is_taken_and_the_command_line_wins(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.covr-bench.gate]\nagent = ["mine.py"]\nagainst = "refs"\nmax-minutes = 9\nmargin = {catch = 2.5}\n'
+    )
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    found = request({"against": None, "max_minutes": 4.0, "allow_change": False}, deep)
+    assert (found.agent, found.against, found.max_minutes) == (("mine.py",), "refs", 4.0)
+    assert found.margin == {"catch": 2.5} and found.alpha == 0.05
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no agent named"),
+        ('[tool.covr-bench.gate]\nagent = "x"\nagianst = "main"', "agianst"),
+        ('[tool.covr-bench.gate]\nagent = "x"\nalpha = 2', "alpha = 2"),
+        ("[tool.covr-bench", "cannot read"),
+    ],
+)
+def test_a_wrong_table_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        request({}, tmp_path)
