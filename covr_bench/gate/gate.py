@@ -155,10 +155,9 @@ class Gate:
 
     def _judge(self, agent: str, change: str, old: pd.DataFrame, new: pd.DataFrame, alpha: float) -> None:
         found = behaviour(old, new, alpha)
-        wanted = bool(found.moved) or (bool(change) and self.rules.allow_change)
         planned = looks(new["seed"].nunique())
-        answers = self._returns(old, new, planned, alpha) if wanted else {}
-        for more in planned[1:]:
+        answers = self._returns(old, new, planned, alpha) if change or found.moved else {}
+        for more in planned[1:] if self.rules.allow_change else ():  # else it fails as `changed` whatever they say
             undecided = any(each.answer is Answer.UNDECIDED for each in answers.values())
             if not undecided or found.broken or self._affordable(more, 1) < more:
                 break
