@@ -296,5 +296,5 @@ AGENT = AgentSpec(
     make=MRQ,
     kind="visual-rl",
     paper="Fujimoto et al. 2025, arXiv 2501.16142",
-    checked="three updates against the paper's arithmetic written out anew; the official code was not read; no score",
+    checked="three updates against the paper's arithmetic written out anew, not the official code; one short run",
 )

@@ -156,7 +156,7 @@ AGENT = AgentSpec(
     make=TACO,
     kind="visual-rl",
     paper="Zheng et al. 2023, arXiv 2306.13229",
-    checked="three updates against the official code, float64, equal to rounding; no score",
+    checked="three updates against the official code, float64, equal to rounding; one short run, without success",
     task_defaults={  # cfgs/task/
         "dmc/walker_walk": _WALKER,
         "dmc/walker_stand": _WALKER,

@@ -201,8 +201,21 @@ PAPER: dict[str, Any] = {"rad.batch_size": 512, "curl.batch_size": 512, "drq.bat
 SCRIPTS: dict[str, Any] = {"madi.batch_size": 64}  # its arguments.py; the paper's 128 is the agent's default
 
 
+GATE: dict[str, Any] = {
+    **short_settings.GATE,
+    "env.render": "fast",
+    "seed_steps": 1_000,
+    "update_every": 8,
+    "stddev_steps": 8_000,
+    "covr.psi0": 2_000,
+}
+
+
 def _budgets(paper_env_steps: int) -> dict[str, Budget]:
     return {
+        "gate": Budget(
+            "gate", 4_000, 2_000, 1, tuple(range(8)), GATE, "Is training as it was? Signals of many small runs."
+        ),
         "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), short_settings.SMOKE, "Does it run? A few episodes, one seed."),
         "short": Budget(
             "short", 60_000, 20_000, 10, (0,), SHORT, "Does it learn? One seed, small frames, fewer updates."

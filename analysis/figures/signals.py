@@ -60,5 +60,6 @@ def _panel(axis: Axes, reference: pd.DataFrame, new: pd.DataFrame, name: str) ->
         axis.plot(rows["interval"] / 20, rows[name], color=NEW, linewidth=1.0)
     axis.set_xlim(0, 1)
     axis.set_xticks([0, 0.5, 1], ["0", "half", "end"])
+    axis.ticklabel_format(axis="y", useOffset=False)
     style.title(axis, name)
     style.dress(axis)

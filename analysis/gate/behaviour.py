@@ -28,10 +28,9 @@ class Moved(NamedTuple):
 
     def text(self) -> str:
         """Such as `critic_loss, late: 0.31 where the reference has 0.12 (8.2 deviations)`."""
-        return (
-            f"{self.signal}, {self.window}: {self.new:.3g} where the reference has {self.reference:.3g} "
-            f"({abs(self.deviations):.3g} deviations)"
-        )
+        away = f"{abs(self.deviations):.3g} deviations" if math.isfinite(self.deviations) else "which never varies"
+        both = f"{self.new:.4g} where the reference has {self.reference:.4g}"
+        return f"{self.signal}, {self.window}: {both} ({away})"
 
 
 class Behaviour(NamedTuple):
