@@ -105,7 +105,7 @@ def go(config: RunConfig, spec: AgentSpec, stop: Callable[[], bool] = lambda: Fa
 def measured(config: RunConfig) -> pd.DataFrame:
     """Every row that time does not enter."""
     rows = read_run(config.out, config.run_id)
-    rows = rows[rows["kind"].isin(["eval", "episode", "train"])].drop(columns=["wall_s", "time"])
+    rows = rows[rows["kind"].isin(["eval", "episode", "train", "signal"])].drop(columns=["wall_s", "time"])
     rows = rows.astype({"kind": str, "metric": str})  # categories depend on what else was read
     return rows.sort_values(["kind", "env_steps", "metric"], ignore_index=True)
 
