@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from covr_bench.kit.api import AgentSpec
 
 UPDATES = 6
+EARLY = 4  # of them come at once, the others after a rest
+REST = 300  # agent steps, so that the last updates draw from a replay that is not short
 PATIENCE = 4_000  # agent steps without the last of them
 LATER = (0.1, 0.5, 1.0, 4.0)  # shares of the run at which the trained agent's actions are asked for once more
 
@@ -120,9 +122,12 @@ def _play(config: RunConfig, trace: Trace, folder: Path) -> None:
 
 def _until_learnt(run: Run, agent: Watched, learns: bool) -> None:
     for _ in range(PATIENCE if learns else 3 * max(stage.LENGTHS)):
+        before = agent.updates
         run.step()
         if agent.updates >= UPDATES:
             return
+        if before < EARLY <= agent.updates:
+            agent.rest = REST
     if learns:
         raise UserError(
             f"{type(agent.agent).__name__} made {agent.updates} updates in {PATIENCE:,} agent steps, {UPDATES} are "
