@@ -298,3 +298,18 @@ def test_a_wrong_table_is_named(tmp_path: Path, text: str, message: str) -> None
     (tmp_path / "pyproject.toml").write_text(text)
     with pytest.raises(UserError, match=message):
         request({}, tmp_path)
+
+
+@pytest.mark.parametrize("catalogue", ["gate.yaml", "harmless.yaml"])
+def test_the_catalogues_fit_the_code(catalogue: str) -> None:
+    """Each text that is to be replaced stands in its file once; there are as many as docs/gate.md says."""
+    import yaml
+
+    root = Path(__file__).parents[1]
+    entries = yaml.safe_load((root / "tests" / "planted" / catalogue).read_text())
+    assert len(entries) >= {"gate.yaml": 40, "harmless.yaml": 10}[catalogue]
+    assert len({entry["name"] for entry in entries}) == len(entries)
+    for entry in entries:
+        for edit in entry.get("edits", [entry]):
+            assert (root / edit["file"]).read_text().count(edit["right"]) == 1, entry["name"]
+            assert edit["right"] != edit["wrong"]

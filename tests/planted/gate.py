@@ -1,9 +1,9 @@
-"""Plant the mistakes of gate.yaml one by one and ask the gate.
+"""Plant the mistakes of gate.yaml, or the harmless changes of harmless.yaml, one by one and ask the gate.
 
-`python tests/planted/gate.py REFERENCES OUT [WORD ...]`: each mistake is made in a copy of the tree, and that is held
+`python tests/planted/gate.py gate.yaml REFERENCES OUT [WORD ...]`: each is made in a copy of the tree, and that is held
 against the references, once by all questions and once without the probe. OUT gets a JSON line for each: which question
 answered, with which words, in how many seconds. Words choose the mistakes whose name holds one of them. Takes a minute
-or two for each; run by hand.
+or two for each; run by hand. `python tests/planted/gate.py --table OUT` prints the table of docs/gate.md.
 """
 
 from __future__ import annotations
@@ -56,21 +56,22 @@ class Remembered:
         return self._known[full_key]
 
 
-def tried(fault: dict[str, str], references: Path) -> dict[str, Any]:
+def tried(fault: dict[str, Any], references: Path) -> dict[str, Any]:
     """What the gate says of a mistake, with all questions and without the probe."""
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         copied(tree)
-        file = tree / fault["file"]
-        text = file.read_text(encoding="utf-8")
-        if text.count(fault["right"]) != 1:
-            raise ValueError(f"{fault['file']} holds {fault['right']!r} {text.count(fault['right'])} times")
-        file.write_text(text.replace(fault["right"], fault["wrong"]), encoding="utf-8")
+        for edit in fault.get("edits", [fault]):
+            file = tree / edit["file"]
+            text = file.read_text(encoding="utf-8")
+            if text.count(edit["right"]) != 1:
+                raise ValueError(f"{edit['file']} holds {edit['right']!r} {text.count(edit['right'])} times")
+            file.write_text(text.replace(edit["right"], edit["wrong"]), encoding="utf-8")
         with Side("the new side", tree, Path(folder) / "out", "catch", TASKS, workers=1) as alone:
             return _judged(fault, Remembered(alone), references)
 
 
-def _judged(fault: dict[str, str], side: Remembered, references: Path) -> dict[str, Any]:
+def _judged(fault: dict[str, Any], side: Remembered, references: Path) -> dict[str, Any]:
     agent = fault["agent"]
     stored = References(references, {agent: agent}, {})
     found: dict[str, Any] = {"name": fault["name"], "agent": agent}
@@ -85,9 +86,43 @@ def _worst(lines: Sequence[Line]) -> dict[str, Any]:
     return {"verdict": str(line.verdict), "question": line.question, "task": line.task, "sentence": line.sentence}
 
 
+PASSES = ("identical", "same")
+
+
+def table(out: Path) -> str:
+    """Each mistake, what the gate says of it, and what it says without the probe, in Markdown."""
+    lines = [
+        "| mistake | agent | verdict, by question | words | without the probe | words | s |",
+        "|---|---|---|---|---|---|---:|",
+    ]
+    found = {each["name"]: each for each in map(json.loads, out.read_text(encoding="utf-8").splitlines())}
+    for each in found.values():
+        whole, blind = each["all"], each["no probe"]
+        asked = [f"{answer['verdict']} ({answer['question']})" for answer in (whole, blind)]
+        words = [
+            _words(whole["sentence"].partition("; behaviour")[0]),
+            _words(blind["sentence"].partition("; mean")[0]),
+        ]
+        lines.append(
+            f"| {each['name']} | `{each['agent']}` | {asked[0]} | {words[0]} | {asked[1]} | {words[1]} "
+            f"| {sum(each['seconds'].values()):.0f} |"
+        )
+    caught = [sum(each[title]["verdict"] not in PASSES for each in found.values()) for title in ("all", "no probe")]
+    lines.append(f"\n{caught[0]} of {len(found)} are caught, {caught[1]} without the probe.")
+    return "\n".join(lines)
+
+
+def _words(sentence: str) -> str:
+    text = sentence.removeprefix("behaviour differs: ").partition("; ")[0]
+    return text.replace(" in the new side", " here").replace("|", "\\|")
+
+
 def main() -> None:
-    references, out, words = Path(sys.argv[1]).resolve(), Path(sys.argv[2]), sys.argv[3:]
-    entries = yaml.safe_load((Path(__file__).parent / "gate.yaml").read_text(encoding="utf-8"))
+    if sys.argv[1] == "--table":
+        print(table(Path(sys.argv[2])))
+        return
+    catalogue, references, out, words = sys.argv[1], Path(sys.argv[2]).resolve(), Path(sys.argv[3]), sys.argv[4:]
+    entries = yaml.safe_load((Path(__file__).parent / catalogue).read_text(encoding="utf-8"))
     for fault in entries:
         if not words or any(word in fault["name"] for word in words):
             found = tried(fault, references)
