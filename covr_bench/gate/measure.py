@@ -98,11 +98,15 @@ class Side:
         return {agent: said[0].get("name", Path(agent).stem) for agent, said in found.items()}
 
     def digests(self, agents: Sequence[str]) -> dict[str, dict[str, str] | Broken]:
-        runs = self._run(agents, (0,), SHORT_STEPS)
-        return {
-            agent: each if isinstance(each, Broken) else {run["task"]: digest(self.out, run["run"]) for run in each}
-            for agent, each in runs.items()
-        }
+        runs = self._run(agents, (0, 1), SHORT_STEPS)
+        return {agent: each if isinstance(each, Broken) else self._digests(each) for agent, each in runs.items()}
+
+    def _digests(self, runs: Sequence[Mapping[str, Any]]) -> dict[str, str] | Broken:
+        """By task, of seed 0; the other seed only has to differ."""
+        found = {(run["task"], run["seed"]): digest(self.out, run["run"]) for run in runs}
+        if deaf := [task for task, seed in found if seed and found[task, 0] == found[task, seed]]:
+            return Broken(f"{', '.join(deaf)}: {_deaf(0, 1)}")
+        return {task: each for (task, seed), each in found.items() if not seed}
 
     def traces(self, agents: Sequence[str]) -> dict[str, Trace | Broken]:
         return {agent: self._trace(agent) for agent in agents}
@@ -165,9 +169,13 @@ def distinct(table: pd.DataFrame) -> pd.DataFrame | Broken:
     for seed, rows in table.groupby("seed"):
         values = rows.drop(columns="seed").to_csv(index=False).encode()
         if values in by_seed:
-            return Broken(f"seeds {by_seed[values]} and {seed} give the same numbers: its runs ignore their seed")
+            return Broken(_deaf(by_seed[values], seed))
         by_seed[values] = int(seed)
     return table
+
+
+def _deaf(one: int, other: int) -> str:
+    return f"seeds {one} and {other} give the same numbers: its runs ignore their seed"
 
 
 def _whole(runs: list[dict[str, Any]], wanted: int) -> list[dict[str, Any]] | Broken:
