@@ -184,3 +184,18 @@ def test_parameters_are_found_once_by_their_path() -> None:
     assert list(parameters(Whole())) == [
         "part.net.weight", "part.net.bias", "alpha", "several.0.weight", "several.0.bias"
     ]  # fmt: skip
+
+
+def test_what_is_no_number_on_both_sides_is_the_same() -> None:
+    """Such as the held-out error of a round that held nothing out."""
+
+    def trace(*values: float) -> Trace:
+        found = Trace({"dtype": "float64", "draws": []})
+        for i, value in enumerate(values):
+            found.add(f"recorded {i}", value)
+        return found
+
+    nan = float("nan")
+    assert compare(trace(nan, 1.0), trace(nan, 1.0)).verdict is Mathematics.SAME
+    assert compare(trace(nan, 1.0), trace(2.0, 1.0)).verdict is Mathematics.CHANGED
+    assert compare(trace(nan, 1.0), trace(nan, 1.5)).verdict is Mathematics.CHANGED

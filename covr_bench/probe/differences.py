@@ -141,12 +141,17 @@ def _difference(name: str, a: Quantity, b: Quantity, tolerance: float) -> Iterab
     if a.shape != b.shape:
         yield Difference(name, f"shape {a.shape}", f"shape {b.shape}", math.nan)
         return
-    scale = max(map(abs, (*a.values, *b.values)), default=0.0)
-    gaps = [abs(x - y) for x, y in zip(a.values, b.values, strict=True)]
+    scale = max((abs(value) for value in (*a.values, *b.values) if math.isfinite(value)), default=0.0)
+    gaps = [_gap(x, y) for x, y in zip(a.values, b.values, strict=True)]
     largest = max(range(len(gaps)), key=gaps.__getitem__, default=-1)
-    if largest >= 0 and not gaps[largest] <= tolerance * scale:  # NaN differs
+    if largest >= 0 and not gaps[largest] <= tolerance * scale:  # NaN differs from any number
         relative = gaps[largest] / scale if scale else math.nan
         yield Difference(name, f"{a.values[largest]:.6g}", f"{b.values[largest]:.6g}", relative)
+
+
+def _gap(x: float, y: float) -> float:
+    """0 between numbers that are equally not finite, too."""
+    return 0.0 if x == y or (math.isnan(x) and math.isnan(y)) else abs(x - y)
 
 
 def _shown(quantity: Quantity) -> str:

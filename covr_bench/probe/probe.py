@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from covr_bench.probe.trace import Trace
 from covr_bench.probe.watch import Watched
 from covr_bench.run.checkpoint import Checkpoints
 from covr_bench.run.train import Run
+from results.layout import ROWS_FILE
+from results.states import RowKind
 from results.store import RunWriter
 
 if TYPE_CHECKING:
@@ -28,8 +31,6 @@ if TYPE_CHECKING:
     from covr_bench.kit.api import AgentSpec
 
 UPDATES = 6
-EARLY = 4  # of them come at once, the others after a rest
-REST = 300  # agent steps, so that the last updates draw from a replay that is not short
 PATIENCE = 4_000  # agent steps without the last of them
 LATER = (0.1, 0.5, 1.0, 4.0)  # shares of the run at which the trained agent's actions are asked for once more
 
@@ -118,16 +119,14 @@ def _play(config: RunConfig, trace: Trace, folder: Path) -> None:
         run.evaluate()
         _ask_later(run, watched[-1], config.env_steps)
         _store(run, trace)
+        _rounds(run, trace)
 
 
 def _until_learnt(run: Run, agent: Watched, learns: bool) -> None:
     for _ in range(PATIENCE if learns else 3 * max(stage.LENGTHS)):
-        before = agent.updates
         run.step()
         if agent.updates >= UPDATES:
             return
-        if before < EARLY <= agent.updates:
-            agent.rest = REST
     if learns:
         raise UserError(
             f"{type(agent.agent).__name__} made {agent.updates} updates in {PATIENCE:,} agent steps, {UPDATES} are "
@@ -140,6 +139,14 @@ def _ask_later(run: Run, agent: Watched, env_steps: int) -> None:
     """What the schedules say of acting, at other times of a run."""
     for share in LATER:
         agent.act(run.episodes.obs, int(share * env_steps), explore=True)
+
+
+def _rounds(run: Run, trace: Trace) -> None:
+    """What an agent with a VLM in the loop has recorded of its rounds."""
+    rows = map(json.loads, (run.writer.folder / ROWS_FILE).read_text(encoding="utf-8").splitlines())
+    recorded = [row for row in rows if row["kind"] == RowKind.VLM and not row["metric"].endswith("seconds")]
+    for number, row in enumerate(recorded):
+        trace.add(f"recorded {number} at step {row['env_steps']}: {row['metric']}", float(row["value"]))
 
 
 def _store(run: Run, trace: Trace) -> None:

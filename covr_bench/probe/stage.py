@@ -75,11 +75,12 @@ def make(action_repeat: int, seed: int, *, image_size: int = 36, frame_stack: in
     return FrameStack(Pixels(env, image_size, image_size), frame_stack)
 
 
-# Small networks and batches: what is compared are formulas, and in float64 they show at any size.
+# Small networks and batches: what is compared are formulas, and in float64 they show at any size. The first update
+# draws from 160 steps, so that a replay that hands out its newest alone shows too.
 SMALL: dict[str, Any] = {
     **PIXELS_36, "batch_size": 6, "hidden_dim": 24, "feature_dim": 10, "model_batch_size": 3, "model_dim": 16,
-    "layers": 5, "filters": 8, "frames": 4, "block_size": 2, "steps": 3, "smallest_window": 8, "random_agent_steps": 8,
-    "initial_updates": 2, "seed_steps": 16, "covr.psi0": 20, "covr.guidance_after": 1, "covr.episodes": "cut",
+    "layers": 5, "filters": 8, "frames": 4, "block_size": 2, "steps": 3, "smallest_window": 8, "initial_updates": 2,
+    "random_agent_steps": 160, "seed_steps": 320, "covr.psi0": 20, "covr.guidance_after": 1, "covr.episodes": "cut",
     "covr.vlm_episodes": 1, "covr.finetune_min_steps": 2, "query_every": 4, "query_batch": 2, "vpf.rollout": 8,
     "vpf.minibatch": 4, "dgc.query_batch": 4, "target_period": 3, "vlm": "scripted", "dgc.vlm": "tiny",
     "vpf.vlm": "tiny",

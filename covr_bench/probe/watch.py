@@ -29,14 +29,11 @@ STEP = 2.0**-16
 
 
 class Watched:
-    """An agent that acts and learns as it is, while a trace is kept.
-
-    updates: how many there were. rest: steps for which it is not asked to learn.
-    """
+    """An agent that acts and learns as it is, while a trace is kept. updates: how many there were."""
 
     def __init__(self, agent: Agent, trace: Trace) -> None:
         self.agent, self.trace = agent, trace
-        self.updates = self.actions = self.rest = 0
+        self.updates = self.actions = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.agent, name)
@@ -45,16 +42,12 @@ class Watched:
         """The agent's action, rounded to multiples of `STEP`."""
         action = self.agent.act(obs, step, explore)
         kind = "in training" if explore else "in an evaluation"
-        if not self.rest:
-            self.trace.add(f"action {self.actions} {kind}, step {step}", action)
+        self.trace.add(f"action {self.actions} {kind}, step {step}", action)
         self.actions += 1
         return (np.round(np.asarray(action, np.float64) / STEP) * STEP).astype(np.float32)
 
     def update(self, replay: Replay, step: int) -> Metrics:
         """The agent's update; if it learned, with batches, metrics, gradients and weights of it in the trace."""
-        if self.rest:
-            self.rest -= 1
-            return {}
         named, seen, batches = parameters(self.agent), _Gradients(), list[tuple[str, Any]]()
         with _gradients(seen), _batches(batches):
             metrics = self.agent.update(replay, step)
