@@ -543,6 +543,7 @@ def test_light_and_dark(shown: Page, page_file: Path) -> None:
 def test_hostile_and_long_names_neither_run_nor_widen_the_page(tab: Page, hostile_file: Path, width: int) -> None:
     tab.errors.clear()
     tab.open(hostile_file, width=width, height=3000)
+    tab.run("document.querySelector('.chart').scrollIntoView({block: 'center'})")
     tab.wait("document.querySelector('.chart canvas') !== null")
     tab.run("document.querySelectorAll('details').forEach(each => { each.open = true })")
     tab.run("dispatchEvent(new Event('beforeprint'))")
