@@ -13,13 +13,11 @@ import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from covr_bench.kit.api import AgentSpec, Context, Metrics
+from covr_bench.kit.api import AgentSpec, Context, NeverLearns
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-    from covr_bench.kit.replay import Replay
 
     Floats = npt.NDArray[np.float64]
 
@@ -41,7 +39,7 @@ class Config:
     observation: Literal["state"] = "state"
 
 
-class Driver:
+class Driver(NeverLearns):
     def __init__(self, config: Config, context: Context) -> None:
         if context.obs_shape != (3 * 25 * 7,) or context.action_dim != 2:
             raise UserError(f"the driver drives only tasks of the suite carla; observations here: {context.obs_shape}")
@@ -63,14 +61,6 @@ class Driver:
         if acceleration > -0.5:
             pedal += 0.08 + 0.008 * speed  # what rolling costs
         return np.array([_steer(ego, way, metres), pedal], np.float32).clip(-1.0, 1.0)
-
-    def update(self, replay: Replay, step: int) -> Metrics:
-        return {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 def _metres(way: Floats) -> Floats:

@@ -79,7 +79,9 @@ class TopReturns:
         running = int(replay.first[(replay.head - 1) % replay.capacity])
         if running > self.seen:
             new = transitions(replay, self.seen, running)
-            self.returns[new % replay.capacity] = returns_to_go(replay, new, self.config.return_discount)
+            self.returns[new % replay.capacity] = returns_to_go(
+                replay.reward[new % replay.capacity], replay.first[new % replay.capacity], self.config.return_discount
+            )
             self.seen, self.top = running, {}
         if nstep not in self.top:
             starts = replay.starts(nstep)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from covr.controls import VLM, Control
 from covr.frames import Frames
 from covr.priors import HEALTH_OVER, Priors
 from covr.vlm.open import SERVER, open_prior
 from covr.vlm.prompts import task_prompt
 from covr.vlm_policy import VLMPolicy, vlm_policy
+from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from covr.config import GuidedConfig, VLMConfig
     from covr.vlm.base import VisionLanguagePrior
     from covr_bench.kit.api import Context, Render, Services
@@ -25,10 +30,16 @@ class Advice:
         self.prompt = task_prompt(context.instruction, context.action_dim)
         self.clock = -1  # when `ask` was last called
         self.frames = Frames(config.vlm_frames, config.vlm_image_size, context.obs_shape[-1], services.render)
+        self.player = services.player()
+        if isinstance(vlm, Control) and vlm.needs_player and self.player is None:
+            raise UserError(
+                f"prior={config.prior} answers as the task's scripted player does, and this task has none; "
+                "set prior to zero or uniform"
+            )
         self.priors = Priors(
             vlm,
             self.prompt,
-            self.frames.of,
+            self._told if isinstance(vlm, Control) else self.frames.of,
             batch=config.query_batch,
             hold=config.between_queries == "hold",
             background=self._asks_in_background(),
@@ -41,8 +52,8 @@ class Advice:
         """
         before, self.clock = max(self.clock, clock - ticks), clock
         asked = clock // self.config.query_every > before // self.config.query_every
-        self.frames.see(replay, asked)
-        self.priors.see(replay, asked)
+        self.frames.see(replay, asked and not isinstance(self.vlm, Control))
+        self.priors.see(replay, asked, self.player() if self.player else None)
 
     def warn_if_unhealthy(self) -> None:
         if self.priors.unhealthy():
@@ -50,6 +61,10 @@ class Advice:
                 f"fewer than half of the VLM's latest {HEALTH_OVER} answers state an action (`valid_share` and "
                 "`answers_*` in the rows); these are masked, and training goes on as its base agent does"
             )
+
+    def _told(self, replay: Replay, slots: npt.NDArray[np.int64]) -> Any:
+        """What a control answers by."""
+        return slots, self.priors.good[slots % self.priors.capacity]
 
     def policy(self, render: Render) -> VLMPolicy:
         """The VLM by itself, for one episode."""
@@ -75,6 +90,8 @@ class Advice:
 
 
 def open_frozen(config: VLMConfig, context: Context) -> VisionLanguagePrior:
-    """The VLM as it comes. Raises UserError where there is none of that name."""
+    """The VLM as it comes, or the control in its place. Raises UserError where there is no VLM of that name."""
+    if (prior := getattr(config, "prior", VLM)) != VLM:
+        return Control(prior, context.seed)
     decode = None if config.decode == "auto" else config.decode
     return open_prior(config.vlm, decode=decode, device=config.vlm_device or context.device, seed=context.seed)

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, NonNegativeFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 from pydantic.dataclasses import dataclass
 
+from covr import eddf, schedule
+from covr.controls import VLM, checked
+from covr.experience import SELF, absolute_teacher
+from covr.selection import Rule, Score
 from covr.vlm.base import DecodeMode
+from covr_bench.kit.api import Fraction
 from covr_bench.kit.extensions import absolute
 
 
@@ -39,3 +52,48 @@ class GuidedConfig(VLMConfig):
     queries: Literal["auto", "batched", "async"] = "auto"  # auto: async for a VLM with a device or server of its own
     between_queries: Literal["mask", "hold"] = "mask"
     guidance_weight: NonNegativeFloat = 1.0  # lambda; 2 for CARLA
+    guidance_trust: Literal["equal", "variance"] = "equal"  # variance: lambda / sigma^2, of an answer read by `expect`
+    prior: Annotated[str, AfterValidator(checked)] = VLM  # who answers: the VLM, or a control of covr/controls.py
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class COVRConfig(GuidedConfig):
+    """Settings of the paper for DMControl; steps are environment steps. Where the paper is silent: docs/covr.md."""
+
+    tuner: str = ""  # for openai:URL, a local copy of its model: tuned here, its adapters loaded by the server
+    old_priors: Literal["keep", "relabel"] = "keep"
+
+    guidance_after: NonNegativeInt = 4  # rounds of fine-tuning, the cold start; 2 for CARLA
+    guidance_schedule: Literal["constant", "anneal"] = "constant"  # anneal: lambda falls to 0 at the end of the run
+    guidance_to_encoder: bool = False  # whether the gradient of Eq. 4 reaches the encoder, too
+
+    psi0: PositiveInt = 5_000
+    growth: schedule.Growth = "linear"
+    clock: Literal["env", "agent"] = "env"  # the steps that psi and query_every count
+    episodes: Literal["finished", "cut"] = "finished"  # cut: the running episode enters D_f, as if it ended now
+    teacher: Annotated[str, AfterValidator(absolute_teacher)] = SELF  # whose D_f: self, scripted, a run's folder
+    score: Score = "return"
+    return_discount: Fraction = 0.99  # gamma of g_t, per agent step
+    rule: Rule = "eddf"
+    top_share: Fraction = 0.8  # of the rule `top`
+    direction: eddf.Direction = "eq5"
+    compare: eddf.Compare = "z"
+    weights: Literal["ralw", "uniform", "random"] = "ralw"
+    labels: Literal["taken", "policy"] = "taken"  # the action that was taken, or what the policy would do by now
+    accept: Literal["always", "better"] = "always"  # better: a round that lowers no held-out error is undone
+
+    lora_rank: PositiveInt = 128
+    lora_alpha: PositiveFloat = 16.0  # 256 for CARLA
+    finetune_lr: PositiveFloat = 1e-3
+    finetune_epochs: PositiveInt = 2
+    finetune_min_steps: PositiveInt = 100  # epochs are added up to it: early rounds of long repeats have few samples
+    finetune_batch_size: PositiveInt = 32
+    micro_batch: PositiveInt = 32  # samples of a batch computed at once
+    label_smoothing: Fraction = 0.1
+
+    vlm_episodes: NonNegativeInt = 3  # played by the VLM alone before the first round and after each
+
+    def __post_init__(self) -> None:
+        needs_replay = self.labels == "policy" or self.score in ("q", "q_advantage")
+        if self.teacher != SELF and needs_replay:
+            raise ValueError("score=q, score=q_advantage and labels=policy need the agent's own frames: teacher=self")

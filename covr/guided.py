@@ -70,6 +70,7 @@ class Guided(BaseActs):
         self.advice = advice
         self.weight = config.guidance_weight
         self.metrics: dict[str, torch.Tensor] = {}
+        self.batch: Batch | None = None  # that was guided last
 
     def learn(self, replay: Replay, step: int, guided: bool) -> Metrics:
         """An update of the base agent, with the term of Eq. 4 or without."""
@@ -77,9 +78,16 @@ class Guided(BaseActs):
         return dict(metrics) | self.metrics if metrics else {}
 
     def guide(self, batch: Batch, action: torch.Tensor) -> torch.Tensor:
-        """lambda * |a_v - a_r|^2 (Eq. 4), the mean over those samples of the batch that have an a_v."""
+        """lambda * |a_v - a_r|^2 (Eq. 4), the mean over those samples of the batch that have an a_v.
+
+        With guidance_trust=variance each component is divided by its answer's variance, which counts as 0.01 at least.
+        """
+        self.batch = batch
         prior, known = (tensor.to(action.device) for tensor in self.advice.priors.of(batch.slot))
-        distance = (action - prior).square().sum(dim=1)
+        distances = (action - prior).square()
+        if self.config.guidance_trust == "variance":
+            distances = distances / self.advice.priors.variance_of(batch.slot).to(action.device)
+        distance = distances.sum(dim=1)
         loss = self.weight * (known * distance).sum() / known.sum().clamp(min=1)
         self.metrics = {"guidance_loss": loss.detach(), "guided_share": known.mean()}
         return loss

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from covr_bench.kit.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -28,13 +30,15 @@ if TYPE_CHECKING:
 
 HEALTH_OVER = 200  # answers
 HEALTHY = 0.5  # share of them that state an action
+LEAST_VARIANCE = 0.01  # that an answer is trusted with
 
 
 class Priors:
     """Answers by slot number; one is forgotten when the replay's ring overwrites its slot.
 
-    images: of slots of a replay, what the VLM is shown. batch: questions asked at once. hold: a slot between two
-    questions of one episode has the answer of the first; otherwise it has none. background: another thread asks.
+    images: of slots of a replay, what the VLM is shown, or a control is told. batch: questions asked at once. hold: a
+    slot between two questions of one episode has the answer of the first; otherwise it has none. background: another
+    thread asks.
     """
 
     def __init__(
@@ -56,6 +60,8 @@ class Priors:
         self.statuses: Counter[str] = Counter()
         self.recent: deque[bool] = deque(maxlen=HEALTH_OVER)
         self.seconds = 0.0
+        self.rounds = 0  # of fine-tuning, that the VLM has had
+        self.newest = -1  # slot
         self.thread = ThreadPoolExecutor(1) if background else None
         self.running: list[tuple[Slots, Future[Proposals]]] = []
 
@@ -65,17 +71,22 @@ class Priors:
         self.valid = np.zeros(capacity, np.bool_)
         self.answered = np.full(capacity, -1, np.int64)  # number of the slot that the answer here is for
         self.source = np.full(capacity, -1, np.int64)  # number of the slot whose answer counts here; -1: none
+        self.version = np.zeros(capacity, np.int64)  # rounds of fine-tuning that the answer's VLM had had
+        self.answered_at = np.zeros(capacity, np.int64)  # number of the newest slot when it was answered
+        self.variance = np.full((capacity, self.prompt.action_dim), np.nan, np.float32)  # of the answer; NaN: unknown
+        self.good = np.full((capacity, self.prompt.action_dim), np.nan, np.float32)  # of the scripted player
 
     @property
     def capacity(self) -> int:
         """That of the replay; 0 until it was seen."""
         return len(self.valid)
 
-    def see(self, replay: Replay, ask: bool) -> None:
-        """Take note of the replay's newest slot; ask about it, or not."""
+    def see(self, replay: Replay, ask: bool, good: npt.NDArray[np.float32] | None = None) -> None:
+        """Take note of the replay's newest slot; ask about it, or not. good: what the scripted player does there."""
         if not self.capacity:
             self.reserve(replay.capacity)
-        slot = replay.head - 1
+        slot = self.newest = replay.head - 1
+        self.good[slot % self.capacity] = np.nan if good is None else good
         if ask:
             self.waiting.append(slot)
             self.last = slot
@@ -95,6 +106,17 @@ class Priors:
         at = source % self.capacity
         known = (source >= 0) & (self.answered[at] == source) & self.valid[at]
         return torch.from_numpy(self.actions[at]), torch.from_numpy(known.astype(np.float32))
+
+    def variance_of(self, slots: torch.Tensor) -> torch.Tensor:
+        """Of the answers that count for slot numbers int64 `(B,)`, float32 `(B, A)`, at least `LEAST_VARIANCE`.
+
+        Raises UserError if the VLM does not tell it.
+        """
+        source = self.source[slots.numpy() % self.capacity]
+        variance = self.variance[source % self.capacity]
+        if np.isnan(variance[(source >= 0) & (self.answered[source % self.capacity] == source)]).any():
+            raise UserError("guidance_trust=variance needs answers that tell their variance: set decode=expect")
+        return torch.from_numpy(np.nan_to_num(variance, nan=1.0).clip(LEAST_VARIANCE))
 
     def ask_again(self, replay: Replay) -> None:
         """Have every answer in the replay replaced, a batch with each slot that follows, oldest first."""
@@ -130,22 +152,37 @@ class Priors:
         at = slots % self.capacity
         self.actions[at] = proposals.actions
         self.valid[at] = proposals.valid
+        if proposals.variance is not None:
+            self.variance[at] = proposals.variance
         self.answered[at] = slots
+        self.version[at], self.answered_at[at] = self.rounds, self.newest
         self.statuses.update(proposals.statuses)
         self.recent.extend(proposals.valid.tolist())
         self.seconds += proposals.seconds
 
+    def use(self, replay: Replay) -> dict[str, float]:
+        """Of the answers that count in the replay: mean age in slots, and mean number of rounds behind the present."""
+        kept = self.answered[(self.answered >= replay.oldest()) & self.valid] % max(self.capacity, 1)
+        if not len(kept):
+            return {}
+        age = (self.newest - self.answered_at[kept]).mean()
+        return {"prior_age": float(age), "prior_rounds_behind": float((self.rounds - self.version[kept]).mean())}
+
     _ARRAYS = ("actions", "valid", "answered", "source")
+    _LATER = ("version", "answered_at", "variance", "good")  # that earlier versions did not store
 
     def state_dict(self) -> dict[str, Any]:
         self.settle()
-        arrays = {name: torch.from_numpy(getattr(self, name).copy()) for name in self._ARRAYS}
+        arrays = {name: torch.from_numpy(getattr(self, name).copy()) for name in (*self._ARRAYS, *self._LATER)}
         lists = {"waiting": list(self.waiting), "stale": list(self.stale), "recent": list(self.recent)}
-        return arrays | lists | {"last": self.last, "statuses": dict(self.statuses), "seconds": self.seconds}
+        counts = {"last": self.last, "newest": self.newest, "rounds": self.rounds}
+        return arrays | lists | counts | {"statuses": dict(self.statuses), "seconds": self.seconds}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in self._ARRAYS:
+        self.reserve(len(state["valid"]))
+        for name in (*self._ARRAYS, *(later for later in self._LATER if later in state)):
             setattr(self, name, state[name].numpy().copy())
+        self.newest, self.rounds = state.get("newest", -1), state.get("rounds", 0)
         self.waiting, self.last, self.seconds = list(state["waiting"]), state["last"], state["seconds"]
         self.stale, self.statuses = deque(state["stale"]), Counter(state["statuses"])
         self.recent = deque(state["recent"], maxlen=HEALTH_OVER)

@@ -6,7 +6,7 @@ D_f is a range of replay slots, so its frames are stored once. Its samples are `
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,11 @@ Rule = Literal["eddf", "top", "random"]
 """`eddf`: the paper's filter. `top`: a fixed share of the highest scores. `random`: as many as EDDF, at random."""
 
 
+Score = Literal["return", "reward", "q", "advantage", "q_advantage"]
+"""`return`: to the end of the episode, the paper's. `reward`, `q`: its ablations. `advantage`: the return less the mean
+return at that age of an episode. `q_advantage`: Q of the action taken less Q of the policy's own."""
+
+
 def transitions(replay: Replay, start: int, end: int) -> npt.NDArray[np.int64]:
     """Slot numbers in start..end-1 that are followed by a slot of the same episode, int64 `(N,)`."""
     slots = np.arange(max(start, replay.oldest()), end)
@@ -30,18 +35,30 @@ def transitions(replay: Replay, start: int, end: int) -> npt.NDArray[np.int64]:
     return np.asarray(slots[followed], np.int64)
 
 
-def returns_to_go(replay: Replay, slots: npt.NDArray[np.int64], gamma: float) -> npt.NDArray[np.float64]:
-    """g of each slot in increasing order, float64 `(N,)`: to the end of its episode, or to its last slot among these
-    where the episode still runs. Nothing is bootstrapped at a time limit. gamma: per agent step."""
-    result = np.zeros(len(slots))
-    rewards = replay.reward[slots % replay.capacity]
-    episode = replay.first[slots % replay.capacity]
+def returns_to_go(
+    rewards: npt.NDArray[np.floating[Any]], episode: npt.NDArray[np.integer[Any]], gamma: float
+) -> npt.NDArray[np.float64]:
+    """g of each transition in the order they were made, float64 `(N,)`: to the last of its episode.
+
+    rewards: `(N,)`. episode: `(N,)`, equal within an episode. gamma: per agent step. Nothing is bootstrapped at a time
+    limit.
+    """
+    result = np.zeros(len(rewards))
     running = 0.0
-    for i in range(len(slots) - 1, -1, -1):
-        same = i + 1 < len(slots) and episode[i] == episode[i + 1]
+    for i in range(len(rewards) - 1, -1, -1):
+        same = i + 1 < len(rewards) and episode[i] == episode[i + 1]
         running = float(rewards[i]) + (gamma * running if same else 0.0)
         result[i] = running
     return result
+
+
+def less_typical(scores: npt.NDArray[np.float64], age: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Scores `(N,)` less the mean of those at the same age `(N,)` of an episode, float64 `(N,)`.
+
+    A return-to-go falls with age whatever is done; this is what is left of it. Where only one episode is so old, 0.
+    """
+    _, at, counts = np.unique(age, return_inverse=True, return_counts=True)
+    return scores - (np.bincount(at, scores) / counts)[at]
 
 
 def choose(

@@ -43,6 +43,14 @@ VARIANTS = (
     _reading("guidance_weight", "1", "lambda of DMControl"),
     _reading("guidance_weight", "2", "lambda of driving"),
     _reading("label_smoothing", "0", "no label smoothing"),
+    _reading("accept", "better", "beyond the paper: a round that lowers no held-out error is undone"),
+    _reading("score", "advantage", "beyond the paper: EDDF and RALW rank actions, not time"),
+    _reading("score", "q_advantage", "beyond the paper: the same, by the critic"),
+    _reading("labels", "policy", "beyond the paper: the VLM learns what the policy would do by now"),
+    _reading("teacher", "scripted", "beyond the paper: can the VLM learn it, from whom plays well?"),
+    _reading("guidance_schedule", "anneal", "beyond the paper: lambda falls to 0 at the end of the run"),
+    _covr("guidance_trust=variance", "beyond the paper: lambda / sigma^2", guidance_trust="variance", decode="expect"),
+    _reading("guidance_to_encoder", "true", "beyond the paper: Eq. 4's gradient reaches the encoder"),
 )
 SUITE = Suite(
     name="ablation",

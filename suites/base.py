@@ -97,7 +97,7 @@ class TaskEnv(Protocol):
         Returns:
             The observation, a new array; the sum of the control steps' rewards, finite; `terminated`, whether nothing
             more can be earned; `truncated`, whether the time limit ended the episode, never both; and `info`:
-            `env_steps`, the control steps this step took, and, if the task has measures of its own,
+            `env_steps`, the control steps this step took, and, of tasks with measures of their own,
             `episode_metrics`, numbers by name in an episode's last step, with the same names in every episode.
 
         Raises:
@@ -161,14 +161,13 @@ class Task:
         action_repeat: Simulator control steps per agent step. Where `make` has an option of that name, it is that
             option's default and needs no mention.
         score_range: Returns that count as 0 and as 1 when scores are normalised.
-        instruction: The task as a vision-language model is told it. A first sentence "You are ..." is who it is told
-            to be.
+        instruction: The task as a VLM is told it. A first sentence "You are ..." is who it is told to be.
         max_episode_steps: The time limit of an episode, in simulator control steps.
         needs_gl: Whether its environment is drawn with OpenGL, so that a backend must be chosen first.
-        family: Suites that share tasks name it (`dmc`), so that an agent's published exceptions hold in all of them;
-            the suite's own name where nothing is said.
+        family: Of suites that share tasks (`dmc`): an agent's published exceptions hold in all of them.
         observations: What it can show, what it shows by default first. A task that offers both takes the choice as
             the option `observation` of `make`.
+        player: The agent that plays it by rules, where there is one; it is shown the `state()` of the `Scene`.
     """
 
     name: str
@@ -180,6 +179,7 @@ class Task:
     needs_gl: bool = False
     family: str = ""
     observations: tuple[Observation, ...] = ("pixels",)
+    player: str = ""
 
     def __post_init__(self) -> None:
         default = self.options.get("action_repeat", self.action_repeat)
@@ -222,7 +222,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long each run is and how it is evaluated. All lengths are environment steps (action repeat counted).
+    """How long each run is and how it is evaluated. All lengths are environment steps.
 
     Attributes:
         name: Part of the names of its runs.

@@ -14,10 +14,11 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from suites.base import Budget, Suite, Task
+from suites.base import Budget, Observation, Suite, Task
 from suites.short_settings import GATE
-from suites.wrappers import ActionRepeat, FrameStack, Pixels
+from suites.wrappers import ActionRepeat, FrameStack, Pixels, States
 
+OBSERVATIONS: tuple[Observation, ...] = ("pixels", "state")
 EPISODE_STEPS = 40  # control steps
 DROP_STEPS = 20  # control steps a ball takes to fall: two balls an episode
 PADDLE_SPEED = 0.06  # field widths per control step at full action: the whole field in 17 steps
@@ -89,6 +90,10 @@ class Catch(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
         _fill(image, self._paddle_x, 0.97, PADDLE_HALF_WIDTH, 0.03, PADDLE)
         return image
 
+    def state(self) -> NDArray[np.float32]:
+        """What the scripted player is shown, float32 `(3,)`."""
+        return self._state().astype(np.float32)
+
     def _drop_ball(self) -> None:
         self._ball_x = float(self.np_random.uniform())
         self._ball_y = 0.0
@@ -108,11 +113,35 @@ def _fill(
 
 
 def make(
-    action_repeat: int, end_on_miss: bool, seed: int, *, image_size: int = 84, frame_stack: int = 3
+    action_repeat: int,
+    end_on_miss: bool,
+    seed: int,
+    *,
+    image_size: int = 84,
+    frame_stack: int = 3,
+    observation: str = "pixels",
 ) -> gymnasium.Env[Any, Any]:
-    """A pixel environment, as `suites.base.MakeEnv` describes."""
+    """As `suites.base.MakeEnv` describes; with `observation="state"` a `StateEnv` of `Catch`'s three numbers."""
+    if observation not in OBSERVATIONS:
+        raise ValueError(f"observation is {observation!r}; valid: {', '.join(OBSERVATIONS)}")
     env = ActionRepeat(Catch(seed, end_on_miss=end_on_miss, image_size=image_size), action_repeat)
+    if observation == "state":
+        return States(env)
     return FrameStack(Pixels(env, image_size, image_size), frame_stack)
+
+
+def _task(name: str, action_repeat: int, end_on_miss: bool, instruction: str) -> Task:
+    return Task(
+        name,
+        partial(make, action_repeat, end_on_miss),
+        action_repeat,
+        # 0: no closeness at all; 60: two catches (20) and perfect closeness on each of the 40 control steps.
+        score_range=(0.0, 60.0),
+        instruction=instruction,
+        max_episode_steps=EPISODE_STEPS,
+        observations=OBSERVATIONS,
+        player="catcher",
+    )
 
 
 SMOKE: dict[str, Any] = {
@@ -123,7 +152,7 @@ SMOKE: dict[str, Any] = {
     "target_period": 25,  # mrq's bursts
     "model_batch_size": 4,
 }
-SMOKE |= {"covr.psi0": 100, "covr.guidance_after": 2, "covr.vlm_episodes": 1, "covr.finetune_min_steps": 10}
+SMOKE |= {"covr.psi0": 120, "covr.guidance_after": 2, "covr.vlm_episodes": 1, "covr.finetune_min_steps": 10}
 SMOKE |= {"vpf.rollout": 16, "vpf.minibatch": 8, "dgc.query_batch": 8}
 SHORT: dict[str, Any] = {
     "batch_size": 32,
@@ -131,26 +160,20 @@ SHORT: dict[str, Any] = {
     "random_agent_steps": 250,
     "initial_updates": 10,
     "model_batch_size": 4,
-    "covr.psi0": 200,
+    "covr.psi0": 600,
+    "covr.guidance_after": 2,
     "vpf.rollout": 64,
     "vpf.minibatch": 32,
     "vpf.query_every": 4,
 }
+PAPER: dict[str, Any] = {"mrq.random_agent_steps": 1_000}  # its own would be the whole run
 INSTRUCTION = "A red ball falls; slide the green paddle at the bottom left or right so that it is under the ball."
 SUITE = Suite(
     name="catch",
     version=1,
-    # 0: no closeness at all; 60: two catches (20) and perfect closeness on each of the 40 control steps.
     tasks=(
-        Task("catch", partial(make, 2, False), 2, (0.0, 60.0), INSTRUCTION, EPISODE_STEPS),
-        Task(
-            "catch_or_end",
-            partial(make, 1, True),
-            1,
-            (0.0, 60.0),
-            f"{INSTRUCTION} A missed ball ends the game.",
-            EPISODE_STEPS,
-        ),
+        _task("catch", 2, False, INSTRUCTION),
+        _task("catch_or_end", 1, True, f"{INSTRUCTION} A missed ball ends the game."),
     ),
     budgets={
         "gate": Budget(
@@ -159,7 +182,7 @@ SUITE = Suite(
         "smoke": Budget("smoke", 400, 200, 1, (0,), SMOKE, "Does it run? Ten episodes."),
         "short": Budget("short", 4_000, 1_000, 5, (0,), SHORT, "Does it learn? A hundred episodes."),
         "paper": Budget(
-            "paper", 20_000, 2_000, 10, (0, 1, 2), doc="The suite's reference protocol; no paper reports it."
+            "paper", 20_000, 2_000, 10, (0, 1, 2), PAPER, "The suite's reference protocol; no paper reports it."
         ),
     },
     agents=("random", "drqv2"),

@@ -17,15 +17,16 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from suites import gl, short_settings
-from suites.base import LINE_UP, Budget, Suite, Task
+from suites.base import LINE_UP, Budget, Observation, Suite, Task
 from suites.dmc_tasks import CAMERAS, DREAMERV3_VISION, INSTRUCTIONS, LQR_FORCE, SCORE_RANGES
-from suites.wrappers import ActionRepeat, FrameStack, Pixels
+from suites.wrappers import ActionRepeat, FrameStack, Pixels, States
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 FAR_FROM_FLOOR = ("cartpole", "pendulum")  # domains whose bodies never come near the floor
 NEAR_FLOOR = ("two_poles", "three_poles")  # tasks of them that were not compared
+OBSERVATIONS: tuple[Observation, ...] = ("pixels", "state")
 CONTROL_STEPS = 1000  # of an episode; lqr by itself has no end
 
 
@@ -95,6 +96,10 @@ class DMControl(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
         truncated = timestep.last() and not terminated
         return self.physics.get_state(), float(timestep.reward), bool(terminated), bool(truncated), {}
 
+    def state(self) -> NDArray[np.float32]:
+        """The physics' positions and velocities, float32 `(N,)`."""
+        return self.physics.get_state().astype(np.float32)  # type: ignore[no-any-return]
+
     def render(self) -> NDArray[np.uint8]:
         """The present frame, uint8 `(image_size, image_size, 3)`."""
         return self.render_image(self._image_size, self._image_size)
@@ -137,9 +142,14 @@ def make(
     image_size: int = 84,
     frame_stack: int = 3,
     render: str = "exact",
+    observation: str = "pixels",
 ) -> gymnasium.Env[Any, Any]:
-    """A pixel environment of one task, as `suites.base.MakeEnv` describes. render: `exact` or `fast`."""
+    """One task, as `suites.base.MakeEnv` describes. render: `exact` or `fast`. observation: `pixels` or `state`."""
+    if observation not in OBSERVATIONS:
+        raise ValueError(f"observation is {observation!r}; valid: {', '.join(OBSERVATIONS)}")
     env = ActionRepeat(DMControl(domain, task, seed, image_size, render), action_repeat)
+    if observation == "state":
+        return States(env)
     return FrameStack(Pixels(env, image_size, image_size), frame_stack)
 
 
@@ -164,6 +174,8 @@ def _tasks(action_repeats: Mapping[tuple[str, str], int]) -> tuple[Task, ...]:
             max_episode_steps=CONTROL_STEPS,
             needs_gl=True,
             family="dmc",
+            observations=OBSERVATIONS,
+            player="swing_up" if (domain, task) == ("cartpole", "swingup") else "",
         )
         for (domain, task), repeat in action_repeats.items()
     )
@@ -192,7 +204,9 @@ SHORT: dict[str, Any] = {
     "taco.batch_size": 128,
     "taco.seed_steps": 2_000,
     "taco.stddev_steps": 50_000,
-    "covr.psi0": 3_000,
+    "mrq.random_agent_steps": 500,
+    "covr.psi0": 4_500,
+    "covr.guidance_after": 3,
 }
 
 

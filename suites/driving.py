@@ -83,6 +83,7 @@ TASKS = tuple(
         EPISODE_STEPS,
         family="carla",
         observations=("pixels", "state"),
+        player="driver",
     )
     for name, full, instruction in (("hw", 920.0, HIGHWAY), ("gp", 440.0, STREET), ("a", 320.0, SUBURB))
 )

@@ -1,8 +1,9 @@
 """Settings of the agents for short budgets, in suites whose episodes have 1000 control steps.
 
-With the published settings agents would learn nothing in so few steps; docs/budgets.md has the evidence. COVR
-fine-tunes as often as the length allows: in SMOKE two rounds and then guidance (a run has two episodes, so the running
-one counts), in SHORT five rounds, guided from the fourth on as in the paper.
+With the published settings agents would learn nothing in so few steps; docs/budgets.md has the evidence. COVR's first
+round comes after its base has begun to learn: before, there is nothing to teach. In SMOKE there are two rounds and then
+guidance (a run has two episodes, so the running one counts), in SHORT two to five, guided after the first to the third
+as the length allows.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ GATE: dict[str, Any] = {
     "env.image_size": 36,
     "mrq.image_size": 48,  # of 36 its strided convolutions would leave one place
     "batch_size": 16,
+    "madi.batch_size": 8,  # each image costs it three times what svea's does
     "hidden_dim": 128,
     "random_agent_steps": 200,
     "initial_updates": 10,
@@ -34,7 +36,7 @@ GATE: dict[str, Any] = {
     "stddev_steps": 1_500,
     "model_batch_size": 4,
     "target_period": 50,
-    "covr.psi0": 300,
+    "covr.psi0": 450,
     "covr.guidance_after": 1,
     "covr.episodes": "cut",
     "covr.vlm_episodes": 1,
@@ -51,7 +53,7 @@ SMOKE: dict[str, Any] = {
     "target_period": 25,  # mrq's bursts
     "model_batch_size": 4,
     "madi.batch_size": 8,  # each image costs it three times what svea's does
-    "covr.psi0": 500,
+    "covr.psi0": 600,
     "covr.guidance_after": 2,
     "covr.episodes": "cut",
     "covr.vlm_episodes": 1,
@@ -69,7 +71,8 @@ SHORT: dict[str, Any] = {
     "taco.lr": 3e-4,
     "taco.seed_steps": 1_000,
     "taco.stddev_steps": 10_000,
-    "covr.psi0": 1_000,
+    "covr.psi0": 1_300,
+    "mrq.random_agent_steps": 1_000,
     "vpf.rollout": 64,
     "vpf.minibatch": 32,
 }

@@ -50,6 +50,18 @@ class Pixels(gymnasium.ObservationWrapper[Frame, Any, Any]):
         return np.ascontiguousarray(frame.transpose(2, 0, 1))
 
 
+class States(gymnasium.ObservationWrapper[NDArray[np.float32], Any, Any]):
+    """Replaces the observation with `env.unwrapped.state()`, float32 `(N,)`."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self.observation_space = Box(-np.inf, np.inf, env.observation_space.shape, np.float32)
+
+    def observation(self, observation: Any) -> NDArray[np.float32]:
+        state: NDArray[np.float32] = self.unwrapped.state()  # type: ignore[attr-defined]
+        return state
+
+
 class FrameStack(gymnasium.Wrapper[Frame, Any, Frame, Any]):
     """Joins the last `frame_stack` frames along the channel axis, newest last: `(C * frame_stack, H, W)`.
 

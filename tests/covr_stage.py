@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,10 +12,12 @@ from unittest import mock
 import numpy as np
 import torch
 
-from covr import covr as method
+from covr import loop as method
+from covr import ranking
+from covr.config import COVRConfig
 from covr.vlm.grammar import format_action
 from covr.vlm.scripted import ScriptedPrior
-from covr_bench.kit.api import Context
+from covr_bench.kit.api import Context, Demonstration
 from covr_bench.kit.replay import Batch, Replay
 
 SIDE, ACTIONS, EPISODE = 8, 2, 5  # pixels, numbers of an action, agent steps
@@ -39,6 +42,9 @@ class Base:
             batch = Batch(*(torch.zeros(1),) * 5, slot=slots)
             self.losses.append(float(guidance(batch, torch.full((len(slots), ACTIONS), 0.9))))
         return {"loss": torch.tensor(0.0)}
+
+    def guide_encoder(self, batch: Batch, guidance: Any) -> None:
+        self.losses.append(-1.0)
 
     def entropy(self, step: int) -> float:
         return ENTROPY
@@ -68,7 +74,8 @@ class VLM(ScriptedPrior):
 
     def propose(self, images: Any, prompt: Any) -> Any:
         self.asked.append(images.shape)
-        return super().propose(images, prompt)
+        answers = super().propose(images, prompt)
+        return replace(answers, variance=np.full_like(answers.actions, 0.5))
 
     def finetune(self, samples: Any, prompt: Any) -> Any:
         self.samples.append(samples)
@@ -93,6 +100,16 @@ class Services:
         self.played.append(episodes)
         return {}
 
+    def player(self) -> Any:
+        return None
+
+    def demonstrate(self, teacher: str, agent_steps: int, number: int, image: Any) -> Demonstration:
+        """Slots from 60 on, all in one episode."""
+        slots = np.arange(60, 60 + agent_steps)
+        images = np.stack([image(observation(slot)) for slot in slots])
+        actions, rewards = np.stack([action(slot) for slot in slots]), np.array([reward(slot) for slot in slots])
+        return Demonstration(images, actions, rewards, np.zeros_like(slots), slots - 60)
+
     def record(self, step: int, values: Any) -> None:
         self.rows.append((step, {name: value for name, value in values.items() if "seconds" not in name}))
 
@@ -116,7 +133,7 @@ class Stage:
             return self.vlm
 
         with mock.patch.object(method, "open_prior", open_prior):
-            self.agent: Any = method.make(method.Config(**(chosen | settings)), self.context)
+            self.agent: Any = method.make(COVRConfig(**(chosen | settings)), self.context)
         self.base: Any = self.agent.base
         self.replay = Replay(512, (9, SIDE, SIDE), ACTIONS, seed=0)
         self.steps = 0
@@ -139,14 +156,14 @@ class Stage:
 
     @contextmanager
     def _spying(self) -> Iterator[None]:
-        choose = method.choose
+        choose = ranking.choose
 
         def spy(scores: Any, entropy: float, rng: Any, **options: Any) -> Any:
             keep = choose(scores, entropy, rng, **options)
             self.chosen.append((scores.tolist(), entropy, options, keep.tolist()))
             return keep
 
-        with mock.patch.object(method, "choose", spy):
+        with mock.patch.object(ranking, "choose", spy):
             yield
 
     def seen(self) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from test_train import go, measured
 from vlm_models import random_folder
 
-from covr import covr as method
+from covr import loop as method
 from covr.advice import Advice
+from covr.config import COVRConfig
 from covr.priors import HEALTH_OVER, Priors
 from covr.selection import choose, returns_to_go, transitions
 from covr.vlm.prompts import task_prompt
@@ -67,6 +68,8 @@ class Nothing:
 
     def render(self, height: int, width: int) -> Any:
         raise AssertionError("the frames are as large as what the VLM is shown")
+
+    def player(self) -> None: ...
 
 
 def configured(out: Path, agent: str = "covr", env_steps: int = LENGTH, **overrides: str) -> RunConfig:
@@ -199,6 +202,10 @@ STATEFUL: list[dict[str, str]] = [  # those with something of their own to be ke
     {"base": "deepmdp", "initial_updates": "2"},
     {"base": "drqv2", "seed_steps": "20", "env.image_size": "32"},
     {"base": "mrq", "target_period": "20", "horizon": "2", "env.image_size": "32"},
+    {"accept": "better", "vlm": "random", "score": "advantage", "labels": "policy"},
+    {"teacher": "scripted"},
+    {"guidance_to_encoder": "true", "guidance_schedule": "anneal", "score": "q_advantage"},
+    {"guidance_trust": "variance", "decode": "expect", "vlm": "random"},
 ]
 
 
@@ -288,7 +295,7 @@ def test_missing_weights_are_said_before_any_step(tmp_path: Path) -> None:
 def test_an_agent_without_an_actor_loss_cannot_be_the_base() -> None:
     context = Context((9, 32, 32), 2, 1, 100, "cpu", 0, "a task", make_agent=registry.make_agent)
     with pytest.raises(UserError, match="random"):
-        method.make(method.Config(base="random"), context)
+        method.make(COVRConfig(base="random"), context)
 
 
 def test_a_trained_policy_acts_without_the_vlm(tmp_path: Path) -> None:
@@ -336,7 +343,7 @@ def test_guidance_is_eq_4_over_the_samples_that_have_a_prior() -> None:
 def training(vlm: Any = None, **settings: Any) -> method.COVR:
     """COVR on actions of two numbers, in a run that offers nothing."""
     context = Context((9, 32, 32), 2, 1, 100, "cpu", 0, "a task", make_agent=registry.make_agent)
-    config = method.Config(base="sac", base_settings={"hidden_dim": 8, "feature_dim": 4}, vlm_image_size=28, **settings)
+    config = COVRConfig(base="sac", base_settings={"hidden_dim": 8, "feature_dim": 4}, vlm_image_size=28, **settings)
     services: Any = Nothing()
     return method.COVR(config, context, Advice(vlm or ScriptedPrior(), config, context, services))
 
@@ -368,7 +375,11 @@ def test_returns_to_go_are_sums_to_the_end_of_each_episode(lengths: list[int], g
         rewards = [reward + i + 1 for i in range(length)]
         reward += length
         expected += [sum(gamma**k * r for k, r in enumerate(rewards[t:])) for t in range(length)]
-    np.testing.assert_allclose(returns_to_go(replay, slots, gamma), expected, rtol=1e-9)
+    np.testing.assert_allclose(
+        returns_to_go(replay.reward[slots % replay.capacity], replay.first[slots % replay.capacity], gamma),
+        expected,
+        rtol=1e-9,
+    )
 
 
 def test_transitions_that_left_the_ring_are_not_in_d_f() -> None:

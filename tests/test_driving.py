@@ -20,6 +20,7 @@ from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError
 from covr_bench.run.checkpoint import Checkpoints
 from covr_bench.run.evaluate import evaluate
+from covr_bench.run.player import ScriptedPlayer
 from covr_bench.run.services import MOST_LOST
 from covr_bench.run.train import Run
 from covr_bench.run.worker import _reason
@@ -159,6 +160,25 @@ def test_the_driver_slows_for_people_beside_and_stops_for_people_ahead() -> None
     walking_away = road(speed=6.0, limit=6.0)
     walking_away[2, 0] = 12.0, -3.6, 0.0, 0.0, -1.5, 0.2, 0.2
     assert act(walking_away)[1] > -0.1
+
+
+@pytest.mark.skipif(importlib.util.find_spec("carla") is None, reason="no CARLA client for this Python")
+def test_an_agent_that_is_shown_pictures_can_have_the_driver_beside_it() -> None:
+    """What the driver is told there is what it would be shown, moment by moment."""
+    shown, told = (SUITE.task("hw").make(0, image_size=16, observation=kind) for kind in ("pixels", "state"))
+    try:
+        shown.reset(seed=5)
+        state, _ = told.reset(seed=5)
+        player = ScriptedPlayer("driver", shown, 1)
+        for _ in range(12):
+            np.testing.assert_array_equal(shown.unwrapped.state(), state)
+            action = player.act()
+            np.testing.assert_array_equal(action, act(state))
+            shown.step(action)
+            state, *_ = told.step(action)
+    finally:
+        shown.close()
+        told.close()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("carla") is not None, reason="the CARLA client is installed")

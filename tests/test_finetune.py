@@ -14,9 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vlm_models import bars, prior, prompt, random_folder, speaking_folder
 
 from covr.vlm import finetune, lora
-from covr.vlm.base import FinetuneSettings, Samples, relative_error
+from covr.vlm.base import FinetuneSettings, Samples
 from covr.vlm.finetune import weighted_loss
 from covr.vlm.hf import HFPrior
+from covr.vlm.measures import relative_error
 from covr_bench.kit.errors import UserError
 
 SMALL = FinetuneSettings(rank=4, alpha=16, lr=5e-3, epochs=1, batch_size=8, micro_batch=8)

@@ -36,6 +36,7 @@ SMALL: dict[str, Any] = {
     "vlm_episodes": 1, "finetune_min_steps": 1, "base": "sac", "rollout": 4, "epochs": 1, "minibatch": 2,
     "lora_rank": 2, "target_period": 4,
 }  # fmt: skip
+TOLD = {"driver": (3 * 25 * 7, 2), "catcher": (3, 1), "swing_up": (4, 1)}  # numbers of a state and of an action
 OF_MODELS = ("dgc", "vpf")  # they need a VLM's weights
 SPECS = {name: registry.agent(name) for name in registry.agent_names()}
 
@@ -54,6 +55,8 @@ class Services:
         for step in range(3 * episodes):
             made.act(np.zeros((9, SIDE, SIDE), np.uint8), step, explore=False)
         return {"return": [0.0] * episodes, "length": [3.0] * episodes}
+
+    def player(self) -> None: ...
 
     def record(self, step: int, values: Mapping[str, Any]) -> None: ...
 
@@ -82,8 +85,8 @@ def observations(name: str) -> Iterator[tuple[Any, int]]:
     """Stacks of noise with the step of their episode; the driver's are tables."""
     rng = np.random.default_rng(0)
     for _ in range(STEPS // EPISODE):
-        if name == "driver":
-            yield from ((rng.random(3 * 25 * 7), step) for step in range(EPISODE + 1))
+        if name in TOLD:
+            yield from ((rng.random(TOLD[name][0]), step) for step in range(EPISODE + 1))
             continue
         film = rng.integers(0, 256, (EPISODE + 1, 3, SIDE, SIDE), dtype=np.uint8)
         yield from (
@@ -91,18 +94,24 @@ def observations(name: str) -> Iterator[tuple[Any, int]]:
         )
 
 
+def actions(name: str) -> int:
+    """Numbers of an action in the agent's task."""
+    return TOLD[name][1] if name in TOLD else ACTIONS
+
+
 def context(name: str, folder: Path, **options: Any) -> Context:
-    shape = (3 * 25 * 7,) if name == "driver" else (9, SIDE, SIDE)
+    shape = (TOLD[name][0],) if name in TOLD else (9, SIDE, SIDE)
     options = {"instruction": "a task", "services": Services(folder), "make_agent": registry.make_agent} | options
-    return Context(shape, ACTIONS, REPEAT, REPEAT * STEPS, "cpu", 0, **options)
+    return Context(shape, actions(name), REPEAT, REPEAT * STEPS, "cpu", 0, **options)
 
 
 def run(name: str, folder: Path) -> None:
     """Build the agent and let it act and learn, as a run does."""
     given = context(name, folder)
     agent = made(name, given)
-    replay = Replay(STEPS + 8, given.obs_shape, ACTIONS, seed=0, dtype=np.float64 if name == "driver" else np.uint8)
-    env_steps, action = 0, np.zeros(ACTIONS, np.float32)
+    kind = np.float64 if name in TOLD else np.uint8
+    replay = Replay(STEPS + 8, given.obs_shape, actions(name), seed=0, dtype=kind)
+    env_steps, action = 0, np.zeros(actions(name), np.float32)
     for obs, step in observations(name):
         if step:
             replay.add(action, 0.1 * (env_steps % 7), False, obs)

@@ -94,6 +94,7 @@ def go(config: RunConfig, spec: AgentSpec, stop: Callable[[], bool] = lambda: Fa
             writer,
             checkpoints,
             instruction=task.instruction,
+            player=task.player,
             stop=stop,
             replay_frames=spec.replay_frames,
             **options,

@@ -135,6 +135,7 @@ class FinetuneReport:
             after the round.
         heldout_error_weighted: The same with each sample counted by its weight, as in training.
         error_before: As `heldout_error`, before the round.
+        error_before_weighted: As `heldout_error_weighted`, before the round.
         batch_halved: Memory ran out once, and each step was computed in twice as many parts.
     """
 
@@ -146,6 +147,7 @@ class FinetuneReport:
     heldout_error: float
     heldout_error_weighted: float
     error_before: float
+    error_before_weighted: float
     batch_halved: bool = False
 
 
@@ -196,6 +198,10 @@ class VisionLanguagePrior(Proposer, Protocol):
         """Take up what `save_adapter` wrote. Raises UserError if it does not fit."""
         ...
 
+    def reset_adapter(self) -> None:
+        """Forget what fine-tuning changed: be as the VLM came."""
+        ...
+
     def describe(self) -> Mapping[str, Any]:
         """Facts for provenance, as JSON values.
 
@@ -238,26 +244,6 @@ class VLMSpec:
     make: Callable[[VLMOptions], VisionLanguagePrior]
     stand_in: bool = False
     doc: str = ""
-
-
-def relative_error(
-    answers: npt.NDArray[np.float32],
-    actions: npt.NDArray[np.float32],
-    mean: npt.NDArray[np.floating[Any]],
-    weights: npt.NDArray[np.floating[Any]],
-) -> float:
-    """Mean squared error of answers over that of always answering the mean.
-
-    Args:
-        answers, actions: float32 `(N, A)`, what was answered and what was right.
-        mean: `(A,)`.
-        weights: `(N,)`, of each sample.
-
-    Returns:
-        The ratio; NaN if there are no samples, none has weight, or none differs from the mean.
-    """
-    errors, spreads = (((guess - actions) ** 2).mean(1) @ weights for guess in (answers, mean))
-    return float(errors / spreads) if spreads else float("nan")
 
 
 def check_images(images: Any) -> npt.NDArray[np.uint8]:

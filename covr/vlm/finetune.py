@@ -16,7 +16,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from covr.vlm.base import FinetuneReport, relative_error
+from covr.vlm.base import FinetuneReport
+from covr.vlm.measures import relative_error
 from covr.vlm.tree import values_of
 from covr_bench.kit.errors import UserError
 
@@ -113,6 +114,7 @@ def tune(prior: LocalModel, samples: Samples, prompt: Prompt, settings: Finetune
         heldout_error=_heldout_error(after, samples, held, train, equal),
         heldout_error_weighted=_heldout_error(after, samples, held, train, samples.weights),
         error_before=_heldout_error(before, samples, held, train, equal),
+        error_before_weighted=_heldout_error(before, samples, held, train, samples.weights),
         batch_halved=parts.halved,
     )
 

@@ -198,6 +198,13 @@ class HFPrior:
         rounds = Path(folder) / ROUNDS
         self.rounds = json.loads(rounds.read_text())["rounds"] if rounds.is_file() else 0
 
+    def reset_adapter(self) -> None:
+        self.unmerge()
+        if self.adapter is not None:
+            self.checkpoint.model, self.adapter = self.adapter.unload(), None
+        self._readers.clear()
+        self.rounds = 0
+
     def describe(self) -> dict[str, Any]:
         model = self.checkpoint.model
         adapter = self.adapter.peft_config["default"] if self.adapter is not None else None

@@ -115,7 +115,9 @@ def label(name: str) -> str:
 
 
 def labels(settings: Mapping[str, Any]) -> dict[str, str]:
-    """`AgentSpec.labels` of an agent whose setting `vlm` names a VLM."""
+    """`AgentSpec.labels` of an agent whose setting `vlm` names a VLM, and `prior` what may answer in its place."""
+    if (prior := settings.get("prior", "vlm")) != "vlm":
+        return {"vlm": f"control:{prior}"}
     return {"vlm": label(settings["vlm"])}
 
 

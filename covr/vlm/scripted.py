@@ -17,9 +17,9 @@ from covr.vlm.base import (
     VLMSpec,
     check_images,
     proposals_from_texts,
-    relative_error,
 )
 from covr.vlm.grammar import format_action, parse
+from covr.vlm.measures import relative_error
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class ScriptedPrior:
         if not len(samples):
             raise UserError("fine-tuning got no samples; a round with an empty selection is not due")
         started = time.perf_counter()
-        before, error_before, _ = self._errors(samples, prompt)
+        before, error_before, weighted_before = self._errors(samples, prompt)
         weights = np.where(before.valid, samples.weights, 0.0)
         if weights.sum():
             step = (weights[:, None] * (samples.actions - before.actions)).sum(0) / weights.sum()
@@ -88,7 +88,8 @@ class ScriptedPrior:
         self.rounds += 1
         _, error, weighted = self._errors(samples, prompt)
         seconds = time.perf_counter() - started
-        return FinetuneReport(len(samples), 1, error, error_before, seconds, error, weighted, error_before)
+        errors = (error, weighted, error_before, weighted_before)
+        return FinetuneReport(len(samples), 1, error, error_before, seconds, *errors)
 
     def _errors(self, samples: Samples, prompt: Prompt) -> tuple[Proposals, float, float]:
         """Errors of the answers that state an action: all counted alike, and by their weights."""
@@ -109,6 +110,9 @@ class ScriptedPrior:
             raise UserError(f"no {FILE} in {folder}; this VLM takes up only what it saved itself")
         saved = json.loads((Path(folder) / FILE).read_text())
         self.rounds, self.shift = saved["rounds"], saved["shift"]
+
+    def reset_adapter(self) -> None:
+        self.rounds, self.shift = 0, None
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "decode": "rule", "parameters": 0, "stand_in": True, "rounds": self.rounds}

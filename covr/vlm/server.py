@@ -175,6 +175,14 @@ class ServerPrior:
         self._request("/models", None)  # a dead server is not given as long as loading may take
         self._post("/load_lora_adapter", body, LOAD_TIMEOUT)
         self.adapter = name
+        self._unload(former)
+
+    def reset_adapter(self) -> None:
+        """Ask without an adapter from now on."""
+        former, self.adapter = self.adapter, ""
+        self._unload(former)
+
+    def _unload(self, former: str) -> None:
         if former:
             try:
                 self._post("/unload_lora_adapter", {"lora_name": former})
@@ -224,6 +232,11 @@ class ServedPrior:
     def load_adapter(self, folder: Path) -> None:
         self.local.load_adapter(folder)
         self._publish()
+
+    def reset_adapter(self) -> None:
+        self.local.reset_adapter()
+        self.waiting = None
+        self.server.reset_adapter()
 
     def _publish(self) -> None:
         target = self.folder / f"round_{self.local.rounds}"

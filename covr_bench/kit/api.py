@@ -86,14 +86,45 @@ class ActingOnly:
         raise UserError("this agent was made without Context.services: it acts, and cannot learn")
 
 
+class NeverLearns:
+    """What an agent that plays by rules has in the place of learning and of a state."""
+
+    def update(self, replay: Replay, step: int) -> Metrics:
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
 Render = Callable[[int, int], "npt.NDArray[np.uint8]"]
 """`(height, width)` to the environment's present frame, uint8 `(height, width, 3)`."""
+
+
+Player = Callable[[], "npt.NDArray[np.float32]"]
+"""What a task's scripted player does at the present moment, float32 `(A,)` in [-1, 1]."""
 
 
 class Policy(Protocol):
     """What acts in an environment: an agent, or something of an agent's own that it wants to see tried."""
 
     def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """Whole episodes of a teacher, N decisions in order.
+
+    images: `(N, ...)`, what was kept of each observation. actions: float32 `(N, A)`. rewards: `(N,)`.
+    episode: int `(N,)`, its number. age: int `(N,)`, decisions since its start.
+    """
+
+    images: npt.NDArray[Any]
+    actions: npt.NDArray[np.float32]
+    rewards: npt.NDArray[np.float64]
+    episode: npt.NDArray[np.int64]
+    age: npt.NDArray[np.int64]
 
 
 class Services(Protocol):
@@ -112,6 +143,28 @@ class Services(Protocol):
         """Per episode `return` and `length` of a policy, made anew for each.
 
         The starts are those of the run's evaluations, and further ones where more are asked for.
+        """
+        ...
+
+    def player(self) -> Player | None:
+        """The task's scripted player, where it has one; it watches the run from the step before which it is asked for.
+
+        Returns:
+            What tells what it does at the present moment, float32 `(A,)` in [-1, 1].
+        """
+        ...
+
+    def demonstrate(self, teacher: str, agent_steps: int, number: int, image: Callable[[Any], Any]) -> Demonstration:
+        """Whole episodes of a teacher, at starts of their own.
+
+        Args:
+            teacher: `scripted`, or the folder of a trained run that sees what this agent sees.
+            agent_steps: Decisions, at least.
+            number: Of the demonstration; another has other starts.
+            image: What is kept of an observation, uint8 `(C, H, W)`.
+
+        Raises:
+            UserError: The task has no scripted player, or the run cannot be used.
         """
         ...
 

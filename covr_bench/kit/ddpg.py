@@ -206,6 +206,13 @@ class DDPGAgent:
         self.actor_opt.step()
         return {"actor_loss": loss.detach()}
 
+    def guide_encoder(self, batch: Batch, guidance: Guidance) -> None:
+        """A step of the encoder alone down the gradient of the guidance on the actor's mean."""
+        action = self.actor(self.encoder(random_shift(batch.obs, self.config.shift_pad)))
+        self.critic_opt.zero_grad(set_to_none=True)
+        guidance(batch, action).backward(inputs=list(self.encoder.parameters()))  # type: ignore[no-untyped-call]
+        self.critic_opt.step()
+
     def entropy(self, step: int) -> float:
         """Of the Gaussian exploration noise at that step, before it is held inside the action range."""
         stddev = self.stddev(self.time(step))

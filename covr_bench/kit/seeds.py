@@ -10,8 +10,8 @@ def derive_seed(seed: int, purpose: str, index: int = 0) -> int:
 
     Args:
         seed: The run's seed.
-        purpose: `agent`, `replay`, `train_env`, `eval_env`, `train_episode` or `eval_episode`.
-        index: Of the episode, for the last two.
+        purpose: What it is for, such as `agent`, `replay`, `train_env` or `eval_episode`.
+        index: Of the episode, where there are several.
     """
     digest = hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()
     return int.from_bytes(digest[:4], "little") >> 1

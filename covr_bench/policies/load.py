@@ -20,6 +20,7 @@ from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError, unknown
 from covr_bench.kit.seeds import derive_seed
 from covr_bench.run.machine import rendering
+from covr_bench.run.trained import trained_agent
 from results import provenance
 from results.layout import PROVENANCE_FILE, run_folder
 
@@ -213,14 +214,4 @@ def _agent(config: RunConfig, saved: Saved, context: Context, commit: str | None
     torch.manual_seed(context.seed)
     np.random.seed(context.seed)
     random.seed(context.seed)
-    # The VLM is asked beside the policy here, whatever device it had in training.
-    settings = config.agent_config | ({"vlm_device": ""} if "vlm_device" in config.agent_config else {})
-    try:
-        agent = registry.make_agent(config.agent, settings, context)
-        agent.load_state_dict(saved.state["agent"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"the settings and weights of run {config.run_id} do not fit the agent {config.agent}, whose code may have "
-            f"changed since (trained at commit {commit or 'unknown'}): {error}"
-        ) from error
-    return agent
+    return trained_agent(config, saved, context, commit)

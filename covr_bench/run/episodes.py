@@ -10,7 +10,7 @@ from covr_bench.kit.seeds import derive_seed
 from suites.base import EpisodeLost
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy.typing as npt
 
@@ -27,10 +27,13 @@ class Episodes:
         env: The environment of training.
         replay: Told of every observation and step.
         lost: Told of episodes that a failing simulator cut short.
+        watch: Called at every moment of an episode.
     """
 
-    def __init__(self, seed: int, env: TaskEnv, replay: Replay, lost: LostEpisodes) -> None:
-        self._seed, self._env, self._replay, self._lost = seed, env, replay, lost
+    def __init__(
+        self, seed: int, env: TaskEnv, replay: Replay, lost: LostEpisodes, watch: Callable[[], None] = lambda: None
+    ) -> None:
+        self._seed, self._env, self._replay, self._lost, self._watch = seed, env, replay, lost, watch
         self.actions: list[list[float]] = []
         self.total, self.length = 0.0, 0  # undiscounted return; environment steps
         self.obs: npt.NDArray[Any] = np.empty(0)
@@ -46,6 +49,7 @@ class Episodes:
         Raises EpisodeLost, after which `begin` starts another.
         """
         self.obs, reward, terminated, truncated, info = self._env.step(action)
+        self._watch()
         self._lost.answered()
         self._replay.add(action, float(reward), terminated, self.obs)
         self.actions.append(action.tolist())
@@ -72,6 +76,7 @@ class Episodes:
         try:
             for action in state["actions"]:
                 obs, *_ = self._env.step(np.asarray(action, np.float32))
+                self._watch()
         except EpisodeLost as lost:
             self._lost.add(lost)
             return False
@@ -85,6 +90,7 @@ class Episodes:
         while True:
             try:
                 self.obs, _ = self._env.reset(seed=derive_seed(self._seed, "train_episode", number))
+                self._watch()
                 break
             except EpisodeLost as lost:
                 self._lost.add(lost)

@@ -41,7 +41,7 @@ class RunState:
         make_agent: Builds the agent for a context.
         writer: Of the run's rows. checkpoints: Of the run.
         replay_frames: What the agent's spec says of it.
-        instruction: The task in a sentence.
+        instruction: The task in a sentence. player: The agent that plays it by rules, if there is one.
         stop: Whether the run is asked to stop. report: Told how far it is. warn: Tells the user.
     """
 
@@ -56,6 +56,7 @@ class RunState:
         *,
         replay_frames: int | None = None,
         instruction: str = "",
+        player: str = "",
         stop: Callable[[], bool] = lambda: False,
         report: Report = lambda progress: None,
         warn: Callable[[str], None] = warnings.warn,
@@ -64,10 +65,21 @@ class RunState:
         self.writer, self.checkpoints, self.stop = writer, checkpoints, stop
         self.counters, self.meter, tell = Counters(), Meter(report), Warnings(warn)
         self.lost = LostEpisodes(writer, tell, lambda: self.counters)
-        services = RunServices(config.seed, env, eval_env, writer, lambda: self.counters, self.tick, self.lost, tell)
+        services = RunServices(
+            config.seed,
+            env,
+            eval_env,
+            writer,
+            lambda: self.counters,
+            self.tick,
+            self.lost,
+            tell,
+            player,
+            config.action_repeat,
+        )
         parts = build(config, env, make_agent, services, replay_frames, instruction)
         self.agent, self.replay, self.action_dim = parts.agent, parts.replay, parts.action_dim
-        self.episodes = Episodes(config.seed, env, self.replay, self.lost)
+        self.episodes = Episodes(config.seed, env, self.replay, self.lost, services.watch)
         self.eval_seeds = starts(config.seed, config.eval_episodes)
         self.losses: dict[str, Any] = {}
         self.signals = Signals(self.agent, self.replay, config.env_steps)

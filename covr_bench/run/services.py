@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from covr_bench.kit.seeds import starts
+import numpy as np
+
+from covr_bench.kit.seeds import derive_seed, starts
 from covr_bench.run.evaluate import evaluate
+from covr_bench.run.player import ScriptedPlayer
+from covr_bench.run.teacher import demonstrate, open_teacher
 from suites.base import EpisodeLost, SimulatorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    import numpy as np
     import numpy.typing as npt
 
-    from covr_bench.kit.api import Policy, Render
+    from covr_bench.kit.api import Demonstration, Player, Policy, Render
     from covr_bench.run.counters import Counters
     from results.store import RunWriter
     from suites.base import TaskEnv
@@ -68,6 +71,8 @@ class RunServices:
         tick: Called after every step of `play`.
         lost: Of the run.
         warn: Tells the user.
+        player: The agent that plays the task by rules, if there is one.
+        action_repeat: Of the environments.
     """
 
     def __init__(
@@ -80,7 +85,12 @@ class RunServices:
         tick: Callable[[], None],
         lost: LostEpisodes,
         warn: Callable[[str], None],
+        player: str,
+        action_repeat: int,
     ) -> None:
+        self._named_player, self._repeat = player, action_repeat
+        self._player: ScriptedPlayer | None = None
+        self._good = np.empty(0, np.float32)
         self._seed, self._env, self._eval_env, self._writer = seed, env, eval_env, writer
         self._counters, self._tick, self._lost = counters, tick, lost
         self.warn = warn
@@ -103,6 +113,24 @@ class RunServices:
             for seed in starts(self._seed, episodes)
         ]
         return {name: [episode[name][0] for episode in played] for name in ("return", "length")} if played else {}
+
+    def player(self) -> Player | None:
+        """What the task's scripted player does at the present moment; see `kit.api.Services.player`."""
+        if not self._named_player:
+            return None
+        self._player = ScriptedPlayer(self._named_player, self._env, self._repeat)
+        return lambda: self._good
+
+    def watch(self) -> None:
+        """Let the player see the present moment: it is shown every one, so that one with a memory resumes as well."""
+        if self._player is not None:
+            self._good = self._player.act()
+
+    def demonstrate(self, teacher: str, agent_steps: int, number: int, image: Callable[[Any], Any]) -> Demonstration:
+        """Whole episodes of a teacher; see `kit.api.Services.demonstrate`."""
+        act = open_teacher(teacher, self._eval_env, self._repeat, self._named_player)
+        seed = derive_seed(self._seed, "demonstration", number)
+        return demonstrate(act, self._eval_env, seed, agent_steps, image, self._tick, self._lost.add)
 
     def record(self, step: int, values: Mapping[str, float | list[float]]) -> None:
         """Store rows of kind `vlm`."""

@@ -156,6 +156,7 @@ def _session(
             checkpoints,
             replay_frames=registry.agent(config.agent).replay_frames,
             instruction=task.instruction,
+            player=task.player,
             stop=stop,
             report=say,
             warn=lambda text: say({"warning": text}),

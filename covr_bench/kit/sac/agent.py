@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from covr_bench.kit.replay import Replay
+    from covr_bench.kit.replay import Batch, Replay
 
 
 class SoftActorCriticAgent:
@@ -49,6 +49,14 @@ class SoftActorCriticAgent:
 
     def learn(self, replay: Replay, agent_step: int, guidance: Guidance | None) -> None:
         raise NotImplementedError
+
+    def guide_encoder(self, batch: Batch, guidance: Guidance) -> None:
+        """A step of the encoder alone down the gradient of the guidance on the policy's mean action."""
+        sac = self.sac
+        action = torch.tanh(sac.actor(sac.encoder(self.shown(batch.obs, explore=False)))[0])
+        sac.critic_opt.zero_grad(set_to_none=True)
+        guidance(batch, action).backward(inputs=list(sac.encoder.parameters()))  # type: ignore[no-untyped-call]
+        sac.critic_opt.step()
 
     def entropy(self, step: int) -> float:
         """`-mean log pi` over the batch of the newest actor update."""

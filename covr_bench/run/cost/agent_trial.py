@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from covr_bench.config.run_config import RunConfig
-    from covr_bench.kit.api import Agent, Context
+    from covr_bench.kit.api import Agent, Context, Player
     from covr_bench.kit.replay import Replay
     from covr_bench.run.cost.measured import EnvCost
 
@@ -135,21 +135,29 @@ def _context(config: RunConfig, env: EnvCost, folder: Path) -> Context:
         seed=0,
         conv_kernel=config.conv_kernel,
         instruction=task_of(config).instruction,
-        services=_Trial(folder),
+        services=_Trial(folder, env.action_dim if task_of(config).player else 0),
     )
 
 
 class _Trial:
-    """What a run offers its agent, where there is no run: nothing is drawn or played, what is kept is thrown away."""
+    """What a run offers its agent, where there is no run: nothing is drawn or played, what is kept is thrown away.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    played_dim: numbers of an action, if the task has a scripted player, else 0.
+    """
+
+    def __init__(self, folder: Path, played_dim: int) -> None:
+        self.folder, self._played_dim = folder, played_dim
 
     def render(self, height: int, width: int) -> npt.NDArray[np.uint8]:
         return np.zeros((height, width, 3), np.uint8)
 
     def play(self, policy: Any, episodes: int) -> dict[str, list[float]]:
         return {}
+
+    def player(self) -> Player | None:
+        return (lambda: np.zeros(self._played_dim, np.float32)) if self._played_dim else None
+
+    def demonstrate(self, teacher: str, agent_steps: int, number: int, image: Any) -> Any: ...
 
     def record(self, step: int, values: Any) -> None: ...
 

@@ -143,6 +143,12 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         frame: NDArray[np.uint8] = _enlarged(self._tick.picture, height, width) if picture is None else picture
         return frame
 
+    def state(self) -> NDArray[np.float32]:
+        """What a scripted driver is told of the present moment, float32 `(525,)`."""
+        assert self._tick
+        tables: NDArray[np.float32] = self._ask("state") if self._tick.state is None else self._tick.state
+        return tables.reshape(-1)
+
     def close(self) -> None:
         """Ends what this environment started; a named server gets its settings back."""
         if self._session:

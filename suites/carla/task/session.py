@@ -64,6 +64,10 @@ class Session:
         """One control step."""
         return self._call("step", (steer, pedal), ANSWER)  # type: ignore[no-any-return]
 
+    def state(self) -> Any:
+        """What a scripted driver is told now: see `Privileged.look`."""
+        return self._call("state", (), ANSWER)
+
     def picture(self, height: int, width: int) -> Any:
         """The present view at another size: see `Simulator.picture`."""
         return self._call("picture", (height, width), ANSWER)

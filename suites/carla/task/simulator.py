@@ -96,6 +96,10 @@ class Simulator:
             walk.go_on(self._place, speed)
         return self._tick()
 
+    def state(self) -> NDArray[np.float32]:
+        """What a scripted driver is told, float32 (3, 25, 7)."""
+        return self._view.look()
+
     def picture(self, height: int, width: int) -> NDArray[np.uint8] | None:
         """The present view at another size, uint8 (height, width, 3); None if no camera of that size looks yet."""
         return self._rig.picture((height, width))
@@ -137,7 +141,7 @@ class Simulator:
         others, self._walks = populate(self._client, self._world, stage)
         for _ in range(SETTLE):
             self._world.tick()
-        self._view = Privileged(self._map, self._ego, others, rng) if self._private else None
+        self._view = Privileged(self._map, self._ego, others, rng)
         self._rig.attach(self._world, self._ego, self._sizes)
 
     def _tick(self) -> Tick:
@@ -155,7 +159,7 @@ class Simulator:
         assert picture is not None
         return Tick(
             picture=picture,
-            state=self._view.look() if self._view else None,
+            state=self._view.look() if self._private else None,
             lane_speed=velocity.x * ahead.x + velocity.y * ahead.y,
             speed=math.hypot(velocity.x, velocity.y),
             moved=moved,
