@@ -21,7 +21,10 @@ def table_command(
     suite: OneSuite = "",
     format_: Format = "terminal",
     paper: Annotated[
-        str, typer.Option(help="Beside the numbers of: T1 ... T5, hard, vlm, drqv2, dmc-vision; or the VLM's rounds.")
+        str,
+        typer.Option(
+            help="Beside the numbers of T1 ... T5, hard, vlm, drqv2, dmc-vision; or `rounds` of the VLM, or `effect`."
+        ),
     ] = "",
     scores: Scores = None,
     task: OnlyTask = None,
@@ -65,9 +68,10 @@ def print_paper(choice: Choice, paper: str, format_: str, console: Console) -> N
     from analysis.papers.published import PAPERS
     from analysis.papers.tables import paper_tables, to_csv, to_grid, to_long_grid
     from analysis.rows import vlm_rounds
+    from analysis.tables import effect
 
-    if paper not in (*PAPERS, "rounds"):
-        raise unknown("paper table", paper, (*PAPERS, "rounds"))
+    if paper not in (*PAPERS, "rounds", "effect"):
+        raise unknown("paper table", paper, (*PAPERS, "rounds", "effect"))
     check_format(format_)
     frame = frame_of(choice)
     if paper == "rounds":
@@ -75,6 +79,12 @@ def print_paper(choice: Choice, paper: str, format_: str, console: Console) -> N
         if not rounds:
             raise UserError("no rows of kind 'vlm' with a round: only agents with a VLM write them")
         show_grids([vlm_rounds.to_grid(each) for each in rounds], lambda: vlm_rounds.to_csv(rounds), format_, console)
+        return
+    if paper == "effect":
+        answers = effect.effect(frame)
+        if not answers:
+            raise UserError("no runs of the suite effect: covr-bench run --suite effect --budget short makes them")
+        show_grids(effect.to_grids(answers), lambda: effect.to_csv(answers), format_, console)
         return
     tables = paper_tables(frame, paper)
     as_grid = to_long_grid if format_ == "terminal" else to_grid

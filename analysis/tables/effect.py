@@ -1,0 +1,142 @@
+"""The suite `effect` by its questions: differences between arms, paired by seed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.grids import MARK, Grid
+from analysis.rows.final import AUC, definition
+from analysis.rows.scores import RunState, final_scores, protocol_name
+from analysis.statistics.bootstrap import Estimate
+from analysis.statistics.intervals import holm, t_quantile, t_tail
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+SUITE = "effect"
+QUESTIONS = (  # docs/effect.md: the question, the arm, what it is held against, the budget
+    ("transmission", "dpl-prior=oracle", "dpl-prior=zero", "short"),
+    ("dose", "dpl-prior=oracle:0.5", "dpl-prior=zero", "short"),
+    ("placebo", "dpl-prior=zero", "drqv2", "short"),
+    ("noise", "dpl-prior=uniform", "drqv2", "short"),
+    ("strength", "dpl-prior=oracle,guidance_weight=30", "dpl-prior=oracle", "short"),
+    ("teaching", "covr", "covr-prior=zero", "paper"),
+)
+CSV_COLUMNS = ("budget", "task", "question", "arm", "control", "n", "difference", "low", "high", "p", "p_holm")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question's difference, paired by seed. p: two-sided, of no difference; p_holm: corrected over the questions
+    that were answered for the same budget and task."""
+
+    budget: str
+    task: str
+    question: str
+    arm: str
+    control: str
+    n: int
+    difference: Estimate
+    p: float
+    p_holm: float
+    remarks: tuple[str, ...]
+
+
+def effect(frame: pd.DataFrame) -> list[Answer]:
+    """The answers that rows of the suite give, by budget and task; a question without a pair of runs has n = 0."""
+    scores = final_scores(frame[frame["suite"].astype(str) == SUITE], score=AUC)
+    found = []
+    for (budget, task), group in scores.groupby(["budget", "task"], sort=True):
+        asked = [question for question in QUESTIONS if question[3] == budget]
+        answers = [_answer(group, *question, str(task)) for question in asked]
+        corrected = holm([answer.p for answer in answers])
+        found += [Answer(**{**vars(answer), "p_holm": p}) for answer, p in zip(answers, corrected, strict=True)]
+    return found
+
+
+def paired(ours: Sequence[float], theirs: Sequence[float]) -> tuple[Estimate, float]:
+    """Mean of `ours - theirs` with Student's 95 % interval, and p of no difference; NaN where there is no spread."""
+    apart = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
+    n = len(apart)
+    mean = float(apart.mean()) if n else math.nan
+    error = float(apart.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
+    if error == 0:
+        return Estimate(mean, math.nan, math.nan), math.nan
+    half = t_quantile(0.975, n - 1) * error
+    return Estimate(mean, mean - half, mean + half), 2 * t_tail(abs(mean) / error, n - 1)
+
+
+def _answer(scores: pd.DataFrame, question: str, arm: str, control: str, budget: str, task: str) -> Answer:
+    ours, theirs = (_by_seed(scores, name) for name in (arm, control))
+    seeds = sorted(set(ours) & set(theirs))
+    found, p = paired([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
+    return Answer(
+        budget, task, question, arm, control, len(seeds), found, p, math.nan, tuple(_remarks(scores, arm, control))
+    )
+
+
+def _by_seed(scores: pd.DataFrame, name: str) -> dict[int, float]:
+    """Scores of an arm's finished runs."""
+    runs = scores[(_names(scores) == name) & (scores["status"] == RunState.FINISHED.value)]
+    return dict(zip(runs["seed"].tolist(), runs["score"].tolist(), strict=True))
+
+
+def _names(scores: pd.DataFrame) -> pd.Series:
+    """Arms without their labels: what they were asked to be."""
+    return scores["agent"] + np.where(scores["variant"] == "", "", "-") + scores["variant"]
+
+
+def _remarks(scores: pd.DataFrame, arm: str, control: str) -> list[str]:
+    lost = scores[_names(scores).isin([arm, control]) & (scores["status"] != RunState.FINISHED.value)]
+    runs = zip(_names(lost), lost["seed"], lost["status"], strict=True)
+    return [f"{name} seed {seed}: {status}" for name, seed, status in runs]
+
+
+def to_grids(answers: Sequence[Answer]) -> list[Grid]:
+    """A grid for each budget and task."""
+    grids = []
+    for budget, task in dict.fromkeys((answer.budget, answer.task) for answer in answers):
+        chosen = [answer for answer in answers if (answer.budget, answer.task) == (budget, task)]
+        caption = (
+            f"Difference in the {definition(AUC)}, paired by seed; mean and 95 % interval by Student's t, p corrected "
+            "by Holm over these questions."
+        )
+        lines = [_line(answer) for answer in chosen]
+        notes = tuple(f"{answer.question}: {'; '.join(answer.remarks)}" for answer in chosen if answer.remarks)
+        header = ("question", "arm", "less", "n", "difference", "interval", "p")
+        grids.append(Grid(f"{protocol_name(SUITE, budget, '')}: {task}", caption, header, tuple(lines), notes, 3))
+    return grids
+
+
+def _line(answer: Answer) -> tuple[str, ...]:
+    value, low, high = answer.difference
+    interval = "-" if math.isnan(low) else f"{low:+.1f} to {high:+.1f}"
+    mark = MARK if answer.remarks else ""
+    return (
+        answer.question,
+        answer.arm,
+        answer.control,
+        f"{answer.n}{mark}",
+        "not run" if math.isnan(value) else f"{value:+.1f}",
+        interval,
+        "-" if math.isnan(answer.p_holm) else f"{answer.p_holm:.2g}",
+    )
+
+
+def to_csv(answers: Sequence[Answer]) -> str:
+    """One line per question in full precision; columns `CSV_COLUMNS`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for answer in answers:
+        names = (answer.budget, answer.task, answer.question, answer.arm, answer.control)
+        writer.writerow([*names, answer.n, *answer.difference, answer.p, answer.p_holm])
+    return text.getvalue()

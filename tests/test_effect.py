@@ -1,0 +1,81 @@
+"""The suite `effect` by its questions."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from test_analysis import write_run
+
+from analysis.tables.effect import QUESTIONS, effect, paired, to_csv, to_grids
+from covr_bench.config import registry
+from results.store import read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCORE = st.floats(-100, 100).map(lambda value: round(value, 3))
+
+
+@given(st.lists(st.tuples(SCORE, SCORE), min_size=2, max_size=12))
+def test_a_difference_is_students_of_the_pairs(pairs: list[tuple[float, float]]) -> None:
+    ours, theirs = (list(each) for each in zip(*pairs, strict=True))
+    found, p = paired(ours, theirs)
+    apart = np.subtract(ours, theirs)
+    assert found.value == pytest.approx(apart.mean(), abs=1e-9)
+    if apart.std() < 1e-6:
+        return
+    known = stats.ttest_rel(ours, theirs)
+    assert p == pytest.approx(known.pvalue, rel=1e-6, abs=1e-12)
+    interval = known.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), rel=1e-6, abs=1e-6)
+
+
+def test_what_one_pair_or_none_can_tell() -> None:
+    found, p = paired([3.0], [1.0])
+    assert found.value == 2 and math.isnan(found.low) and math.isnan(p)
+    assert math.isnan(paired([], [])[0].value)
+
+
+def run(out: Path, arm: str, seed: int, score: float, budget: str = "short", **options: Any) -> None:
+    write_run(out, f"effect@{budget}/catch_or_end/{arm}/{seed}", [score, score], action_repeat=1, **options)
+
+
+def test_arms_are_paired_by_seed_and_what_failed_is_told(tmp_path: Path) -> None:
+    for seed in range(4):
+        run(tmp_path, "dpl-prior=zero", seed, 10.0 + seed, vlm="control:zero")
+        run(tmp_path, "dpl-prior=oracle", seed, 15.0 + seed + 0.1 * seed, vlm="control:oracle")
+    run(tmp_path, "dpl-prior=oracle", 7, 99.0, vlm="control:oracle")  # no pair
+    run(tmp_path, "dpl-prior=oracle", 8, 99.0, status="error")
+    run(tmp_path, "covr", 0, 5.0, budget="paper", vlm="tiny")
+    answers = {(each.budget, each.question): each for each in effect(read(tmp_path))}
+    shown = answers["short", "transmission"]
+    assert shown.n == 4 and shown.difference.value == pytest.approx(5.15) and shown.difference.low > 4
+    assert shown.remarks == ("dpl-prior=oracle seed 8: failed",)
+    assert shown.p_holm == shown.p  # the only question that was answered
+    assert answers["short", "dose"].n == 0 and answers["paper", "teaching"].n == 0
+    short, paper = to_grids(list(answers.values()))[::-1]
+    assert [line[0] for line in paper.rows] == ["teaching"] and paper.rows[0][4] == "not run"
+    (line,) = [line for line in short.rows if line[0] == "transmission"]
+    assert line[3] == "4†" and line[4] == "+5.2" and "failed" in short.notes[0]
+    assert len(to_csv(list(answers.values())).splitlines()) == 1 + len(answers)
+
+
+def test_every_question_is_about_arms_of_the_suite() -> None:
+    suite = registry.suite("effect")
+    arms = {f"{each.agent}-{each.name}" if each.name else each.agent for each in suite.variants} | {"drqv2"}
+    for _, arm, control, budget in QUESTIONS:
+        assert {arm, control} <= arms and budget in suite.budgets
+
+
+def test_the_command_says_what_makes_its_runs(tmp_path: Path, cli: Any) -> None:
+    write_run(tmp_path, "catch@short/catch/drqv2/0", [1.0], action_repeat=2)
+    result = cli("table", "--out", tmp_path, "--paper", "effect")
+    assert result.code == 2 and "covr-bench run --suite effect" in result.err
+    run(tmp_path, "dpl-prior=zero", 0, 1.0)
+    assert "transmission" in cli("table", "--out", tmp_path, "--paper", "effect").out
