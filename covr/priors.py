@@ -112,9 +112,9 @@ class Priors:
 
         Raises UserError if the VLM does not tell it.
         """
-        source = self.source[slots.numpy() % self.capacity]
-        variance = self.variance[source % self.capacity]
-        if np.isnan(variance[(source >= 0) & (self.answered[source % self.capacity] == source)]).any():
+        counts = self.source[slots.numpy() % self.capacity]
+        variance = self.variance[counts % self.capacity]
+        if np.isnan(variance[(counts >= 0) & (self.answered[counts % self.capacity] == counts)]).any():
             raise UserError("guidance_trust=variance needs answers that tell their variance: set decode=expect")
         return torch.from_numpy(np.nan_to_num(variance, nan=1.0).clip(LEAST_VARIANCE))
 

@@ -317,7 +317,9 @@ def test_the_vlm_is_asked_as_in_training_with_its_newest_adapter(
     folder = run_folder(tmp_path, config.run_id)
     (checkpoint,) = (folder / "checkpoint").glob("0*")
     text = (checkpoint / "state.json").read_text()
-    (checkpoint / "state.json").write_text(text.replace('"rounds": 0', '"rounds": 2'))
+    (checkpoint / "state.json").write_text(
+        text.replace('"rounds": 0', '"rounds": 2').replace('"adapter": 0', '"adapter": 2')
+    )
     for number, shift in ((1, -1.0), (2, 2.0), (3, -1.0)):  # of the third the checkpoint knows nothing
         tuned = ScriptedPrior()
         tuned.rounds, tuned.shift = number, [shift]

@@ -9,6 +9,7 @@ import pytest
 
 from covr_bench.config import registry
 from covr_bench.kit.errors import UserError
+from covr_bench.kit.extensions import _entry_points
 
 AGENT_FILE = """
 from covr_bench import AgentSpec
@@ -23,6 +24,7 @@ def install(folder: Path, group: str, name: str, value: str, package: str = "oth
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[covr_bench.{group}]\n{name} = {value}\n")
+    _entry_points.cache_clear()  # a process reads them once
 
 
 @pytest.fixture
