@@ -96,6 +96,8 @@ class ForkedWorker:
 
 
 def _import_all(jobs: Sequence[Job]) -> None:
+    import torch._dynamo  # noqa: F401  (by torch itself at the first optimiser, in two seconds of each run)
+
     import covr_bench.run.train
     import covr_bench.run.worker  # noqa: F401
     from covr_bench.config import registry
