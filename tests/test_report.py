@@ -199,6 +199,20 @@ def test_everything_is_on_the_page(make: Callable[..., Parsed], out: Path) -> No
     assert sum(attributes.get("class") == "failure" for _, attributes in page.elements) == 1
 
 
+def test_the_newest_gate_has_its_section(make: Callable[..., Parsed], out: Path, cli: Callable[..., Any]) -> None:
+    assert "The gate" not in make("--out", out).text
+    (out / "gate").mkdir()
+    line = {"agent": "mine <b>", "task": "catch", "verdict": "changed", "sentence": "target_q differs"}
+    (out / "gate" / "gate.json").write_text(json.dumps({"against": "main", "exit_code": 3, "lines": [line]}))
+    page = make("--out", out)
+    check_whole(page)
+    for text in ("The gate", "Against main: exit code 3", "mine <b>", "changed", "target_q differs"):
+        assert text in page.text, text
+    (out / "gate" / "gate.json").write_text('{"lines": 3}')
+    refused = cli("report", "--out", out, "-o", out / "page.html")
+    assert refused.code == 2 and "gate.json is no gate's" in refused.err
+
+
 def test_a_choice_of_runs(make: Callable[..., Parsed], out: Path) -> None:
     page = make("--out", out, "--agent", "random", "--task", "catch", "--env-steps", "200")
     check_whole(page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.figures.signals import bands
 from analysis.gate.behaviour import distances
 from analysis.gate.output import QUESTIONS, summary
+from analysis.grids import Grid
 from analysis.report.drawings import inline
 
 if TYPE_CHECKING:
@@ -51,6 +53,24 @@ def gate_page(
         questions=QUESTIONS,
         figures=figures,
     )
+
+
+def stored(folder: Path) -> Grid | None:
+    """The verdicts of the newest gate in a folder; None if there is none. Raises ValueError for a file of another kind.
+
+    folder: With `gate.json`, as `covr-bench gate --out` names it.
+    """
+    file = folder / "gate.json"
+    if not file.is_file():
+        return None
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        rows = [(each["agent"], each["task"], each["verdict"], each["sentence"]) for each in record["lines"]]
+        title = f"Against {record['against']}: exit code {record['exit_code']}"
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is no gate's: {error!r}; remove it, or run covr-bench gate again") from error
+    caption = "Verdicts of the newest gate; gate.html beside gate.json shows the signals."
+    return Grid(title, caption, ("agent", "task", "verdict", "why"), tuple(rows), (), 4)
 
 
 def _figure(line: Line, reference: pd.DataFrame, new: pd.DataFrame, *, number: int) -> dict[str, Any]:

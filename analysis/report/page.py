@@ -70,6 +70,7 @@ class Inputs:
         analyses: The commands that print the numbers.
         tasks: By suite its tasks, in the order to show.
         videos: Example episodes.
+        gate: Verdicts of `covr-bench gate`.
         remarks: What was left out when the rows were read.
     """
 
@@ -85,6 +86,7 @@ class Inputs:
     analyses: Sequence[Command] = ()
     tasks: Mapping[str, Sequence[str]] | None = None
     videos: Sequence[Video] = ()
+    gate: Grid | None = None
     remarks: Sequence[str] = ()
 
 
@@ -119,6 +121,7 @@ def _context(inputs: Inputs) -> dict[str, Any]:
         "papers": _papers(frame),
         "rounds": _rounds(frame, drawings),
         "answers": answers.to_grids(frame),
+        "gate": inputs.gate,
         "videos": [_video(video, scores) for video in inputs.videos],
         "entries": entries,
         "unfinished": [entry for entry in entries if entry.status != RunState.FINISHED],

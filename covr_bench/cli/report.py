@@ -78,6 +78,7 @@ class ReportOptions:
 
 def write_report(choice: Choice, file: Path, options: ReportOptions) -> list[str]:
     """Write the page; returns remarks on it. Raises UserError if there is nothing to show."""
+    from analysis.report.gate import stored
     from analysis.report.page import Inputs, to_html
     from analysis.statistics.comparison import comparisons
     from analysis.statistics.summary import Bootstrap
@@ -108,9 +109,10 @@ def write_report(choice: Choice, file: Path, options: ReportOptions) -> list[str
                 analyses=_analyses(choice, options),
                 tasks=expected_tasks(choice, frame),
                 videos=videos,
+                gate=None if choice.scores else stored(choice.out / "gate"),
             )
         )
-    except ValueError as error:  # an unknown --over, a score range that is none
+    except ValueError as error:  # an unknown --over, a score range or a gate's file that is none
         raise UserError(str(error)) from error
     with writing(file.parent):
         file.write_text(page, encoding="utf-8")
