@@ -53,6 +53,7 @@ class Made:
     of: str = "loss"
     broken: str = ""
     spoilt: bool = False
+    reordered: bool = False  # the same trace as the reference's, if draws in pairs change places
     asked: list[str] = field(default_factory=list)
 
     def digests(self, agents: Sequence[str]) -> dict[str, Any]:
@@ -60,9 +61,10 @@ class Made:
         answer: Any = Broken(self.broken) if self.broken else dict.fromkeys(TASKS, self.code)
         return dict.fromkeys(agents, answer)
 
-    def traces(self, agents: Sequence[str]) -> dict[str, Any]:
-        self.asked.append("traces")
-        return {agent: self.trace or trace(1.0) for agent in agents}
+    def traces(self, agents: Sequence[str], swapped: Any = None) -> dict[str, Any]:
+        self.asked.append(f"traces, {swapped} swapped" if swapped else "traces")
+        found = trace(1.0) if swapped and self.reordered else self.trace or trace(1.0)
+        return dict.fromkeys(agents, found)
 
     def signals(self, agents: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
         self.asked.append(f"signals of {len(seeds)}")
@@ -73,8 +75,9 @@ class Made:
         return dict.fromkeys(agents, found)
 
 
-def trace(value: float, draws: int = 3) -> Trace:
-    found = Trace({"agent": "x", "dtype": "float64", "defaults": {}, "draws": [["normal", [2], draws]]})
+def trace(value: float, draws: int = 3, *, pairs: bool = False) -> Trace:
+    drawn = [["normal", [2, 2], 12], ["integer", [6], 6]] if pairs else [["normal", [2], draws]]
+    found = Trace({"agent": "x", "dtype": "float64", "defaults": {}, "draws": drawn})
     found.add("update 0 at step 4: target_q", value)
     return found
 
@@ -100,6 +103,15 @@ def test_equal_traces_are_the_same_mathematics() -> None:
     lines = judge(new)
     assert verdicts(lines) == {Verdict.SAME} and new.asked == ["digests", "traces"]
     assert "same mathematics" in lines[0].sentence and exit_code(lines) == 0
+
+
+def test_draws_in_another_order_are_the_same_mathematics() -> None:
+    pairs = Trace(trace(1.1).facts | {"draws": [["normal", [2, 2], 12], ["integer", [6], 6]]}, trace(1.1).quantities)
+    old, new = Made(trace=trace(1.0, pairs=True)), Made(code="b", trace=pairs, reordered=True)
+    lines = judge(new, old)
+    assert verdicts(lines) == {Verdict.SAME} and "normal (2, 2) being drawn in another order" in lines[0].sentence
+    assert new.asked == ["digests", "traces", "traces, ('normal', (2, 2)) swapped"]
+    assert verdicts(judge(Made(code="b", trace=pairs), old)) == {Verdict.CHANGED}
 
 
 def test_another_formula_is_changed_and_named_until_it_is_blessed() -> None:

@@ -16,8 +16,8 @@ from learner import AGENT, PLAIN
 from covr_bench.kit.errors import UserError
 from covr_bench.probe.differences import Mathematics, compare
 from covr_bench.probe.draws import prepared_draws
-from covr_bench.probe.probe import UPDATES, probe
-from covr_bench.probe.trace import Quantity, Trace, read
+from covr_bench.probe.probe import probe
+from covr_bench.probe.trace import UPDATES, Quantity, Trace, read
 from covr_bench.probe.watch import parameters
 
 
@@ -130,6 +130,16 @@ def test_draws_follow_from_kind_shape_and_number(shapes: list[tuple[int, ...]]) 
         second = [np.random.default_rng(1).random(shape) for shape in shapes]
     for ours, theirs in zip(first, second, strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-6)
+
+
+def test_swapped_draws_are_the_same_numbers_with_the_second_of_each_pair_first() -> None:
+    with prepared_draws():
+        plain = [torch.randint(0, 99, (3, 2)) for _ in range(4)], torch.rand(3)
+    with prepared_draws(("integer", (3, 2))):
+        swapped = [torch.randint(0, 99, (3, 2)) for _ in range(4)], torch.rand(3)
+    for i, j in enumerate((1, 0, 3, 2)):
+        assert torch.equal(plain[0][i], swapped[0][j])
+    assert torch.equal(plain[1], swapped[1]) and not torch.equal(plain[0][0], plain[0][1])
 
 
 def test_draws_are_distributed_as_they_should() -> None:

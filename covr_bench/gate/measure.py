@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from typing_extensions import Self
 
+    from covr_bench.probe.draws import Shape
+
 BUDGET = "gate"
 SHORT_STEPS = 400  # environment steps of the run whose every number is compared
 _NOT_COMPARED = frozenset({"wall_s", "time"})  # fields of rows
@@ -44,8 +46,8 @@ class Measurements(Protocol):
         """By task, the digest of all numbers of a short run."""
         ...
 
-    def traces(self, agents: Sequence[str]) -> dict[str, Trace | Broken]:
-        """What the probe sees."""
+    def traces(self, agents: Sequence[str], swapped: tuple[str, Shape] | None = None) -> dict[str, Trace | Broken]:
+        """What the probe sees; swapped: with draws of that kind and shape in the other order."""
         ...
 
     def signals(self, agents: Sequence[str], seeds: Sequence[int]) -> dict[str, pd.DataFrame | Broken]:
@@ -108,13 +110,14 @@ class Side:
             return Broken(f"{', '.join(deaf)}: {_deaf(0, 1)}")
         return {task: each for (task, seed), each in found.items() if not seed}
 
-    def traces(self, agents: Sequence[str]) -> dict[str, Trace | Broken]:
-        return {agent: self._trace(agent) for agent in agents}
+    def traces(self, agents: Sequence[str], swapped: tuple[str, Shape] | None = None) -> dict[str, Trace | Broken]:
+        return {agent: self._trace(agent, swapped) for agent in agents}
 
-    def _trace(self, agent: str) -> Trace | Broken:
+    def _trace(self, agent: str, swapped: tuple[str, Shape] | None) -> Trace | Broken:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "probe.trace"
-            said = list(self._process.ask({"probe": agent, "settings": self.settings, "file": str(file)}))
+            order = {"probe": agent, "settings": self.settings, "file": str(file), "swapped": swapped}
+            said = list(self._process.ask(order))
             return Broken(said[0]["error"]) if said else read(file)
 
     def signals(self, agents: Sequence[str], seeds: Sequence[int]) -> dict[str, pd.DataFrame | Broken]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from covr_bench.probe.draws import Shape
+
 SHIPPED = Path(__file__).parent / "references"
 FORMAT = 1
 FACTS, TRACE, SIGNALS = "reference.json", "probe.trace", "signals.parquet"
@@ -79,9 +81,11 @@ class References:
         found = {agent: self.get(agent) for agent in agents}
         return {agent: each if isinstance(each, Broken) else each.facts["digests"] for agent, each in found.items()}
 
-    def traces(self, agents: Sequence[str]) -> dict[str, Trace | Broken]:
+    def traces(self, agents: Sequence[str], swapped: tuple[str, Shape] | None = None) -> dict[str, Trace | Broken]:
         found = {agent: self.get(agent) for agent in agents}
-        none = Broken("the reference has no trace of the probe")
+        none = Broken("the reference has no trace of the probe" + (" in that order" if swapped else ""))
+        if swapped:
+            return dict.fromkeys(agents, none)
         return {agent: each if isinstance(each, Broken) else each.trace or none for agent, each in found.items()}
 
     def signals(self, agents: Sequence[str], seeds: Sequence[int]) -> dict[str, pd.DataFrame | Broken]:

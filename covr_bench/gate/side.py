@@ -3,7 +3,7 @@
 Orders are JSON objects, a line each, on standard input:
 
     {"name": ref}                                    what an agent calls itself
-    {"probe": ref, "settings": {...}, "file": path}  a trace
+    {"probe": ref, "settings": {...}, "file": path, "swapped": [kind, shape]}  a trace; swapped may be null
     {"run": {...}}                                   runs, a request as `covr_bench.run` takes it
 
 It answers with a JSON object a line: `{"name": text}`, `{"error": text}`, `{"progress": text}`, of each run
@@ -70,7 +70,8 @@ def _probe(order: Mapping[str, Any]) -> str:
         code = 1
         try:
             os.close(read)
-            probe(order["probe"], order["settings"]).write(Path(order["file"]))
+            swapped = (order["swapped"][0], tuple(order["swapped"][1])) if order["swapped"] else None
+            probe(order["probe"], order["settings"], swapped).write(Path(order["file"]))
             code = 0
         except Exception as error:
             os.write(write, _in_a_line(error).encode())

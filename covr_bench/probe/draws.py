@@ -26,15 +26,21 @@ Shape = tuple[int, ...]
 
 
 class Draws:
-    """The source of all prepared draws. counts: how many of each kind and shape there were, in order of the first."""
+    """The source of all prepared draws.
 
-    def __init__(self) -> None:
+    counts: how many of each kind and shape there were, in order of the first. swapped: a kind and shape whose draws are
+    given in pairs the other way round, the second before the first.
+    """
+
+    def __init__(self, swapped: tuple[str, Shape] | None = None) -> None:
         self.counts: Counter[tuple[str, Shape]] = Counter()
+        self._swapped = swapped
 
     def uniform(self, shape: Sequence[int], kind: str = "uniform") -> npt.NDArray[np.float64]:
         """Numbers in (0, 1) of a shape."""
         shape = tuple(int(side) for side in shape)
-        key = hashlib.sha256(f"{kind}{shape}{self.counts[kind, shape]}".encode()).digest()
+        number = self.counts[kind, shape] ^ (self._swapped == (kind, shape))  # of a pair, the other
+        key = hashlib.sha256(f"{kind}{shape}{number}".encode()).digest()
         self.counts[kind, shape] += 1
         return _uniform(int.from_bytes(key[:8], "little"), math.prod(shape)).reshape(shape)
 
@@ -115,15 +121,18 @@ def _sized(values: npt.NDArray[Any], size: Any) -> Any:
 
 
 @contextmanager
-def prepared_draws() -> Iterator[Draws]:
+def prepared_draws(swapped: tuple[str, Shape] | None = None) -> Iterator[Draws]:
     """Within it, torch's and numpy's random functions give prepared draws.
 
     C++ code of torch that draws by itself (dropout, multinomial) keeps torch's generator, which the probe seeds.
 
+    Args:
+        swapped: A kind and shape whose draws come in pairs the other way round.
+
     Yields:
         The source, with its counts.
     """
-    draws = Draws()
+    draws = Draws(swapped)
     with ExitStack() as stack:
         for owner, name, stand_in in _stand_ins(draws):
             stack.enter_context(mock.patch.object(owner, name, stand_in))

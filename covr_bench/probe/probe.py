@@ -16,7 +16,7 @@ from covr_bench.config.request import Request
 from covr_bench.kit.errors import UserError
 from covr_bench.probe import stage
 from covr_bench.probe.draws import prepared_draws
-from covr_bench.probe.trace import Trace
+from covr_bench.probe.trace import UPDATES, Trace
 from covr_bench.probe.watch import Watched
 from covr_bench.run.checkpoint import Checkpoints
 from covr_bench.run.train import Run
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
     from covr_bench.config.run_config import RunConfig
     from covr_bench.kit.api import AgentSpec
+    from covr_bench.probe.draws import Shape
 
-UPDATES = 6
 PATIENCE = 4_000  # agent steps without the last of them
 LATER = (0.1, 0.5, 1.0, 4.0)  # shares of the run at which the trained agent's actions are asked for once more
 
 
-def probe(agent: str, settings: Mapping[str, str] | None = None) -> Trace:
+def probe(agent: str, settings: Mapping[str, str] | None = None, swapped: tuple[str, Shape] | None = None) -> Trace:
     """The trace of an agent.
 
     It computes in float64 with prepared draws; one that cannot, as those with a VLM's weights, in float32.
@@ -43,6 +43,8 @@ def probe(agent: str, settings: Mapping[str, str] | None = None) -> Trace:
     Args:
         agent: Name, or path of a `.py` file that defines AGENT.
         settings: As `--set` takes them.
+        swapped: A kind and shape of random numbers of which the two of each pair change places: the trace of the same
+            agent with these draws in the other order.
 
     Returns:
         Its facts are `agent`, `settings` (those it has by default on the published budget), `dtype` and `draws`.
@@ -53,17 +55,17 @@ def probe(agent: str, settings: Mapping[str, str] | None = None) -> Trace:
     request = Request(stage.__file__, (agent,), settings=dict(settings or {})).resolved()
     (config,) = design(request).runs(device="cpu", threads=1, conv_kernel="torch")
     try:
-        return _traced(config, torch.float64)
+        return _traced(config, torch.float64, swapped)
     except (RuntimeError, TypeError) as error:
-        trace = _traced(config, torch.float32)
+        trace = _traced(config, torch.float32, swapped)
         trace.facts["float64"] = f"not possible: {str(error).splitlines()[0]}"
         return trace
 
 
-def _traced(config: RunConfig, dtype: torch.dtype) -> Trace:
+def _traced(config: RunConfig, dtype: torch.dtype, swapped: tuple[str, Shape] | None) -> Trace:
     spec = registry.agent(config.agent)
     trace = Trace({"agent": spec.name, "dtype": str(dtype).removeprefix("torch."), "defaults": _defaults(spec)})
-    with tempfile.TemporaryDirectory() as folder, _precision(dtype), prepared_draws() as draws:
+    with tempfile.TemporaryDirectory() as folder, _precision(dtype), prepared_draws(swapped) as draws:
         _play(config, trace, Path(folder))
     trace.facts["draws"] = [[kind, list(shape), count] for (kind, shape), count in draws.counts.items()]
     return trace

@@ -14,6 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from pathlib import Path
 
+UPDATES = 6  # of an agent, in a trace
 FORMAT = 1
 WHOLE = 8  # numbers of a quantity that are kept one by one; of a larger one, what does not depend on their order
 DIGITS = 13  # significant ones that are kept

@@ -41,8 +41,8 @@ class Remembered:
     def digests(self, agents: Sequence[str]) -> Any:
         return self._once("digests", lambda: self.side.digests(agents), agents)
 
-    def traces(self, agents: Sequence[str]) -> Any:
-        return self._once("traces", lambda: self.side.traces(agents), agents)
+    def traces(self, agents: Sequence[str], swapped: Any = None) -> Any:
+        return self._once("traces", lambda: self.side.traces(agents, swapped), (*agents, swapped))
 
     def signals(self, agents: Sequence[str], seeds: Sequence[int]) -> Any:
         return self._once("signals", lambda: self.side.signals(agents, seeds), (*agents, *seeds))
