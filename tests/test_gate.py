@@ -91,11 +91,18 @@ def verdicts(lines: Sequence[Line]) -> set[Verdict]:
     return {line.verdict for line in lines}
 
 
-def test_equal_numbers_are_identical_and_nothing_more_is_asked() -> None:
+def test_equal_numbers_are_identical_and_no_further_run_is_made() -> None:
     new, old = Made(), Made()
     lines = judge(new, old)
     assert verdicts(lines) == {Verdict.IDENTICAL} and [line.task for line in lines] == list(TASKS)
-    assert new.asked == old.asked == ["digests"] and exit_code(lines) == 0
+    assert new.asked == old.asked == ["digests", "traces"] and exit_code(lines) == 0
+    without = judge(Made(trace=trace(1.1)), probe=False)
+    assert verdicts(without) == {Verdict.IDENTICAL} and "quantities" not in without[0].sentence
+
+
+def test_what_a_short_run_does_not_reach_is_seen_by_the_probe() -> None:
+    lines = judge(Made(trace=trace(1.1)))
+    assert verdicts(lines) == {Verdict.CHANGED} and "target_q: 1 in the reference, 1.1" in lines[0].sentence
 
 
 def test_equal_traces_are_the_same_mathematics() -> None:
@@ -185,7 +192,11 @@ def test_at_least_is_asked_of_an_identical_agent_too() -> None:
     new = Made()
     lines = judge(new, at_least={"two": 100.0})
     assert [line.verdict for line in lines] == [Verdict.IDENTICAL, Verdict.WORSE]
-    assert "at least 100 is asked for" in lines[1].sentence and new.asked == ["digests", f"signals of {FEWEST}"]
+    assert "at least 100 is asked for" in lines[1].sentence and new.asked == [
+        "digests",
+        "traces",
+        f"signals of {FEWEST}",
+    ]
 
 
 def test_no_time_for_runs_is_undecided_and_says_so() -> None:

@@ -13,7 +13,7 @@ from analysis.gate.signals import areas
 from analysis.gate.verdicts import Line, Verdict, judged
 from covr_bench.gate.measure import Broken
 from covr_bench.probe.differences import Mathematics, compare
-from covr_bench.probe.trace import UPDATES
+from covr_bench.probe.trace import UPDATES, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from covr_bench.gate.measure import Measurements
-    from covr_bench.probe.trace import Trace
 
 FIRST_NEW_SEED = 100  # the reference's are the first: runs of one seed are not independent
 REFERENCE_SEEDS = 8
@@ -73,9 +72,9 @@ class Gate:
     def judge(self, agents: Sequence[str]) -> list[Line]:
         """Verdicts on agents, each on every task. Raises UserError if a side cannot run at all."""
         self._begun = time.monotonic()
-        left = self._same_code(agents)
+        equal, others = self._same_code(agents)
         self._seconds_a_run = (time.monotonic() - self._begun) / max(1, len(agents) * len(self.tasks))
-        changes = self._same_mathematics(left)
+        changes = self._same_mathematics(equal, others)
         if changes:
             self._same_behaviour(changes)
         if self.rules.at_least:
@@ -90,9 +89,11 @@ class Gate:
     def _is_broken(self, agent: str) -> bool:
         return any(line.agent == agent and line.verdict is Verdict.BROKEN for line in self.lines)
 
-    def _same_code(self, agents: Sequence[str]) -> list[str]:
-        """Settle what is broken or identical; returns the others."""
-        left, new = [], self.new.digests(agents)
+    def _same_code(self, agents: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Settle what is broken; of the others, whose short runs are equal to the last bit, and whose are not."""
+        equal: list[str] = []
+        others: list[str] = []
+        new = self.new.digests(agents)
         alive = [agent for agent in agents if not isinstance(new[agent], Broken)]
         old = self.reference.digests(alive)
         for agent in agents:
@@ -101,39 +102,46 @@ class Gate:
                 self._settle(agent, Verdict.BROKEN, ours.reason, 1)
             elif isinstance(theirs, Broken):
                 self._settle(agent, Verdict.BROKEN, f"nothing to hold it against: {theirs.reason}", 1)
-            elif ours == theirs:
-                text = f"every number of a short run is that of {self.reference.name}"
-                self._settle(agent, Verdict.IDENTICAL, text, 1)
             else:
-                left.append(agent)
-        return left
+                (equal if ours == theirs else others).append(agent)
+        return equal, others
 
-    def _same_mathematics(self, agents: Sequence[str]) -> dict[str, str]:
-        """Settle what computes the same; of the others, how they differ, or nothing if that cannot be said."""
-        if not agents or not self.rules.probe:
-            return dict.fromkeys(agents, "")
-        changes, theirs = {}, self.reference.traces(agents)
-        ours = self.new.traces([agent for agent in agents if not isinstance(theirs[agent], Broken)])
-        for agent in agents:
-            a, b = theirs[agent], ours.get(agent)
-            changes[agent] = ""
-            if isinstance(a, Broken) or b is None:
-                continue  # such as an agent that no probe can follow: its behaviour decides
+    def _same_mathematics(self, equal: Sequence[str], others: Sequence[str]) -> dict[str, str]:
+        """Settle what computes the same; of the others, how they differ, or nothing if that cannot be said.
+
+        An agent whose short runs are equal is asked, too: what it does later, such as a second round of a VLM, is in
+        none of their numbers.
+        """
+        agents = [*equal, *others] if self.rules.probe else []
+        theirs = self.reference.traces(agents) if agents else {}
+        followed = [agent for agent in agents if not isinstance(theirs[agent], Broken)]
+        ours = self.new.traces(followed) if followed else {}
+        changes: dict[str, str] = {}
+        for agent in (*equal, *others):
+            a, b = theirs.get(agent), ours.get(agent)
             if isinstance(b, Broken):
                 self._settle(agent, Verdict.BROKEN, f"the probe: {b.reason}", 2)
-                del changes[agent]
                 continue
-            found = compare(a, b)
-            if found.verdict is Mathematics.SAME:
-                text = f"same mathematics: {len(a.quantities)} quantities of the first updates agree"
-                self._settle(agent, Verdict.SAME, text, 2)
-                del changes[agent]
-            elif found.verdict is Mathematics.CHANGED:
-                changes[agent] = found.differences[0].sentence("the reference", "the new side")
-                if text := self._same_in_another_order(agent, a):
-                    self._settle(agent, Verdict.SAME, text, 2)
-                    del changes[agent]
+            # Neither can be asked of an agent that no probe can follow: its runs decide.
+            verdict, sentence = self._held(agent, a, b) if isinstance(a, Trace) and b else (None, "")
+            if agent in equal and verdict in (None, Mathematics.SAME):
+                text = f"every number of a short run is that of {self.reference.name}"
+                self._settle(agent, Verdict.IDENTICAL, f"{text}; {sentence}" if sentence else text, 1)
+            elif verdict is Mathematics.SAME:
+                self._settle(agent, Verdict.SAME, sentence, 2)
+            else:
+                changes[agent] = sentence
         return changes
+
+    def _held(self, agent: str, reference: Trace, new: Trace) -> tuple[Mathematics, str]:
+        """What a trace says beside the reference's, and in a sentence: what agrees, or the first that differs."""
+        found, count = compare(reference, new), len(reference.quantities)
+        if found.verdict is Mathematics.CHANGED and (order := self._same_in_another_order(agent, reference)):
+            return Mathematics.SAME, f"same mathematics: {count} quantities agree, {order}"
+        if found.verdict is Mathematics.CHANGED:
+            return found.verdict, found.differences[0].sentence("the reference", "the new side")
+        agreed = f"same mathematics: {count} quantities of the first updates agree"
+        return found.verdict, agreed if found.verdict is Mathematics.SAME else ""
 
     def _same_in_another_order(self, agent: str, reference: Trace) -> str:
         """Says so if only the order of random numbers is another: of equal draws in pairs, the second comes first.
@@ -144,8 +152,7 @@ class Gate:
             if count % (2 * UPDATES) == 0 and math.prod(shape) > 1:  # as many in each update, at least a pair
                 found = self.new.traces([agent], (kind, tuple(shape)))[agent]
                 if not isinstance(found, Broken) and compare(reference, found).verdict is Mathematics.SAME:
-                    drawn = f"the random numbers {kind} {tuple(shape)} being drawn in another order"
-                    return f"same mathematics: {len(reference.quantities)} quantities agree, {drawn}"
+                    return f"the random numbers {kind} {tuple(shape)} being drawn in another order"
         return ""
 
     def _same_behaviour(self, changes: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ from plant import ROOT, copied
 
 from analysis.gate.verdicts import Line, exit_code
 from covr_bench.gate.gate import Gate, Rules
-from covr_bench.gate.measure import Side
+from covr_bench.gate.measure import Broken, Side
 from covr_bench.gate.references import References
 
 if TYPE_CHECKING:
@@ -31,15 +31,21 @@ RULES = {"margins": dict.fromkeys(TASKS, 6.0), "workers": 1}
 
 
 class Remembered:
-    """A side that measures everything once, and how long each took."""
+    """A side that measures everything once, and how long each took. other: whether its short runs count as different,
+    so that the third question is asked in any case."""
 
     def __init__(self, side: Side) -> None:
-        self.side, self.name = side, side.name
+        self.side, self.name, self.other = side, side.name, False
         self.seconds: dict[str, float] = {}
         self._known: dict[Any, Any] = {}
 
     def digests(self, agents: Sequence[str]) -> Any:
-        return self._once("digests", lambda: self.side.digests(agents), agents)
+        found = self._once("digests", lambda: self.side.digests(agents), agents)
+        return (
+            {a: d if isinstance(d, Broken) else dict.fromkeys(d, "other") for a, d in found.items()}
+            if self.other
+            else found
+        )
 
     def traces(self, agents: Sequence[str], swapped: Any = None) -> Any:
         return self._once("traces", lambda: self.side.traces(agents, swapped), (*agents, swapped))
@@ -76,6 +82,7 @@ def _judged(fault: dict[str, Any], side: Remembered, references: Path) -> dict[s
     stored = References(references, {agent: agent}, {})
     found: dict[str, Any] = {"name": fault["name"], "agent": agent}
     for title, probe in (("all", True), ("no probe", False)):
+        side.other = not probe
         lines = Gate(side, stored, TASKS, Rules(probe=probe, **RULES)).judge([agent])  # type: ignore[arg-type]
         found[title] = _worst(lines)
     return found | {"seconds": {key: round(value, 1) for key, value in side.seconds.items()}}
