@@ -80,7 +80,7 @@ class COVRConfig(GuidedConfig):
     compare: eddf.Compare = "z"
     weights: Literal["ralw", "uniform", "random"] = "ralw"
     labels: Literal["taken", "policy"] = "taken"  # the action that was taken, or what the policy would do by now
-    accept: Literal["always", "better"] = "always"  # better: a round that lowers no held-out error is undone
+    accept: Literal["always", "better", "never"] = "always"  # better: a round that lowers no held-out error is undone
 
     lora_rank: PositiveInt = 128
     lora_alpha: PositiveFloat = 16.0  # 256 for CARLA

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 VLM = "vlm"
 PLAIN = ("oracle", "zero", "uniform")
 GRADED = {"oracle": "a share between 0 and 1", "noise": "a standard deviation of at least 0"}
-FORMS = "vlm, oracle, oracle:SHARE, noise:SIGMA, zero, uniform"
+FORMS = "vlm, oracle, oracle:SHARE, noise:SIGMA, zero, uniform (one that knows: vlm, with vlm=tiny-knowing)"
 
 
 def checked(prior: str) -> str:

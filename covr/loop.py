@@ -147,7 +147,8 @@ class COVR(Guided):
     def accept(self, report: FinetuneReport) -> bool:
         """Keep what a round made of the VLM, or go back to what it was."""
         before, after = report.error_before_weighted, report.heldout_error_weighted
-        if self.config.accept == "always" or after < min(1.0, before):
+        better = after < min(1.0, before)
+        if self.config.accept == "always" or (self.config.accept == "better" and better):
             self.adapter = self.rounds
             self.advice.priors.rounds = self.rounds
             self.vlm.save_adapter(_adapter(self.services.folder, self.adapter))  # stays: a checkpoint may be older

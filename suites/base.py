@@ -1,7 +1,6 @@
 """What is measured: the environment contract, a task, a suite of tasks, and the budgets a suite is run on.
 
-Tasks, suites and budgets are frozen values that can be printed, compared and counted without starting a simulator.
-`covr-bench check-env` tries a task against the contract.
+Tasks, suites and budgets are frozen values, there without a simulator. `covr-bench check-env` tries a task.
 """
 
 from __future__ import annotations
@@ -198,8 +197,8 @@ class Task:
     @property
     def options(self) -> dict[str, Any]:
         """The options of `make` with their defaults: its keyword-only parameters."""
-        parameters = inspect.signature(self.make).parameters.values()
-        return {item.name: item.default for item in parameters if item.kind is item.KEYWORD_ONLY}
+        every = inspect.signature(self.make).parameters.values()
+        return {item.name: item.default for item in every if item.kind is item.KEYWORD_ONLY}
 
     def observed(self, options: Mapping[str, Any]) -> Observation:
         """What an environment made with these options shows."""
@@ -233,7 +232,7 @@ class Budget:
         overrides: Settings this budget changes (a tour cannot afford the published batch size): `key` for every agent
             that has it, `agent.key` for one, `env.key` for the environment of every agent that does not ask for
             another itself. They are recorded with the run, and `--set` overrides them.
-        doc: One sentence.
+        stand_in: The same, where a stand-in that ships (rows labelled `vlm=tiny...`) is the agent's VLM.
     """
 
     name: str
@@ -243,6 +242,7 @@ class Budget:
     seeds: tuple[int, ...] = (0,)
     overrides: Mapping[str, Any] = field(default_factory=dict)
     doc: str = ""
+    stand_in: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,16 @@ SUITE = Suite(
     tasks=(Task("car_racing", partial(make, ACTION_REPEAT), ACTION_REPEAT, (0.0, 1000.0), INSTRUCTION, EPISODE_STEPS),),
     budgets={
         "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), short_settings.SMOKE, "Does it run? Two episodes, one seed."),
-        "short": Budget("short", 20_000, 10_000, 5, (0,), SHORT, "Does it learn? Twenty episodes or more, one seed."),
+        "short": Budget(
+            "short",
+            20_000,
+            10_000,
+            5,
+            (0,),
+            SHORT,
+            "Does it learn? Twenty episodes or more, one seed.",
+            short_settings.STAND_IN,
+        ),
         "paper": Budget(
             "paper", 100_000, 10_000, 10, (0, 1, 2), doc="dmc6's protocol; no paper reports CarRacing-v3 on it."
         ),

@@ -15,7 +15,7 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from suites.base import Budget, Observation, Suite, Task
-from suites.short_settings import GATE
+from suites.short_settings import GATE, STAND_IN
 from suites.wrappers import ActionRepeat, FrameStack, Pixels, States
 
 OBSERVATIONS: tuple[Observation, ...] = ("pixels", "state")
@@ -180,7 +180,7 @@ SUITE = Suite(
             "gate", 800, 400, 5, tuple(range(8)), GATE, "Is training as it was? Signals of many small runs."
         ),
         "smoke": Budget("smoke", 400, 200, 1, (0,), SMOKE, "Does it run? Ten episodes."),
-        "short": Budget("short", 4_000, 1_000, 5, (0,), SHORT, "Does it learn? A hundred episodes."),
+        "short": Budget("short", 4_000, 1_000, 5, (0,), SHORT, "Does it learn? A hundred episodes.", STAND_IN),
         "paper": Budget(
             "paper", 20_000, 2_000, 10, (0, 1, 2), PAPER, "The suite's reference protocol; no paper reports it."
         ),

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from suites import gl, short_settings
 from suites.base import LINE_UP, Budget, Observation, Suite, Task
 from suites.dmc_tasks import CAMERAS, DREAMERV3_VISION, INSTRUCTIONS, LQR_FORCE, SCORE_RANGES
+from suites.short_settings import STAND_IN
 from suites.wrappers import ActionRepeat, FrameStack, Pixels, States
 
 if TYPE_CHECKING:
@@ -231,9 +232,7 @@ def _budgets(paper_env_steps: int) -> dict[str, Budget]:
             "gate", 4_000, 2_000, 1, tuple(range(8)), GATE, "Is training as it was? Signals of many small runs."
         ),
         "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), short_settings.SMOKE, "Does it run? A few episodes, one seed."),
-        "short": Budget(
-            "short", 60_000, 20_000, 10, (0,), SHORT, "Does it learn? One seed, small frames, fewer updates."
-        ),
+        "short": Budget("short", 60_000, 20_000, 10, (0,), SHORT, "Does it learn? Small frames, one seed.", STAND_IN),
         "paper": Budget(
             "paper",
             paper_env_steps,

@@ -93,7 +93,9 @@ SUITE = Suite(
     tasks=TASKS,
     budgets={
         "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), SMOKE, "Does it run? A few episodes, one seed."),
-        "short": Budget("short", 20_000, 10_000, 5, (0,), short_settings.SHORT, "Does it learn? One seed."),
+        "short": Budget(
+            "short", 20_000, 10_000, 5, (0,), short_settings.SHORT, "Does it learn? One seed.", short_settings.STAND_IN
+        ),
         "paper": Budget("paper", 100_000, 10_000, 10, (0, 1, 2), doc="The COVR paper's: 100k steps, 10 episodes."),
     },
     agents=("driver", "full_throttle", *LINE_UP),

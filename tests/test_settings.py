@@ -117,6 +117,23 @@ def test_a_budgets_settings_override_a_tasks_defaults_and_the_users_override_bot
     ]
 
 
+def test_a_budget_has_other_settings_for_a_stand_in_than_for_a_real_vlm() -> None:
+    budget = Budget("b", 10_000, 5_000, 1, overrides={"covr.lora_alpha": 32.0}, stand_in={"covr.lora_alpha": 256.0})
+
+    def alpha(**settings: str) -> float:
+        (run,) = configure(
+            CATCH, "catch", {"covr": registry.agent("covr")}, budget, tasks=["catch"], overrides=settings
+        )
+        return float(run.agent_config["lora_alpha"])
+
+    assert alpha() == alpha(vlm="tiny-knowing") == 256
+    assert alpha(vlm="some/model") == alpha(prior="zero") == 32
+    assert alpha(lora_alpha="8") == 8
+    wrong = replace(budget, stand_in={"covr.lora_alfa": 1.0})
+    with pytest.raises(UserError, match=r"setting of budget b 'covr.lora_alfa'"):
+        configure(CATCH, "catch", {"covr": registry.agent("covr")}, wrong)
+
+
 def test_planning_many_runs_imports_each_agent_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found: list[str] = []
     look_up = registry.agent

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from analysis.statistics.summary import Bootstrap
 
 
-KINDS = ("curves", "aggregate", "profile", "improvement", "rounds")
+KINDS = ("curves", "aggregate", "profile", "improvement", "rounds", "effect")
 
 
 def plot_command(
     out: Out = Path("results"),
     suite: OneSuite = "",
-    kind: Annotated[str, typer.Option(help="curves, aggregate, profile, improvement or rounds.")] = "curves",
+    kind: Annotated[str, typer.Option(help="curves, aggregate, profile, improvement, rounds or effect.")] = "curves",
     file: Annotated[
         Path | None, typer.Option("-o", "--output", help="PNG, PDF or SVG by its ending. [KIND.png]")
     ] = None,
@@ -52,7 +52,7 @@ def plot_command(
     reps: Reps = 50_000,
     seed: BootstrapSeed = 0,
 ) -> None:
-    """Figures: learning curves, aggregate scores, profiles, probability of improvement, the VLM by round."""
+    """Figures: learning curves, aggregate scores, profiles, probability of improvement, the VLM by round, the study."""
     only = (suite, tuple(task or ()), tuple(agent or ()))
     choice = Choice(out, scores, *only, env_steps, tuple(score_range or ()), score)
     for path in plot(choice, kind, file, reps=reps, seed=seed, over=over):
@@ -67,10 +67,11 @@ def plot(choice: Choice, kind: str, file: Path | None, *, reps: int, seed: int, 
     if file.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"cannot draw to {str(file)!r}. Valid endings: .png, .pdf, .svg.")
     frame = frame_of(choice)
-    if choice.score != "last" and kind in ("curves", "rounds"):
+    if choice.score != "last" and kind in ("curves", "rounds", "effect"):
         raise UserError(f"--score is for aggregate, profile and improvement: {kind} shows whole runs")
+    whole = {"rounds": _plot_rounds, "effect": _plot_effect}
     try:
-        return _plot_rounds(frame, file) if kind == "rounds" else _plot(frame, choice, kind, file, reps, seed, over)
+        return whole[kind](frame, file) if kind in whole else _plot(frame, choice, kind, file, reps, seed, over)
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -130,6 +131,23 @@ def _plot_rounds(frame: pd.DataFrame, file: Path) -> list[Path]:
         with writing(path.parent):
             statistics.rounds(some, path)
         warn(f"{each.title}: {remark}" for each in some for remark in each.remarks)
+    return paths
+
+
+def _plot_effect(frame: pd.DataFrame, file: Path) -> list[Path]:
+    from analysis.figures import statistics
+    from analysis.tables.effect import SUITE, effect
+
+    answers = [answer for answer in effect(frame) if answer.n]
+    asked = list(dict.fromkeys((answer.budget, answer.task) for answer in answers))
+    if not asked:
+        raise UserError(f"no question of the study can be answered yet: covr-bench run --suite {SUITE} --budget short")
+    paths = _paths(file, [f"{SUITE}@{budget}_{task}" for budget, task in asked])
+    for each, path in zip(asked, paths, strict=True):
+        some = [answer for answer in answers if (answer.budget, answer.task) == each]
+        with writing(path.parent):
+            statistics.differences(some, path)
+        warn(f"{answer.question}: {remark}" for answer in some for remark in answer.remarks)
     return paths
 
 

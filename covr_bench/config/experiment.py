@@ -142,7 +142,8 @@ def compose(request: Request, suite: Suite, budget: Budget, agents: Mapping[str,
     _check_agent_names(agents)
     specs = list(agents.values())
     check_names("setting", settings, specs, tasks)
-    check_names(f"setting of budget {budget.name}", budget.overrides, specs, tasks, others=True)
+    for layer in (budget.overrides, budget.stand_in):
+        check_names(f"setting of budget {budget.name}", layer, specs, tasks, others=True)
     line_up = list(_line_up(suite, agents, request.variants))
     for contender in line_up:
         variant = contender.variant

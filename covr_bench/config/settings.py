@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from suites.base import Budget, Task
 
 ENV = "env."  # how the name of a setting of the environment begins
+STAND_IN = "tiny"  # how the label `vlm` of the stand-ins that ship begins
 SHOWN = {"pixels": "pixels", "state": "states"}  # what agents see and tasks offer, in a sentence
 
 
@@ -45,13 +46,16 @@ def resolve(spec: AgentSpec, task: Task, budget: Budget, chosen: Mapping[str, st
     Args:
         spec: The agent.
         task: The task.
-        budget: Its `overrides` are settings.
+        budget: Its `overrides` are settings, and its `stand_in` where a stand-in is the agent's VLM.
         chosen: The variant's and the user's settings, by names that `check_names` has seen.
 
     Raises:
         UserError: A bad value, or a task that does not offer what the agent needs.
     """
     settings = _checked(spec, task, _of_agent(spec, budget.overrides) | _of_agent(spec, chosen))
+    if budget.stand_in and spec.labels(settings).get("vlm", "").startswith(STAND_IN):
+        layers = budget.overrides, budget.stand_in, chosen
+        settings = _checked(spec, task, {k: v for layer in layers for k, v in _of_agent(spec, layer).items()})
     if spec.wraps:
         base = registry.agent(settings[spec.wraps])
         layers = [_of_base(spec, base, layer) for layer in (budget.overrides, chosen)]
