@@ -5,14 +5,15 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results.code_identity import code_of
 from results.environment import collect
-from results.layout import HASHED, PROVENANCE_FILE, SCHEMA, RunId, StoreError, run_folder, scan
+from results.files import read_bytes, write_bytes
+from results.layout import HASHED, PROVENANCE_FILE, SCHEMA, RunId, StoreError, StoreWarning, run_folder, scan
+from results.shape import completed, fault
 from results.states import Status
 from results.writer import writer_pid
 
@@ -56,8 +57,9 @@ def begin(
     path = run_folder(out, run_id) / PROVENANCE_FILE
     record: dict[str, Any] = read(path) if path.exists() else {"config": dict(config), "sessions": [], "wall_s": 0.0}
     sessions: list[dict[str, Any]] = record["sessions"]
-    if sessions and sessions[-1]["wall_s"] is None:
-        sessions[-1]["wall_s"] = round(max(wall_s - record["wall_s"], 0.0), 3)
+    closed = record.get("wall_s", 0.0)
+    if sessions and sessions[-1].get("wall_s") is None:
+        sessions[-1]["wall_s"] = round(max(wall_s - closed, 0.0), 3)
     environment = collect() | dict(extra or {})
     session: dict[str, Any] = {"started": _now(), "ended": None, "wall_s": None, "git_sha": environment["git_sha"]}
     session |= {"command": command, "options": dict(options or {}), "code": dict(config.get("code", {}))}
@@ -67,7 +69,7 @@ def begin(
         session["config_changes"] = changes
     record["config"] |= {key: config[key] for key in ("agent", "suite") if key in config}  # a file may have moved
     record |= {"schema": SCHEMA, "run_id": str(run_id), "status": Status.RUNNING.value, "seeds": dict(seeds)}
-    record |= {"wall_s": round(max(wall_s, record["wall_s"]), 3), "environment": environment}
+    record |= {"wall_s": round(max(wall_s, closed), 3), "environment": environment}
     sessions.append(session)
     write(path, record)
     return record
@@ -106,7 +108,7 @@ def finish(out: str | os.PathLike[str], run_id: RunId | str, status: str, *, wal
     path = run_folder(out, run_id) / PROVENANCE_FILE
     record = read(path)
     session = record["sessions"][-1]
-    session |= {"ended": _now(), "wall_s": round(wall_s - record["wall_s"], 3)}
+    session |= {"ended": _now(), "wall_s": round(wall_s - record.get("wall_s", 0.0), 3)}
     write(path, record | {"status": status, "wall_s": round(wall_s, 3)})
 
 
@@ -144,19 +146,10 @@ def write(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
     """
     path = Path(path)
     text = json.dumps(record, indent=2, default=str) + "\n"
-    temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        write_bytes(path, text.encode())
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise StoreError(
             f"cannot write {path}: {error.strerror or error}. Free some space, make the folder writable or choose "
             "another output folder, then run the same command again."
@@ -176,8 +169,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         StoreError: If the file is absent, damaged or written by a newer version.
     """
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        record = json.loads(read_bytes(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"cannot read {path}: {error}. Delete the file to start the run's record anew.") from error
     schema = record.get("schema") if isinstance(record, dict) else None
     if not isinstance(schema, int):
@@ -186,6 +179,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise StoreError(
             f"{path} has schema {schema}, this version reads up to {SCHEMA}: pip install --upgrade covr-bench"
         )
+    if damage := fault(record):
+        raise StoreError(f"{path} is damaged: {damage}. Delete the file to start the run's record anew.")
     return dict(record)
 
 
@@ -196,19 +191,19 @@ def statuses(out: str | os.PathLike[str] = "results") -> dict[str, dict[str, Any
         out: Folder of the results; may be absent.
 
     Returns:
-        By run id the record. A record with status `running` but without a living writer gets `interrupted`. A damaged
-        record is left out with a warning.
+        By run id the record, with empty values for fields it lacks. A record with status `running` but without a living
+        writer gets `interrupted`. A damaged record is left out with a warning.
     """
     records: dict[str, dict[str, Any]] = {}
     for run_id, _ in scan(out, PROVENANCE_FILE):
         try:
             record = read(run_folder(out, run_id) / PROVENANCE_FILE)
         except StoreError as error:
-            warnings.warn(str(error), stacklevel=2)
+            warnings.warn(f"the record of {run_id} is left out: {error}", StoreWarning, stacklevel=2)
             continue
         if record["status"] == Status.RUNNING and writer_pid(out, run_id) is None:
             record["status"] = Status.INTERRUPTED.value
-        records[run_id] = record
+        records[run_id] = completed(record)
     return records
 
 
@@ -221,17 +216,21 @@ def hashed_settings(out: str | os.PathLike[str], runs: Mapping[str, str]) -> dic
 
     Returns:
         By variant its settings, such as `lr=1e-3, nstep=1`. Variants that are no hash, or whose run does not record its
-        settings, are left out.
-
-    Raises:
-        StoreError: If a record is damaged or written by a newer version.
+        settings, are left out; so is a damaged record, with a warning.
     """
     found = {}
     for variant, run_id in runs.items():
         path = run_folder(out, run_id) / PROVENANCE_FILE
-        if HASHED not in variant or not path.exists():
+        if HASHED not in variant:
             continue
-        if settings := (read(path).get("config") or {}).get("overrides"):
+        try:
+            if not path.exists():
+                continue
+            settings = read(path)["config"].get("overrides")
+        except (StoreError, OSError) as error:
+            warnings.warn(f"the settings of {run_id} are not shown: {error}", StoreWarning, stacklevel=2)
+            continue
+        if settings:
             found[variant] = ", ".join(f"{key}={value}" for key, value in settings.items())
     return found
 

@@ -12,7 +12,6 @@ from analysis.figures.style import PANEL_INCHES
 from analysis.rows.scores import PROTOCOL, agent_name, curves, protocol_name, returns
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
@@ -27,7 +26,7 @@ _COLUMNS = {1: 1, 2: 2, 4: 2, 7: 4, 8: 4}  # by number of panels; 3 for any othe
 
 def learning_curves(
     frame: pd.DataFrame,
-    path: str | os.PathLike[str],
+    path: style.Target,
     *,
     tasks: Sequence[str] | None = None,
     efficiency: Efficiency | None = None,
@@ -67,7 +66,7 @@ def learning_curves(
 
 
 def _figure(
-    path: str | os.PathLike[str],
+    path: style.Target,
     title: str,
     panels: Sequence[tuple[str, int]],
     rows: pd.DataFrame,

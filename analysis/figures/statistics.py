@@ -12,7 +12,6 @@ from analysis.rows.vlm_rounds import MEASURES
 from analysis.statistics.summary import METRIC_NAMES, improvements, over_tasks, profiles, taus
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
@@ -30,7 +29,7 @@ _LETTER_INCHES = 0.078  # width of a letter of a name beside a row
 _INK = "0.15"
 
 
-def aggregate(comparison: Comparison, bootstrap: Bootstrap, path: str | os.PathLike[str]) -> None:
+def aggregate(comparison: Comparison, bootstrap: Bootstrap, path: style.Target) -> None:
     """Draw IQM, median, mean and optimality gap over tasks: a row per agent, its interval as a bar.
 
     Args:
@@ -61,7 +60,7 @@ def aggregate(comparison: Comparison, bootstrap: Bootstrap, path: str | os.PathL
         style.save(figure, path)
 
 
-def improvement(comparison: Comparison, bootstrap: Bootstrap, path: str | os.PathLike[str], *, over: str = "") -> None:
+def improvement(comparison: Comparison, bootstrap: Bootstrap, path: style.Target, *, over: str = "") -> None:
     """Draw the probability of improvement: a row per pair of `analysis.statistics.summary.improvements`.
 
     Args:
@@ -95,7 +94,7 @@ def improvement(comparison: Comparison, bootstrap: Bootstrap, path: str | os.Pat
         style.save(figure, path)
 
 
-def profile(comparison: Comparison, bootstrap: Bootstrap, path: str | os.PathLike[str]) -> None:
+def profile(comparison: Comparison, bootstrap: Bootstrap, path: style.Target) -> None:
     """Draw performance profiles: the share of runs above each normalised score. Args and Raises as `aggregate`."""
     at = taus(comparison) if comparison.complete_agents else np.zeros(0)
     found = profiles(comparison, bootstrap, at)
@@ -115,7 +114,7 @@ def profile(comparison: Comparison, bootstrap: Bootstrap, path: str | os.PathLik
         style.save(figure, path)
 
 
-def rounds(vlm_rounds: Sequence[Rounds], path: str | os.PathLike[str]) -> None:
+def rounds(vlm_rounds: Sequence[Rounds], path: style.Target) -> None:
     """Draw the VLM by round: a row of panels per task, a panel per measure, a curve per agent.
 
     Args:

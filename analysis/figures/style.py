@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from results.files import write_bytes
 
 if TYPE_CHECKING:
     import os
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.text import Text
 
     Floats = Sequence[float] | npt.NDArray[Any]
+    Target = str | os.PathLike[str] | io.BytesIO  # a path whose suffix tells the format, or memory for an SVG
 
 # Okabe and Ito (2008), without the yellow, which is invisible on white, and the black, which looks like an axis.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -40,10 +44,17 @@ def look() -> Iterator[None]:
         yield
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Save as PNG, PDF or SVG by the suffix, without a date, so that the same numbers give the same file."""
-    dated = {".pdf": "CreationDate", ".svg": "Date"}.get(Path(path).suffix)
-    figure.savefig(path, dpi=200, metadata={dated: None} if dated else None)
+def save(figure: Figure, to: Target) -> None:
+    """Save as PNG, PDF or SVG by the suffix, or SVG in memory; without a date, so the same numbers give the same file.
+
+    A full disk leaves the old file, and no half of a new one.
+    """
+    picture = to if isinstance(to, io.BytesIO) else io.BytesIO()
+    kind = "svg" if isinstance(to, io.BytesIO) else Path(to).suffix.removeprefix(".")
+    dated = {"pdf": "CreationDate", "svg": "Date"}.get(kind)
+    figure.savefig(picture, format=kind, dpi=200, metadata={dated: None} if dated else None)
+    if not isinstance(to, io.BytesIO):
+        write_bytes(to, picture.getvalue())
 
 
 def styles(names: Sequence[str]) -> dict[str, Style]:

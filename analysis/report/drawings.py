@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import re
-import tempfile
 import xml.etree.ElementTree as ET
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
@@ -42,26 +41,25 @@ class Drawings:
         )
         if not shown.complete_agents or not len(shown.evaluations):
             return []
-        draws: dict[str, Callable[[Path], None]] = {
-            "Aggregate scores": lambda path: aggregate(shown, bootstrap, path),
-            "Performance profiles": lambda path: profile(shown, bootstrap, path),
+        draws: dict[str, Callable[[io.BytesIO], None]] = {
+            "Aggregate scores": lambda picture: aggregate(shown, bootstrap, picture),
+            "Performance profiles": lambda picture: profile(shown, bootstrap, picture),
         }
         if len(shown.complete_agents) > 1:
             second = short.get(over, "")
-            draws["Probability of improvement"] = lambda path: improvement(shown, bootstrap, path, over=second)
+            draws["Probability of improvement"] = lambda picture: improvement(shown, bootstrap, picture, over=second)
         return [(name, self._draw(name, draw)) for name, draw in draws.items()]
 
     def of_rounds(self, vlm_rounds: Sequence[Rounds]) -> Markup:
         """The VLM by round. vlm_rounds: of one suite, budget and setting."""
         short = short_names({each.agent for each in vlm_rounds})
         shown = [replace(each, agent=short[each.agent]) for each in vlm_rounds]
-        return self._draw("The VLM by itself, by round", lambda path: rounds(shown, path))
+        return self._draw("The VLM by itself, by round", lambda picture: rounds(shown, picture))
 
-    def _draw(self, name: str, draw: Callable[[Path], None]) -> Markup:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "figure.svg"
-            draw(path)
-            return inline(path.read_text(encoding="utf-8"), f"figure{next(self._numbers)}", name)
+    def _draw(self, name: str, draw: Callable[[io.BytesIO], None]) -> Markup:
+        picture = io.BytesIO()
+        draw(picture)
+        return inline(picture.getvalue().decode(), f"figure{next(self._numbers)}", name)
 
 
 def inline(svg: str, prefix: str, name: str) -> Markup:

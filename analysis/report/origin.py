@@ -65,7 +65,7 @@ def machines(records: Iterable[Record]) -> list[Machine]:
 
 def period(records: Iterable[Record], frame: pd.DataFrame) -> str:
     """From the first session's start to the last row."""
-    starts = [session["started"] for record in records for session in record["sessions"]]
+    starts = [session["started"] for record in records for session in record["sessions"] if session["started"]]
     last = float(frame["time"].max())
     texts = [min(starts)[:16].replace("T", " ")] if starts else []
     if last > 0:  # external scores have no times
@@ -122,7 +122,8 @@ def _facts(record: Record | None) -> tuple[tuple[str, str], ...]:
     for session in sessions:
         facts.append(("session", f"{session['started']} to {session['ended'] or 'unknown'}: {session['command']}"))
         if changes := session.get("config_changes"):
-            facts.append(("changed settings", _pairs({key: f"{old} → {new}" for key, (old, new) in changes.items()})))
+            changed = {key: " → ".join(map(str, pair)) for key, pair in changes.items() if isinstance(pair, list)}
+            facts.append(("changed settings", _pairs(changed)))
     facts.append(("own code", own_code(record)))
     facts += [("went on with changed code", change) for change in code_changes(record)]
     facts.append(("seeds", _pairs(record["seeds"])))
@@ -138,19 +139,25 @@ def _settings(record: Record | None) -> tuple[tuple[str, str], ...]:
 def _environment(environment: Record) -> list[tuple[str, str]]:
     facts = [
         ("code", project_code(environment)),
-        ("processor", f"{environment['cpu_cores']} cores of {environment['cpu']}, {_memory(environment)}"),
+        ("processor", processor(environment)),
         ("GPU", ", ".join(environment["gpus"]) or "none"),
-        ("system", environment["platform"]),
+        ("system", environment.get("platform") or "unknown"),
     ]
     if environment.get("gl_backend"):
-        gl = f"{environment['gl_backend']} ({environment['gl_vendor']}, {environment['gl_renderer']})"
-        facts.append(("rendering", gl))
-    packages = {"python": environment["python"], **environment["packages"]}
+        facts.append(("rendering", rendering(environment)))
+    packages = {"python": environment.get("python", "unknown"), **environment["packages"]}
     return [*facts, ("packages", ", ".join(f"{name} {version}" for name, version in packages.items()))]
 
 
-def _memory(environment: Record) -> str:
-    return f"{environment['ram_bytes'] / 1e9:.0f} GB"
+def processor(environment: Record) -> str:
+    """Cores, their name and the memory, in words."""
+    memory = f"{environment['ram_bytes'] / 1e9:.0f} GB" if "ram_bytes" in environment else "unknown memory"
+    return f"{environment.get('cpu_cores') or '?'} cores of {environment.get('cpu') or 'an unknown kind'}, {memory}"
+
+
+def rendering(environment: Record) -> str:
+    """The backend of OpenGL and who made it."""
+    return f"{environment['gl_backend']} ({environment.get('gl_vendor')}, {environment.get('gl_renderer')})"
 
 
 def _pairs(values: Record) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -76,12 +78,31 @@ app.add_typer(carla_app, name="carla")
 def main() -> None:
     """The entry point: errors meant for the user become one message and exit code 2."""
     from covr_bench.kit.errors import UserError
-    from results.layout import StoreError
+    from results.layout import StoreError, StoreWarning
 
-    try:
-        app()
-    except (UserError, StoreError) as error:
-        fail(str(error), 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", StoreWarning)
+        warnings.showwarning = _noting(warnings.showwarning)
+        try:
+            app()
+        except (UserError, StoreError) as error:
+            fail(str(error), 2)
+
+
+def _noting(show: Callable[..., None]) -> Callable[..., None]:
+    """Show what the store leaves out as notes, each once; other warnings as before."""
+    from results.layout import StoreWarning
+
+    noted: set[str] = set()
+
+    def showwarning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if not issubclass(category, StoreWarning):
+            show(message, category, *where, **more)
+        elif str(message) not in noted:
+            noted.add(str(message))
+            print(f"note: {message}", file=sys.stderr)
+
+    return showwarning
 
 
 if __name__ == "__main__":

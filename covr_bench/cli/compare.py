@@ -160,17 +160,9 @@ def _run_set(letter: str, text: str, choice: Choice) -> RunSet:
 def _records(out: Path, run_ids: Any) -> dict[str, dict[str, Any]]:
     """The provenance of these runs, without those whose record is missing or damaged."""
     from results import provenance
-    from results.layout import PROVENANCE_FILE, StoreError, run_folder
 
-    records: dict[str, dict[str, Any]] = {}
-    for run_id in run_ids:
-        path = run_folder(out, run_id) / PROVENANCE_FILE
-        if path.exists():
-            try:
-                records[run_id] = provenance.read(path)
-            except StoreError as error:
-                print(f"note: {error}", file=sys.stderr)
-    return records
+    wanted = set(run_ids)
+    return {run: record for run, record in provenance.statuses(out).items() if run in wanted}
 
 
 def _of_commit(text: str, out: Path) -> dict[str, dict[str, Any]]:
