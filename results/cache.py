@@ -63,6 +63,11 @@ def load(out: str | os.PathLike[str], *, compact: bool) -> pd.DataFrame:
     return _to_frame(rows, compact)
 
 
+def load_none() -> pd.DataFrame:
+    """See `results.store.no_rows`."""
+    return _to_frame(COLUMNS.empty_table(), compact=False)
+
+
 def load_run(out: str | os.PathLike[str], run_id: RunId, *, compact: bool) -> pd.DataFrame:
     """See `results.store.read_run`."""
     parsed = parse_run(out, run_id)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _ROW_INCHES = 0.3
 _LETTER_INCHES = 0.078  # width of a letter of a name beside a row
+_PAIRED_LETTERS = 40  # of each name of a pair
 _INK = "0.15"
 
 
@@ -44,7 +45,8 @@ def aggregate(comparison: Comparison, bootstrap: Bootstrap, path: style.Target) 
     _nothing_if(not found, comparison)
     names = sorted(found, key=lambda name: found[name]["iqm"].value)
     colours = style.styles(sorted(found))
-    width = 2.2 * len(METRIC_NAMES) + _LETTER_INCHES * max(map(len, names))
+    shown = list(style.short_names(names).values())
+    width = 2.2 * len(METRIC_NAMES) + _LETTER_INCHES * max(map(style.letters, shown))
     with style.look():
         figure, axes = _panels(len(METRIC_NAMES), width, 1.35 + _ROW_INCHES * len(names), share=True)
         for axis, (metric, text) in zip(axes, METRIC_NAMES.items(), strict=True):
@@ -54,8 +56,8 @@ def aggregate(comparison: Comparison, bootstrap: Bootstrap, path: style.Target) 
             axis.use_sticky_edges = False
             axis.margins(x=0.08)
             style.dress(axis, grid="x")
-            _rows(axis, names)
-        figure.suptitle(_title(comparison), parse_math=False)
+            _rows(axis, shown)
+        style.heading(figure, _title(comparison))
         figure.supxlabel("normalised score, 95 % interval", fontsize="medium")
         style.save(figure, path)
 
@@ -78,8 +80,9 @@ def improvement(comparison: Comparison, bootstrap: Bootstrap, path: style.Target
             f"{comparison.title}: fewer than two agents have a score on every task, there is nothing to compare"
         )
     pairs = list(found)[::-1]
-    names = [f"{x}  >  {y}" for x, y in pairs]
-    width = 3.6 + _LETTER_INCHES * max(map(len, names))
+    shown = style.short_names(dict.fromkeys(name for pair in pairs for name in pair), _PAIRED_LETTERS)
+    names = [f"{shown[x]}  >  {shown[y]}" for x, y in pairs]
+    width = 3.6 + _LETTER_INCHES * max(map(style.letters, names))
     with style.look():
         figure, (axis,) = _panels(1, width, 1.35 + _ROW_INCHES * len(pairs))
         colours = style.styles(sorted({x for x, _ in pairs}))
@@ -90,13 +93,13 @@ def improvement(comparison: Comparison, bootstrap: Bootstrap, path: style.Target
         axis.set_xlim(-0.02, 1.02)
         axis.set_xlabel("P(a run of the first scores higher), 95 % interval")
         style.dress(axis, grid="x")
-        figure.suptitle(_title(comparison, "\n"), parse_math=False)
+        style.heading(figure, _title(comparison, "\n"))
         style.save(figure, path)
 
 
 def profile(comparison: Comparison, bootstrap: Bootstrap, path: style.Target) -> None:
     """Draw performance profiles: the share of runs above each normalised score. Args and Raises as `aggregate`."""
-    at = taus(comparison) if comparison.complete_agents else np.zeros(0)
+    at = taus(comparison) if comparison.aggregated_agents else np.zeros(0)
     found = profiles(comparison, bootstrap, at)
     _nothing_if(not found, comparison)
     known = style.styles(sorted(found))
@@ -109,7 +112,7 @@ def profile(comparison: Comparison, bootstrap: Bootstrap, path: style.Target) ->
         axis.set(xlabel="normalised score s", ylabel="share of runs with a score > s", ylim=(-0.02, 1.02))
         axis.set_xlim(at[0], at[-1])
         style.dress(axis)
-        figure.suptitle(_title(comparison, "\n") + ", 95 % intervals", parse_math=False)
+        style.heading(figure, _title(comparison, "\n") + ", 95 % intervals")
         style.legend(figure, style.handles(known), width)
         style.save(figure, path)
 
@@ -143,12 +146,12 @@ def rounds(vlm_rounds: Sequence[Rounds], path: style.Target) -> None:
                 for index, each in enumerate(each for each in vlm_rounds if each.task == task):
                     _rounds_curve(axis, each, measure, known[each.agent], index)
                 _rounds_axis(axis, task, measure, last=task == tasks[-1])
-        figure.suptitle(f"The VLM by itself, {vlm_rounds[0].title.split(', ')[-1]}", parse_math=False)
+        style.heading(figure, f"The VLM by itself, {vlm_rounds[0].title.split(', ')[-1]}")
         style.legend(figure, [*style.handles(known), _band("± standard deviation over seeds")], width)
         style.save(figure, path)
 
 
-def differences(answers: Sequence[Answer], path: str | os.PathLike[str]) -> None:
+def differences(answers: Sequence[Answer], path: style.Target) -> None:
     """Draw the answers of the suite `effect`: a row per question, the difference of its arms with its interval.
 
     Args:
@@ -171,7 +174,7 @@ def differences(answers: Sequence[Answer], path: str | os.PathLike[str]) -> None
         _rows(axis, names)
         axis.set_xlabel("difference in the mean return over a run's evaluations, paired by seed; 95 % interval")
         style.dress(axis, grid="x")
-        figure.suptitle(f"{asked[0].task}, budget {asked[0].budget}", parse_math=False)
+        style.heading(figure, f"{asked[0].task}, budget {asked[0].budget}")
         style.save(figure, path)
 
 
@@ -238,6 +241,8 @@ def _title(comparison: Comparison, separator: str = ", ") -> str:
 
 
 def _nothing_if(nothing: bool, comparison: Comparison) -> None:
+    if nothing and comparison.refusal:
+        raise ValueError(comparison.refusal)
     if nothing:
         remarks = "; ".join(comparison.remarks)
         raise ValueError(

@@ -15,12 +15,14 @@ from covr_bench.cli.compare import compare_command
 from covr_bench.cli.doctor import doctor_command
 from covr_bench.cli.eval import eval_command
 from covr_bench.cli.gate import gate_command
+from covr_bench.cli.import_scores import import_command
 from covr_bench.cli.listing import list_command
 from covr_bench.cli.options import fail
 from covr_bench.cli.plot import plot_command
 from covr_bench.cli.probe import probe_command
 from covr_bench.cli.record import record_command
 from covr_bench.cli.report import report_command
+from covr_bench.cli.reproduce_paper import reproduce_command
 from covr_bench.cli.run import run_command
 from covr_bench.cli.show import show_command
 from covr_bench.cli.stats import stats_command
@@ -36,6 +38,7 @@ app = typer.Typer(
 )
 VERBS: dict[str, Callable[..., None]] = {
     "run": run_command,
+    "reproduce": reproduce_command,
     "list": list_command,
     "check-env": check_env_command,
     "doctor": doctor_command,
@@ -46,6 +49,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "probe": probe_command,
     "gate": gate_command,
     "report": report_command,
+    "import": import_command,
     "show": show_command,
     "eval": eval_command,
     "record": record_command,

@@ -61,11 +61,16 @@ OutFolder = Annotated[Path | None, typer.Option(help="Folder of the results. [re
 CarlaHost = Annotated[str, typer.Option(help="CARLA server to use; short for --set env.host=HOST.")]
 CarlaPort = Annotated[int | None, typer.Option(help="Port of the CARLA server. [2000]")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
+Paper = Annotated[
+    Texts,
+    typer.Option("--paper", help="Exactly the runs of a paper's table: T1 ... T5, hard, vlm, rounds, all; repeatable."),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before a plan of more than a day.")]
 
 
 def run_command(
     suite: Suite = None,
+    paper: Paper = None,
     agent: Agent = None,
     task: Task = None,
     variant: Variant = None,
@@ -92,7 +97,7 @@ def run_command(
     yes: Yes = False,
 ) -> None:
     """Train and evaluate agents on a suite; the same command continues where it stopped."""
-    from covr_bench.config.request import from_yaml, overlay, parse_pairs, request
+    from covr_bench.config.request import from_yaml, overlay, parse_pairs
     from covr_bench.launch.stopping import exit_status, heeding_signals
 
     given: dict[str, Any] = {
@@ -121,7 +126,7 @@ def run_command(
     origin = f"{config} and the command line" if config else "the command line"
     try:
         with heeding_signals():
-            code = run_suite(request(values, origin), console(), dry_run=dry_run, yes=yes)
+            code = _run(paper or (), values, origin, dry_run=dry_run, yes=yes)
     except KeyboardInterrupt as stop:  # typer would end here without a word
         fail("stopped; the same command goes on from here", exit_status(stop))
     raise typer.Exit(code)
@@ -131,6 +136,26 @@ def _carla_server(host: str, port: int | None) -> list[str]:
     """The settings of the driving tasks that name a server."""
     named = [f"env.host={host or '127.0.0.1'}"] if host or port else []
     return named + ([f"env.port={port}"] if port else [])
+
+
+def _run(papers: Sequence[str], values: dict[str, Any], origin: str, *, dry_run: bool, yes: bool) -> int:
+    from covr_bench.config.request import request
+
+    if papers:
+        return run_papers(papers, values, origin, console(), dry_run=dry_run, yes=yes)
+    return run_suite(request(values, origin), console(), dry_run=dry_run, yes=yes)
+
+
+def run_papers(
+    papers: Sequence[str], values: dict[str, Any], origin: str, console: Console, *, dry_run: bool, yes: bool
+) -> int:
+    """Run what some papers' tables need, one suite after another. Returns the exit code: 1 if a run failed."""
+    from covr_bench.cli.paper_runs import paper_runs
+
+    found = paper_runs(papers, values, origin)
+    for note in found.notes:
+        say(console, f"note: {note}")
+    return max(run_suite(each, console, dry_run=dry_run, yes=yes) for each in found.requests)
 
 
 def run_suite(request: Request, console: Console, *, dry_run: bool = False, yes: bool = False) -> int:
