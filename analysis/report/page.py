@@ -281,7 +281,7 @@ def _assets() -> dict[str, Any]:
     scripts = {
         "theme_script": text("theme.js"),
         "library": f"/*\n{licence}\n*/\n{text('vendor/uPlot.iife.min.js')}",
-        "script": text("page.js"),
+        "script": text("page.js", "tables.js"),
     }
     hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(js.encode()).digest()).decode()}'" for js in scripts.values()]
     policy = (
