@@ -17,6 +17,7 @@ SCHEMA = 1  # of a line of rows.jsonl and of provenance.json
 ROWS_FILE = "rows.jsonl"
 PROVENANCE_FILE = "provenance.json"
 LOCK_FILE = "writer.lock"
+CANCEL_FILE = "cancel"  # its presence asks the run's writer to checkpoint and stop, and launchers not to start it
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
 _AGENT = r"[A-Za-z0-9_][A-Za-z0-9_.+]*"
