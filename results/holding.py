@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from results.layout import StoreError
+
 LEASE_FILE = "lease.json"
 LENGTH_VARIABLE = "COVR_BENCH_LEASE_S"  # seconds without a beat after which another may take a run over
 LAUNCHER_VARIABLE, JOB_VARIABLE = "COVR_BENCH_LAUNCHER", "COVR_BENCH_JOB"  # set by launchers, shown by `status`
@@ -123,7 +125,7 @@ def read_lease(folder: str | os.PathLike[str]) -> Holding | None:
 
 
 def parsed_lease(data: bytes) -> Holding:
-    """A lease from its text. Raises ValueError, TypeError, KeyError, OverflowError, RecursionError for anything else."""
+    """A lease from its text; anything else raises ValueError, TypeError, KeyError, OverflowError or RecursionError."""
     values = json.loads(data)
     kinds = {"token": int, "pid": int, "born": int, "beat": int, "length_s": float, "peak_memory": int}
     known = {item.name for item in fields(Holding)}
@@ -139,7 +141,7 @@ def lease_length_s() -> float:
     """Seconds without a beat after which others may take over what this process writes: COVR_BENCH_LEASE_S, or 60.
 
     Raises:
-        ValueError: The variable is no number above 0 and up to 3600.
+        StoreError: The variable is no number above 0 and up to 3600.
     """
     text = os.environ.get(LENGTH_VARIABLE, "") or str(_LENGTH_S)
     try:
@@ -147,7 +149,7 @@ def lease_length_s() -> float:
     except ValueError:
         length = 0.0
     if not 0 < length <= _LONGEST_S:
-        raise ValueError(f"{LENGTH_VARIABLE}={text!r} should be seconds, above 0 and up to {_LONGEST_S:.0f}")
+        raise StoreError(f"{LENGTH_VARIABLE}={text!r} should be seconds, above 0 and up to {_LONGEST_S:.0f}")
     return length
 
 

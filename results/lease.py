@@ -65,6 +65,7 @@ class Lease:
         self._holding = holding
         self._progress: dict[str, Any] = {}
         self._lost = self._cancelled = False
+        self._gone = False  # the folder has been away for too long
         self._renewed = clock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, name=f"lease of {run_id}", daemon=True)
@@ -88,6 +89,7 @@ class Lease:
         token = max(before, default=0) + 1
         owner = secrets.token_hex(8)
         _claim(folder, run_id, token, owner)
+        sweep(folder)
         lease = cls(folder, run_id, holding_of_this_process(token, owner), inherited)
         lease._renew()
         lease._thread.start()
@@ -137,8 +139,9 @@ class Lease:
             try:
                 return act()
             except (OSError, StoreError) as error:
-                if not _is_away(error) or clock() - begun > self._holding.length_s:
+                if not _is_away(error) or self._gone:
                     raise
+                self._gone = clock() - begun > self._holding.length_s  # one more try; and later ones do not wait
             time.sleep(min(_RETRY_S, self._holding.period_s))
 
     def release(self) -> None:
@@ -180,7 +183,7 @@ class Lease:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
             raise
-        self._renewed = begun
+        self._renewed, self._gone = begun, False
         self._cancelled = (self.folder / CANCEL_FILE).exists()
 
     def _look(self) -> None:
@@ -227,7 +230,7 @@ def _wait_for_turn(folder: Path, run_id: RunId | str, lock_holder: str) -> bool:
     if not lock_holder and (lives is False or (lives and holding.pid == os.getpid())):
         return False
     if lock_holder and lives and not holding.frozen():
-        raise _held(run_id, lock_holder, folder)
+        raise _held(run_id, holding.where(), folder)
     return _wait_for_silence(folder, run_id, holding)
 
 
@@ -249,7 +252,7 @@ def _wait_for_silence(folder: Path, run_id: RunId | str, holding: Holding) -> bo
 
 
 def _claim(folder: Path, run_id: RunId | str, token: int, owner: str) -> None:
-    """Raise the fence of this number, which only one process can, and take down those below. Raises RunHeld, OSError."""
+    """Raise the fence of this number, as only one process can, and take down those below. Raises RunHeld, OSError."""
     try:
         with (folder / f"{FENCE}{token}").open("x") as file:
             file.write(owner)

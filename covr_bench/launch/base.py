@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from covr_bench.run.session import FINISHED, INTERRUPTED
+from results.cancel import CANCELLED, is_cancelled
 from results.layout import run_folder
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Job:
         warnings: What it told the user.
         progress: Its newest message: `phase`, `env_steps`, `env_steps_per_s`, `last_return`; empty before the first.
         restarts: How often its process was killed and started again.
+        memory: Bytes of RAM that it needs, where it was killed for want of memory before; else 0.
         started: When it was last started, by `time.monotonic`.
     """
 
@@ -54,12 +56,20 @@ class Job:
     warnings: list[str] = field(default_factory=list)
     progress: dict[str, Any] = field(default_factory=dict)
     restarts: int = 0
+    memory: int = 0
     started: float = 0.0
 
     @property
     def log(self) -> Path:
         """What the run and its libraries print."""
         return run_folder(self.config.out, self.config.run_id) / "worker.log"
+
+    def cancelled(self) -> bool:
+        """Whether `covr-bench cancel` was asked for this run before it started; if so, that is its outcome."""
+        if not is_cancelled(self.config.out, self.config.run_id):
+            return False
+        self.state, self.error = State.INTERRUPTED, CANCELLED
+        return True
 
     def hear(self, message: dict[str, Any]) -> None:
         """Note what the run says: `{"error": text}`, `{"warning": text}` or progress."""

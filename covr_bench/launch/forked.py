@@ -22,6 +22,7 @@ from covr_bench.launch.base import LauncherSpec, State
 from covr_bench.launch.local import LocalLauncher
 from covr_bench.launch.local import Settings as LocalSettings
 from covr_bench.launch.worker import listen
+from results.holding import LAUNCHER_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,6 +115,7 @@ def _execute(job: Job, session: Session, channel: int, log: int, parent: int) ->
         os.setsid()  # Ctrl-C is the launcher's to pass on
         os.dup2(log, 1)
         os.dup2(log, 2)
+        os.environ.setdefault(LAUNCHER_VARIABLE, "forked")
         os.environ["LP_NUM_THREADS"] = str(job.config.threads - 1)
         from covr_bench.run.child import end_with_parent
         from covr_bench.run.worker import Stopping, execute

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, NonNegativeFloat, NonNegativeInt
 from pydantic.dataclasses import dataclass
 
 from covr_bench.launch.base import Job, LauncherSpec, State, Watch
+from covr_bench.launch.memory import OomWatch, memory_text, memory_to_retry, peak_of
 from covr_bench.launch.worker import Worker
 
 if TYPE_CHECKING:
@@ -48,27 +49,39 @@ class RunningJob(Protocol):
 
 
 class LocalLauncher:
-    """A process for each run; one killed by a signal is started again, from its checkpoint."""
+    """A process for each run; one killed by a signal is started again, from its checkpoint.
+
+    After one was killed for want of memory, fewer run at a time.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._oom = OomWatch()
+        self._at_a_time = 1
 
     def run(self, jobs: Sequence[Job], workers: int, session: Session, watch: Watch) -> None:
         """See `launch.base.Launcher`."""
         running: list[RunningJob] = []
+        self._at_a_time = workers
         try:
             while running or any(job.state is State.WAITING for job in jobs):
-                for job in [job for job in jobs if job.state is State.WAITING][: workers - len(running)]:
-                    running += self._started(job, session)
+                for job in (job for job in jobs if job.state is State.WAITING):
+                    if len(running) >= self._at_a_time:
+                        break
+                    running += [] if job.cancelled() else self._started(job, session)
                 watch(jobs)
                 time.sleep(TICK_S)
-                running = [worker for worker in running if not self._settled(worker)]
+                running = self._going_on(running)
         except BaseException:
             self._stop(running, jobs, watch)
             raise
 
-    def _settled(self, worker: RunningJob) -> bool:
-        """Whether its process has ended; if so, what became of the run?"""
+    def _going_on(self, running: list[RunningJob]) -> list[RunningJob]:
+        """Those that have not ended; the others have their outcome."""
+        return [worker for worker in running if not self._settled(worker, len(running))]
+
+    def _settled(self, worker: RunningJob, running: int) -> bool:
+        """Whether its process has ended; if so, what became of the run? running: how many did, this one included."""
         if not worker.ended():
             return False
         job, status = worker.job, worker.status()
@@ -76,13 +89,26 @@ class LocalLauncher:
             job.end(status)
         elif job.state is State.STOPPING:
             job.state, job.error = State.INTERRUPTED, STOPPED_MEANWHILE
+        elif self._oom.explains(status, peak := peak_of(job)):
+            self._out_of_memory(job, peak, running)
         elif job.restarts < self.settings.restarts:
             job.state, job.restarts = State.WAITING, job.restarts + 1
         else:
             often = {1: "", 2: ", twice"}.get(job.restarts + 1, f", {job.restarts + 1} times")
-            job.error = f"killed by {signal.Signals(-status).name}{often} (out of memory?)"
+            job.error = f"killed by {signal.Signals(-status).name}{often}"
             job.state = State.FAILED
         return True
+
+    def _out_of_memory(self, job: Job, peak: int, running: int) -> None:
+        """Try it again with fewer beside it; with none beside it, it cannot run here."""
+        what = memory_text(peak, self._oom.limit)
+        if running > 1:
+            self._at_a_time = min(self._at_a_time, running - 1)
+            job.state, job.restarts, job.memory = State.WAITING, job.restarts + 1, memory_to_retry(peak)
+            job.warnings.append(f"{what}; it is started again, and from now on {self._at_a_time} run at a time")
+        else:
+            job.state = State.FAILED
+            job.error = f"{what}, though it ran by itself: it needs a machine with more memory, or smaller settings"
 
     def _stop(self, running: list[RunningJob], jobs: Sequence[Job], watch: Watch) -> None:
         """Let all checkpoint at the same time; kill those that take too long, or all if asked again."""
@@ -91,10 +117,10 @@ class LocalLauncher:
         deadline = time.monotonic() + self.settings.stop_patience_s
         while running and time.monotonic() < deadline and _goes_on(watch, jobs):
             time.sleep(TICK_S)
-            running = [worker for worker in running if not self._settled(worker)]
+            running = self._going_on(running)
         for worker in running:
             worker.kill()
-            self._settled(worker)
+            self._settled(worker, len(running))
 
     def start(self, job: Job, session: Session) -> RunningJob:
         """Raises OSError if it cannot be started."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from covr_bench.launch.base import State
 from covr_bench.run.child import python_child
+from results.holding import LAUNCHER_VARIABLE
 
 if TYPE_CHECKING:
     from covr_bench.launch.base import Job
@@ -30,7 +31,8 @@ class Worker:
         job.log.parent.mkdir(parents=True, exist_ok=True)
         threads = str(job.config.threads)
         # llvmpipe's own threads would compete with the runs beside this one.
-        env = os.environ | {"OMP_NUM_THREADS": threads, "LP_NUM_THREADS": str(job.config.threads - 1)}
+        env = {LAUNCHER_VARIABLE: "local"} | os.environ
+        env |= {"OMP_NUM_THREADS": threads, "LP_NUM_THREADS": str(job.config.threads - 1)}
         read, write = os.pipe()
         self.listener = threading.Thread(target=listen, args=(job, os.fdopen(read)), daemon=True)
         self.listener.start()  # ends when the other end of the pipe is closed
