@@ -107,20 +107,30 @@ def scan(out: str | os.PathLike[str], file: str) -> Iterator[tuple[str, os.stat_
     Folders that are no run ids are skipped, with a warning if they hold that file.
     """
     root = os.path.join(out, "runs")
+    for run_id in _folders(root):
+        try:
+            stat = os.stat(f"{root}/{run_id}/{file}")
+        except FileNotFoundError:
+            continue
+        if _RUN_ID.fullmatch(run_id):
+            yield run_id, stat
+        else:
+            warnings.warn(f"{root}/{run_id} is ignored: not of the form {_FORM}", stacklevel=2)
+
+
+def run_ids(out: str | os.PathLike[str]) -> list[str]:
+    """Every run that has a folder, whatever is in it, in the order of `scan`."""
+    return [run_id for run_id in _folders(os.path.join(out, "runs")) if _RUN_ID.fullmatch(run_id)]
+
+
+def _folders(root: str) -> Iterator[str]:
+    """Folders that lie as deep as those of runs do."""
     for suite in _subfolders(root):
         for task in _subfolders(f"{root}/{suite}"):
             for agent in _subfolders(f"{root}/{suite}/{task}"):
                 parent = f"{suite}/{task}/{agent}"
                 for seed in sorted(_subfolders(f"{root}/{parent}"), key=lambda name: (len(name), name)):
-                    run_id = f"{parent}/{seed}"
-                    try:
-                        stat = os.stat(f"{root}/{run_id}/{file}")
-                    except FileNotFoundError:
-                        continue
-                    if _RUN_ID.fullmatch(run_id):
-                        yield run_id, stat
-                    else:
-                        warnings.warn(f"{root}/{run_id} is ignored: not of the form {_FORM}", stacklevel=2)
+                    yield f"{parent}/{seed}"
 
 
 def _subfolders(path: str) -> list[str]:

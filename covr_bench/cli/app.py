@@ -22,6 +22,7 @@ from covr_bench.cli.report import report_command
 from covr_bench.cli.run import run_command
 from covr_bench.cli.show import show_command
 from covr_bench.cli.stats import stats_command
+from covr_bench.cli.status import cancel_command, status_command
 from covr_bench.cli.table import table_command
 from covr_bench.cli.vlm import vlm_app
 
@@ -34,6 +35,8 @@ app = typer.Typer(
 )
 VERBS: dict[str, Callable[..., None]] = {
     "run": run_command,
+    "status": status_command,
+    "cancel": cancel_command,
     "list": list_command,
     "check-env": check_env_command,
     "doctor": doctor_command,

@@ -200,7 +200,7 @@ def _show_cost(preparation: Preparation, console: Console) -> float:
     disk = sum(running[:workers]) + sum(cost.agent_bytes for cost in each)
     free = shutil.disk_usage(_existing(out)).free
     threads = f"{todo[0].threads} torch thread{'s' if todo[0].threads > 1 else ''}"
-    say(console, f"time: about {_span(seconds)}, {workers} at a time, {threads} each on {todo[0].device}")
+    say(console, f"time: about {span(seconds)}, {workers} at a time, {threads} each on {todo[0].device}")
     if not preparation.experiment.request.workers and (limit := cores().reason(len(todo))):
         say(console, f"note: {limit}")
     if todo[0].device == "cpu":
@@ -231,7 +231,8 @@ def _existing(path: Path) -> Path:
     return path if path.exists() else _existing(path.resolve().parent)
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """A time in minutes, hours or days."""
     minutes = seconds / 60
     if minutes < 100:
         return f"{max(minutes, 1):.0f} min"
