@@ -140,7 +140,7 @@ def _selection(given: Mapping[str, Any], config: Path | None, out: Path | None) 
 
 
 def _views(out: Path, chosen: Mapping[str, int] | None, wait: bool) -> tuple[list[RunView], int]:
-    """The runs as the store shows them, and how many are on other machines that were not watched before."""
+    """The runs as the store shows them, and how many on other machines were not seen to beat yet."""
     from covr_bench.run.beats import Beats
     from results.layout import StoreError, run_ids
     from results.overview import view
@@ -151,13 +151,13 @@ def _views(out: Path, chosen: Mapping[str, int] | None, wait: bool) -> tuple[lis
     beats = Beats(out)
     try:
         views = [view(out, run_id, beats.silent, total) for run_id, total in lengths.items()]
-        if wait and beats.new:
+        if wait and beats.unsure:
             beats.watch()
             views = [view(out, run_id, beats.silent, total) for run_id, total in lengths.items()]
     except OSError as error:
         raise StoreError(f"cannot read {out}: {error.strerror or error}; is the folder away?") from error
     beats.keep()
-    return views, len(beats.new)
+    return views, len(beats.unsure)
 
 
 def _show(views: Sequence[RunView], left: float, unsure: int, out: Path, console: Console) -> None:
@@ -178,8 +178,8 @@ def _show(views: Sequence[RunView], left: float, unsure: int, out: Path, console
     if unsure:
         say(
             console,
-            f"note: {unsure} of them on other machines were not watched before; whether they live shows in the next "
-            "`status` after a minute, or with --wait",
+            f"note: {unsure} of them on other machines were not seen to beat yet: another `status` in a minute knows "
+            "whether they live, and so does --wait",
         )
 
 

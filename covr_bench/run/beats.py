@@ -39,17 +39,22 @@ class Beats:
         known = recall(beats_file()).get(self._out, {})
         self._known = known.get("seen", {}) if known.get("by") == this_machine() else {}
         self._seen: dict[str, Any] = {}
-        self.new: dict[str, Holding] = {}
+        self.unsure: dict[str, Holding] = {}
 
     def silent(self, run_id: str, holding: Holding) -> bool:
-        """Whether a lease has had no beat for its length, as far as it was watched; one seen first is in `new`."""
-        state, now = list(holding.state), self._now()
-        known = self._known.get(run_id)
-        if not (isinstance(known, list) and known[:-1] == state and known[-1] <= now):
-            known = [*state, now]
-            self.new[run_id] = holding
-        self._seen[run_id] = known
-        return now - float(known[-1]) >= holding.length_s
+        """Whether a lease has had no beat for its length, as far as it was watched.
+
+        One that was neither seen to beat nor watched for its length is in `unsure`.
+        """
+        state, now, known = list(holding.state), self._now(), self._known.get(run_id, [])
+        before, since, beaten = (known[:3], known[3], known[4]) if len(known) == 5 and known[3] <= now else ([], now, 0)
+        if before != state:
+            since, beaten = now, int(before[:2] == state[:2])
+        self._seen[run_id] = [*state, since, beaten]
+        silent = bool(now - since >= holding.length_s)
+        if not silent and not beaten:
+            self.unsure[run_id] = holding
+        return silent
 
     def keep(self) -> None:
         """Remember what was seen for later; not where the cache folder cannot be written."""
@@ -58,14 +63,11 @@ class Beats:
                 remember(beats_file(), {self._out: {"by": this_machine(), "seen": self._seen}})
 
     def watch(self) -> None:
-        """Wait until each lease that was seen first has beaten or been silent for its length."""
-        watched = dict(self.new)
-        while watched:
+        """Wait until each lease that is unsure has beaten or been silent for its length."""
+        while self.unsure:
             time.sleep(_LOOK_EVERY_S)
-            for run_id, holding in list(watched.items()):
-                newest = read_lease(run_folder(self._out, run_id))
-                since = float(self._seen[run_id][-1])
-                if newest is None or newest.state != holding.state or self._now() - since >= holding.length_s:
-                    del watched[run_id]
-                    self._known[run_id] = self._seen[run_id]
-        self.new = {}
+            looked, self.unsure, self._known = self.unsure, {}, self._known | self._seen
+            for run_id in looked:
+                if newest := read_lease(run_folder(self._out, run_id)):
+                    self.silent(run_id, newest)
+        self._known |= self._seen
