@@ -115,7 +115,8 @@ def read_lease(folder: str | os.PathLike[str]) -> Holding | None:
         OSError: The file cannot be read; a shared folder is away, perhaps.
     """
     try:
-        data = Path(folder, LEASE_FILE).read_bytes()
+        with open(os.path.join(folder, LEASE_FILE), "rb") as file:
+            data = file.read()
     except FileNotFoundError:
         return None
     try:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SCHEMA = 1  # of a line of rows.jsonl and of provenance.json
+RUNS = "runs"
 ROWS_FILE = "rows.jsonl"
 PROVENANCE_FILE = "provenance.json"
 LOCK_FILE = "writer.lock"
@@ -98,7 +99,7 @@ def variant_of(settings: Mapping[str, object]) -> str:
 
 def run_folder(out: str | os.PathLike[str], run_id: RunId | str) -> Path:
     """The folder of a run: `<out>/runs/<run_id>`."""
-    return Path(out) / "runs" / str(run_id)
+    return Path(out) / RUNS / str(run_id)
 
 
 def scan(out: str | os.PathLike[str], file: str) -> Iterator[tuple[str, os.stat_result]]:
@@ -106,7 +107,7 @@ def scan(out: str | os.PathLike[str], file: str) -> Iterator[tuple[str, os.stat_
 
     Folders that are no run ids are skipped, with a warning if they hold that file.
     """
-    root = os.path.join(out, "runs")
+    root = os.path.join(out, RUNS)
     for run_id in _folders(root):
         try:
             stat = os.stat(f"{root}/{run_id}/{file}")
@@ -120,7 +121,7 @@ def scan(out: str | os.PathLike[str], file: str) -> Iterator[tuple[str, os.stat_
 
 def run_ids(out: str | os.PathLike[str]) -> list[str]:
     """Every run that has a folder, whatever is in it, in the order of `scan`."""
-    return [run_id for run_id in _folders(os.path.join(out, "runs")) if _RUN_ID.fullmatch(run_id)]
+    return [run_id for run_id in _folders(os.path.join(out, RUNS)) if _RUN_ID.fullmatch(run_id)]
 
 
 def _folders(root: str) -> Iterator[str]:

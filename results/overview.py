@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from results.holding import LEASE_FILE, Holding, read_lease
-from results.layout import CANCEL_FILE, PROVENANCE_FILE, ROWS_FILE, run_folder
+from results.layout import CANCEL_FILE, PROVENANCE_FILE, ROWS_FILE, RUNS
 from results.lock import writer_pid
 from results.states import Status, TextEnum
 
@@ -82,7 +82,7 @@ def view(out: str | os.PathLike[str], run_id: str, silent: Silent, total: int = 
     Raises:
         OSError: A file that is there cannot be read.
     """
-    folder = os.fspath(run_folder(out, run_id))
+    folder = os.path.join(out, RUNS, run_id)
     try:
         names = set(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
