@@ -134,7 +134,8 @@ def parsed_lease(data: bytes) -> Holding:
     for key, value in given.items():
         if isinstance(value, bool) or (key not in kinds and not isinstance(value, dict if key == "progress" else str)):
             raise TypeError(key)
-    given["length_s"] = min(max(given.get("length_s", _LENGTH_S), 0.0), _LONGEST_S)
+    length_s = given.get("length_s", _LENGTH_S)
+    given["length_s"] = min(length_s, _LONGEST_S) if length_s >= 0 else _LENGTH_S  # NaN is not
     return Holding(**given)
 
 

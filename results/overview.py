@@ -9,7 +9,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from results.holding import LEASE_FILE, Holding, read_lease
 from results.layout import CANCEL_FILE, PROVENANCE_FILE, ROWS_FILE, RUNS
@@ -197,5 +197,5 @@ def _number(value: Any) -> int:
     return int(value) if _finite(value) and value > 0 else 0
 
 
-def _finite(value: Any) -> bool:
+def _finite(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)

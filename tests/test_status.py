@@ -184,7 +184,7 @@ def test_a_running_run_that_is_cancelled_checkpoints_and_goes_on_later(
     """By a command that knows nothing but the store."""
     monkeypatch.setenv("COVR_BENCH_LEASE_S", "6")
     command = ["--suite", "catch", "--task", "catch", "--agent", "drqv2", "--seeds", "0,1", "--budget", "short"]
-    command += ["--set", "drqv2.batch_size=4", "--set", "drqv2.hidden_dim=16", "--out", tmp_path / "results"]
+    command += ["--set", "drqv2.batch_size=4", "--set", "drqv2.hidden_dim=16", "--out", str(tmp_path / "results")]
     process = start("run", *command, "--workers", "1", "--device", "cpu")
 
     def runs() -> list[dict[str, Any]]:
@@ -192,7 +192,7 @@ def test_a_running_run_that_is_cancelled_checkpoints_and_goes_on_later(
 
     def trains() -> bool:
         first = runs()[0]
-        return first["state"] == "running" and first["env_steps"] > 0
+        return bool(first["state"] == "running" and first["env_steps"] > 0)
 
     deadline = time.monotonic() + PATIENCE_S
     while not trains():

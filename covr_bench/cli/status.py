@@ -69,7 +69,11 @@ def status_command(
     views, unsure = _views(folder, chosen, wait)
     left = seconds_left(views)
     if json_:
-        values = {"out": str(folder), "counts": counts(views), "seconds_left": left if math.isfinite(left) else None}
+        values: dict[str, Any] = {
+            "out": str(folder),
+            "counts": counts(views),
+            "seconds_left": left if math.isfinite(left) else None,
+        }
         values |= {"unsure": unsure, "runs": [as_dict(each) for each in views]}
         sys.stdout.write(json.dumps(values, indent=1) + "\n")
     else:
