@@ -29,7 +29,7 @@ class Place(TextEnum):
     """What a run does, as its store shows it."""
 
     RUNNING = "running"
-    LOST = "lost"  # its process is dead or silent, and has not said goodbye
+    LOST = "lost"  # its process is dead, frozen or silent: another may take it over
     WAITING = "waiting"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
@@ -106,7 +106,7 @@ def view(out: str | os.PathLike[str], run_id: str, silent: Silent, total: int = 
 def _held(run_id: str, holding: Holding, silent: Silent, total: int, cancelled: bool, folder: str) -> RunView:
     """A run that has a lease."""
     lives = holding.lives()
-    lost = lives is False or (lives is None and silent(run_id, holding))
+    lost = lives is False or holding.frozen() or (lives is None and silent(run_id, holding))
     progress = holding.progress
     steps = _number(progress.get("env_steps")) or _last_step(folder)
     speed, last = progress.get("env_steps_per_s"), progress.get("last_return")

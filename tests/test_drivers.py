@@ -86,10 +86,10 @@ def test_two_commands_and_a_frozen_worker_leave_what_one_undisturbed_command_doe
 
     frozen = wait_for(trains)
     os.kill(frozen, signal.SIGSTOP)
-    second = command(shared, "0,1")  # takes the frozen run over, and does the others
-    out, err = second.communicate(timeout=PATIENCE_S)
-    assert second.returncode == 0, out + err
-    os.kill(frozen, signal.SIGCONT)
+    try:
+        finished(command(shared, "0,1"))  # takes the frozen run over, and does the other
+    finally:
+        os.kill(frozen, signal.SIGCONT)
     out, err = first.communicate(timeout=PATIENCE_S)
     assert first.returncode == 1, out + err
     assert "interrupted: run catch@short-600" in out and "was taken over by another process" in out
