@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from covr_bench.config.experiment import Experiment
     from covr_bench.config.request import Request
     from covr_bench.launch.base import Job, Launcher, Watch
+    from covr_bench.launch.seats import Placement
     from covr_bench.policies.play import TrainedPolicy
     from covr_bench.run.plan import Plan
 
@@ -46,6 +47,7 @@ class Preparation:
         kernel: What convolves on a CPU, and why; in each run's provenance.
         launcher: What executes the runs.
         facts: What was chosen for rendering, for each run's provenance; empty where nothing is drawn with OpenGL.
+        placement: How runs share the GPUs; None without `--per-gpu`.
     """
 
     experiment: Experiment
@@ -54,6 +56,7 @@ class Preparation:
     kernel: Choice
     launcher: Launcher
     facts: Mapping[str, Any]
+    placement: Placement | None = None
 
 
 @dataclass(frozen=True)
@@ -105,9 +108,26 @@ def prepare(request: Request) -> Preparation:
     kernel = choose(request.conv_kernel, on)
     todo = _plan(experiment, on, 1, kernel.kernel).todo
     facts = rendering() if any(experiment.suite.task(config.task).needs_gl for config in todo) else {}
-    workers = min(request.workers or most_workers(), max(len(todo), 1))
+    placement = _placement(request, launcher, on, facts) if request.per_gpu else None
+    most = placement.workers if placement else most_workers()
+    workers = min(request.workers or most, max(len(todo), 1), *([most] if placement else []))
     plan = _plan(experiment, on, 1 if workers > 1 else cores().count, kernel.kernel)
-    return Preparation(experiment, plan, workers, kernel, launcher, facts)
+    return Preparation(experiment, plan, workers, kernel, launcher, facts, placement)
+
+
+def _placement(request: Request, launcher: Launcher, on: str, facts: Mapping[str, Any]) -> Placement:
+    """How the launcher shares the GPUs. Raises UserError if it cannot."""
+    from covr_bench.launch.base import SharesGpus
+
+    assert request.per_gpu
+    if not isinstance(launcher, SharesGpus):
+        raise UserError(f"launcher {request.launcher} does not share GPUs: leave --per-gpu out, or --launcher local")
+    if on != "cuda":
+        mend = (
+            "leave --device out" if on.startswith("cuda") else "leave --per-gpu out, or install a CUDA build of torch"
+        )
+        raise UserError(f"--per-gpu gives each run a GPU of its own, and the device is {on}: {mend}")
+    return launcher.share_gpus(request.per_gpu, str(facts.get("gl_backend", "")))
 
 
 def execute(preparation: Preparation, watch: Watch, warn: Callable[[str], None] = warnings.warn) -> list[Job]:

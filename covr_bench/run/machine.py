@@ -26,6 +26,14 @@ def device(name: str) -> str:
     return name
 
 
+def idle_gpus(name: str) -> str:
+    """A sentence for the plan if runs on this device leave GPUs of this machine idle, else empty."""
+    import torch
+
+    there = torch.cuda.device_count() if name.startswith("cuda") else 1
+    return f"all runs share one of {there} GPUs; give --per-gpu 1, or more, to use them all" if there > 1 else ""
+
+
 def most_workers() -> int:
     """Runs at a time: one per core that memory allows."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
