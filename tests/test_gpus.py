@@ -23,7 +23,7 @@ from covr_bench.launch.local import LocalLauncher, Settings
 from covr_bench.launch.mps import Mps
 from covr_bench.launch.seats import Seats
 from covr_bench.run import egl, gpus
-from covr_bench.run.gpus import Gpu, Inventory, installed, visible, with_egl
+from covr_bench.run.gpus import Inventory, installed, visible, with_egl
 from covr_bench.run.session import Session
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def test_numbers_that_cuda_counts_otherwise_are_refused(tools: Path, monkeypatch
     mixed = "0, GPU-a, slow, 1\n1, GPU-b, fast, 1\n"
     program(tools / "nvidia-smi", f"import sys\nprint('' if '-L' in sys.argv else {mixed!r}, end='')")
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
-    with pytest.raises(UserError, match="CUDA_DEVICE_ORDER=FASTEST_FIRST counts .* name them in CUDA_VISIBLE_DEVICES"):
+    with pytest.raises(UserError, match=r"CUDA_DEVICE_ORDER=FASTEST_FIRST counts .* name them in CUDA_VISIBLE_DEVICES"):
         gpus.inventory()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-b")
     assert gpus.inventory().gpus[0].environment()["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
@@ -203,7 +203,7 @@ def test_numbers_that_cuda_counts_otherwise_are_refused(tools: Path, monkeypatch
 
 def test_a_machine_without_the_tools_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch, tools: Path) -> None:
     monkeypatch.setenv("PATH", str(tools))
-    with pytest.raises(UserError, match="--per-gpu needs nvidia-smi .* leave --per-gpu out"):
+    with pytest.raises(UserError, match=r"--per-gpu needs nvidia-smi .* leave --per-gpu out"):
         gpus.inventory()
     program(tools / "nvidia-smi", "import sys\nsys.exit('no driver')")
     with pytest.raises(UserError, match="that fails: no driver"):

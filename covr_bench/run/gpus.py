@@ -187,8 +187,8 @@ def graphics(found: Inventory, backend: str) -> str:
     without = [gpu.visible for gpu in found.gpus if gpu.egl is None]
     if without:
         return (
-            f"EGL has no device for GPU {', '.join(without)}: their runs draw on its default device. Install the driver's "
-            "EGL library; in a container, set NVIDIA_DRIVER_CAPABILITIES=all"
+            f"EGL has no device for GPU {', '.join(without)}: their runs draw on its default device. Install the "
+            "driver's EGL library; in a container, set NVIDIA_DRIVER_CAPABILITIES=all"
         )
     return "each run draws on its own GPU: EGL device " + ", ".join(
         f"{gpu.egl} of GPU {gpu.visible}" for gpu in found.gpus
@@ -214,6 +214,6 @@ def _output(command: Sequence[str]) -> str:
 
 def _unlisted(reason: str) -> UserError:
     return UserError(
-        f"--per-gpu needs nvidia-smi to list this machine's GPUs, and that fails: {reason}. Install the NVIDIA driver's "
-        "tools; on a machine without a GPU, leave --per-gpu out"
+        f"--per-gpu needs nvidia-smi to list this machine's GPUs, and that fails: {reason}. Install the NVIDIA "
+        "driver's tools; on a machine without a GPU, leave --per-gpu out"
     )
