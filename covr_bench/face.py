@@ -131,7 +131,7 @@ def _placement(request: Request, launcher: Launcher, on: str, facts: Mapping[str
 
 
 def execute(preparation: Preparation, watch: Watch, warn: Callable[[str], None] = warnings.warn) -> list[Job]:
-    """Run what is left to do; returns the jobs.
+    """Run what is left to do, the longest first; returns the jobs.
 
     Args:
         preparation: Of `prepare`.
@@ -143,14 +143,16 @@ def execute(preparation: Preparation, watch: Watch, warn: Callable[[str], None] 
         KeyboardInterrupt: The user asked to stop; all runs have checkpointed.
     """
     from covr_bench.launch.execute import execute as launch
+    from covr_bench.run.cost.estimate import longest_first
     from covr_bench.track.trackers import make_trackers
 
     request = preparation.experiment.request
     session = Session(request.command(), dict(preparation.facts) | {"conv_kernel": preparation.kernel.reason})
     with make_trackers(request.trackers, request.tracker_settings, warn) as trackers:
         preparation.plan.prepare()
+        todo = longest_first(preparation.plan.todo, preparation.facts)
         watchers = [watch, trackers.watch]
-        return launch(preparation.launcher, preparation.plan.todo, preparation.workers, session, watchers)
+        return launch(preparation.launcher, todo, preparation.workers, session, watchers)
 
 
 def run(suite: str | Request, *, watch: Watch = lambda jobs: None, **options: Any) -> Outcome:

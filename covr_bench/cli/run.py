@@ -213,10 +213,28 @@ def _show_cost(preparation: Preparation, console: Console) -> float:
         say(console, f"note: {idle}")
     if todo[0].device == "cpu":
         say(console, f"convolutions: {preparation.kernel.kernel}. {preparation.kernel.reason}")
+    _show_memory(preparation, each, console)
     say(console, f"disk: up to {disk / 1e9:.1f} GB while they run, {free / 1e9:.0f} GB free")
     if disk > free:
         console.print("[bold]that is not enough disk: free some, or give another --out[/bold]", soft_wrap=True)
     return seconds
+
+
+def _show_memory(preparation: Preparation, costs: Sequence[Cost], console: Console) -> None:
+    """Measured memory of the runs that need most, beside what there is."""
+    from covr_bench.run.machine import ram_bytes
+
+    todo, workers, placement = preparation.plan.todo, preparation.workers, preparation.placement
+    each = sorted((cost.memory_bytes(config) for cost, config in zip(costs, todo, strict=True)), reverse=True)
+    needed, there = sum(each[:workers]), ram_bytes()
+    say(console, f"memory: up to {each[0] / 1e9:.1f} GB a run, {needed / 1e9:.1f} GB together, of {there / 1e9:.0f} GB")
+    if needed > there:
+        fits = max(1, int(there // each[0]))
+        console.print(f"[bold]that is not enough memory: give --workers {fits}[/bold]", soft_wrap=True)
+    gpu = max(cost.gpu_bytes for cost in costs)
+    if gpu:
+        of = f" of {placement.memory_bytes / 1e9:.0f} GB each" if placement and placement.memory_bytes else ""
+        say(console, f"GPU memory: up to {gpu / 1e9:.1f} GB a run{of}, beside CUDA's own")
 
 
 def _costs(preparation: Preparation, console: Console) -> list[Cost]:
@@ -224,6 +242,7 @@ def _costs(preparation: Preparation, console: Console) -> list[Cost]:
     from covr_bench.run.cost.estimate import costs
 
     shown: list[str] = []
+    origins: list[str] = []
     with console.status("looking up what each step costs ...") as status:
 
         def progress(text: str) -> None:
@@ -232,7 +251,15 @@ def _costs(preparation: Preparation, console: Console) -> list[Cost]:
                 say(console, text)
             shown.append(text)
 
-        return costs(preparation.plan.todo, preparation.facts, progress, lambda text: say(console, f"note: {text}"))
+        found = costs(
+            preparation.plan.todo,
+            preparation.facts,
+            progress,
+            lambda text: say(console, f"note: {text}"),
+            origins.append,
+        )
+    say(console, f"costs: {origins[0]}")
+    return found
 
 
 def _existing(path: Path) -> Path:
