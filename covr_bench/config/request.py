@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -221,6 +222,7 @@ def _text(setting: Any) -> str:
     return str(setting).lower() if isinstance(setting, bool) else str(setting)
 
 
+@cache
 def _plain_default(key: str) -> Any:
     item = next(item for item in fields(Request) if item.name == key)
     value = item.default if not callable(item.default_factory) else item.default_factory()
