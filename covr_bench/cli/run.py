@@ -242,7 +242,6 @@ def _costs(preparation: Preparation, console: Console) -> list[Cost]:
     from covr_bench.run.cost.estimate import costs
 
     shown: list[str] = []
-    origins: list[str] = []
     with console.status("looking up what each step costs ...") as status:
 
         def progress(text: str) -> None:
@@ -251,15 +250,13 @@ def _costs(preparation: Preparation, console: Console) -> list[Cost]:
                 say(console, text)
             shown.append(text)
 
-        found = costs(
+        return costs(
             preparation.plan.todo,
             preparation.facts,
             progress,
-            lambda text: say(console, f"note: {text}"),
-            origins.append,
+            warn=lambda text: say(console, f"note: {text}"),
+            tell=lambda origin: say(console, f"costs: {origin}"),
         )
-    say(console, f"costs: {origins[0]}")
-    return found
 
 
 def _existing(path: Path) -> Path:

@@ -49,11 +49,6 @@ class Manifest:
         """The file of rows; an empty one if there is none."""
         return self.files.get(ROWS_FILE, NOTHING)
 
-    @property
-    def bytes(self) -> int:
-        """Of all files."""
-        return sum(entry.bytes for entry in self.files.values())
-
     def to_json(self) -> bytes:
         """As `parsed` reads it."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1).encode()

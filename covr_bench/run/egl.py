@@ -56,7 +56,7 @@ def query(egl: Any) -> list[int | None]:
     return [_number(number, device) for device in devices[: count.value]]
 
 
-def _number(attribute: Any, device: int) -> int | None:
+def _number(attribute: Any, device: int | None) -> int | None:
     value = ctypes.c_ssize_t(-1)
     return value.value if attribute(device, EGL_CUDA_DEVICE_NV, ctypes.byref(value)) and value.value >= 0 else None
 
