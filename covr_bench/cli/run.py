@@ -254,8 +254,8 @@ def _costs(preparation: Preparation, console: Console) -> list[Cost]:
             preparation.plan.todo,
             preparation.facts,
             progress,
-            warn=lambda text: say(console, f"note: {text}"),
-            tell=lambda origin: say(console, f"costs: {origin}"),
+            lambda text: say(console, f"note: {text}"),
+            lambda origin: say(console, f"costs: {origin}"),
         )
 
 
