@@ -18,6 +18,7 @@ from covr_bench.cli.options import fail
 from covr_bench.cli.plot import plot_command
 from covr_bench.cli.probe import probe_command
 from covr_bench.cli.record import record_command
+from covr_bench.cli.remote import pull_command, push_command
 from covr_bench.cli.report import report_command
 from covr_bench.cli.run import run_command
 from covr_bench.cli.show import show_command
@@ -50,6 +51,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "show": show_command,
     "eval": eval_command,
     "record": record_command,
+    "push": push_command,
+    "pull": pull_command,
 }
 
 

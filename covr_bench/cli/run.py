@@ -44,6 +44,7 @@ Vlm = Annotated[
 ]
 Config = Annotated[Path | None, typer.Option(help="YAML file of these options by name; the command line overrides it.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Runs at a time. [one per core that memory allows]")]
+PerGpu = Annotated[int | None, typer.Option(min=1, help="Runs at a time on each GPU, on all GPUs. [one GPU for all]")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... or auto. [auto]")]
 ConvKernel = Annotated[
     str | None, typer.Option(help="Convolutions on a CPU: auto, torch, or winograd, which is compiled. [auto]")
@@ -76,6 +77,7 @@ def run_command(
     vlm: Vlm = None,
     config: Config = None,
     workers: Workers = None,
+    per_gpu: PerGpu = None,
     device: Device = None,
     conv_kernel: ConvKernel = None,
     launcher: Launcher = None,
@@ -106,6 +108,7 @@ def run_command(
         "settings": parse_pairs([*(set_ or ()), *_carla_server(carla_host, carla_port)]),
         "vlm": vlm,
         "workers": workers,
+        "per_gpu": per_gpu,
         "device": device,
         "conv_kernel": conv_kernel,
         "launcher": launcher,
@@ -180,6 +183,8 @@ def _show_plan(preparation: Preparation, console: Console) -> float:
         say(console, f"note: {remark}")
     if "gl_backend" in preparation.facts:
         say(console, f"rendering: {preparation.facts['gl_backend']} ({preparation.facts['gl_renderer']})")
+    for remark in preparation.placement.remarks if preparation.placement else ():
+        say(console, remark)
     if not plan.todo:
         say(console, f"nothing to do: every run is in {out}")
         return 0.0
@@ -188,6 +193,7 @@ def _show_plan(preparation: Preparation, console: Console) -> float:
 
 def _show_cost(preparation: Preparation, console: Console) -> float:
     from covr_bench.run.cores import cores
+    from covr_bench.run.machine import idle_gpus
 
     todo, workers, suite = preparation.plan.todo, preparation.workers, preparation.experiment.suite
     out = Path(preparation.experiment.request.out)
@@ -203,12 +209,32 @@ def _show_cost(preparation: Preparation, console: Console) -> float:
     say(console, f"time: about {span(seconds)}, {workers} at a time, {threads} each on {todo[0].device}")
     if not preparation.experiment.request.workers and (limit := cores().reason(len(todo))):
         say(console, f"note: {limit}")
+    if preparation.placement is None and (idle := idle_gpus(todo[0].device)):
+        say(console, f"note: {idle}")
     if todo[0].device == "cpu":
         say(console, f"convolutions: {preparation.kernel.kernel}. {preparation.kernel.reason}")
+    _show_memory(preparation, each, console)
     say(console, f"disk: up to {disk / 1e9:.1f} GB while they run, {free / 1e9:.0f} GB free")
     if disk > free:
         console.print("[bold]that is not enough disk: free some, or give another --out[/bold]", soft_wrap=True)
     return seconds
+
+
+def _show_memory(preparation: Preparation, costs: Sequence[Cost], console: Console) -> None:
+    """Measured memory of the runs that need most, beside what there is."""
+    from covr_bench.run.machine import ram_bytes
+
+    todo, workers, placement = preparation.plan.todo, preparation.workers, preparation.placement
+    each = sorted((cost.memory_bytes(config) for cost, config in zip(costs, todo, strict=True)), reverse=True)
+    needed, there = sum(each[:workers]), ram_bytes()
+    say(console, f"memory: up to {each[0] / 1e9:.1f} GB a run, {needed / 1e9:.1f} GB together, of {there / 1e9:.0f} GB")
+    if needed > there:
+        fits = max(1, int(there // each[0]))
+        console.print(f"[bold]that is not enough memory: give --workers {fits}[/bold]", soft_wrap=True)
+    gpu = max(cost.gpu_bytes for cost in costs)
+    if gpu:
+        of = f" of {placement.memory_bytes / 1e9:.0f} GB each" if placement and placement.memory_bytes else ""
+        say(console, f"GPU memory: up to {gpu / 1e9:.1f} GB a run{of}, beside CUDA's own")
 
 
 def _costs(preparation: Preparation, console: Console) -> list[Cost]:
@@ -224,7 +250,13 @@ def _costs(preparation: Preparation, console: Console) -> list[Cost]:
                 say(console, text)
             shown.append(text)
 
-        return costs(preparation.plan.todo, preparation.facts, progress, lambda text: say(console, f"note: {text}"))
+        return costs(
+            preparation.plan.todo,
+            preparation.facts,
+            progress,
+            lambda text: say(console, f"note: {text}"),
+            lambda origin: say(console, f"costs: {origin}"),
+        )
 
 
 def _existing(path: Path) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from covr_bench.run.session import FINISHED, INTERRUPTED
 from results.cancel import CANCELLED, is_cancelled
@@ -14,6 +14,7 @@ from results.layout import run_folder
 
 if TYPE_CHECKING:
     from covr_bench.config.run_config import RunConfig
+    from covr_bench.launch.seats import Placement
     from covr_bench.run.session import Session
 
 
@@ -48,6 +49,7 @@ class Job:
         restarts: How often its process was killed and started again.
         memory: Bytes of RAM that it needs, where it was killed for want of memory before; else 0.
         started: When it was last started, by `time.monotonic`.
+        place: Environment variables of the place where it runs, such as those of its GPU.
     """
 
     config: RunConfig
@@ -58,6 +60,7 @@ class Job:
     restarts: int = 0
     memory: int = 0
     started: float = 0.0
+    place: dict[str, str] = field(default_factory=dict)
 
     @property
     def log(self) -> Path:
@@ -107,6 +110,25 @@ class Launcher(Protocol):
             watch: To be called a few times a second. When it raises (KeyboardInterrupt, if the user asks to stop), all
                 runs are to be stopped at once, each after a checkpoint; call it while they do. If it raises
                 KeyboardInterrupt again, the rest is to be killed. Then the first exception is raised again.
+        """
+
+
+@runtime_checkable
+class SharesGpus(Protocol):
+    """A launcher that heeds `--per-gpu`."""
+
+    def share_gpus(self, per_gpu: int, backend: str) -> Placement:
+        """Have so many runs share each GPU from now on.
+
+        Args:
+            per_gpu: Runs on each GPU.
+            backend: What draws, such as `egl`; empty if no run draws with OpenGL.
+
+        Returns:
+            How many runs that makes at a time, and what the plan says of it.
+
+        Raises:
+            UserError: There are no GPUs, or they cannot be shared so.
         """
 
 

@@ -47,7 +47,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of a command, in the order they start."""
+    """All runs of a command, in the order of its options."""
 
     runs: tuple[Planned, ...]
 
