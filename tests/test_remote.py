@@ -323,6 +323,17 @@ def test_a_run_that_is_being_written_is_left_alone(url: str, tmp_path: Path) -> 
     assert pull(url, tmp_path / "a")[RUN].state is State.COPIED
 
 
+def test_a_run_that_another_machine_writes_is_left_alone(url: str, tmp_path: Path) -> None:
+    """Its lock cannot tell, its lease can."""
+    folder = make(tmp_path / "a", rows=5)
+    with RunWriter(tmp_path / "a", RUN, action_repeat=1):
+        lease = json.loads((folder / "lease.json").read_text())
+    (folder / "lease.json").write_text(json.dumps(lease | {"machine": "another"}))
+    assert push(url, tmp_path / "a")[RUN].state is State.RUNNING
+    (folder / "lease.json").unlink()
+    assert push(url, tmp_path / "a")[RUN].state is not State.RUNNING
+
+
 def test_a_run_that_changes_while_it_is_pushed_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make(tmp_path / "a")
     put = Flaky.put_file

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from covr_bench.kit.errors import UserError, unknown
 from covr_bench.remote.manifest import NOTHING, PART, Entry, Manifest, entry_of, entry_of_bytes, of_folder
 from covr_bench.remote.transfer import Outcome, Refusal, State, download, each, stored, upload
+from results.holding import read_lease
 from results.layout import LOCK_FILE, PROVENANCE_FILE, ROWS_FILE, RunId, run_folder, scan
 from results.store import writer_pid
 
@@ -46,9 +47,15 @@ def push(remote: Remote, out: Path, wanted: Sequence[str], parallel: int, *, ane
     yield from each(runs, lambda run_id: _pushed(remote, out, run_id, there.get(run_id, {}), anew), parallel)
 
 
+def _is_written(out: Path, run_id: str) -> bool:
+    """Whether a process writes the run, here or, as far as its lease tells, on another machine."""
+    holding = read_lease(run_folder(out, run_id))
+    return writer_pid(out, run_id) is not None or (holding is not None and holding.lives() is not False)
+
+
 def _pushed(remote: Remote, out: Path, run_id: str, sizes: Mapping[str, int], anew: bool) -> Outcome:
     folder, place = run_folder(out, run_id), f"{RUNS}/{run_id}"
-    if writer_pid(out, run_id) is not None:
+    if _is_written(out, run_id):
         return Outcome(run_id, State.RUNNING)
     ours, theirs = of_folder(folder, run_id), _theirs(remote, place, run_id, sizes)
     if (
@@ -87,7 +94,7 @@ def _pulled(remote: Remote, out: Path, run_id: str, sizes: Mapping[str, int]) ->
     theirs = stored(remote, place, run_id, sizes)
     if theirs is None:
         return Outcome(run_id, State.PARTIAL)
-    if writer_pid(out, run_id) is not None:
+    if _is_written(out, run_id):
         return Outcome(run_id, State.RUNNING)
     ours = of_folder(folder, run_id)
     if ours.files == theirs.files:
