@@ -99,6 +99,7 @@ class Outcome:
 
 def prepare(request: Request) -> Preparation:
     """Find and check all that a request names, and look up what is done. Starts nothing. Raises UserError."""
+    from covr_bench.launch.base import HasNodes
     from covr_bench.launch.find import make_launcher
     from covr_bench.track.trackers import chosen
 
@@ -109,9 +110,11 @@ def prepare(request: Request) -> Preparation:
     todo = _plan(experiment, on, 1, kernel.kernel).todo
     facts = rendering() if any(experiment.suite.task(config.task).needs_gl for config in todo) else {}
     placement = _placement(request, launcher, on, facts) if request.per_gpu else None
-    most = placement.workers if placement else most_workers()
-    workers = min(request.workers or most, max(len(todo), 1), *([most] if placement else []))
-    plan = _plan(experiment, on, 1 if workers > 1 else cores().count, kernel.kernel)
+    nodes = launcher if isinstance(launcher, HasNodes) else None
+    most = placement.workers if placement else 0
+    asked = request.workers or most or (nodes.places(on) if nodes and todo else most_workers())
+    workers = min(asked, max(len(todo), 1), *([most] if placement else []))
+    plan = _plan(experiment, on, 1 if workers > 1 or nodes else cores().count, kernel.kernel)
     return Preparation(experiment, plan, workers, kernel, launcher, facts, placement)
 
 

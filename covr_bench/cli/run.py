@@ -192,6 +192,7 @@ def _show_plan(preparation: Preparation, console: Console) -> float:
 
 
 def _show_cost(preparation: Preparation, console: Console) -> float:
+    from covr_bench.launch.base import HasNodes
     from covr_bench.run.cores import cores
     from covr_bench.run.machine import idle_gpus
 
@@ -207,7 +208,8 @@ def _show_cost(preparation: Preparation, console: Console) -> float:
     free = shutil.disk_usage(_existing(out)).free
     threads = f"{todo[0].threads} torch thread{'s' if todo[0].threads > 1 else ''}"
     say(console, f"time: about {span(seconds)}, {workers} at a time, {threads} each on {todo[0].device}")
-    if not preparation.experiment.request.workers and (limit := cores().reason(len(todo))):
+    elsewhere = isinstance(preparation.launcher, HasNodes)
+    if not preparation.experiment.request.workers and not elsewhere and (limit := cores().reason(len(todo))):
         say(console, f"note: {limit}")
     if preparation.placement is None and (idle := idle_gpus(todo[0].device)):
         say(console, f"note: {idle}")

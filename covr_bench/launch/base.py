@@ -132,6 +132,21 @@ class SharesGpus(Protocol):
         """
 
 
+@runtime_checkable
+class HasNodes(Protocol):
+    """A launcher whose runs are executed on other machines than this, a core each."""
+
+    def places(self, device: str) -> int:
+        """How many runs its machines hold at a time.
+
+        Args:
+            device: What they compute on, `cpu` or `cuda`.
+
+        Raises:
+            UserError: None, or nobody can be asked.
+        """
+
+
 @dataclass(frozen=True)
 class LauncherSpec:
     """A launcher as it is found by name, file or entry point (`covr_bench.launchers`); a file ends in `LAUNCHER = ...`.
