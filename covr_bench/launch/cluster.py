@@ -198,10 +198,12 @@ def _written(probe: Probe) -> Iterator[None]:
     """The probe's file, and its answer, while it is needed. Raises UserError."""
     file = Path(probe.file)
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(probe.token)
-        yield
     except OSError as error:
         raise UserError(f"cannot write to {file.parent}: {error.strerror}; mend that folder") from error
+    try:
+        yield
     finally:
         for path in (file, Path(f"{file}{ANSWER}")):
             path.unlink(missing_ok=True)

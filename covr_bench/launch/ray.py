@@ -6,13 +6,14 @@ goes on. A run whose node dies is started again on another, from its checkpoint 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ConfigDict, NonNegativeInt, PositiveFloat
+from pydantic import ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from pydantic.dataclasses import dataclass
 
 from covr_bench.kit.errors import UserError
@@ -22,12 +23,16 @@ from covr_bench.launch.local import STOPPED_MEANWHILE, TICK_S, LocalLauncher
 from covr_bench.launch.local import Settings as LocalSettings
 from covr_bench.launch.remote import RemoteRun
 from covr_bench.launch.seats import Placement
+from covr_bench.run.cost.estimate import remembered_memory
+from covr_bench.run.machine import RUN_MEMORY
 
 if TYPE_CHECKING:
     from covr_bench.run.session import Session
 
+UNKNOWN = RUN_MEMORY  # bytes that a run may need if nothing is known of it
 MORE = 2.0  # times the memory, for a run that had too little
-MARGIN = 1.25  # over the most memory that it was seen to have
+MARGIN = 1.25  # over the most memory that was measured
+STEP = 1 << 28  # bytes; runs that need about the same can follow each other in an actor
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -39,7 +44,8 @@ class Settings:
             machine, or one that is started for this command alone.
         restarts: How often a run goes on from its checkpoint after its process, its actor or its node died.
         stop_patience_s: How long runs may take to checkpoint when asked to stop, in seconds; then they are killed.
-        memory_gb: Memory that Ray sets aside for a run, in GB. One that is killed for want of memory gets more.
+        memory_gb: Memory that Ray sets aside for a run, in GB; 0 for a quarter more than was measured for it, or
+            `UNKNOWN` where nothing was. A run that is killed for want of memory gets more.
         ahead: Runs that wait in Ray's queue beyond those that the nodes hold, for an autoscaler to see.
         env: Environment variables to pass on to the runs, by name, with commas; Ray's dashboard shows their values.
     """
@@ -47,7 +53,7 @@ class Settings:
     address: str = ""
     restarts: NonNegativeInt = 3
     stop_patience_s: PositiveFloat = LocalSettings.stop_patience_s
-    memory_gb: PositiveFloat = 3.0  # as much as the local launcher counts for a run
+    memory_gb: NonNegativeFloat = 0.0
     ahead: NonNegativeInt = 0
     env: str = ""
 
@@ -63,7 +69,7 @@ class RayLauncher(LocalLauncher):
         self.cluster = Cluster(settings.address)
         self._per_gpu = 1
         self._counted = math.inf  # runs at a time, if it was this launcher that said how many
-        self._memory: dict[str, int] = {}  # bytes, by run, of those that need more than others
+        self._memory: dict[str, int] = {}  # bytes, by run, as far as known
         self._free: list[tuple[Needs, Any]] = []  # actors between two runs
         self._waiting: deque[Job] = deque()
 
@@ -85,6 +91,7 @@ class RayLauncher(LocalLauncher):
         """See `launch.base.Launcher`. Raises UserError if a node cannot execute runs."""
         self.cluster.join()
         try:
+            self._remember_memory(jobs, session)
             needs = [self._needs_of(job) for job in jobs]
             self._room(needs[0])
             codes = {job.config.agent: job.config.code.get("agent", "") for job in jobs}
@@ -104,6 +111,7 @@ class RayLauncher(LocalLauncher):
                 room = self._holds(workers) - len(running)
                 for job in [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]:
                     running += self._started(job, session)
+                self._drop_free()  # those left over hold what others may wait for
                 if time.monotonic() - shown >= TICK_S:
                     watch(jobs)
                     shown = time.monotonic()
@@ -131,7 +139,6 @@ class RayLauncher(LocalLauncher):
             if entry[0] == needs:
                 self._free.remove(entry)
                 return entry[1]
-        self._drop_free()  # they take what this one needs
         names = [name for name in self.settings.env.split(",") if name]
         return self.cluster.place(needs, names)
 
@@ -173,7 +180,10 @@ class RayLauncher(LocalLauncher):
         if not self._waiting:
             return workers
         needs = self._needs_of(self._waiting[0])
-        return min(workers, self.cluster.holds(needs) + self.settings.ahead)
+        held = self.cluster.holds(needs) + self.settings.ahead
+        if not held and (text := f"no node of the Ray cluster holds it now: {needs}") not in self._waiting[0].warnings:
+            self._waiting[0].warnings.append(text)
+        return min(workers, held)
 
     def _room(self, needs: Needs) -> int:
         """How many runs the cluster holds. Raises UserError if it holds none, and nobody will change that."""
@@ -196,11 +206,18 @@ class RayLauncher(LocalLauncher):
 
     def _needs(self, device: str, cpus: int = 1, memory: int = 0) -> Needs:
         gpus = 0.0 if device == "cpu" else 1 / self._per_gpu
-        return Needs(cpus, gpus, memory or int(self.settings.memory_gb * 1e9))
+        return Needs(cpus, gpus, memory or int(self.settings.memory_gb * 1e9) or UNKNOWN)
+
+    def _remember_memory(self, jobs: Sequence[Job], session: Session) -> None:
+        if not self.settings.memory_gb:
+            measured = remembered_memory([job.config for job in jobs], session.facts)
+            for job, most in zip(jobs, measured, strict=True):
+                self._memory[job.config.run_id] = math.ceil(MARGIN * most / STEP) * STEP
 
     def _drop_free(self) -> None:
         for _, place in self._free:
-            self.cluster.ray.kill(place)
+            with contextlib.suppress(self.cluster.ray.exceptions.RayError):
+                self.cluster.ray.kill(place)
         self._free = []
 
 

@@ -115,6 +115,24 @@ def longest_first(configs: Sequence[RunConfig], renderer: Mapping[str, Any]) -> 
     return sorted(configs, key=lambda config: (seconds(config), config.env_steps), reverse=True)
 
 
+def remembered_memory(configs: Sequence[RunConfig], renderer: Mapping[str, Any]) -> list[float]:
+    """Bytes of RAM that each run takes at its most, by what is remembered of their costs; 0 where nothing is.
+
+    Args:
+        configs: The runs.
+        renderer: As of `costs`.
+    """
+    survey = Survey(configs, renderer)
+
+    def memory(config: RunConfig) -> float:
+        try:
+            return _joined(survey, config).memory_bytes(config)
+        except KeyError:
+            return 0.0
+
+    return [memory(config) for config in configs]
+
+
 def _joined(survey: Survey, config: RunConfig) -> Cost:
     env, agent = survey.env(config), survey.agent(config)
     values = 3 * math.prod(env.obs_shape[1:]) if len(env.obs_shape) == 3 else math.prod(env.obs_shape)
