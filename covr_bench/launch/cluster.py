@@ -19,7 +19,7 @@ from covr_bench.launch.place import ANSWER, SHARE, Place, Probe
 MISSING = "the ray launcher needs Ray, which is not installed here: pip install 'covr-bench[ray]'"
 NODES_FOR_S = 2.0  # a list of nodes may be so old
 THREADS = 4  # of an actor: one waits for the run's process, others answer meanwhile
-PROBE_S = 120.0  # a busy node starts a Python process
+PROBE_S = 300.0  # a busy node starts a Python process
 PASSED_ON = ("PYTHONPATH", "MUJOCO_GL", "PYOPENGL_PLATFORM", "HF_HOME", "HF_HUB_OFFLINE")
 OURS = "COVR_BENCH_"  # how the names of our own variables begin; they are passed on too
 
@@ -142,8 +142,11 @@ class Cluster:
             for node in nodes
         }
         answered, _ = self.ray.wait(list(asked), num_returns=len(asked), timeout=PROBE_S)
+        living = {node["NodeID"] for node in self.nodes()}
         found = []
         for reference, node in asked.items():
+            if node["NodeID"] not in living:
+                continue
             told = self._answer(reference) if reference in answered else f"did not answer within {PROBE_S:.0f} s"
             if not told and not Path(f"{probe.file}{ANSWER}").exists():
                 told = f"writes to another folder than {Path(probe.file).parent} here: {SHARE}"
