@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -22,7 +23,7 @@ from results.store import run_folder
 MARK = "COVR_BENCH_TEST_MARK"  # in the environment of the command and, as all of ours, of its runs
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "memory": 8 << 30}
 GRACE_S = 10.0
-PATIENCE_S = 300.0
+PATIENCE_S = 900.0  # on a busy machine
 MORE_ROWS = 8  # after which runs have gone on
 SLOW = """
 import time
@@ -113,18 +114,22 @@ class Driver:
         """Processes of runs."""
         return [pid for pid in marked(self.mark) if b"covr_bench.run.worker" in _read(f"/proc/{pid}/cmdline")]
 
+    def actors(self) -> list[int]:
+        """Processes of actors; Ray hides their environment."""
+        return [_parent(pid) for pid in self.runs()]
+
     def rows(self) -> int:
         """Of all runs, whether they count or not."""
         return sum(file.read_bytes().count(b"\n") for file in self.out.glob("runs/*/*/*/*/rows.jsonl"))
 
     def kill_run(self, draw: random.Random, nodes: Nodes) -> None:
-        _kill(draw.choice(self.runs()))
+        _kill(self.runs(), draw)
 
     def kill_actor(self, draw: random.Random, nodes: Nodes) -> None:
-        _kill(_parent(draw.choice(self.runs())))
+        _kill(self.actors(), draw)
 
     def end_actor(self, draw: random.Random, nodes: Nodes) -> None:
-        _kill(_parent(draw.choice(self.runs())), signal.SIGTERM)
+        _kill(self.actors(), draw, signal.SIGTERM)
 
     def kill_node(self, draw: random.Random, nodes: Nodes) -> None:
         nodes.kill(draw)
@@ -147,16 +152,23 @@ KINDS: tuple[Callable[[Driver, random.Random, Nodes], None], ...] = (
     Driver.kill_run, Driver.kill_node, Driver.kill_driver, Driver.kill_actor, Driver.stop_driver, Driver.end_actor,
 )  # fmt: skip
 
+OF_RUNS = (Driver.kill_run, Driver.kill_actor, Driver.end_actor)
+
 
 def kill_at_random(driver: Driver, nodes: Nodes, draw: random.Random, kinds: Sequence[Any]) -> list[str]:
-    """Kill something of each kind, one after the other while runs train; what was killed, until the command ended."""
+    """Kill something of each kind, one after the other, until the command ends; what was killed.
+
+    Half of the kills wait until runs have trained on, so that they come to an end; the others come at any time, in the
+    planning and in a process's first second too.
+    """
     done = []
     for kind in kinds:
-        rows = driver.rows()
-        if not wait_while(driver.goes_on, lambda rows=rows: driver.rows() > rows + MORE_ROWS):
+        rows = driver.rows() + MORE_ROWS if draw.random() < 0.5 else 0
+        ready = lambda rows=rows: driver.rows() >= rows and (kind not in OF_RUNS or driver.runs())  # noqa: E731
+        if not wait_while(driver.goes_on, ready):
             break
-        time.sleep(draw.uniform(0, 2))
-        if driver.process.poll() is None and driver.runs():
+        time.sleep(draw.uniform(0, 3))
+        if driver.process.poll() is None and (kind not in OF_RUNS or driver.runs()):
             kind(driver, draw, nodes)
             done.append(kind.__name__)
     return done
@@ -203,9 +215,11 @@ def _read(path: str) -> bytes:
 
 
 def _parent(pid: int) -> int:
-    return int(_read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[1] or 0)
+    return int((_read(f"/proc/{pid}/stat").rpartition(b")")[2].split() or [b"", b"0"])[1])
 
 
-def _kill(pid: int, signum: int = signal.SIGKILL) -> None:
-    if pid > 1:
-        os.kill(pid, signum)
+def _kill(pids: Sequence[int], draw: random.Random, signum: int = signal.SIGKILL) -> None:
+    """One of them, unless all have ended meanwhile."""
+    with contextlib.suppress(ProcessLookupError):
+        if pids := [pid for pid in pids if pid > 1]:
+            os.kill(draw.choice(pids), signum)
