@@ -118,6 +118,10 @@ class Driver:
         """Processes of actors; Ray hides their environment."""
         return [_parent(pid) for pid in self.runs()]
 
+    def has(self, kind: Any) -> bool:
+        """Whether there is now what that kind of kill is for."""
+        return kind not in OF_RUNS or bool(self.runs())
+
     def rows(self) -> int:
         """Of all runs, whether they count or not."""
         return sum(file.read_bytes().count(b"\n") for file in self.out.glob("runs/*/*/*/*/rows.jsonl"))
@@ -164,11 +168,10 @@ def kill_at_random(driver: Driver, nodes: Nodes, draw: random.Random, kinds: Seq
     done = []
     for kind in kinds:
         rows = driver.rows() + MORE_ROWS if draw.random() < 0.5 else 0
-        ready = lambda rows=rows: driver.rows() >= rows and (kind not in OF_RUNS or driver.runs())  # noqa: E731
-        if not wait_while(driver.goes_on, ready):
+        if not wait_while(driver.goes_on, lambda kind=kind, rows=rows: driver.rows() >= rows and driver.has(kind)):
             break
         time.sleep(draw.uniform(0, 3))
-        if driver.process.poll() is None and (kind not in OF_RUNS or driver.runs()):
+        if driver.process.poll() is None and driver.has(kind):
             kind(driver, draw, nodes)
             done.append(kind.__name__)
     return done
