@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from covr_bench.kit.errors import UserError
-from covr_bench.launch.place import ANSWER, SHARE, Place, Probe
+from covr_bench.launch.place import Place, Probe
 
 MISSING = "the ray launcher needs Ray, which is not installed here: pip install 'covr-bench[ray]'"
 NODES_FOR_S = 2.0  # a list of nodes may be so old
@@ -56,7 +57,7 @@ class Cluster:
         self.ray = _ray()
         self._joined = False  # by us
         self._nodes: list[dict[str, Any]] = []
-        self._listed = -NODES_FOR_S
+        self._listed = -math.inf
 
     def join(self) -> None:
         """Connect, unless this process is connected. Raises UserError."""
@@ -142,14 +143,13 @@ class Cluster:
             for node in nodes
         }
         answered, _ = self.ray.wait(list(asked), num_returns=len(asked), timeout=PROBE_S)
+        self._listed = -math.inf
         living = {node["NodeID"] for node in self.nodes()}
         found = []
         for reference, node in asked.items():
             if node["NodeID"] not in living:
                 continue
             told = self._answer(reference) if reference in answered else f"did not answer within {PROBE_S:.0f} s"
-            if not told and not Path(f"{probe.file}{ANSWER}").exists():
-                told = f"writes to another folder than {Path(probe.file).parent} here: {SHARE}"
             found += [f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']}) {told}"] if told else []
         return found
 
@@ -198,7 +198,7 @@ def _own_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _written(probe: Probe) -> Iterator[None]:
-    """The probe's file, and its answer, while it is needed. Raises UserError."""
+    """The probe's file, while it is needed. Raises UserError."""
     file = Path(probe.file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -208,5 +208,4 @@ def _written(probe: Probe) -> Iterator[None]:
     try:
         yield
     finally:
-        for path in (file, Path(f"{file}{ANSWER}")):
-            path.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ Ray makes an actor of `Place`.
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import threading
 import time
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from covr_bench.run.session import Session
 
 LOOK_S = 0.5
-ANSWER = ".answer"  # suffix of what a node writes beside a probe
 SHARE = "every node must see that folder under the same path, such as one on NFS; give --out a folder that they share"
 
 
@@ -71,6 +71,7 @@ class Place:
             folder: The working directory of whoever asks for the run, which relative paths start from.
             patience_s: How long a process that still writes the run, on a node that was given up, is waited for.
         """
+        self._job = None
         try:
             os.chdir(folder)
         except OSError as error:
@@ -163,7 +164,7 @@ class Probe:
     """What a node must find where it looks.
 
     Attributes:
-        file: Written by the launcher; the node writes another beside it, called `file` + ANSWER.
+        file: Written by the launcher; the node writes another beside it, and takes it away.
         token: What is in it.
         folder: The working directory of the launcher.
         codes: Hashes of the agents' source by their names, see `config.code`.
@@ -182,7 +183,9 @@ class Probe:
         out = Path(self.file).parent
         try:
             found = Path(self.file).read_text()
-            Path(f"{self.file}{ANSWER}").write_text(self.token)
+            mine = Path(f"{self.file}-{secrets.token_hex(4)}")
+            mine.touch()
+            mine.unlink()
         except OSError as error:
             return f"cannot use {out} ({error.strerror}): {SHARE}"
         if found != self.token:
