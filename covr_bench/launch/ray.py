@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from covr_bench.kit.errors import UserError
 from covr_bench.launch.base import Job, LauncherSpec, State, Watch
 from covr_bench.launch.cluster import Cluster, Needs
-from covr_bench.launch.local import STOPPED_MEANWHILE, TICK_S, LocalLauncher
+from covr_bench.launch.local import STOPPED_MEANWHILE, TICK_S, LocalLauncher, RunningJob
 from covr_bench.launch.local import Settings as LocalSettings
 from covr_bench.launch.remote import RemoteRun
 from covr_bench.launch.seats import Placement
@@ -61,11 +61,9 @@ class Settings:
 class RayLauncher(LocalLauncher):
     """An actor for each run. Raises UserError without Ray."""
 
-    settings: Settings
-
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.seats = None
+        super().__init__(LocalSettings(restarts=settings.restarts, stop_patience_s=settings.stop_patience_s))
+        self.options = settings
         self.cluster = Cluster(settings.address)
         self._per_gpu = 1
         self._counted = math.inf  # runs at a time, if it was this launcher that said how many
@@ -104,7 +102,7 @@ class RayLauncher(LocalLauncher):
 
     def _run(self, jobs: Sequence[Job], workers: int, session: Session, watch: Watch) -> None:
         self._waiting = deque(job for job in jobs if job.state is State.WAITING)
-        running: list[RemoteRun] = []
+        running: list[RunningJob] = []
         shown = -TICK_S
         try:
             while running or self._waiting:
@@ -115,8 +113,8 @@ class RayLauncher(LocalLauncher):
                 if time.monotonic() - shown >= TICK_S:
                     watch(jobs)
                     shown = time.monotonic()
-                if running:
-                    self.cluster.ray.wait([each.result for each in running], timeout=TICK_S)
+                if results := [each.result for each in running if isinstance(each, RemoteRun)]:
+                    self.cluster.ray.wait(results, timeout=TICK_S)
                 else:
                     time.sleep(TICK_S)
                 running, ended = self._partition(running)
@@ -139,7 +137,7 @@ class RayLauncher(LocalLauncher):
             if entry[0] == needs:
                 self._free.remove(entry)
                 return entry[1]
-        names = [name for name in self.settings.env.split(",") if name]
+        names = [name for name in self.options.env.split(",") if name]
         return self.cluster.place(needs, names)
 
     def _settled(self, worker: Any) -> bool:
@@ -180,14 +178,14 @@ class RayLauncher(LocalLauncher):
         if not self._waiting:
             return workers
         needs = self._needs_of(self._waiting[0])
-        held = self.cluster.holds(needs) + self.settings.ahead
+        held = self.cluster.holds(needs) + self.options.ahead
         if not held and (text := f"no node of the Ray cluster holds it now: {needs}") not in self._waiting[0].warnings:
             self._waiting[0].warnings.append(text)
         return min(workers, held)
 
     def _room(self, needs: Needs) -> int:
         """How many runs the cluster holds. Raises UserError if it holds none, and nobody will change that."""
-        held = self.cluster.holds(needs) + self.settings.ahead
+        held = self.cluster.holds(needs) + self.options.ahead
         if not held:
             raise UserError(
                 f"no node of the Ray cluster holds a run, which takes {needs}: the most that a node has is "
@@ -206,10 +204,10 @@ class RayLauncher(LocalLauncher):
 
     def _needs(self, device: str, cpus: int = 1, memory: int = 0) -> Needs:
         gpus = 0.0 if device == "cpu" else 1 / self._per_gpu
-        return Needs(cpus, gpus, memory or int(self.settings.memory_gb * 1e9) or UNKNOWN)
+        return Needs(cpus, gpus, memory or int(self.options.memory_gb * 1e9) or UNKNOWN)
 
     def _remember_memory(self, jobs: Sequence[Job], session: Session) -> None:
-        if not self.settings.memory_gb:
+        if not self.options.memory_gb:
             measured = remembered_memory([job.config for job in jobs], session.facts)
             for job, most in zip(jobs, measured, strict=True):
                 self._memory[job.config.run_id] = math.ceil(MARGIN * most / STEP) * STEP

@@ -34,7 +34,7 @@ class RemoteRun:
         peak_memory: Most bytes of RAM that its process had at a time.
     """
 
-    descriptor = None  # its end cannot be waited for by the system
+    descriptor: int | None = None  # its end cannot be waited for by the system
 
     def __init__(self, job: Job, place: Any, needs: Needs, session: Session, patience_s: float) -> None:
         import ray
