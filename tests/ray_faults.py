@@ -22,6 +22,13 @@ from results.store import run_folder
 
 MARK = "COVR_BENCH_TEST_MARK"  # in the environment of the command and, as all of ours, of its runs
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "memory": 8 << 30}
+PATIENT_RAY = {  # with a machine that is so busy that a process takes minutes to start
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "600",
+    "RAY_gcs_server_port_wait_time_s": "600",
+    "RAY_worker_register_timeout_seconds": "600",
+    "RAY_health_check_timeout_ms": "60000",
+}
 GRACE_S = 10.0
 PATIENCE_S = 900.0  # on a busy machine
 MORE_ROWS = 8  # after which runs have gone on
@@ -63,7 +70,7 @@ class Nodes:
 
 @contextmanager
 def three_nodes() -> Iterator[Nodes]:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.update(PATIENT_RAY)
     nodes = Nodes()
     try:
         yield nodes
