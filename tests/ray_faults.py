@@ -52,8 +52,9 @@ class Nodes:
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
-        self.cluster: Any = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
-        self.mortal = [self.cluster.add_node(**NODE) for _ in range(2)]
+        head = NODE | {"include_dashboard": False}
+        self.cluster: Any = _patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
+        self.mortal = [_patiently(lambda: self.cluster.add_node(**NODE)) for _ in range(2)]
         self.cluster.wait_for_nodes()
 
     @property
@@ -65,7 +66,17 @@ class Nodes:
         victim = draw.choice(self.mortal)
         self.mortal.remove(victim)
         self.cluster.remove_node(victim, allow_graceful=False)
-        self.mortal.append(self.cluster.add_node(**NODE))
+        self.mortal.append(_patiently(lambda: self.cluster.add_node(**NODE)))
+
+
+def _patiently(start: Callable[[], Any]) -> Any:
+    """Start part of a cluster; Ray itself gives it 30 s, which is little on a busy machine."""
+    for _ in range(4):
+        try:
+            return start()
+        except Exception as error:
+            print(f"once more, since {error}")
+    return start()
 
 
 @contextmanager
