@@ -93,7 +93,7 @@ def test_a_run_that_died_goes_on_as_often_as_it_may(launcher: RayLauncher, tmp_p
     assert (one.state, one.restarts) == (State.WAITING, 1)
     launcher._start_again(Ended(one))
     assert one.state is State.FAILED
-    assert one.error == f"killed, for the 2. time; see {one.log}"
+    assert one.error == f"killed, after 1 restart; see {one.log}"
 
 
 def test_a_run_out_of_memory_gets_more_until_no_node_has_more(launcher: RayLauncher, tmp_path: Path) -> None:

@@ -171,7 +171,8 @@ class RayLauncher(LocalLauncher):
         if job.restarts < self.settings.restarts:
             job.state, job.restarts = State.WAITING, job.restarts + 1
         else:
-            job.state, job.error = State.FAILED, f"{run.cause}, for the {job.restarts + 1}. time; see {job.log}"
+            restarts = f"{job.restarts} restart{'' if job.restarts == 1 else 's'}"
+            job.state, job.error = State.FAILED, f"{run.cause}, after {restarts}; see {job.log}"
 
     def _holds(self, workers: int) -> int:
         """How many runs may be in Ray's hands now."""
