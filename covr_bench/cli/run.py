@@ -154,7 +154,7 @@ def run_suite(request: Request, console: Console, *, dry_run: bool = False, yes:
             jobs = execute(preparation, progress.watch, lambda text: say(console, text))
     report([each.config for each in preparation.plan.runs], preparation.experiment, console)
     return _say_unfinished(
-        [job for job in jobs if job.state is not State.FINISHED], len(preparation.plan.runs), console
+        [job for job in jobs if job.state not in (State.FINISHED, State.SUBMITTED)], len(preparation.plan.runs), console
     )
 
 

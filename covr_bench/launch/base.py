@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class State(str, Enum):
-    """What a job does; the last three are outcomes."""
+    """What a job does; the last four are outcomes."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -27,13 +27,14 @@ class State(str, Enum):
     FINISHED = "finished"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
+    SUBMITTED = "submitted"  # handed over to what goes on without this command
 
     __str__ = str.__str__  # Python 3.10 prints the value, later ones the member's name
 
     @property
     def ended(self) -> bool:
         """Whether it is an outcome."""
-        return self in (State.FINISHED, State.INTERRUPTED, State.FAILED)
+        return self in (State.FINISHED, State.INTERRUPTED, State.FAILED, State.SUBMITTED)
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Job:
     Attributes:
         config: The run.
         state: What it does.
-        error: Why it failed or was interrupted.
+        error: Why it failed or was interrupted, or where it was handed over.
         warnings: What it told the user.
         progress: Its newest message: `phase`, `env_steps`, `env_steps_per_s`, `last_return`; empty before the first.
         restarts: How often its process was killed and started again.
