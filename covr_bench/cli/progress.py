@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from covr_bench.launch.base import Job
 
 LINES_EVERY_S = 30.0
-AFTERWARDS = "`covr-bench status` shows what becomes of them, `covr-bench cancel` ends them, and the same command waits for them."
+AFTERWARDS = "`covr-bench status` shows them, `covr-bench cancel` ends them, the same command waits for them."
 LONG_STOP_S = 5.0  # a checkpoint takes less; what takes longer is worth a word
 
 
@@ -52,9 +52,8 @@ class Progress:
             if self.live:
                 self.live.stop()
             for place, count in self.submitted.items():
-                self._say(
-                    f"{count} run{'s go' if count > 1 else ' goes'} on without this command, {place}. {AFTERWARDS}"
-                )
+                go = "runs go" if count > 1 else "run goes"
+                self._say(f"{count} {go} on without this command, {place}. {AFTERWARDS}")
             if isinstance(error, KeyboardInterrupt) and self.waiting:
                 self._say(f"{self.waiting} run{'s' if self.waiting > 1 else ''} not started")
 

@@ -142,7 +142,7 @@ class SlurmLauncher:
                 most = max(1, queue.array_size())
             except QueueError as error:
                 raise UserError(
-                    f"Slurm does not say what is in its queue, so nothing was handed in:\n{error}"
+                    f"Slurm does not show its queue, so nothing was handed in:\n{error}"
                 ) from error
             names = {name for name, _ in there}
             sweep(store, names)

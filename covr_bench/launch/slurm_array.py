@@ -43,6 +43,7 @@ class Told:
         warnings: What the run told the user.
         restarts: How often its process was killed and started again, and the task was given another turn.
         fruitless: Turns in a row in which the run did not come to its first step.
+        progress: The run's last, once it has an outcome.
     """
 
     outcome: str = "running"
@@ -50,6 +51,7 @@ class Told:
     warnings: list[str] = field(default_factory=list)
     restarts: int = 0
     fruitless: int = 0
+    progress: dict[str, Any] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Readers see what was told before, or this. Raises OSError."""

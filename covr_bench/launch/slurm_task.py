@@ -84,33 +84,29 @@ class Teller:
         self.path = path
         before = Told.read(path) or Told()
         turns = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
-        self.earlier = replace(before, outcome="running", error="", restarts=max(turns, before.restarts))
-        self.told = self.earlier
+        self.told = Told(warnings=before.warnings, restarts=max(turns, before.restarts), fruitless=before.fruitless + 1)
+        self.earlier = self.told
         self.told.write(path)
         self.job: Job | None = None
 
     def watch(self, jobs: Sequence[Job]) -> None:
-        """Write what is new."""
+        """Write what is new of the job, which is the only one."""
         (self.job,) = jobs
-        outcome = str(self.job.state) if self.job.state.ended else "running"
-        self.tell(outcome, self.job.error if self.job.state.ended else "")
+        self.tell(str(self.job.state) if self.job.state.ended else "running", self.job.error)
 
     def tell(self, outcome: str, error: str) -> None:
         """Write what is new."""
-        job, earlier = self.job, self.earlier
-        told = replace(
-            earlier,
-            outcome=outcome,
-            error=error,
-            warnings=[*earlier.warnings, *(text for text in job.warnings if text not in earlier.warnings)]
-            if job
-            else earlier.warnings,
-            restarts=earlier.restarts + (job.restarts if job else 0),
-            fruitless=0 if job and job.progress else earlier.fruitless + 1,
-        )
+        told = replace(self.told, outcome=outcome)
+        if outcome != "running":
+            told = replace(told, error=error, progress=self.job.progress if self.job else {})
+        if self.job:
+            warnings = dict.fromkeys([*self.earlier.warnings, *self.job.warnings])
+            fruitless = 0 if self.job.progress else self.earlier.fruitless
+            restarts = self.earlier.restarts + self.job.restarts
+            told = replace(told, warnings=list(warnings), restarts=restarts, fruitless=fruitless)
         if told != self.told:
-            self.told = told
             told.write(self.path)
+            self.told = told
 
 
 def main() -> int:

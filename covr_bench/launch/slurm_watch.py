@@ -150,7 +150,7 @@ def _update(handed: Handed, task: Task | None, settled: bool) -> None:
             _tell(job, text)
         job.restarts = told.restarts
     if told and (_is_finished(job) if told.outcome == "finished" else told.outcome in OUTCOMES and _is_over(task)):
-        job.error = told.error
+        job.error, job.progress = told.error, told.progress or job.progress
         job.end(OUTCOMES[told.outcome])
     elif task:
         if job.state is State.WAITING:

@@ -1,0 +1,216 @@
+"""The Slurm launcher on a real Slurm of two nodes: what is killed, preempted or cancelled goes on as if nothing were.
+
+COVR_BENCH_KILLS=100 disturbs more often. COVR_BENCH_TEST_SLURM names a folder that keeps the unpacked packages.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import slurm_cluster
+from conftest import SMALL_DRQV2
+from test_runner import PATIENCE_S, config_of, rows_of, wait_for
+from test_train import go, measured, trained
+
+from covr_bench.config import registry
+from results import provenance
+from results.holding import LEASE_FILE, read_lease
+from results.layout import run_folder
+
+if TYPE_CHECKING:
+    from slurm_cluster import Cluster
+
+pytestmark = pytest.mark.cluster
+KILLS = int(os.environ.get("COVR_BENCH_KILLS", "8"))
+STEPS = 1000
+QUICK = {"poll_s": "0.5", "settle_s": "3"}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A running Slurm whose commands are on the path."""
+    folder = tmp_path_factory.mktemp("slurm")
+    cluster = slurm_cluster.Cluster(folder / "root", folder / "cluster", array_size=4)
+    with pytest.MonkeyPatch.context() as patch:
+        try:
+            cluster.root = slurm_cluster.unpacked(Path(os.environ.get("COVR_BENCH_TEST_SLURM", folder)))
+            for name, value in cluster.env.items():
+                patch.setenv(name, value)
+            cluster.start()
+        except slurm_cluster.Unavailable as error:
+            cluster.stop()
+            pytest.skip(str(error))
+        patch.setenv("COVR_BENCH_LEASE_S", "6")
+        yield cluster
+        cluster.stop()
+
+
+def command(out: Path, seeds: str, *more: str, launcher: str = "slurm") -> list[object]:
+    settings = [item for text in (*SMALL_DRQV2, "drqv2.update_every=1") for item in ("--set", text)]
+    words = ["run", "--suite", "catch", "--task", "catch", "--agent", "drqv2", "--seeds", seeds, "--out", out]
+    words += ["--budget", "smoke", "--env-steps", STEPS, "--conv-kernel", "torch", "--checkpoint-every", "1"]
+    quick = [f"{key}={value}" for key, value in QUICK.items()] if launcher == "slurm" else []
+    words += ["--launcher", launcher, *(item for text in (*quick, *more) for item in ("--set-launcher", text))]
+    return [*words, *settings]
+
+
+def ids(out: Path) -> list[str]:
+    return list(provenance.statuses(out))
+
+
+def assert_undisturbed(out: Path, tmp_path: Path, runs: int) -> None:
+    """Every run finished with the rows and weights of one that nothing disturbed; nothing is left of the others."""
+    records = provenance.statuses(out)
+    assert [record["status"] for record in records.values()] == ["finished"] * runs
+    for run_id in records:
+        one, other = config_of(out, run_id), config_of(out, run_id, out=tmp_path / "undisturbed")
+        go(other, registry.agent("drqv2"))
+        assert measured(one).equals(measured(other))
+        assert trained(one) == trained(other)
+        assert doubled(rows_of(out, run_id)) == []
+        assert not (run_folder(out, run_id) / LEASE_FILE).exists()
+    assert ours() == []
+
+
+def doubled(rows: list[dict[str, Any]]) -> list[Any]:
+    """Rows that count twice, when each `resume` has made those after its step void."""
+    live: list[dict[str, Any]] = []
+    for row in rows:
+        if row["kind"] == "resume":
+            live = [each for each in live if each["env_steps"] <= row["env_steps"]]
+        else:
+            live.append(row)
+    counts = Counter((row["kind"], row["env_steps"], row["metric"]) for row in live if row["kind"] != "throughput")
+    return [key for key, count in counts.items() if count > 1]
+
+
+def ours() -> list[str]:
+    """Processes of tasks that live."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes()
+            alive = (folder / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+            if alive and b"covr_bench" in words and b"COVR_BENCH_JOB=" in (folder / "environ").read_bytes():
+                found.append(words.decode())
+        except OSError:
+            continue
+    return found
+
+
+class Storm:
+    """A command whose runs are disturbed at random.
+
+    Attributes:
+        process: The command, which is given again when it has ended.
+        done: How often each disturbance came.
+    """
+
+    def __init__(self, start: Any, cluster: Cluster, out: Path, seeds: str) -> None:
+        self.start, self.cluster, self.out, self.seeds = start, cluster, out, seeds
+        self.random = random.Random(7)
+        self.done: Counter[str] = Counter()
+        self.process = self.begin()
+        self.faults: dict[str, Callable[[int], Any]] = {
+            "requeue": lambda pid: self.cluster("scontrol", "requeue", job_of(pid), check=False),
+            "preempt": lambda pid: self.cluster(
+                *("sbatch", "-p", "high", "-w", env_of(pid)["SLURMD_NODENAME"], "-o", "/dev/null", "--wrap", "sleep 1")
+            ),
+            "warn": lambda pid: self.cluster("scancel", "--batch", "--signal=TERM", job_of(pid), check=False),
+            "usr1": lambda pid: self.cluster("scancel", "--full", "--signal=USR1", job_of(pid), check=False),
+            "cancel": lambda pid: self.cluster("scancel", job_of(pid), check=False),
+            "kill the step": lambda pid: kill(parent(parent(pid))),
+            "kill the task": lambda pid: kill(parent(pid)),
+            "kill the worker": kill,
+            "kill the launcher": lambda pid: self.end(signal.SIGKILL),
+            "Ctrl-C": lambda pid: self.end(signal.SIGINT),
+        }
+
+    def begin(self) -> Any:
+        return self.start(*command(self.out, self.seeds))
+
+    def end(self, signum: signal.Signals) -> None:
+        self.process.send_signal(signum)
+        self.process.communicate(timeout=PATIENCE_S)
+
+    def revive(self) -> None:
+        if self.process.poll() is not None:
+            self.process.communicate()
+            self.process = self.begin()
+
+    def victims(self) -> list[int]:
+        """Workers that train."""
+        training = [run_id for run_id in ids(self.out) if rows_of(self.out, run_id)[-1:] and is_training(self.out, run_id)]
+        return [pid for run_id in training if (pid := writer_pid(self.out, run_id))]
+
+    def strike(self, fault: str) -> bool:
+        """False if all runs have ended before."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not (victims := self.victims()):
+            if self.process.poll() == 0:
+                return False
+            self.revive()
+            assert time.monotonic() < deadline, self.cluster.log_tail()
+            time.sleep(0.1)
+        try:
+            self.faults[fault](self.random.choice(victims))
+        except (OSError, KeyError):  # it has just ended
+            return True
+        self.done[fault] += 1
+        return True
+
+    def calm(self) -> None:
+        """Give the command until all runs have finished."""
+        for _ in range(KILLS + 3):
+            out, err = self.process.communicate(timeout=PATIENCE_S)
+            if self.process.returncode == 0:
+                return
+            assert self.process.returncode == 1 or self.process.returncode < 0, err
+            assert "Traceback" not in err
+            self.process = self.begin()
+        raise AssertionError(out + err)
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def env_of(pid: int) -> dict[str, str]:
+    words = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(word.partition("=")[::2] for word in words)
+
+
+def job_of(pid: int) -> str:
+    return env_of(pid)["COVR_BENCH_JOB"]
+
+
+def kill(pid: int) -> None:
+    assert pid > 1
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_runs_that_are_disturbed_in_every_way_end_as_if_they_were_not(
+    start: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    """Requeued, preempted, warned, cancelled, killed at each level; the command itself killed and stopped."""
+    out = tmp_path / "out of the way"  # a name that a shell would split
+    runs = max(2, KILLS // 4)
+    storm = Storm(start, cluster, out, f"0-{runs - 1}")
+    faults = [*storm.faults] * (KILLS // len(storm.faults) + 1)
+    storm.random.shuffle(faults)
+    for fault in faults[:KILLS]:
+        if not storm.strike(fault):
+            break
+        storm.revive()
+    storm.calm()
+    print(f"{sum(storm.done.values())} disturbances of {runs} runs: {dict(storm.done)}")
+    wait_for(lambda: not ours())
+    assert_undisturbed(out, tmp_path, runs)
