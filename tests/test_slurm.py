@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.cluster
 KILLS = int(os.environ.get("COVR_BENCH_KILLS", "8"))
-STEPS = 1000
+STEPS = 600
 QUICK = {"poll_s": "0.5", "settle_s": "3"}
 
 
@@ -54,9 +54,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def command(out: Path, seeds: str, *more: str, launcher: str = "slurm") -> list[object]:
-    settings = [item for text in (*SMALL_DRQV2, "drqv2.update_every=1") for item in ("--set", text)]
+    settings = [item for text in SMALL_DRQV2 for item in ("--set", text)]
     words = ["run", "--suite", "catch", "--task", "catch", "--agent", "drqv2", "--seeds", seeds, "--out", out]
-    words += ["--budget", "smoke", "--env-steps", STEPS, "--conv-kernel", "torch", "--checkpoint-every", "1"]
+    words += ["--budget", "smoke", "--env-steps", STEPS, "--conv-kernel", "torch", "--checkpoint-every", "4"]
     quick = [f"{key}={value}" for key, value in QUICK.items()] if launcher == "slurm" else []
     words += ["--launcher", launcher, *(item for text in (*quick, *more) for item in ("--set-launcher", text))]
     return [*words, *settings]
@@ -118,6 +118,7 @@ class Storm:
         self.start, self.cluster, self.out, self.seeds = start, cluster, out, seeds
         self.random = random.Random(7)
         self.done: Counter[str] = Counter()
+        self.struck: set[int] = set()
         self.process = self.begin()
         self.faults: dict[str, Callable[[int], Any]] = {
             "requeue": lambda pid: self.cluster("scontrol", "requeue", job_of(pid), check=False),
@@ -148,8 +149,12 @@ class Storm:
 
     def victims(self) -> list[int]:
         """Workers that train."""
-        training = [run_id for run_id in ids(self.out) if rows_of(self.out, run_id)[-1:] and is_training(self.out, run_id)]
-        return [pid for run_id in training if (pid := writer_pid(self.out, run_id))]
+        held = [read_lease(run_folder(self.out, run_id)) for run_id in ids(self.out)]
+        return [
+            each.pid
+            for each in held
+            if each and each.lives() and each.progress.get("phase") == "train" and each.pid not in self.struck
+        ]
 
     def strike(self, fault: str) -> bool:
         """False if all runs have ended before."""
@@ -160,8 +165,11 @@ class Storm:
             self.revive()
             assert time.monotonic() < deadline, self.cluster.log_tail()
             time.sleep(0.1)
+        time.sleep(2 * self.random.random())
+        victim = self.random.choice(victims)
+        self.struck.add(victim)
         try:
-            self.faults[fault](self.random.choice(victims))
+            self.faults[fault](victim)
         except (OSError, KeyError):  # it has just ended
             return True
         self.done[fault] += 1

@@ -141,9 +141,7 @@ class SlurmLauncher:
                 there = _at_rest(queue)
                 most = max(1, queue.array_size())
             except QueueError as error:
-                raise UserError(
-                    f"Slurm does not show its queue, so nothing was handed in:\n{error}"
-                ) from error
+                raise UserError(f"Slurm does not show its queue, so nothing was handed in:\n{error}") from error
             names = {name for name, _ in there}
             sweep(store, names)
             rest = watched.find(jobs, [Array((store / "slurm" / name).resolve()) for name in names], there)
