@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import getpass
 import os
 import platform
@@ -63,6 +64,11 @@ PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMo
 """
 
 
+def _end_with_this_process() -> None:
+    """A test that is killed leaves no daemons."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
 class Unavailable(Exception):
     """Why there is no Slurm here."""
 
@@ -122,6 +128,7 @@ class Cluster:
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
+                preexec_fn=_end_with_this_process,
             )
 
     def __call__(self, *command: str, check: bool = True) -> str:

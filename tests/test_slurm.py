@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import slurm_cluster
 from conftest import SMALL_DRQV2
+from test_launch import test_every_launcher_gives_each_job_its_outcome as gives_each_job_its_outcome
 from test_runner import PATIENCE_S, config_of, rows_of, wait_for
 from test_train import go, measured, trained
 
@@ -222,3 +223,68 @@ def test_runs_that_are_disturbed_in_every_way_end_as_if_they_were_not(
     print(f"{sum(storm.done.values())} disturbances of {runs} runs: {dict(storm.done)}")
     wait_for(lambda: not ours())
     assert_undisturbed(out, tmp_path, runs)
+
+
+QUICK_LAUNCHER = """
+from dataclasses import dataclass
+from covr_bench.launch import slurm
+from covr_bench.launch.base import LauncherSpec
+
+def make(settings):
+    return slurm.SlurmLauncher(slurm.Settings(poll_s=0.5, settle_s=3, most=2))
+
+LAUNCHER = LauncherSpec("quick_slurm", slurm.Settings, make, "Slurm, looked at often.")
+"""
+
+
+def test_slurm_does_what_every_launcher_does(cluster: Cluster, tmp_path: Path) -> None:
+    """Two runs end well, one fails; each has its outcome."""
+    (tmp_path / "quick.py").write_text(QUICK_LAUNCHER)
+    gives_each_job_its_outcome(str(tmp_path / "quick.py"), tmp_path)
+    assert doing(cluster) == []
+
+
+def test_slurm_refuses_in_its_own_words(start: Any, cluster: Cluster, tmp_path: Path) -> None:
+    process = start(*command(tmp_path, "0", "partition=nowhere"))
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 2, err
+    assert "Slurm refuses 1 run" in err
+    assert "invalid partition specified: nowhere" in err
+    assert "Traceback" not in err
+
+
+def doing(cluster: Cluster) -> list[str]:
+    """Tasks in the queue, one a line."""
+    return cluster("squeue", "-h", "-r", "-o", "%j %K").splitlines()
+
+
+def test_what_slurm_has_begun_another_command_watches_and_a_local_one_finishes(
+    start: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    """Two arrays are handed in and left; handed in again and watched; stopped and left; cancelled; finished here."""
+    out = tmp_path / "out"
+
+    def ended(*words: str, launcher: str = "slurm") -> tuple[int, str, str]:
+        process = start(*command(out, "0-4", *words, launcher=launcher))
+        said, err = process.communicate(timeout=PATIENCE_S)
+        return process.returncode, said, err
+
+    code, said, err = ended("wait=false", "most=2", "time=1:00:00")
+    assert code == 0, err
+    assert "5 runs go on without this command, in Slurm as job " in said
+    assert "`covr-bench status` shows them" in said
+    assert len(doing(cluster)) == 5
+    process = start(*command(out, "0-4", "most=2"))
+    wait_for(lambda: [each for run_id in ids(out) if (each := read_lease(run_folder(out, run_id))) and each.progress])
+    assert len(doing(cluster)) == 5, "they were handed in twice"
+    process.send_signal(signal.SIGINT)
+    said, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130, err
+    assert "5 runs go on without this command, in Slurm as job " in said
+    assert len(doing(cluster)) == 5
+    cluster("scancel", "-u", str(os.getuid()))
+    wait_for(lambda: not doing(cluster) and not ours())
+    assert "interrupted" in {record["status"] for record in provenance.statuses(out).values()}
+    code, _, err = ended(launcher="local")
+    assert code == 0, err
+    assert_undisturbed(out, tmp_path, runs=5)

@@ -122,9 +122,8 @@ def test_the_script(tmp_path: Path) -> None:
     folder = tmp_path / "100% of 'it'"
     text = script(folder, settings.options(10, threads=2), shlex.split(settings.extra), settings.setup)
     lines = text.splitlines()
-    given = [
-        word for line in lines if line.startswith("#SBATCH ") for word in shlex.split(line.removeprefix("#SBATCH"))
-    ]
+    options = [line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH ")]
+    given = [word for line in options for word in shlex.split(line)]
     assert {
         "--array=0-9%4", "--requeue", "--open-mode=append", "--signal=B:TERM@120", "--partition=low", "--time=24:00:00",
         "--gres=gpu:1", "--mem=8G", "--account=lab", "--qos=long", "--constraint=a100|h100", "--cpus-per-task=2",
@@ -151,11 +150,8 @@ def test_arrays_are_no_larger_than_slurm_takes(queue: FakeQueue, tmp_path: Path)
     jobs = jobs_of(tmp_path, 10)
     hand_in(jobs, most="2")
     assert [after for _, after in queue.handed] == ["", "100", "101"]
-    assert [re.findall(r"--array=(\S+)", path.read_text()) for path, _ in queue.handed] == [
-        ["0-3%2"],
-        ["0-3%2"],
-        ["0-1%2"],
-    ]
+    arrays = [re.findall(r"--array=(\S+)", path.read_text()) for path, _ in queue.handed]
+    assert arrays == [["0-3%2"], ["0-3%2"], ["0-1%2"]]
     assert [run_id for path, _ in queue.handed for run_id in Array(path.parent).run_ids] == [
         job.config.run_id for job in jobs
     ]

@@ -109,6 +109,29 @@ class SlurmLauncher:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
+    def places(self, device: str) -> int:
+        """How many tasks may run at a time, as far as the cluster's size says.
+
+        Args:
+            device: What the runs compute on, `cpu` or `cuda`.
+
+        Raises:
+            UserError: There is no Slurm here, or it does not answer.
+        """
+        if device == "cpu" and "gpu" in self.settings.gres:
+            raise UserError(
+                f"gres={self.settings.gres} asks for GPUs, and the runs compute on the CPU: give --device cuda, "
+                "or leave gres out"
+            )
+        queue, partition = Queue(), self.settings.partition
+        try:
+            there = queue.cores(partition) // (self.settings.cpus_per_task or 1)
+            if device != "cpu":
+                there = min(there, queue.gpus(partition) or there)
+        except QueueError as error:
+            raise UserError(f"Slurm does not say what it has:\n{error}") from error
+        return max(1, min(there, self.settings.most or there))
+
     def run(self, jobs: Sequence[Job], workers: int, session: Session, watch: Watch) -> None:
         """See `launch.base.Launcher`; how many run at a time is Slurm's to say, or `most`.
 

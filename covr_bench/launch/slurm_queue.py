@@ -12,6 +12,7 @@ from pathlib import Path
 
 from covr_bench.kit.errors import UserError
 
+COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
 PATIENCE_S = 120  # a busy controller answers late
 _MOST_NAMES = 500  # jobs named in one command line
 _WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD")
@@ -70,7 +71,9 @@ class Queue:
     """
 
     def __init__(self) -> None:
-        if missing := [name for name in ("sbatch", "squeue", "scancel", "scontrol") if shutil.which(name) is None]:
+        if missing := [
+            name for name in ("sbatch", "squeue", "scancel", "scontrol", "sinfo") if shutil.which(name) is None
+        ]:
             raise UserError(
                 f"the slurm launcher needs Slurm's commands, and there is no {missing[0]} on this machine's PATH. "
                 "Give the command on a login node of the cluster, or load its module first; "
@@ -106,6 +109,17 @@ class Queue:
     def requeue(self, job: str) -> None:
         """Have a task wait for another turn. Raises QueueError."""
         _run("scontrol", "requeue", job)
+
+    def cores(self, partition: str) -> int:
+        """CPUs of a partition, or of the cluster's own choice. Raises QueueError."""
+        words = ["-p", partition] if partition else []
+        return sum(int(line.split("/")[3]) for line in _run("sinfo", "-h", *words, "-o", "%C").splitlines())
+
+    def gpus(self, partition: str) -> int:
+        """GPUs of a partition, or of the cluster's own choice. Raises QueueError."""
+        words = ["-p", partition] if partition else []
+        lines = _run("sinfo", "-h", *words, "-o", "%D %G").splitlines()
+        return sum(int(line.split()[0]) * sum(map(int, re.findall(r"gpu:(?:[^:,(]+:)?(\d+)", line))) for line in lines)
 
     def array_size(self) -> int:
         """The most tasks an array may have here. Raises QueueError."""
