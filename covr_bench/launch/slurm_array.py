@@ -163,7 +163,8 @@ def handing_in(store: Path) -> Iterator[None]:
     """While one command looks at the queue and hands in what is missing, others wait. Raises UserError."""
     folder = store / FOLDER
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for each in (folder, store / "runs"):  # whoever reads meanwhile finds a store, though an empty one
+            each.mkdir(parents=True, exist_ok=True)
         file = (folder / "lock").open("a")
     except OSError as error:
         raise UserError(

@@ -6,6 +6,7 @@ warning, before the time limit or a preemption, the task asks for another turn, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -22,9 +23,10 @@ from covr_bench.launch.execute import execute
 from covr_bench.launch.local import LocalLauncher, Settings
 from covr_bench.launch.slurm_array import Told
 from covr_bench.launch.slurm_queue import Queue, QueueError
+from covr_bench.launch.slurm_watch import lease_of
+from covr_bench.launch.stopping import heeding_signals
 from covr_bench.run.session import FAILED, FINISHED, INTERRUPTED, Session
-from results.holding import Holding, clock, read_lease
-from results.layout import run_folder
+from results.holding import clock
 
 TICK_S = 0.5
 HELD_FOR_S = 600.0  # a large checkpoint on a slow folder, and a lease that nobody beats
@@ -58,23 +60,15 @@ class Patient(LocalLauncher):
 
 def _wait_for_writer(job: Job, watch: Callable[[], None]) -> None:
     """Until nobody writes the run, or has for a lease's length; then its next writer may take it over."""
-    folder = run_folder(job.config.out, job.config.run_id)
     begun = since = clock()
     seen = None
-    while (now := _lease(folder)) and now.lives() is not False and clock() - begun < HELD_FOR_S:
+    while (now := lease_of(job)) and now.lives() is not False and clock() - begun < HELD_FOR_S:
         if now.state != seen:
             since, seen = clock(), now.state
         if clock() - since > now.length_s:
             return
         watch()
         time.sleep(TICK_S)
-
-
-def _lease(folder: Path) -> Holding | None:
-    try:
-        return read_lease(folder)
-    except OSError:
-        return None
 
 
 class Teller:
@@ -86,7 +80,7 @@ class Teller:
         turns = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
         self.told = Told(warnings=before.warnings, restarts=max(turns, before.restarts), fruitless=before.fruitless + 1)
         self.earlier = self.told
-        self.told.write(path)
+        self._write()
         self.job: Job | None = None
 
     def watch(self, jobs: Sequence[Job]) -> None:
@@ -105,8 +99,12 @@ class Teller:
             restarts = self.earlier.restarts + self.job.restarts
             told = replace(told, warnings=list(warnings), restarts=restarts, fruitless=fruitless)
         if told != self.told:
-            told.write(self.path)
             self.told = told
+            self._write()
+
+    def _write(self) -> None:
+        with contextlib.suppress(OSError):  # a full disk, a folder that is away: the run says what it makes of it
+            self.told.write(self.path)
 
 
 def main() -> int:
@@ -115,8 +113,10 @@ def main() -> int:
         signal.signal(signum, lambda *_: signal.raise_signal(signal.SIGTERM))
     config, session = RunConfig.from_dict(order["config"]), Session(**order["session"])
     teller = Teller(Path(order["told"]))
+    launcher = Patient(Settings(stop_patience_s=STOP_PATIENCE_S))
     try:
-        execute(Patient(Settings(stop_patience_s=STOP_PATIENCE_S)), [config], 1, _seen_here(session), [teller.watch])
+        with heeding_signals():  # also while it looks for what draws here
+            execute(launcher, [config], 1, _seen_here(session), [teller.watch])
     except KeyboardInterrupt:
         _ask_again(teller)
     except Exception as error:
@@ -136,6 +136,7 @@ def _seen_here(session: Session) -> Session:
 
 def _ask_again(teller: Teller) -> None:
     """After a wish to stop: another turn, unless the run has an outcome or Slurm itself ends or repeats the task."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # that is how Slurm ends a task, also for its next turn
     if teller.job and teller.job.state in (State.FINISHED, State.FAILED):
         return
     teller.tell("interrupted", teller.job.error if teller.job and teller.job.error else "stopped before its first step")
@@ -147,7 +148,6 @@ def _ask_again(teller: Teller) -> None:
     job = os.environ["COVR_BENCH_JOB"]
     try:
         if Queue().state(job) == "RUNNING":  # not CANCELLED, nor about to be put back by Slurm itself
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # that is how Slurm ends it for the next turn
             Queue().requeue(job)
     except QueueError as error:
         print(f"cannot ask Slurm for another turn: {error}", file=sys.stderr)

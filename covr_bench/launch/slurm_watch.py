@@ -185,7 +185,7 @@ def _is_finished(job: Job) -> bool:
 
 
 def _hear_progress(job: Job) -> None:
-    if (holding := _lease(job)) and holding.progress:
+    if (holding := lease_of(job)) and holding.progress:
         job.hear(holding.progress)
 
 
@@ -196,20 +196,21 @@ def _tell(job: Job, text: str) -> None:
 
 def _holders(jobs: Sequence[Job]) -> dict[str, str]:
     """Who writes a run now, in words, by the run's id. Leases of other machines are watched until they beat, or not."""
-    first = {job.config.run_id: held for job in jobs if (held := _lease(job)) and held.lives() is not False}
+    first = {job.config.run_id: held for job in jobs if (held := lease_of(job)) and held.lives() is not False}
     unknown = [job for job in jobs if job.config.run_id in first and first[job.config.run_id].lives() is None]
     silent = {job.config.run_id for job in unknown}
     deadline = time.monotonic() + 2.5 * max((first[run_id].period_s for run_id in silent), default=0.0)
     while silent and time.monotonic() < deadline:
         time.sleep(1.0)
         for job in unknown:
-            held = _lease(job)
+            held = lease_of(job)
             if held and held.state != first[job.config.run_id].state:
                 silent.discard(job.config.run_id)
     return {run_id: held.where() for run_id, held in first.items() if run_id not in silent}
 
 
-def _lease(job: Job) -> Holding | None:
+def lease_of(job: Job) -> Holding | None:
+    """Of a job's run; None if nobody writes it, or its folder is away."""
     try:
         return read_lease(run_folder(job.config.out, job.config.run_id))
     except OSError:
