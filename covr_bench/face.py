@@ -103,8 +103,8 @@ def prepare(request: Request) -> Preparation:
     from covr_bench.launch.find import make_launcher
     from covr_bench.track.trackers import chosen
 
-    experiment, on = design(request), device(request.device)
-    launcher = make_launcher(request.launcher, request.launcher_settings)
+    experiment, launcher = design(request), make_launcher(request.launcher, request.launcher_settings)
+    on = device(request.device, here=not hasattr(launcher, "places"))  # else its nodes may have what this one lacks
     chosen(request.trackers, request.tracker_settings)  # complains before anything is measured
     kernel = choose(request.conv_kernel, on)
     todo = _plan(experiment, on, 1, kernel.kernel).todo

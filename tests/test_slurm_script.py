@@ -24,6 +24,7 @@ from covr_bench.launch.slurm_array import Array, Told, script
 from covr_bench.launch.slurm_queue import Key, QueueError, Task
 from covr_bench.launch.slurm_watch import Watched
 from results.layout import run_folder
+from results.store import RunWriter
 
 QUICK = {"poll_s": "0.01", "settle_s": "0"}
 
@@ -52,6 +53,12 @@ class FakeQueue:
         if self.silent:
             raise QueueError("slurm_load_jobs error: Unable to contact slurm controller")
         return dict(self.there)
+
+    def cores(self, partition: str) -> int:
+        return 8
+
+    def gpus(self, partition: str) -> int:
+        return 2
 
     def array_size(self) -> int:
         return self.most
@@ -139,11 +146,6 @@ def test_the_script(tmp_path: Path) -> None:
     subprocess.run(["bash", "-n", path], check=True)
 
 
-def test_options_left_out_are_slurms_to_choose() -> None:
-    options = slurm.Settings().options(1, threads=3)
-    assert options == {"array": "0-0", "signal": "B:TERM@120", "ntasks": 1, "cpus-per-task": 3}
-
-
 def test_arrays_are_no_larger_than_slurm_takes(queue: FakeQueue, tmp_path: Path) -> None:
     """With a limit of tasks at a time, one array follows the other; every run is in one, in its order."""
     queue.most = 4
@@ -201,6 +203,17 @@ def test_a_refusal_is_told_in_slurms_words(queue: FakeQueue, tmp_path: Path) -> 
     queue.silent = True
     with pytest.raises(UserError, match="Slurm does not show its queue, so nothing was handed in"):
         hand_in(jobs_of(tmp_path, 6))
+
+
+def test_a_plan_for_gpus_that_only_nodes_have(queue: FakeQueue, cli: Any, tmp_path: Path) -> None:
+    words = ["run", "--suite", "catch", "--agent", "random", "--budget", "smoke", "--seeds", "0", "--out", tmp_path]
+    shown = cli(*words, "--launcher", "slurm", "--device", "cuda:3", "--conv-kernel", "torch", "--dry-run")
+    assert shown.code == 0, shown.err
+    if "time: about" not in shown.out:  # there is no GPU here
+        assert "there is no GPU here to measure on" in shown.out
+        assert "needs an NVIDIA GPU" in cli(*words, "--device", "cuda:3", "--dry-run").err
+    with pytest.raises(UserError, match=r"gres=gpu:1 asks for GPUs, and the runs compute on the CPU"):
+        make_launcher("slurm", {"gres": "gpu:1"}).places("cpu")  # type: ignore[attr-defined]
 
 
 def test_no_slurm_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,8 +294,6 @@ def test_a_command_that_is_stopped_says_what_becomes_of_its_runs(
 
 
 def test_a_run_that_another_command_executes_is_left_to_it(queue: FakeQueue, tmp_path: Path) -> None:
-    from results.store import RunWriter
-
     jobs = jobs_of(tmp_path, 2)
     with RunWriter(tmp_path, jobs[0].config.run_id, action_repeat=1):
         hand_in(jobs)

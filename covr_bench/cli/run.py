@@ -175,6 +175,8 @@ def _confirmed(seconds: float, console: Console) -> bool:
 
 def _show_plan(preparation: Preparation, console: Console) -> float:
     """Print what will run and what it costs; returns the estimated seconds."""
+    from covr_bench.run.machine import sees
+
     experiment, plan = preparation.experiment, preparation.plan
     budget, count, out = experiment.budget, len(plan.runs), experiment.request.out
     runs = f"{count} run{'s' if count > 1 else ''} of {budget.env_steps:,} env steps"
@@ -187,6 +189,9 @@ def _show_plan(preparation: Preparation, console: Console) -> float:
         say(console, remark)
     if not plan.todo:
         say(console, f"nothing to do: every run is in {out}")
+        return 0.0
+    if not sees(plan.todo[0].device):
+        say(console, "time: not known, since there is no GPU here to measure on")
         return 0.0
     return _show_cost(preparation, console)
 

@@ -13,8 +13,13 @@ CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # as a container sees it; `max
 RUN_MEMORY = 3 << 30  # bytes of RAM a worker may need on a 100k-step run
 
 
-def device(name: str) -> str:
-    """A torch device by name, `auto` for a GPU if there is one. Raises UserError."""
+def device(name: str, *, here: bool = True) -> str:
+    """A torch device by name, `auto` for a GPU if there is one here. Raises UserError.
+
+    Args:
+        name: Such as `cuda:0`.
+        here: Whether this machine is to compute on it.
+    """
     import torch
 
     if name == "auto":
@@ -23,7 +28,7 @@ def device(name: str) -> str:
         kind = torch.device(name).type
     except RuntimeError:
         raise UserError(f"unknown device {name!r}. Valid: auto, cpu, cuda, cuda:0, ...") from None
-    if kind == "cuda" and not torch.cuda.is_available():
+    if kind == "cuda" and here and not torch.cuda.is_available():
         raise UserError(f"device {name!r} needs an NVIDIA GPU and a CUDA build of torch; this torch sees none")
     return name
 
@@ -34,6 +39,13 @@ def idle_gpus(name: str) -> str:
 
     there = torch.cuda.device_count() if name.startswith("cuda") else 1
     return f"all runs share one of {there} GPUs; give --per-gpu 1, or more, to use them all" if there > 1 else ""
+
+
+def sees(device: str) -> bool:
+    """Whether this machine can compute on a torch device."""
+    import torch
+
+    return torch.device(device).type != "cuda" or torch.cuda.is_available()
 
 
 def most_workers() -> int:
