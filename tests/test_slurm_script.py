@@ -23,7 +23,6 @@ from covr_bench.launch.find import make_launcher
 from covr_bench.launch.slurm_array import Array, Told, script
 from covr_bench.launch.slurm_queue import Key, QueueError, Task
 from covr_bench.launch.slurm_watch import Watched
-from results.layout import run_folder
 from results.store import RunWriter
 
 QUICK = {"poll_s": "0.01", "settle_s": "0"}
@@ -275,7 +274,6 @@ def test_a_task_that_is_gone_without_a_word(told: str | None, queue: FakeQueue, 
     launcher.run(jobs, 1, SESSION, watch)
     assert jobs[0].state is State.INTERRUPTED
     assert "Slurm's job 100_0 is gone without a word" in jobs[0].error
-    assert "/slurm/covr-" in jobs[0].error
 
 
 @pytest.mark.parametrize("on_stop", ["leave", "cancel"])
@@ -299,4 +297,3 @@ def test_a_run_that_another_command_executes_is_left_to_it(queue: FakeQueue, tmp
         hand_in(jobs)
     assert [job.state for job in jobs] == [State.INTERRUPTED, State.SUBMITTED]
     assert "not handed in: it is being written by process" in jobs[0].error
-    assert run_folder(tmp_path, jobs[0].config.run_id).exists()
