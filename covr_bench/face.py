@@ -104,13 +104,13 @@ def prepare(request: Request) -> Preparation:
     from covr_bench.track.trackers import chosen
 
     experiment, launcher = design(request), make_launcher(request.launcher, request.launcher_settings)
-    on = device(request.device, here=not hasattr(launcher, "places"))  # else its nodes may have what this one lacks
+    nodes = launcher if isinstance(launcher, HasNodes) else None
+    on = device(request.device, here=nodes is None)  # else its nodes may have what this machine lacks
     chosen(request.trackers, request.tracker_settings)  # complains before anything is measured
     kernel = choose(request.conv_kernel, on)
     todo = _plan(experiment, on, 1, kernel.kernel).todo
     facts = rendering() if any(experiment.suite.task(config.task).needs_gl for config in todo) else {}
     placement = _placement(request, launcher, on, facts) if request.per_gpu else None
-    nodes = launcher if isinstance(launcher, HasNodes) else None
     most = placement.workers if placement else 0
     asked = request.workers or most or (nodes.places(on) if nodes and todo else most_workers())
     workers = min(asked, max(len(todo), 1), *([most] if placement else []))
