@@ -21,7 +21,7 @@ from covr_bench.kit.errors import UserError
 from covr_bench.launch.base import LauncherSpec, State
 from covr_bench.launch.local import LocalLauncher
 from covr_bench.launch.local import Settings as LocalSettings
-from covr_bench.launch.worker import closed, end_descriptor, listen
+from covr_bench.launch.worker import close, end_descriptor, listen
 from results.holding import LAUNCHER_VARIABLE
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ class ForkedWorker:
         """The exit status of its process, all that it said being heard."""
         while not self.ended():
             time.sleep(0.01)
-        self.descriptor = closed(self.descriptor)
+        close(self.descriptor)
+        self.descriptor = None
         self._listener.join(timeout=5)
         return self._status or 0
 

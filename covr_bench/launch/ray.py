@@ -108,7 +108,7 @@ class RayLauncher(LocalLauncher):
             while running or self._waiting:
                 room = self._holds(workers) - len(running)
                 for job in [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]:
-                    running += self._started(job, session)
+                    running += [] if job.cancelled() else self._started(job, session)
                 self._drop_free()  # those left over hold what others may wait for
                 if time.monotonic() - shown >= TICK_S:
                     watch(jobs)
@@ -140,8 +140,8 @@ class RayLauncher(LocalLauncher):
         names = [name for name in self.options.env.split(",") if name]
         return self.cluster.place(needs, names)
 
-    def _settled(self, worker: Any) -> bool:
-        """Whether its run has ended; if so, what became of it?"""
+    def _settled(self, worker: Any, running: int) -> bool:
+        """Whether its run has ended; if so, what became of it? running: makes no difference on a cluster."""
         if not worker.ended():
             return False
         job, status = worker.job, worker.status()

@@ -59,7 +59,8 @@ class Worker:
     def status(self) -> int:
         """The exit status of its process, which has ended, all that it said being heard."""
         status = self.process.wait()
-        self.descriptor = closed(self.descriptor)
+        close(self.descriptor)
+        self.descriptor = None
         self.listener.join(timeout=5)
         return status
 
@@ -82,7 +83,7 @@ def end_descriptor(pid: int) -> int | None:
         return None
 
 
-def closed(descriptor: int | None) -> None:
+def close(descriptor: int | None) -> None:
     """Close what `end_descriptor` opened."""
     if descriptor is not None:
         os.close(descriptor)
