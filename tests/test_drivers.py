@@ -21,6 +21,8 @@ from results.store import read_run, run_folder
 
 PATIENCE_S = 600.0
 
+pytestmark = pytest.mark.cluster  # minutes: real commands, and a frozen process over a lease's length
+
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -398,7 +398,7 @@ def asked(tmp_path: Path, **options: Any) -> Any:
 
 
 def test_the_plan_has_k_workers_on_each_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("covr_bench.face.device", lambda name: "cuda")
+    monkeypatch.setattr("covr_bench.face.device", lambda name, here: "cuda")
     monkeypatch.setattr("covr_bench.run.gpus.inventory", lambda: stock(3))
     preparation = prepare(asked(tmp_path))
     assert preparation.workers == 6
@@ -421,6 +421,6 @@ def test_the_plan_has_k_workers_on_each_gpu(tmp_path: Path, monkeypatch: pytest.
 def test_what_cannot_be_is_refused(
     options: dict[str, str], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("covr_bench.face.device", lambda name: "cuda" if name == "auto" else name)
+    monkeypatch.setattr("covr_bench.face.device", lambda name, here: "cuda" if name == "auto" else name)
     with pytest.raises(UserError, match=complaint):
         prepare(asked(tmp_path, **options))

@@ -175,7 +175,12 @@ def test_a_run_that_cannot_be_started_says_where(tmp_path: Path) -> None:
 def test_a_state_is_text() -> None:
     assert f"{State.RUNNING} {State.FAILED!s}" == "running failed"
     assert json.dumps(State.RUNNING) == '"running"'
-    assert [state for state in State if state.ended] == [State.FINISHED, State.INTERRUPTED, State.FAILED]
+    assert [state for state in State if state.ended] == [
+        State.FINISHED,
+        State.INTERRUPTED,
+        State.FAILED,
+        State.SUBMITTED,
+    ]
 
 
 def test_launchers_are_found_by_name_and_file(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_runs_come_back_as_they_went(url: str, tmp_path: Path) -> None:
     """All files, but for who writes them and what is half-written; the second push and pull send nothing."""
     folder = make(tmp_path / "a")
     make(tmp_path / "a", OTHER)
-    for name in ("writer.lock", "lease.json", "fence-3", "x.tmp", "checkpoint/.0004.part/state.json"):
+    for name in ("writer.lock", "fence-3", "x.tmp", "checkpoint/.0004.part/state.json"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("of the writer")
     pushed = push(url, tmp_path / "a")
