@@ -8,6 +8,10 @@ import os
 import tempfile
 from pathlib import Path
 from stat import S_ISREG
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -22,12 +26,13 @@ def _open_now(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+def write_bytes(path: str | os.PathLike[str], data: bytes, check: Callable[[], None] | None = None) -> None:
     """Write a file in one step.
 
     Args:
         path: The file. Through a link the file it points to is replaced; what is no regular file is written to.
         data: Its new content.
+        check: Called last before the new file replaces the old one; may raise.
 
     Raises:
         OSError: If it cannot be written; the old one remains.
@@ -43,8 +48,10 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        if check:
+            check()
         os.replace(temporary, path)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise

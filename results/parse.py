@@ -15,8 +15,8 @@ import pyarrow as pa
 from results.earlier import may_be_earlier, stored_budget
 from results.files import read_bytes
 from results.layout import PROVENANCE_FILE, ROWS_FILE, SCHEMA, RunId, StoreError, StoreWarning, run_folder
+from results.line import label_text
 from results.states import RowKind
-from results.writer import label_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

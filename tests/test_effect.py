@@ -60,7 +60,7 @@ def test_arms_are_paired_by_seed_and_what_failed_is_told(tmp_path: Path) -> None
     assert shown.p_holm == shown.p  # the only question that was answered
     assert answers["short", "dose"].n == 0 and answers["paper", "teaching"].n == 0
     short, paper = to_grids(list(answers.values()))[::-1]
-    assert [line[0] for line in paper.rows] == ["teaching"] and paper.rows[0][4] == "not run"
+    assert [line[0] for line in paper.rows] == ["late oracle", "teaching"] and paper.rows[1][4] == "not run"
     (line,) = [line for line in short.rows if line[0] == "transmission"]
     assert line[3] == "4†" and line[4] == "+5.2" and "failed" in short.notes[0]
     assert len(to_csv(list(answers.values())).splitlines()) == 1 + len(answers)
@@ -77,5 +77,13 @@ def test_the_command_says_what_makes_its_runs(tmp_path: Path, cli: Any) -> None:
     write_run(tmp_path, "catch@short/catch/drqv2/0", [1.0], action_repeat=2)
     result = cli("table", "--out", tmp_path, "--paper", "effect")
     assert result.code == 2 and "covr-bench run --suite effect" in result.err
-    run(tmp_path, "dpl-prior=zero", 0, 1.0)
-    assert "transmission" in cli("table", "--out", tmp_path, "--paper", "effect").out
+    figure = ["plot", "--out", tmp_path, "--kind", "effect", "-o", tmp_path / "effect.svg"]
+    refused = cli(*figure)
+    assert refused.code == 2 and "covr-bench run --suite effect" in refused.err
+    for seed in range(2):
+        run(tmp_path, "dpl-prior=zero", seed, 1.0)
+        run(tmp_path, "dpl-prior=oracle", seed, 4.0 + seed)
+    assert "effect@short: catch_or_end" in cli("table", "--out", tmp_path, "--paper", "effect").out
+    assert cli(*figure).code == 0
+    drawn = (tmp_path / "effect.svg").read_text()
+    assert "transmission" in drawn and "n = 2" in drawn and "dose" not in drawn

@@ -23,7 +23,8 @@ def to_grid(table: PaperTable) -> Grid:
     In bold stand the best of the paper's values and of ours, and what is within noise of it: `best`.
     """
     bold = _bold(table)
-    rows, marked = [], set()
+    rows: list[tuple[str, ...]] = []
+    marked: set[tuple[int, int]] = set()
     for number, line in enumerate(table.lines):
         cells = [line.cells[column] for column in table.columns]
         if line.method != "-":

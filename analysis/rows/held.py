@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,19 +13,20 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
+    Steps = Sequence[npt.NDArray[Any]]
 
 
-def shared_grid(steps: Sequence[Ints]) -> Ints:
+def shared_grid(steps: Steps) -> Ints:
     """Every step of some run, from the first at which every run was evaluated to the end of the shortest run.
 
     steps: Per run the environment steps of its evaluations, increasing.
     """
-    first, last = max(each[0] for each in steps), min(each[-1] for each in steps)
-    every = np.unique(np.concatenate(steps))
+    first, last = max(int(each[0]) for each in steps), min(int(each[-1]) for each in steps)
+    every: Ints = np.unique(np.concatenate(steps))
     return every[(first <= every) & (every <= last)]
 
 
-def held(steps: Sequence[Ints], values: Sequence[Floats], grid: Ints) -> Floats:
+def held(steps: Steps, values: Sequence[Floats], grid: Ints) -> Floats:
     """The runs' values on a grid.
 
     Args:

@@ -59,7 +59,7 @@ def read_file(path: Path, format_: str, settings: Settings) -> list[Line]:
     """
     try:
         format_ = detected(path) if format_ == "auto" else format_
-        lines = [line | settings.constants for line in READERS[format_](path, settings)]
+        lines = [{**line, **settings.constants} for line in READERS[format_](path, settings)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ScoresError(f"cannot read {path} as {format_}: {error}") from error
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:

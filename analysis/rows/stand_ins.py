@@ -4,6 +4,10 @@ from __future__ import annotations
 
 STAND_INS = {
     "vlm=tiny": ("stand-in VLM", "a small model made for tests answers in the place of a real VLM"),
+    "vlm=tiny-knowing": (
+        "knowing stand-in VLM",
+        "a small model that was taught the task answers for a real one",
+    ),
     "vlm=scripted": ("scripted VLM", "a fixed rule answers in the place of a VLM"),
     "vlm=stand-in": ("stand-in VLM", "a plug-in that stands in for a real VLM answers"),
     "backend=embedded": ("stand-in simulator", "the embedded driving server, not CARLA itself"),

@@ -26,7 +26,11 @@ QUESTIONS = (  # docs/effect.md: the question, the arm, what it is held against,
     ("dose", "dpl-prior=oracle:0.5", "dpl-prior=zero", "short"),
     ("placebo", "dpl-prior=zero", "drqv2", "short"),
     ("noise", "dpl-prior=uniform", "drqv2", "short"),
-    ("strength", "dpl-prior=oracle,guidance_weight=30", "dpl-prior=oracle", "short"),
+    ("strength", "dpl-guidance_weight=30,prior=oracle", "dpl-prior=oracle", "short"),
+    ("knowledge", "dpl-vlm=tiny-knowing", "dpl-prior=zero", "short"),
+    ("tuning", "covr-vlm=tiny-knowing", "covr-accept=never,vlm=tiny-knowing", "short"),
+    ("learnable", "covr-teacher=scripted", "covr-prior=zero", "short"),
+    ("late oracle", "covr-prior=oracle", "covr-prior=zero", "paper"),
     ("teaching", "covr", "covr-prior=zero", "paper"),
 )
 CSV_COLUMNS = ("budget", "task", "question", "arm", "control", "n", "difference", "low", "high", "p", "p_holm")

@@ -129,8 +129,9 @@ def is_stand_in(name: str) -> bool:
 
 
 def _our_vlms() -> dict[str, str]:
-    """Modules of the VLMs that ship with the project, by name."""
-    return extensions.modules_with("covr.vlm", VLMS.constant)
+    """Modules of the VLMs that ship with the project, by name: the module's, with hyphens."""
+    found = extensions.modules_with("covr.vlm", VLMS.constant)
+    return {name.replace("_", "-"): module for name, module in found.items()}
 
 
 def _is_named(name: str) -> bool:

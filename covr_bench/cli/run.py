@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covr_bench.cli.options import console, fail, say
+from covr_bench.cli.plan_cost import DAY_S, show_cost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from covr_bench.config.request import Request
     from covr_bench.face import Preparation
     from covr_bench.launch.base import Job
-    from covr_bench.run.cost.estimate import Cost
-
-DAY_S = 86_400
 
 Texts = list[str] | None
 
@@ -44,6 +41,7 @@ Vlm = Annotated[
 ]
 Config = Annotated[Path | None, typer.Option(help="YAML file of these options by name; the command line overrides it.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Runs at a time. [one per core that memory allows]")]
+PerGpu = Annotated[int | None, typer.Option(min=1, help="Runs at a time on each GPU, on all GPUs. [one GPU for all]")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... or auto. [auto]")]
 ConvKernel = Annotated[
     str | None, typer.Option(help="Convolutions on a CPU: auto, torch, or winograd, which is compiled. [auto]")
@@ -81,6 +79,7 @@ def run_command(
     vlm: Vlm = None,
     config: Config = None,
     workers: Workers = None,
+    per_gpu: PerGpu = None,
     device: Device = None,
     conv_kernel: ConvKernel = None,
     launcher: Launcher = None,
@@ -111,6 +110,7 @@ def run_command(
         "settings": parse_pairs([*(set_ or ()), *_carla_server(carla_host, carla_port)]),
         "vlm": vlm,
         "workers": workers,
+        "per_gpu": per_gpu,
         "device": device,
         "conv_kernel": conv_kernel,
         "launcher": launcher,
@@ -176,7 +176,7 @@ def run_suite(request: Request, console: Console, *, dry_run: bool = False, yes:
             jobs = execute(preparation, progress.watch, lambda text: say(console, text))
     report([each.config for each in preparation.plan.runs], preparation.experiment, console)
     return _say_unfinished(
-        [job for job in jobs if job.state is not State.FINISHED], len(preparation.plan.runs), console
+        [job for job in jobs if job.state not in (State.FINISHED, State.SUBMITTED)], len(preparation.plan.runs), console
     )
 
 
@@ -197,6 +197,8 @@ def _confirmed(seconds: float, console: Console) -> bool:
 
 def _show_plan(preparation: Preparation, console: Console) -> float:
     """Print what will run and what it costs; returns the estimated seconds."""
+    from covr_bench.run.machine import sees
+
     experiment, plan = preparation.experiment, preparation.plan
     budget, count, out = experiment.budget, len(plan.runs), experiment.request.out
     runs = f"{count} run{'s' if count > 1 else ''} of {budget.env_steps:,} env steps"
@@ -205,59 +207,12 @@ def _show_plan(preparation: Preparation, console: Console) -> float:
         say(console, f"note: {remark}")
     if "gl_backend" in preparation.facts:
         say(console, f"rendering: {preparation.facts['gl_backend']} ({preparation.facts['gl_renderer']})")
+    for remark in preparation.placement.remarks if preparation.placement else ():
+        say(console, remark)
     if not plan.todo:
         say(console, f"nothing to do: every run is in {out}")
         return 0.0
-    return _show_cost(preparation, console)
-
-
-def _show_cost(preparation: Preparation, console: Console) -> float:
-    from covr_bench.run.cores import cores
-
-    todo, workers, suite = preparation.plan.todo, preparation.workers, preparation.experiment.suite
-    out = Path(preparation.experiment.request.out)
-    each = _costs(preparation, console)
-    times = [
-        cost.seconds(config, suite.task(config.task).max_episode_steps) for cost, config in zip(each, todo, strict=True)
-    ]
-    seconds = max(sum(times) / workers, max(times))
-    running = sorted((cost.running_bytes(config) for cost, config in zip(each, todo, strict=True)), reverse=True)
-    disk = sum(running[:workers]) + sum(cost.agent_bytes for cost in each)
-    free = shutil.disk_usage(_existing(out)).free
-    threads = f"{todo[0].threads} torch thread{'s' if todo[0].threads > 1 else ''}"
-    say(console, f"time: about {_span(seconds)}, {workers} at a time, {threads} each on {todo[0].device}")
-    if not preparation.experiment.request.workers and (limit := cores().reason(len(todo))):
-        say(console, f"note: {limit}")
-    if todo[0].device == "cpu":
-        say(console, f"convolutions: {preparation.kernel.kernel}. {preparation.kernel.reason}")
-    say(console, f"disk: up to {disk / 1e9:.1f} GB while they run, {free / 1e9:.0f} GB free")
-    if disk > free:
-        console.print("[bold]that is not enough disk: free some, or give another --out[/bold]", soft_wrap=True)
-    return seconds
-
-
-def _costs(preparation: Preparation, console: Console) -> list[Cost]:
-    """The cost of each run to do. What is measured for it is shown; in one line where the output is no terminal."""
-    from covr_bench.run.cost.estimate import costs
-
-    shown: list[str] = []
-    with console.status("looking up what each step costs ...") as status:
-
-        def progress(text: str) -> None:
-            status.update(text)
-            if not shown:
-                say(console, text)
-            shown.append(text)
-
-        return costs(preparation.plan.todo, preparation.facts, progress, lambda text: say(console, f"note: {text}"))
-
-
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.resolve().parent)
-
-
-def _span(seconds: float) -> str:
-    minutes = seconds / 60
-    if minutes < 100:
-        return f"{max(minutes, 1):.0f} min"
-    return f"{minutes / 60:.1f} h" if minutes < 2880 else f"{seconds / DAY_S:.1f} days"
+    if not sees(plan.todo[0].device):
+        say(console, "time: not known, since there is no GPU here to measure on")
+        return 0.0
+    return show_cost(preparation, console)
