@@ -7,14 +7,16 @@ import io
 import re
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from rich.console import Group
+    from rich.console import Console, ConsoleOptions, Group
+    from rich.table import Table
 
 _ONE_COLUMN = 5  # columns of a table that fits one column of a page
+_FRAME = 3  # letters that a column's border and padding take
 _LONG_WORD = 16  # letters that need no break
 _SIGNS = r"/@=,.:_+-"
 _DEVIATION = re.compile(r"(-?\d+(?:\.\d+)?) ± (\d+(?:\.\d+)?)(.*)")
@@ -139,21 +141,47 @@ def to_html(grids: Sequence[Grid]) -> str:
 def to_terminal(grids: Sequence[Grid]) -> Group:
     """The grids for rich to print."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    parts: list[Table | Text] = []
+    parts: list[_Fitted | Text] = []
     for grid in grids:
-        shown = Table()
-        for index, name in enumerate(grid.header):
-            justify = "left" if index < grid.text_columns else "right"
-            shown.add_column(Text(name), justify=justify, overflow="fold")  # type: ignore[arg-type]
-        for number, row in enumerate(grid.rows):
-            styles = ["bold" if (number, column) in grid.bold else "" for column in range(len(row))]
-            shown.add_row(*map(Text, row, styles))
-        parts += [Text(grid.title, style="bold"), shown, Text(grid.caption)]
+        parts += [Text(grid.title, style="bold"), _Fitted(grid), Text(grid.caption)]
         parts += [*(Text(f"{MARK} {note}", style="yellow") for note in grid.notes), Text("")]
     return Group(*parts)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A grid in as many tables, one below the other, as the terminal's width asks for: no number is broken."""
+
+    grid: Grid
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        from rich.cells import cell_len
+
+        grid = self.grid
+        widths = [max(map(cell_len, column)) + _FRAME for column in zip(grid.header, *grid.rows, strict=True)]
+        names = list(range(grid.text_columns))
+        left = min(sum(widths[: grid.text_columns]), options.max_width // 2) + 1
+        block: list[int] = []
+        for index in range(grid.text_columns, len(widths)):
+            if block and left + sum(widths[each] for each in (*block, index)) > options.max_width:
+                yield self._table([*names, *block])
+                block = []
+            block.append(index)
+        yield self._table([*names, *block])
+
+    def _table(self, columns: Sequence[int]) -> Table:
+        from rich.table import Table
+        from rich.text import Text
+
+        shown = Table()
+        for index in columns:
+            justify: Literal["left", "right"] = "left" if index < self.grid.text_columns else "right"
+            shown.add_column(Text(self.grid.header[index]), justify=justify, overflow="fold")
+        for number, row in enumerate(self.grid.rows):
+            shown.add_row(*(Text(row[index], "bold" if (number, index) in self.grid.bold else "") for index in columns))
+        return shown
 
 
 def _piped(cells: Sequence[str]) -> str:

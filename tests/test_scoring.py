@@ -116,9 +116,10 @@ def test_marl_eval_is_written(cli: Callable[..., Any], out: Path, tmp_path: Path
 def test_a_papers_table(cli: Callable[..., Any], out: Path) -> None:
     shown = cli("table", "--out", out, "--paper", "T3")
     assert shown.code == 0
-    assert "237 ± 49" in shown.out and "not run" in shown.out
+    assert "237 ± 49" in shown.out
+    assert "† not run yet (covr-bench run --paper T3): SAC+COVR, DeepMDP" in shown.out
     assert (
-        "| rad | ours (n) | 401.0 ± 1.0 (3) | not run |"
+        "| rad | ours (n) | **401.0 ± 1.0 (3)** | not run |"
         in cli("table", "--out", out, "--paper", "T3", "--format", "md").out
     )
     assert cli("table", "--out", out, "--paper", "T3", "--format", "csv").out.startswith("table,suite,budget,setting")

@@ -20,7 +20,8 @@ METRIC_NAMES = {"return": "episode reward", "driving_distance_m": "driving dista
 def to_grid(table: PaperTable) -> Grid:
     """Methods down, tasks across, up to three rows a method: the paper's values, ours, the differences.
 
-    In bold stand the best of the paper's values and of ours, and what is within noise of it: `best`.
+    A method without a run of ours has the paper's row alone, and is named in a note. In bold stand the best of the
+    paper's values and of ours, and what is within noise of it: `best`.
     """
     bold = _bold(table)
     rows: list[tuple[str, ...]] = []
@@ -30,13 +31,28 @@ def to_grid(table: PaperTable) -> Grid:
         if line.method != "-":
             marked |= {(len(rows), 2 + i) for i, _ in enumerate(cells) if ("paper", number, i) in bold}
             rows.append((line.method, "paper", *map(paper_text, cells)))
+        if not any(cell.ours for cell in cells):
+            continue
         marked |= {(len(rows), 2 + i) for i, _ in enumerate(cells) if ("ours", number, i) in bold}
         rows.append((line.ours, "ours (n)", *map(ours_text, cells)))
         if any(cell.difference for cell in cells):
             rows.append(("", "ours - paper", *map(difference_text, cells)))
     names = column_names(table.columns)
     caption = f"{caption_of(table)} Bold: the best of the papers' values and of ours, and all within noise of it."
-    return Grid(table.title, caption, ("method", "", *names), tuple(rows), table.notes, 2, frozenset(marked))
+    notes = (*table.notes, *not_run(table))
+    return Grid(table.title, caption, ("method", "", *names), tuple(rows), notes, 2, frozenset(marked))
+
+
+def not_run(table: PaperTable) -> list[str]:
+    """Notes that name the methods without a run of ours: those that can be run, those that are published only."""
+    missing: dict[str, list[str]] = {}
+    for line in table.lines:
+        if any(cell.ours for cell in line.cells.values()):
+            continue
+        has_agent = any(cell.paper and cell.paper.agent for cell in line.cells.values())
+        reason = f"not run yet (covr-bench run --paper {table.table})" if has_agent else "published only"
+        missing.setdefault(reason, []).append(line.method)
+    return [f"{reason}: {', '.join(dict.fromkeys(methods))}" for reason, methods in missing.items()]
 
 
 def to_long_grid(table: PaperTable) -> Grid:
