@@ -25,6 +25,7 @@ from covr_bench.cli.show import show_command
 from covr_bench.cli.stats import stats_command
 from covr_bench.cli.status import cancel_command, status_command
 from covr_bench.cli.table import table_command
+from covr_bench.cli.track import track_command
 from covr_bench.cli.vlm import vlm_app
 
 app = typer.Typer(
@@ -51,6 +52,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "show": show_command,
     "eval": eval_command,
     "record": record_command,
+    "track": track_command,
     "push": push_command,
     "pull": pull_command,
 }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from covr_bench.kit.errors import UserError
 
 
 class Tracker(Protocol):
@@ -30,6 +33,12 @@ class Tracker(Protocol):
         A run that goes on from a checkpoint repeats some steps; their rows are not told again.
         """
 
+    def video(self, run_id: str, file: str) -> None:
+        """A film that stands in the run's folder when it ends, such as `covr-bench record -o` puts there.
+
+        A tracker without this hook is told of none.
+        """
+
     def end(self, run_id: str, status: str) -> None:
         """A run has ended: `finished`, `interrupted` (the same command goes on with it) or `failed`."""
 
@@ -52,3 +61,13 @@ class TrackerSpec:
     Settings: type[Any]
     make: Callable[[Any], Tracker]
     doc: str
+
+
+def needed(package: str, module: str = "") -> Any:
+    """A module of a tracker's package, whose name is also that of our extra. Raises UserError if it is missing."""
+    try:
+        return importlib.import_module(module or package)
+    except ImportError as error:
+        raise UserError(
+            f"--track {package} needs the package {package} ({error}): pip install 'covr-bench[{package}]'"
+        ) from error
