@@ -20,6 +20,7 @@ from covr_bench.cli.listing import list_command
 from covr_bench.cli.options import fail
 from covr_bench.cli.plot import plot_command
 from covr_bench.cli.probe import probe_command
+from covr_bench.cli.publish import publish_command
 from covr_bench.cli.record import record_command
 from covr_bench.cli.remote import pull_command, push_command
 from covr_bench.cli.report import report_command
@@ -59,6 +60,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "eval": eval_command,
     "record": record_command,
     "track": track_command,
+    "publish": publish_command,
     "push": push_command,
     "pull": pull_command,
 }

@@ -15,6 +15,8 @@ class Tracker(Protocol):
 
     It is called from one thread of its own, so that it may take its time. After an exception it is not called again:
     the user is told once, the runs go on. `close` alone is called in any case.
+
+    A tracker may have one hook more, `video(run_id, file)`: before `end` it is told of each film in the run's folder.
     """
 
     def begin(self, run_id: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -31,12 +33,6 @@ class Tracker(Protocol):
         """New rows of a run that has begun, as in its `rows.jsonl`, in order.
 
         A run that goes on from a checkpoint repeats some steps; their rows are not told again.
-        """
-
-    def video(self, run_id: str, file: str) -> None:
-        """A film that stands in the run's folder when it ends, such as `covr-bench record -o` puts there.
-
-        A tracker without this hook is told of none.
         """
 
     def end(self, run_id: str, status: str) -> None:
