@@ -22,6 +22,10 @@ DecodeMode = Literal["generate", "forced", "expect"]
 """`generate`: free text, the paper's way. `forced`: fixed template, only the digits free. `expect`: mean of the digits'
 exact distribution."""
 
+Dtype = Literal["auto", "float32", "bfloat16", "int8", "int4"]
+"""Of a model's weights in this process. `auto`: bfloat16 on a GPU, float32 on a CPU. `int8`, `int4`: the language
+model's matrices are quantised, by bitsandbytes or torchao."""
+
 
 @dataclass(frozen=True)
 class Proposals:
@@ -221,12 +225,14 @@ class VLMOptions:
         device: Where a model in this process runs, such as `cpu` or `cuda:1`.
         settings: Of fine-tuning.
         seed: Of everything that is drawn: a fresh adapter, the order of samples.
+        dtype: Of the weights of a model in this process.
     """
 
     decode: DecodeMode | None = None
     device: str = "cpu"
     settings: FinetuneSettings = field(default_factory=FinetuneSettings)
     seed: int = 0
+    dtype: Dtype = "auto"
 
 
 @dataclass(frozen=True)

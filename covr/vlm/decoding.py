@@ -74,9 +74,14 @@ class Reader:
         """The prompt up to its image, at batch 1; gradients flow unless they are switched off."""
         start = self.layout.image[0]
         cache = new_cache([])
-        embeds = self.embed(self.layout.ids[None, :start])
-        self.run(embeds, self.layout.positions[:, None, :start], cache)
+        self.run(self.prompt_embeds(0, start), self.layout.positions[:, None, :start], cache)
         return keys_values(cache)
+
+    def prompt_embeds(self, start: int, end: int | None) -> torch.Tensor:
+        """What the language model takes of the prompt's tokens start..end-1, `(1, n, width)`."""
+        if self.layout.embeds is None:
+            return self.embed(self.layout.ids[None, start:end])
+        return self.layout.embeds[:, start:end].to(self.model.device)
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         return self.model.get_input_embeddings()(ids.to(self.model.device))  # type: ignore[no-any-return]
@@ -86,7 +91,7 @@ class Reader:
     ) -> torch.Tensor:
         """Hidden states `(B, q, width)` of q further tokens; the cache grows by them.
 
-        positions: `(3, 1, q)`. mask: bool `(q, length of the cache + q)`; causal if None. Positions and masks
+        positions: `(3, 1, q)`, or `(1, 1, q)`. mask: bool `(q, length of the cache + q)`; causal if None. Positions and masks
         are always given: the model would otherwise keep state of its own between calls.
         """
         q, past = embeds.shape[1], cache.get_seq_length()
@@ -94,10 +99,10 @@ class Reader:
             mask = torch.ones(q, past + q, dtype=torch.bool).tril(past)
         if mask is not None:
             mask = mask.to(embeds.device)[None, None]  # the same for every sample
-        out = self.model.model.language_model(
+        out = self.model.get_decoder()(
             inputs_embeds=embeds,
-            position_ids=positions.to(embeds.device),
-            attention_mask={"full_attention": mask},
+            position_ids=(positions if len(positions) > 1 else positions[0]).to(embeds.device),
+            attention_mask={"full_attention": mask} if self.layout.masks_by_kind else mask,
             past_key_values=cache,
             use_cache=True,
         )
@@ -114,19 +119,19 @@ class Reader:
     ) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
         """What follows the prefix, for image_embeds `(B, n, width)` and answer tokens `(1 or B, t)`."""
         batch, (start, end) = len(image_embeds), self.layout.image
-        suffix = self.embed(self.layout.ids[None, end:]).expand(batch, -1, -1)
+        suffix = self.prompt_embeds(end, None).expand(batch, -1, -1)
         embeds = torch.cat([image_embeds, suffix, self.embed(answer).expand(batch, -1, -1)], 1)
         positions = torch.cat([self.layout.positions[:, start:], self.answer_positions(0, answer.shape[1])], 1)
         expanded = [(k.expand(batch, -1, -1, -1), v.expand(batch, -1, -1, -1)) for k, v in prefix]
         return embeds, positions[:, None], new_cache(expanded)
 
     def answer_positions(self, start: int, end: int) -> torch.Tensor:
-        """Positions of answer tokens start..end-1, int64 `(3, end - start)`."""
-        return (self.layout.next_position + torch.arange(start, end)).expand(3, -1)
+        """Positions of answer tokens start..end-1, int64 `(3, end - start)`, or `(1, end - start)`."""
+        return (self.layout.next_position + torch.arange(start, end)).expand(len(self.layout.positions), -1)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         # torch multiplies a slice sample by sample, with a copy of the head for each: 0.6 GB with Qwen's vocabulary
-        return self.model.lm_head(hidden.contiguous()).float()  # type: ignore[no-any-return]
+        return self.model.get_output_embeddings()(hidden.contiguous()).float()  # type: ignore[no-any-return]
 
     def allowed(self, logits: torch.Tensor, i: int, choices: Sequence[torch.Tensor]) -> torch.Tensor:
         """Of logits `(B, vocabulary)` those of the choices `(B, c)` at the i-th free position, after these choices."""
@@ -138,6 +143,10 @@ class Reader:
         the prompt's last token. Gradients flow."""
         embeds, positions, cache = self.inputs(image_embeds, answer[:, :-1], self.prefix_pass())
         return self.run(embeds, positions, cache)[:, -answer.shape[1] :]
+
+    def answer_logits(self, image_embeds: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Logits `(B, T, vocabulary)` of each token of the labels `(B, T)`, given those before it. Gradients flow."""
+        return self.logits(self.answer_states(image_embeds, labels))
 
     def log_probs(self, image_embeds: torch.Tensor, choices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logarithm of the probability of digits int64 `(B, A, 4)`, each given those before it and among the allowed
@@ -193,7 +202,7 @@ class Reader:
             tree = Tree.of(number, template.ids)
             past, lead = cache.get_seq_length(), embeds.shape[1]
             nodes = self.embed(torch.tensor([tree.tokens])).expand(batch, -1, -1)
-            node_positions = (self.layout.next_position + torch.tensor(tree.depths)).expand(3, 1, -1)
+            node_positions = (self.layout.next_position + torch.tensor(tree.depths)).expand(len(positions), 1, -1)
             hidden = self.run(
                 torch.cat([embeds, nodes], 1), torch.cat([positions, node_positions], 2), cache, tree.mask(past, lead)
             )
@@ -245,6 +254,7 @@ def generate(
 
     stop = stop_ids(model, tokenizer)
     ids = layout.ids.expand(batch, -1).to(model.device)
+    assert layout.grid is not None
     out = model.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
@@ -261,8 +271,13 @@ def generate(
         ),
     )
     model.model.rope_deltas = None  # state that would reach into the next call
+    return ended(out[:, ids.shape[1] :].tolist(), stop, tokenizer)
+
+
+def ended(rows: list[list[int]], stop: Sequence[int], tokenizer: Any) -> tuple[list[str], list[bool]]:
+    """The text of each row of tokens up to its first stop, and whether there is one."""
     texts, finished = [], []
-    for row in out[:, ids.shape[1] :].tolist():
+    for row in rows:
         end = next((i for i, token in enumerate(row) if token in stop), None)
         finished.append(end is not None)
         texts.append(tokenizer.decode(row[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False))
