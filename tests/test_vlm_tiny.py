@@ -166,8 +166,8 @@ def test_missing_weights_name_the_place_and_the_ways_out(tmp_path: Path, monkeyp
     (tmp_path / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
     with pytest.raises(UserError, match=rf"{tmp_path}.*--vlm tiny.*download"):
         HFPrior(str(tmp_path))
-    (tmp_path / "config.json").write_text('{"model_type": "llava"}')
-    with pytest.raises(UserError, match=r"'llava'.*qwen2_5_vl"):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(UserError, match=r"'bert' model.*has none such.*Qwen"):
         HFPrior(str(tmp_path))
     monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path / "none")
     with pytest.raises(UserError, match="pretrain_tiny_vlm"):

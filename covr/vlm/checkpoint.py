@@ -56,7 +56,6 @@ def load(name: str, device: str = "cpu", dtype: Dtype = "auto") -> Checkpoint:
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING as FAMILIES
     from transformers.utils import logging
 
-    from covr.vlm.families import intact
     from covr.vlm.families.processing import load_processor
     from covr.vlm.families.prompting import template_of
 
@@ -64,8 +63,6 @@ def load(name: str, device: str = "cpu", dtype: Dtype = "auto") -> Checkpoint:
         raise unknown("dtype of the VLM", dtype, get_args(Dtype))
     source = _source(name)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    if Path(source).is_dir():
-        intact.check_folder(Path(source))
     try:
         config = AutoConfig.from_pretrained(source)
         if type(config) not in FAMILIES:
@@ -73,6 +70,11 @@ def load(name: str, device: str = "cpu", dtype: Dtype = "auto") -> Checkpoint:
                 f"{name} is a {config.model_type!r} model, and transformers' AutoModelForImageTextToText has none such: "
                 "give a model that takes an image and a text and answers in text, such as Qwen/Qwen2.5-VL-3B-Instruct"
             )
+    except (OSError, ValueError, KeyError) as error:
+        _check(source)  # may know better what is wrong
+        raise UserError(f"{_missing(name)} ({str(error).strip().splitlines()[0]})") from error
+    _check(source)
+    try:
         processor = load_processor(source, config)
         model = _model(name, source, device, dtype)
     except UserError:
@@ -83,6 +85,13 @@ def load(name: str, device: str = "cpu", dtype: Dtype = "auto") -> Checkpoint:
         processor.tokenizer.chat_template = template_of(processor)
     stand_in = (Path(source) / MARKER).is_file()
     return Checkpoint(name, model, processor, stand_in, source)
+
+
+def _check(source: str) -> None:
+    from covr.vlm.families import intact
+
+    if Path(source).is_dir():
+        intact.check_folder(Path(source))
 
 
 def _model(name: str, source: str, device: str, dtype: Dtype) -> Any:
