@@ -68,7 +68,9 @@ class Teacher:
     def __init__(self, config: Config, context: Context, services: Services) -> None:
         self.batch, size = config.query_batch, config.vlm_image_size
         device = config.vlm_device or context.device
-        self.vlm = open_model(config.vlm, "dgc needs the VLM's features", device=device, seed=context.seed)
+        self.vlm = open_model(
+            config.vlm, "dgc needs the VLM's features", device=device, seed=context.seed, dtype=config.vlm_dtype
+        )
         self.frames = Frames(config.vlm_frames, size, context.obs_shape[-1], services.render)
         black = np.zeros((1, *(2,) * (config.vlm_frames - 1), size, size, 3), np.uint8)
         self.shape = tuple(self.vlm.image_map(black).shape[1:])

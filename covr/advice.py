@@ -94,4 +94,6 @@ def open_frozen(config: VLMConfig, context: Context) -> VisionLanguagePrior:
     if (prior := getattr(config, "prior", VLM)) != VLM:
         return Control(prior, context.seed)
     decode = None if config.decode == "auto" else config.decode
-    return open_prior(config.vlm, decode=decode, device=config.vlm_device or context.device, seed=context.seed)
+    return open_prior(
+        config.vlm, decode=decode, device=config.vlm_device or context.device, seed=context.seed, dtype=config.vlm_dtype
+    )

@@ -130,6 +130,11 @@ class COVR(Guided):
         report = self.vlm.finetune(samples, self.advice.prompt)
         self.rounds += 1
         accepted = self.accept(report)
+        if report.undone:
+            self.services.warn(
+                f"round {self.rounds} of fine-tuning made NaN or infinite numbers and was undone (`round_failed` in "
+                "the rows): the VLM is what it was before; lower finetune_lr if it happens again"
+            )
         self.collected_from = end
         self.advice.frames.drop(min([end, *priors.waiting]))
         if config.old_priors == "relabel" and accepted:
@@ -147,6 +152,8 @@ class COVR(Guided):
     def accept(self, report: FinetuneReport) -> bool:
         """Keep what a round made of the VLM, or go back to what it was."""
         before, after = report.error_before_weighted, report.heldout_error_weighted
+        if report.undone:  # the VLM has undone it itself
+            return False
         better = after < min(1.0, before)
         if self.config.accept == "always" or (self.config.accept == "better" and better):
             self.adapter = self.rounds
@@ -248,6 +255,7 @@ def _vlm(config: COVRConfig, context: Context, folder: Path) -> VisionLanguagePr
         device=config.vlm_device or context.device,
         settings=settings,
         seed=context.seed,
+        dtype=config.vlm_dtype,
         tuner=config.tuner,
         adapter_folder=folder / "adapters" / "served",
     )
@@ -269,4 +277,5 @@ def _reported(report: FinetuneReport, entropy: float) -> dict[str, float]:
         "entropy": entropy,
         "finetune_seconds": report.seconds,
         "batch_halved": float(report.batch_halved),
+        "round_failed": float(report.undone),
     }

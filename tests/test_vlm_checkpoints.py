@@ -119,7 +119,8 @@ def test_a_window_over_the_text_is_answered_by_the_models_own_steps(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "setting", [{"do_normalize": False}, {"do_rescale": False}, {"rescale_factor": 0.01}, {"image_mean": [0.1, 0.2, 0.3]}]
+    "setting",
+    [{"do_normalize": False}, {"do_rescale": False}, {"rescale_factor": 0.01}, {"image_mean": [0.1, 0.2, 0.3]}],
 )
 def test_settings_of_the_processor_are_honoured(tmp_path: Path, setting: dict[str, Any]) -> None:
     model = Path(shutil.copytree(random_folder(), tmp_path / "model"))

@@ -14,8 +14,8 @@ from vlm_families import FAMILIES, folder
 from vlm_models import noise
 
 from covr.vlm.base import FinetuneSettings, Samples
-from covr.vlm.families.spelling import FORMS, Spelling
 from covr.vlm.families.seeing import inputs_of
+from covr.vlm.families.spelling import FORMS, Spelling
 from covr.vlm.hf import HFPrior
 from covr.vlm.prompts import task_prompt
 from covr.vlm.template import text_of
@@ -74,8 +74,8 @@ def plain_text(vlm: HFPrior, images: Any) -> str:
 
 
 def scored(logits: torch.Tensor, rows: torch.Tensor, spelling: Spelling) -> torch.Tensor:
-    """Log-probability of each row's numbers, each token among those that the forms beginning alike have there, `(N, A)`;
-    written for one token a character, by trying every form's row."""
+    """Log-probability of each row's numbers, each token among those that the forms beginning alike have there, `(N,
+    A)`; written for one token a character, by trying every form's row."""
     total = torch.zeros(len(rows), len(spelling.numbers))
     for n, row in enumerate(rows.tolist()):
         place = 0

@@ -282,9 +282,7 @@ def qwen2_vl() -> Family:
 
 def qwen2_5_vl() -> Family:
     vision = {"depth": 2, "hidden_size": 32, "out_hidden_size": 32, "intermediate_size": 48, "num_heads": 2}
-    return _qwen(
-        transformers.Qwen2_5_VLConfig, vision | {"fullatt_block_indexes": [1]}, "Qwen2_5_VLProcessor"
-    )
+    return _qwen(transformers.Qwen2_5_VLConfig, vision | {"fullatt_block_indexes": [1]}, "Qwen2_5_VLProcessor")
 
 
 def qwen3_vl() -> Family:

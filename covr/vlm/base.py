@@ -141,6 +141,8 @@ class FinetuneReport:
         error_before: As `heldout_error`, before the round.
         error_before_weighted: As `heldout_error_weighted`, before the round.
         batch_halved: Memory ran out once, and each step was computed in twice as many parts.
+        finite: Whether the loss of every step was.
+        undone: The round made NaN or infinite numbers, and the adapter is what it was before.
     """
 
     samples: int
@@ -153,6 +155,8 @@ class FinetuneReport:
     error_before: float
     error_before_weighted: float
     batch_halved: bool = False
+    finite: bool = True
+    undone: bool = False
 
 
 class Proposer(Protocol):

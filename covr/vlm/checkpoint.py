@@ -67,8 +67,8 @@ def load(name: str, device: str = "cpu", dtype: Dtype = "auto") -> Checkpoint:
         config = AutoConfig.from_pretrained(source)
         if type(config) not in FAMILIES:
             raise UserError(
-                f"{name} is a {config.model_type!r} model, and transformers' AutoModelForImageTextToText has none such: "
-                "give a model that takes an image and a text and answers in text, such as Qwen/Qwen2.5-VL-3B-Instruct"
+                f"{name} is a {config.model_type!r} model, and transformers' AutoModelForImageTextToText has none "
+                "such: give a model that takes an image and a text and answers in text, such as Qwen/Qwen2.5-VL-3B-Instruct"
             )
     except (OSError, ValueError, KeyError) as error:
         _check(source)  # may know better what is wrong
@@ -96,7 +96,6 @@ def _check(source: str) -> None:
 
 def _model(name: str, source: str, device: str, dtype: Dtype) -> Any:
     """The model with its weights, all of them from the files."""
-    import torch
     from transformers import AutoModelForImageTextToText
 
     from covr.vlm.families import intact

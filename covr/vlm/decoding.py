@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from covr.vlm.tree import Tree, only_zero, tree_values
+from covr.vlm.tree import Tree, mass_of, only_zero, tree_values
+from covr.vlm.written import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import DynamicCache
 
     from covr.vlm.template import Layout, Slot, Template
+    from covr.vlm.written import Written
 
 KeysValues = list[tuple[torch.Tensor, torch.Tensor]]
 """Of every layer: keys and values, `(B, heads, length, width)`."""
@@ -91,8 +93,8 @@ class Reader:
     ) -> torch.Tensor:
         """Hidden states `(B, q, width)` of q further tokens; the cache grows by them.
 
-        positions: `(3, 1, q)`, or `(1, 1, q)`. mask: bool `(q, length of the cache + q)`; causal if None. Positions and masks
-        are always given: the model would otherwise keep state of its own between calls.
+        positions: `(3, 1, q)`, or `(1, 1, q)`. mask: bool `(q, length of the cache + q)`; causal if None. Positions
+        and masks are always given: the model would otherwise keep state of its own between calls.
         """
         q, past = embeds.shape[1], cache.get_seq_length()
         if mask is None and q > 1:
@@ -179,9 +181,9 @@ class Reader:
             logits = self.logits(hidden[:, -1])
             allowed = self.allowed(logits, i, choices)
             each = allowed.log_softmax(-1)
-            choices.append(each.exp().multinomial(1)[:, 0] if draw else each.argmax(-1))
+            choices.append(drawn(each) if draw else each.argmax(-1))
             log_prob += each.gather(1, choices[-1][:, None])[:, 0]
-            masses.append((allowed.logsumexp(-1) - logits.logsumexp(-1)).exp())
+            masses.append(mass_of(allowed, logits))
             if i + 1 == len(slots):
                 break
             end = slots[i + 1].position
@@ -225,6 +227,11 @@ class Reader:
         )
 
 
+def drawn(log_probs: torch.Tensor) -> torch.Tensor:
+    """One choice of each row `(B, k)` by its probabilities, int64 `(B,)`; of a row without any, whichever."""
+    return log_probs.exp().nan_to_num(1.0).multinomial(1)[:, 0]
+
+
 def new_cache(layers: KeysValues) -> DynamicCache:
     from transformers import DynamicCache
 
@@ -248,8 +255,8 @@ def kept_path(cache: DynamicCache, length: int, nodes: torch.Tensor) -> DynamicC
 @torch.no_grad()
 def generate(
     model: Any, tokenizer: Any, layout: Layout, pixel_values: torch.Tensor, batch: int, max_new_tokens: int
-) -> tuple[list[str], list[bool]]:
-    """Free greedy text of each image, and whether the model ended it itself."""
+) -> list[Written]:
+    """Free greedy text of each image."""
     from transformers import GenerationConfig
 
     stop = stop_ids(model, tokenizer)
@@ -269,19 +276,10 @@ def generate(
             eos_token_id=stop,
             pad_token_id=stop[-1],
         ),
+        logits_processor=[watch := Watch(batch)],
     )
     model.model.rope_deltas = None  # state that would reach into the next call
-    return ended(out[:, ids.shape[1] :].tolist(), stop, tokenizer)
-
-
-def ended(rows: list[list[int]], stop: Sequence[int], tokenizer: Any) -> tuple[list[str], list[bool]]:
-    """The text of each row of tokens up to its first stop, and whether there is one."""
-    texts, finished = [], []
-    for row in rows:
-        end = next((i for i, token in enumerate(row) if token in stop), None)
-        finished.append(end is not None)
-        texts.append(tokenizer.decode(row[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False))
-    return texts, finished
+    return watch.ended(out[:, ids.shape[1] :].tolist(), stop, tokenizer)
 
 
 def stop_ids(model: Any, tokenizer: Any) -> list[int]:

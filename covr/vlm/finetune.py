@@ -106,10 +106,12 @@ def tune(prior: LocalModel, samples: Samples, prompt: Prompt, settings: Finetune
     batches = _batches(rng, train, settings)
     for batch in batches:
         loss = _gradients(reader, embeds, labels, weights, batch, settings, parts)
+        losses.append(loss)
+        if not np.isfinite(loss):
+            break  # the prior undoes the round
         torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        losses.append(loss)
     reader.prefix = None
     after = _heldout_answers(prior, reader, embeds[held]) if len(held) else before
     reader.prefix = None
@@ -125,6 +127,7 @@ def tune(prior: LocalModel, samples: Samples, prompt: Prompt, settings: Finetune
         error_before=_heldout_error(before, samples, held, train, equal),
         error_before_weighted=_heldout_error(before, samples, held, train, samples.weights),
         batch_halved=parts.halved,
+        finite=bool(np.isfinite(losses).all()),
     )
 
 

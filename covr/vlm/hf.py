@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from covr.vlm.families.plain import PlainReader
     from covr.vlm.prompts import Prompt
 
+NONFINITE = grammar.Parsed(None, "nonfinite_model")
 ROUNDS = "covr_rounds.json"  # beside an adapter: how many rounds made it
 
 
@@ -84,8 +85,12 @@ class HFPrior:
     def _generate(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
         limit = 16 + 8 * prompt.action_dim  # a canonical answer takes 6 per number and 3
         self.merge()
-        texts, finished = self.path.generate(images, prompt, limit)
-        parsed = [grammar.parse(t, prompt.action_dim, finished=f) for t, f in zip(texts, finished, strict=True)]
+        written = self.path.generate(images, prompt, limit)
+        texts = [each.text for each in written]
+        parsed = [
+            grammar.parse(each.text, prompt.action_dim, finished=each.finished) if each.finite else NONFINITE
+            for each in written
+        ]
         return proposals_from_texts(
             texts, [p.status for p in parsed], [p.action for p in parsed], prompt.action_dim, 0.0
         )
@@ -100,14 +105,16 @@ class HFPrior:
         else:
             decoded = expected = reader.expect(embeds)
             actions, variance = expected.mean.cpu(), expected.variance.cpu().numpy()
+        mass = decoded.valid_mass.cpu().numpy()
+        valid = np.isfinite(mass)
         return Proposals(
-            actions=actions.numpy().astype(np.float32),
-            valid=np.ones(len(images), np.bool_),
+            actions=np.where(valid[:, None], actions.numpy(), 0).astype(np.float32),
+            valid=valid,
             texts=tuple(text_of(row) for row in decoded.choices.cpu().numpy()),
-            statuses=tuple("ok" for _ in images),
+            statuses=tuple("ok" if finite else "nonfinite_model" for finite in valid),
             seconds=0.0,
             variance=variance,
-            valid_mass=decoded.valid_mass.cpu().numpy(),
+            valid_mass=mass,
         )
 
     def reader(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> decoding.Reader | PlainReader:
@@ -138,9 +145,15 @@ class HFPrior:
     def finetune(self, samples: Samples, prompt: Prompt) -> FinetuneReport:
         if not len(samples):
             raise UserError("fine-tuning got no samples; a round with an empty selection is not due")
-        self.trainable()
+        adapter = self.trainable()
+        before = [weight.detach().clone() for weight in adapter]
         report = finetune.tune(self, samples, prompt, replace(self.settings, seed=self.seed + self.rounds))
-        self.rounds += 1
+        if not report.finite or not all(bool(weight.isfinite().all()) for weight in adapter):
+            with torch.no_grad():
+                for weight, former in zip(adapter, before, strict=True):
+                    weight.copy_(former)
+            report = replace(report, undone=True)
+        self.rounds += not report.undone  # as after a restart, which takes up the adapter that stayed
         self.forget()
         return report
 

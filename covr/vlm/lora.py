@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from covr.vlm.base import FinetuneSettings
 
+
 def attach(model: Any, settings: FinetuneSettings, seed: int) -> Any:
     """Put a fresh adapter, which changes nothing yet, into the model; returns peft's wrapper."""
     from peft import LoraConfig, get_peft_model

@@ -10,7 +10,7 @@ import torch
 from covr_bench.kit.errors import UserError
 
 QWEN = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
-"""The projections of the commonest language model; a list of suffixes would also catch a vision part's of these names."""
+"""The projections of the commonest language model; a list of suffixes would also catch a vision part's."""
 
 
 def adapted(model: Any) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def adapted(model: Any) -> dict[str, Any]:
         UserError: There are none, or the language model cannot be told from the rest.
     """
     decoder, head = model.get_decoder(), model.get_output_embeddings()
-    if decoder is model or decoder is model.base_model and _sees(decoder):
+    if decoder is model or (decoder is model.base_model and _sees(decoder)):
         raise UserError(f"where the language model of {type(model).__name__} ends cannot be told, so it is not tuned")
     prefix = next(name for name, module in model.named_modules() if module is decoder)
     found = {

@@ -26,6 +26,7 @@ from covr.vlm.families.spelling import Spelling, check_writes
 from covr.vlm.images import cut_by_matmul, patches
 from covr.vlm.prompts import Prompt
 from covr.vlm.template import Layout, Template
+from covr.vlm.written import Watch
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from covr.vlm.checkpoint import Checkpoint
+    from covr.vlm.written import Written
 
 ANY = Prompt("You control a robot.", "Push the cart.", 1)  # whatever is asked, an image is prepared alike
 
@@ -50,8 +52,8 @@ class Path(Protocol):
         """What the reader takes of each image, `(B, ...)`."""
         ...
 
-    def generate(self, images: npt.NDArray[np.uint8], prompt: Prompt, limit: int) -> tuple[list[str], list[bool]]:
-        """Free greedy text of each image, and whether the model ended it itself within `limit` tokens."""
+    def generate(self, images: npt.NDArray[np.uint8], prompt: Prompt, limit: int) -> list[Written]:
+        """Free greedy text of each image, `limit` tokens at most."""
         ...
 
 
@@ -83,7 +85,7 @@ class PatchPath:
     def image_embeds(self, images: npt.NDArray[np.uint8]) -> torch.Tensor:
         return torch.stack(list(self.model.model.get_image_features(*self.pixels(images)).pooler_output))
 
-    def generate(self, images: npt.NDArray[np.uint8], prompt: Prompt, limit: int) -> tuple[list[str], list[bool]]:
+    def generate(self, images: npt.NDArray[np.uint8], prompt: Prompt, limit: int) -> list[Written]:
         pixel_values, _ = self.pixels(images)
         layout = self.layout(images, prompt)
         return decoding.generate(self.model, self.tokenizer, layout, pixel_values, len(images), limit)
@@ -107,7 +109,9 @@ class PlainPath:
         declared = config.eos_token_id
         self.stops = [declared] if isinstance(declared, int) else list(declared or [])
         self.end = end_of_answer(self.processor, ANY, self.stops)
-        self.lead = tuple(token for token in (config.decoder_start_token_id, config.forced_bos_token_id) if token is not None)
+        self.lead = tuple(
+            token for token in (config.decoder_start_token_id, config.forced_bos_token_id) if token is not None
+        )
 
     def _marks(self, source: str) -> str:
         """What stands for an image in front of a text. Raises UserError where only a chat template could tell."""
@@ -145,7 +149,7 @@ class PlainPath:
         return torch.from_numpy(images).to(self.model.device)
 
     @torch.no_grad()
-    def generate(self, images: npt.NDArray[np.uint8], prompt: Prompt, limit: int) -> tuple[list[str], list[bool]]:
+    def generate(self, images: npt.NDArray[np.uint8], prompt: Prompt, limit: int) -> list[Written]:
         tokenizer = self.processor.tokenizer
         check_writes(tokenizer, prompt.action_dim)
         inputs: dict[str, Any] = inputs_of(self.model, self.processor, self.text(images, prompt), images)
@@ -154,9 +158,9 @@ class PlainPath:
             inputs["decoder_input_ids"] = torch.tensor([lead] * len(images), device=self.model.device)
             start = len(lead)
         stop = list(dict.fromkeys([self.end, *self.stops]))
-        out = self.model.generate(**inputs, generation_config=greedy(self.model, stop, limit))
-        texts, finished = decoding.ended(out[:, start:].tolist(), stop, tokenizer)
-        return texts, finished
+        watch = Watch(len(images))
+        out = self.model.generate(**inputs, generation_config=greedy(self.model, stop, limit), logits_processor=[watch])
+        return watch.ended(out[:, start:].tolist(), stop, tokenizer)
 
 
 class SegmentPath:
@@ -212,7 +216,7 @@ class SegmentPath:
         start, end = self._bounds[size]
         return self._handed_over(images, ANY)["inputs_embeds"][:, start:end]  # type: ignore[no-any-return]
 
-    def generate(self, images: npt.NDArray[np.uint8], prompt: Prompt, limit: int) -> tuple[list[str], list[bool]]:
+    def generate(self, images: npt.NDArray[np.uint8], prompt: Prompt, limit: int) -> list[Written]:
         return self.plain.generate(images, prompt, limit)
 
 

@@ -1,7 +1,7 @@
 """A model's processor, with what one image and one text need of it.
 
-`AutoProcessor` would need torchvision, for the video half of many processors and for one function of Pixtral's. Its parts
-do not: the tokenizer, and the image processor's PIL backend.
+`AutoProcessor` would need torchvision, for the video half of many processors and for one function of Pixtral's. Its
+parts do not: the tokenizer, and the image processor's PIL backend.
 """
 
 from __future__ import annotations

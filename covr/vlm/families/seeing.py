@@ -32,10 +32,9 @@ def inputs_of(
             **settings,
         )
     except (ValueError, TypeError) as error:  # of its own checks, such as the aspect ratio or the number of images
-        raise UserError(
-            f"the VLM cannot be shown {'two images' if images.ndim == 5 else 'an image'} of {frames.shape[2:4]} pixels: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
+        shown = "two images" if images.ndim == 5 else "an image"
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"the VLM cannot be shown {shown} of {frames.shape[2:4]} pixels: {reason}") from error
     taken = inspect.signature(model.forward).parameters
     return {
         name: value.to(model.device, model.dtype if value.is_floating_point() else None)

@@ -1,7 +1,7 @@
 """How any tokenizer spells an answer: for each number the tokens of all 202 forms it can take.
 
-`template.Template` is the case where each digit is one token at its own place. Here digits may be glued to each other or
-to what stands around them: all that is asked is that a number's tokens do not depend on the other numbers.
+`template.Template` is the case where each digit is one token at its own place. Here digits may be glued to each other
+or to what stands around them: all that is asked is that a number's tokens do not depend on the other numbers.
 """
 
 from __future__ import annotations
@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-DIGITS = torch.tensor([c for c in itertools.product(*(range(len(x)) for x in CHOICES)) if c[1] == 0 or c[2] == c[3] == 0])
-FORMS = ["{}{}.{}{}".format(*(x[i] for x, i in zip(CHOICES, c, strict=True))) for c in DIGITS.tolist()]  # +0.00, ..., -1.00
+DIGITS = torch.tensor(
+    [c for c in itertools.product(*(range(len(x)) for x in CHOICES)) if c[1] == 0 or c[2] == c[3] == 0]
+)
+FORMS = [
+    "{}{}.{}{}".format(*(x[i] for x, i in zip(CHOICES, c, strict=True))) for c in DIGITS.tolist()
+]  # +0.00, ..., -1.00
 ZERO = FORMS[0]
 TRIALS = 16  # answers that are spelled whole, to see whether numbers leave each other alone
 

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from covr.vlm.decoding import drawn
 from covr.vlm.families.spelling import FORMS
+from covr.vlm.tree import mass_of
 
 if TYPE_CHECKING:
     from covr.vlm.families.spelling import Level, Spelled
@@ -14,8 +16,11 @@ if TYPE_CHECKING:
 
 
 class Walk:
-    """A batch of answers on their way. masses: of each choice so far, the probability `(B,)` that the model gives to all
-    that is allowed there. log_prob: of what was chosen, each among the allowed, `(B,)`."""
+    """A batch of answers on their way.
+
+    masses: of each choice so far, the probability `(B,)` that the model gives to all that is allowed there. log_prob:
+    of what was chosen, each among the allowed, `(B,)`.
+    """
 
     def __init__(self, turn: Turn, batch: int) -> None:
         self.turn, self.batch = turn, batch
@@ -57,9 +62,9 @@ class Walk:
         options = logits[:, level.tokens.to(logits.device)]
         options = options.masked_fill(~level.allowed[level.group[form]].to(logits.device), -torch.inf)
         each = options.log_softmax(-1)
-        chosen = each.exp().multinomial(1)[:, 0] if draw else each.argmax(-1)
+        chosen = drawn(each) if draw else each.argmax(-1)
         self.log_prob = self.log_prob + each.gather(1, chosen[:, None])[:, 0]
-        self.masses.append((options.logsumexp(-1) - logits.logsumexp(-1)).exp())
+        self.masses.append(mass_of(options, logits))
         return chosen.cpu()
 
 
