@@ -68,7 +68,7 @@ def load(name: str, device: str = "cpu", dtype: Dtype = "auto") -> Checkpoint:
         if type(config) not in FAMILIES:
             raise UserError(
                 f"{name} is a {config.model_type!r} model, and transformers' AutoModelForImageTextToText has none "
-                "such: give a model that takes an image and a text and answers in text, such as Qwen/Qwen2.5-VL-3B-Instruct"
+                "such: give one that is shown an image and answers in text, such as Qwen/Qwen2.5-VL-3B-Instruct"
             )
     except (OSError, ValueError, KeyError) as error:
         _check(source)  # may know better what is wrong
