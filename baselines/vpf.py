@@ -165,6 +165,7 @@ class VPF(VPFPolicy):
         return Question(embeds[0].cpu(), answer.choices[0].cpu(), answer.log_prob.item(), value)
 
     def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
+        self.answers.store(step)
         if self.rollout:
             self.credit(self.rollout[-1], replay)
         if not self.asked:

@@ -35,6 +35,7 @@ class QueryConfig:
     vlm_image_size: PositiveInt = 84  # pixels; larger than the agent's frames: drawn for the VLM
     vlm_frames: Annotated[int, Field(ge=1, le=2)] = 1
     query_every: PositiveInt = 10
+    vlm_silent: Literal["fail", "allow"] = "fail"  # what becomes of a run whose VLM never answered with an action
 
     def __post_init__(self) -> None:
         if self.vlm_frames == 2 and self.vlm.startswith(SERVER):

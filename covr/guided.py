@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from covr.advice import Advice, open_frozen
+from covr.answers import check_not_silent, totals
+from covr.controls import VLM
 from covr.vlm.prompts import task_prompt
 from covr_bench.kit.api import ActingOnly, GuidedAgent
 from covr_bench.kit.errors import UserError
@@ -91,6 +93,14 @@ class Guided(BaseActs):
         loss = self.weight * (known * distance).sum() / known.sum().clamp(min=1)
         self.metrics = {"guidance_loss": loss.detach(), "guided_share": known.mean()}
         return loss
+
+    def finish(self, step: int) -> None:
+        """The run is over: the last rows of the answers. Raises UserError if none of a VLM's stated an action."""
+        priors, config = self.advice.priors, self.advice.config
+        priors.settle()
+        self.advice.services.record(step, totals(priors.statuses, priors.seconds))
+        if config.prior == VLM:
+            check_not_silent(priors.statuses, config.vlm_silent)
 
     def describe(self) -> dict[str, Any]:
         """Provenance: the VLM, and how it is asked."""

@@ -21,6 +21,7 @@ import numpy as np
 
 from covr import schedule
 from covr.advice import Advice
+from covr.answers import totals
 from covr.controls import VLM, Control
 from covr.experience import SELF, Experience, own, taught
 from covr.guided import Guided, GuidedPolicy
@@ -198,12 +199,9 @@ class COVR(Guided):
 
     def record(self, step: int, values: dict[str, Any]) -> None:
         """Rows of kind `vlm`: the round's own values, and what became of the questions so far."""
-        statuses, seconds = self.advice.priors.statuses, self.advice.priors.seconds
-        asked = sum(statuses.values())
-        answers = {f"answers_{status}": float(n) for status, n in sorted(statuses.items())}
-        share = {"valid_share": statuses["ok"] / asked} if asked else {}
-        totals = {"round": float(self.rounds), "queries": float(asked), "query_seconds": seconds}
-        self.services.record(step, totals | share | answers | values)
+        priors = self.advice.priors
+        so_far = totals(priors.statuses, priors.seconds)
+        self.services.record(step, {"round": float(self.rounds)} | so_far | values)
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"rounds": self.rounds, "adapter": self.adapter, "scored": self.scored}

@@ -128,7 +128,8 @@ def labels(settings: Mapping[str, Any]) -> dict[str, str]:
     """`AgentSpec.labels` of an agent whose setting `vlm` names a VLM, and `prior` what may answer in its place."""
     if (prior := settings.get("prior", "vlm")) != "vlm":
         return {"vlm": f"control:{prior}"}
-    return {"vlm": label(settings["vlm"])}
+    silent = {"vlm_silent": "allowed"} if settings.get("vlm_silent") == "allow" else {}
+    return {"vlm": label(settings["vlm"])} | silent
 
 
 def is_stand_in(name: str) -> bool:

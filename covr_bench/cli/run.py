@@ -57,6 +57,9 @@ Restart = Annotated[bool, typer.Option("--restart", help="Begin anew what is unf
 AcceptChangedCode = Annotated[
     bool, typer.Option("--accept-changed-code", help="Go on with other code; the rows will say so.")
 ]
+AllowSilentVlm = Annotated[
+    bool, typer.Option("--allow-silent-vlm", help="Keep runs whose VLM never answered; the rows will say so.")
+]
 OutFolder = Annotated[Path | None, typer.Option(help="Folder of the results. [results]")]
 CarlaHost = Annotated[str, typer.Option(help="CARLA server to use; short for --set env.host=HOST.")]
 CarlaPort = Annotated[int | None, typer.Option(help="Port of the CARLA server. [2000]")]
@@ -85,6 +88,7 @@ def run_command(
     checkpoint_every: CheckpointEvery = None,
     restart: Restart = False,
     accept_changed_code: AcceptChangedCode = False,
+    allow_silent_vlm: AllowSilentVlm = False,
     out: OutFolder = None,
     carla_host: CarlaHost = "",
     carla_port: CarlaPort = None,
@@ -115,6 +119,7 @@ def run_command(
         "checkpoint_every": checkpoint_every,
         "restart": restart,
         "accept_changed_code": accept_changed_code,
+        "allow_silent_vlm": allow_silent_vlm,
         "out": out,
     }
     values = overlay(from_yaml(config) if config else {}, given)
