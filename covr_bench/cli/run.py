@@ -57,6 +57,9 @@ Restart = Annotated[bool, typer.Option("--restart", help="Begin anew what is unf
 AcceptChangedCode = Annotated[
     bool, typer.Option("--accept-changed-code", help="Go on with other code; the rows will say so.")
 ]
+Paper = Annotated[
+    str | None, typer.Option(help="Make the runs of a paper's table, one after the other: vlm, three VLMs that drive.")
+]
 AllowSilentVlm = Annotated[
     bool, typer.Option("--allow-silent-vlm", help="Keep runs whose VLM never answered; the rows will say so.")
 ]
@@ -89,6 +92,7 @@ def run_command(
     restart: Restart = False,
     accept_changed_code: AcceptChangedCode = False,
     allow_silent_vlm: AllowSilentVlm = False,
+    paper: Paper = None,
     out: OutFolder = None,
     carla_host: CarlaHost = "",
     carla_port: CarlaPort = None,
@@ -124,12 +128,33 @@ def run_command(
     }
     values = overlay(from_yaml(config) if config else {}, given)
     origin = f"{config} and the command line" if config else "the command line"
+    asked = [request(overlay(values, part), origin) for part in (paper_requests(paper) if paper else [{}])]
     try:
         with heeding_signals():
-            code = run_suite(request(values, origin), console(), dry_run=dry_run, yes=yes)
+            code = max(run_suite(each, console(), dry_run=dry_run, yes=yes) for each in asked)
     except KeyboardInterrupt as stop:  # typer would end here without a word
         fail("stopped; the same command goes on from here", exit_status(stop))
     raise typer.Exit(code)
+
+
+def paper_requests(table: str) -> list[dict[str, Any]]:
+    """What to ask for to make the runs that a paper's table compares, one request a VLM. Raises UserError."""
+    from analysis.papers.published import PAPERS, published
+    from covr_bench.kit.errors import UserError, unknown
+
+    if table not in PAPERS:
+        raise unknown("paper table", table, PAPERS)
+    requests: list[dict[str, Any]] = []
+    for number in published(table):
+        parts = [*number.variants[-1].split(","), *number.labels.split(",")]
+        settings = dict(part.split("=", 1) for part in parts if "=" in part)
+        if vlm := settings.pop("vlm", ""):
+            chosen = {"suite": number.suites[0], "agents": [number.agent], "tasks": [number.task], "vlm": vlm}
+            chosen |= {"settings": settings}
+            requests += [chosen] if chosen not in requests else []
+    if not requests:
+        raise UserError(f"the runs of the paper table {table!r} compare no VLMs: only `--paper vlm` is one command")
+    return requests
 
 
 def _carla_server(host: str, port: int | None) -> list[str]:
