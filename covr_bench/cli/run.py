@@ -12,7 +12,7 @@ import typer
 from covr_bench.cli.options import console, fail, say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import Console
 
@@ -213,7 +213,21 @@ def _show_plan(preparation: Preparation, console: Console) -> float:
     if not plan.todo:
         say(console, f"nothing to do: every run is in {out}")
         return 0.0
+    for line in vlm_costs(config.agent_config | {"": config.device} for config in plan.todo):
+        say(console, line)
     return _show_cost(preparation, console)
+
+
+def vlm_costs(settings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What each VLM among the runs' settings asks of this machine; under the empty name, where the run is."""
+    from covr.vlm.cost import statement
+
+    asked: dict[tuple[str, str, str, int], None] = {}
+    for each in settings:
+        if each.get("prior", "vlm") == "vlm" and (name := each.get("vlm")):
+            samples = each.get("finetune_min_steps", 0) * each.get("finetune_batch_size", 0)
+            asked[name, each.get("vlm_dtype", "auto"), each.get("vlm_device") or each[""], samples] = None
+    return [line for each in asked if (line := statement(*each))]
 
 
 def _show_cost(preparation: Preparation, console: Console) -> float:
