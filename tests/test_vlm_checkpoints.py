@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from vlm_families import FAMILIES, build, folder
 from vlm_models import noise, prompt, random_folder
 
-from covr.vlm import checkpoint, tiny
+from covr.vlm import checkpoint
 from covr.vlm.families.spelling import FORMS, Spelling
 from covr.vlm.hf import HFPrior
 from covr.vlm.images import patches
@@ -71,7 +72,7 @@ def no_model_type(model: Path) -> None:
 
 
 DAMAGES = [
-    (without_a_layer, "lack 3 of the model's, first 'model.language_model.layers.1.mlp"),
+    (without_a_layer, "lack 7 of the model's, first 'model.language_model.layers.1.mlp"),
     (of_another_shape, "cannot load the VLM"),
     (cut("model.safetensors", 0.5), "model.safetensors.*cut off"),
     (cut("model.safetensors", 0.0), "model.safetensors"),
@@ -148,7 +149,7 @@ class Glued:
 
     def __call__(self, texts: Any, add_special_tokens: bool = True) -> Any:
         parts = [re.findall(rf"[A-Za-z: ]+\[|[0-9]{{1,{self.size}}}|.", text) for text in texts]
-        return type("Out", (), {"input_ids": [[int.from_bytes(p.encode(), "big") for p in row] for row in parts]})
+        return type("Out", (), {"input_ids": [[zlib.crc32(p.encode()) for p in row] for row in parts]})
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
@@ -165,7 +166,7 @@ def test_numbers_of_several_lengths_end_where_they_end() -> None:
     class Zeros(Glued):
         def __call__(self, texts: Any, add_special_tokens: bool = True) -> Any:
             parts = [re.findall(r"0\.00|1\.00|.", text) for text in texts]
-            return type("Out", (), {"input_ids": [[int.from_bytes(p.encode(), "big") for p in row] for row in parts]})
+            return type("Out", (), {"input_ids": [[zlib.crc32(p.encode()) for p in row] for row in parts]})
 
     spelling = Spelling.of(Zeros(1), 1)
     assert not spelling.even
@@ -178,9 +179,9 @@ def test_a_real_tokenizer_that_glues_digits_is_asked_as_exactly(tmp_path: Path) 
     made = FAMILIES["llava"]()
     backend = json.loads(made.tokenizer.backend_tokenizer.to_str())
     vocabulary, merges = backend["model"]["vocab"], backend["model"]["merges"]
-    for pair in ("00", "37", "25"):
-        vocabulary[pair] = len(vocabulary) + 40
-        merges.append([pair[0], pair[1]])
+    for pair in ("00", "37", "25"):  # in the place of the longest words
+        vocabulary[pair] = vocabulary.pop("".join(merges.pop()))
+        merges.insert(0, [pair[0], pair[1]])
     backend["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     from tokenizers import Tokenizer
 
@@ -196,4 +197,4 @@ def test_a_real_tokenizer_that_glues_digits_is_asked_as_exactly(tmp_path: Path) 
 
 
 def test_the_stand_in_is_served_fast() -> None:
-    assert HFPrior(str(tiny.build.__globals__["Path"](random_folder()))).describe()["path"] == "fast"
+    assert HFPrior(str(random_folder())).describe()["path"] == "fast"

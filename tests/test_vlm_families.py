@@ -193,7 +193,7 @@ def test_a_policy_draws_digits_and_its_probabilities_have_gradients(name: str) -
     assert any(p.grad is not None and p.grad.any() for p in trained)
 
 
-SIDES = {"qwen2_vl": 3, "qwen2_5_vl": 3, "qwen3_vl": 2, "idefics3": 1, "smolvlm": 1, "internvl": 1, "pixtral": 4}
+SIDES = {"qwen2_vl": 3, "qwen2_5_vl": 3, "qwen3_vl": 3, "idefics3": 1, "smolvlm": 1, "internvl": 1, "pixtral": 4}
 
 
 @pytest.mark.parametrize("name", FAMILIES)

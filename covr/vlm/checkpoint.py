@@ -99,12 +99,14 @@ def _model(name: str, source: str, device: str, dtype: Dtype) -> Any:
     from transformers import AutoModelForImageTextToText
 
     from covr.vlm.families import intact
+    from covr.vlm.families.processing import quiet
 
     options: dict[str, Any] = {"dtype": torch_dtype(dtype, device)}
     if dtype in ("int8", "int4"):
         options |= {"quantization_config": _quantization(dtype), "device_map": device}
     model: Any
-    model, report = AutoModelForImageTextToText.from_pretrained(source, output_loading_info=True, **options)
+    with quiet():
+        model, report = AutoModelForImageTextToText.from_pretrained(source, output_loading_info=True, **options)
     intact.check_loaded(name, report, _tied(model))
     model.requires_grad_(False)
     model.train(False)

@@ -39,7 +39,7 @@ def of_config(source: str, dtype: str, device: str) -> Cost:
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     try:
-        config = AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, local_files_only=True)
         with torch.device("meta"):
             model: Any = AutoModelForImageTextToText.from_config(config)
     except Exception as error:  # what is wrong with a model is said when it is opened
@@ -70,7 +70,7 @@ def statement(name: str, dtype: str, device: str, samples: int) -> str:
     try:
         cost = of_config(name, dtype, device)
     except UserError:
-        return ""
+        return f"VLM {name}: what it asks of this machine is not known before its config.json is here"
     parts = f"{cost.parameters / 1e9:.2f} billion parameters, {cost.weights / 1e9:.1f} GB of weights"
     times = f"about {_span(cost.question_s)} a question of {cost.tokens} tokens"
     if samples:

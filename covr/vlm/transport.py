@@ -47,7 +47,7 @@ class Transport:
             host = httpx.URL(url).host
         except (httpx.InvalidURL, ValueError) as error:
             raise UserError(f"the VLM server's address {url!r} is none: {error}") from error
-        if not url.startswith(("http://", "https://")) or not host:
+        if not url.startswith(("http://", "https://")) or not host or any(letter.isspace() for letter in url):
             raise UserError(f"the VLM server's address is {url!r}; it begins with http:// or https:// and names a host")
         self.url = url.rstrip("/")
         self.attempts, self.backoff, self.timeout = attempts, backoff, timeout

@@ -10,7 +10,6 @@ Both fast paths compute what stands before the image once (`decoding.Reader`).
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -20,6 +19,7 @@ from covr.vlm import decoding
 from covr.vlm.decoding import Reader
 from covr.vlm.families import intact
 from covr.vlm.families.plain import PlainReader
+from covr.vlm.families.processing import quiet
 from covr.vlm.families.prompting import end_of_answer, prompt_text, template_of
 from covr.vlm.families.seeing import inputs_of
 from covr.vlm.families.spelling import Spelling, check_writes
@@ -30,8 +30,6 @@ from covr.vlm.written import Watch
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy.typing as npt
 
     from covr.vlm.checkpoint import Checkpoint
@@ -218,19 +216,6 @@ class SegmentPath:
 
     def generate(self, images: npt.NDArray[np.uint8], prompt: Prompt, limit: int) -> list[Written]:
         return self.plain.generate(images, prompt, limit)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' warnings about what is only tried."""
-    from transformers.utils import logging
-
-    level = logging.get_verbosity()  # type: ignore[no-untyped-call]
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)  # type: ignore[no-untyped-call]
 
 
 class HandedOver(Exception):

@@ -9,10 +9,14 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from covr_bench.kit.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NAMED_IN = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
 
@@ -109,3 +113,16 @@ def _part(part: str, source: str) -> Any:
         return AutoFeatureExtractor.from_pretrained(source)
     except (OSError, ValueError, ImportError):
         return Absent()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' warnings: about what is only tried, or is said better by us."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)  # type: ignore[no-untyped-call]
