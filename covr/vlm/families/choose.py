@@ -38,19 +38,22 @@ def choose(checkpoint: Checkpoint) -> tuple[Path, str]:
         lambda: SegmentPath(checkpoint, plain, masks_by_kind=False),
         lambda: SegmentPath(checkpoint, plain, masks_by_kind=True),
     ]
-    reasons = []
+    reasons: list[str] = []
+    lacking: list[str] = []
     for make in makers:
         path = None
         try:
             path = make()
             if _agrees(_logits(path, path.reader(images, ANY), images), expected, checkpoint.model.dtype):
                 return path, ""
-            reasons.append("its answers by the fast path are not those of its own steps")
+            reasons.append("the fast path would read other answers than its own steps")
+        except UserError as error:
+            reasons.append(str(error).splitlines()[0])
         except Exception as error:  # whatever a family lacks that the path asks for
-            reasons.append(str(error).strip().splitlines()[0] if isinstance(error, UserError) else "its geometry")
+            lacking.append(f"the fast path does not fit its classes ({type(error).__name__})")
         if isinstance(path, PatchPath):
             path.undo()
-    return plain, reasons[-1]
+    return plain, (reasons or lacking)[-1]
 
 
 def _plain(checkpoint: Checkpoint, images: npt.NDArray[np.uint8]) -> tuple[PlainPath, torch.Tensor | None]:
