@@ -140,3 +140,21 @@ def test_a_silent_rule_fails_like_a_silent_server(tmp_path: Path, monkeypatch: A
     monkeypatch.setattr(advice, "open_prior", lambda *args, **options: ScriptedPrior(silent))
     with pytest.raises(UserError, match="no_action_word"):
         played(configured(tmp_path, "vbe", env_steps=40))
+
+
+def test_an_adapter_to_weights_in_bfloat16_is_applied_and_not_rounded_into_them() -> None:
+    vlm = prior(settings=SETTINGS, dtype="bfloat16")
+    images, _ = bars(4)
+    weights = {name: weight.clone() for name, weight in vlm.checkpoint.model.named_parameters()}
+    before = vlm.propose(images, prompt())
+    assert vlm.reader(images, prompt()).prefix is not None
+    vlm.finetune(samples(), prompt())
+    after = vlm.propose(images, prompt())
+    assert not np.array_equal(before.valid_mass, after.valid_mass)  # type: ignore[arg-type]
+    now = dict(vlm.checkpoint.model.named_parameters())
+    names = {name: name.replace(".base_layer", "") for name in now if "lora_" not in name}
+    assert all(torch.equal(now[name], weights[plain]) for name, plain in names.items())
+    assert vlm.describe()["dtype"] == "bfloat16" and vlm.describe()["path"] == "fast"
+    vlm.trainable()  # a policy's own steps follow: what is kept of the prompt is of the weights before
+    vlm.merge()
+    assert vlm.reader(images, prompt()).prefix is None

@@ -64,6 +64,7 @@ class HFPrior:
         self.seed = seed
         self.rounds = 0
         self.adapter: Any = None  # peft's wrapper, from the first round on
+        self._ready = False  # whether the adapter, if there is one, has been got ready for questions
         self._base_weights: dict[str, torch.Tensor] = {}  # of the layers the adapter is merged into
         self._readers: dict[tuple[Prompt, tuple[int, ...]], decoding.Reader | PlainReader] = {}
 
@@ -175,13 +176,18 @@ class HFPrior:
             reader.prefix = None
 
     def merge(self) -> None:
-        """Add the adapter to the weights for as long as questions are asked: its own passes are saved."""
-        if self.adapter is not None and not self._base_weights:
-            self._base_weights = lora.merge(self.checkpoint.model)
+        """Be ready for questions: forget what former weights computed, and add the adapter to the weights where that is
+        exact and quick, in float32. To others it stays applied: rounding to bfloat16 would change it, and a model of
+        billions takes a minute and a second copy of itself."""
+        if self.adapter is not None and not self._ready:
+            if lora.mergeable(self.checkpoint.model):
+                self._base_weights = lora.merge(self.checkpoint.model)
             self.forget()
+            self._ready = True
 
     def unmerge(self) -> None:
         """Put the very weights back that `merge` changed."""
+        self._ready = False
         if self._base_weights:
             lora.unmerge(self.checkpoint.model, self._base_weights)
             self._base_weights = {}

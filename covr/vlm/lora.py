@@ -69,6 +69,14 @@ def load_adapter(model: Any, folder: Path) -> Any:
     return adapter
 
 
+def mergeable(model: Any) -> bool:
+    """Whether the adapter's layers all keep their weights in float32."""
+    from peft.tuners.lora import LoraLayer
+
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    return all(layer.get_base_layer().weight.dtype == torch.float32 for layer in layers)
+
+
 def merge(model: Any) -> dict[str, torch.Tensor]:
     """Add the adapter to the weights of its layers; returns copies of those weights as they were."""
     from peft.tuners.lora import LoraLayer
