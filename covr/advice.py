@@ -27,6 +27,7 @@ class Advice:
 
     def __init__(self, vlm: VisionLanguagePrior, config: GuidedConfig, context: Context, services: Services) -> None:
         self.vlm, self.config, self.context, self.services = vlm, config, context, services
+        self.silent = config.vlm_silent
         self.prompt = task_prompt(context.instruction, context.action_dim)
         self.clock = -1  # when `ask` was last called
         self.frames = Frames(config.vlm_frames, config.vlm_image_size, context.obs_shape[-1], services.render)

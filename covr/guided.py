@@ -96,11 +96,11 @@ class Guided(BaseActs):
 
     def finish(self, step: int) -> None:
         """The run is over: the last rows of the answers. Raises UserError if none of a VLM's stated an action."""
-        priors, config = self.advice.priors, self.advice.config
+        priors = self.advice.priors
         priors.settle()
         self.advice.services.record(step, totals(priors.statuses, priors.seconds))
-        if config.prior == VLM:
-            check_not_silent(priors.statuses, config.vlm_silent)
+        if self.advice.config.prior == VLM:
+            check_not_silent(priors.statuses, self.advice.silent)
 
     def describe(self) -> dict[str, Any]:
         """Provenance: the VLM, and how it is asked."""
