@@ -98,7 +98,8 @@ class Guided(BaseActs):
         """The run is over: the last rows of the answers. Raises UserError if none of a VLM's stated an action."""
         priors = self.advice.priors
         priors.settle()
-        self.advice.services.record(step, totals(priors.statuses, priors.seconds))
+        if not self.advice.vlm.tunable or not priors.statuses["ok"]:  # else the rounds' rows count them
+            self.advice.services.record(step, totals(priors.statuses, priors.seconds))
         if self.advice.config.prior == VLM:
             check_not_silent(priors.statuses, self.advice.silent)
 

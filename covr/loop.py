@@ -275,5 +275,4 @@ def _reported(report: FinetuneReport, entropy: float) -> dict[str, float]:
         "entropy": entropy,
         "finetune_seconds": report.seconds,
         "batch_halved": float(report.batch_halved),
-        "round_failed": float(report.undone),
-    }
+    } | ({"round_failed": 1.0} if report.undone else {})
