@@ -73,6 +73,7 @@ class Guided(BaseActs):
         self.weight = config.guidance_weight
         self.metrics: dict[str, torch.Tensor] = {}
         self.batch: Batch | None = None  # that was guided last
+        self.rounds_count = False  # whether rows of fine-tuning rounds tell what became of the answers
 
     def learn(self, replay: Replay, step: int, guided: bool) -> Metrics:
         """An update of the base agent, with the term of Eq. 4 or without."""
@@ -98,7 +99,7 @@ class Guided(BaseActs):
         """The run is over: the last rows of the answers. Raises UserError if none of a VLM's stated an action."""
         priors = self.advice.priors
         priors.settle()
-        if not self.advice.vlm.tunable or not priors.statuses["ok"]:  # else the rounds' rows count them
+        if not self.rounds_count or not priors.statuses["ok"]:
             self.advice.services.record(step, totals(priors.statuses, priors.seconds))
         if self.advice.config.prior == VLM:
             check_not_silent(priors.statuses, self.advice.silent)

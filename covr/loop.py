@@ -77,6 +77,7 @@ class COVR(Guided):
         if config.guidance_to_encoder and not callable(getattr(self.base, "guide_encoder", None)):
             raise UserError(f"guidance cannot reach the encoder of base={config.base!r}; choose drqv2, rad, drq or sac")
         self.vlm, self.services = advice.vlm, advice.services
+        self.rounds_count = self.vlm.tunable
         self.rounds = 0
         self.adapter = 0  # round whose adapter the VLM has; 0: as it came
         self.scored = False  # the VLM by itself, before the first round
