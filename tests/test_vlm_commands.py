@@ -78,23 +78,6 @@ def test_a_frame_is_the_tasks_first_of_that_seed() -> None:
     assert not np.array_equal(frames[0], frames[1])
 
 
-def test_the_papers_comparison_of_vlms_is_one_command() -> None:
-    from covr_bench.cli.run import paper_requests
-
-    asked = paper_requests("vlm")
-    assert [each["vlm"].split("/")[1] for each in asked] == [
-        "Qwen2-VL-2B-Instruct",
-        "Qwen2.5-VL-3B-Instruct",
-        "llava-1.5-7b-hf",
-    ]
-    assert {(each["suite"], *each["agents"], *each["tasks"], each["settings"]["base"]) for each in asked} == {
-        ("carla", "covr", "hw", "rad")
-    }
-    for table, said in (("T4", "compare no VLMs"), ("nine", "unknown paper table 'nine'")):
-        with pytest.raises(UserError, match=said):
-            paper_requests(table)
-
-
 def test_expectation_shows_the_mean_and_the_deviation(cli: Callable[..., Any], picture: Path) -> None:
     result = cli("vlm", "ask", picture, *CATCH, "--vlm", random_folder(), "--decode", "expect", "--device", "cpu")
     expected = prior(decode="expect").propose(noise(1), PROMPT)
