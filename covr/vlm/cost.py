@@ -45,9 +45,8 @@ def of_config(source: str, dtype: str, device: str) -> Cost:
     except Exception as error:  # what is wrong with a model is said when it is opened
         raise UserError(f"no cost of {source}: {str(error).splitlines()[0]}") from error
     parameters = sum(p.numel() for p in model.parameters())
-    head = model.get_output_embeddings()
-    language = sum(p.numel() for p in model.get_decoder().parameters()) + sum(p.numel() for p in head.parameters())
-    language = min(language, parameters)
+    parts = model.get_decoder(), model.get_output_embeddings()  # which may share the embedding
+    language = sum({id(p): p.numel() for part in parts for p in part.parameters()}.values())
     kind = ("float32" if device == "cpu" else "bfloat16") if dtype == "auto" else dtype
     flops, read = _speed(device, kind)
     image, tokens = _image_tokens(config), TEXT_TOKENS
