@@ -107,8 +107,9 @@ def tune(prior: LocalModel, samples: Samples, prompt: Prompt, settings: Finetune
     for batch in batches:
         loss = _gradients(reader, embeds, labels, weights, batch, settings, parts)
         losses.append(loss)
-        if not np.isfinite(loss):
-            break  # the prior undoes the round
+        if not np.isfinite(loss):  # the prior undoes the round
+            optimizer.zero_grad(set_to_none=True)
+            break
         torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
