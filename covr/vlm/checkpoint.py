@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
@@ -104,9 +105,9 @@ def _model(name: str, source: str, device: str, dtype: Dtype) -> Any:
     options: dict[str, Any] = {"dtype": torch_dtype(dtype, device)}
     if dtype in ("int8", "int4"):
         options |= {"quantization_config": _quantization(dtype), "device_map": device}
-    model: Any
+    family: Any = AutoModelForImageTextToText
     with quiet():
-        model, report = AutoModelForImageTextToText.from_pretrained(source, output_loading_info=True, **options)
+        model, report = family.from_pretrained(source, output_loading_info=True, **options)
     intact.check_loaded(name, report, _tied(model))
     model.requires_grad_(False)
     model.train(False)
@@ -132,12 +133,12 @@ def _tied(model: Any) -> set[str]:
 def _quantization(dtype: Dtype) -> Any:
     """Raises UserError where neither bitsandbytes nor torchao is installed."""
     from transformers import BitsAndBytesConfig, TorchAoConfig
-    from transformers.utils import is_bitsandbytes_available, is_torchao_available
+    from transformers.utils.import_utils import is_bitsandbytes_available, is_torchao_available
 
     if is_bitsandbytes_available():
         return BitsAndBytesConfig(load_in_8bit=dtype == "int8", load_in_4bit=dtype == "int4")  # type: ignore[no-untyped-call]
     if is_torchao_available():
-        import torchao.quantization as kinds
+        kinds = import_module("torchao.quantization")
 
         return TorchAoConfig(kinds.Int8WeightOnlyConfig() if dtype == "int8" else kinds.Int4WeightOnlyConfig())
     raise UserError(f"vlm_dtype={dtype} needs bitsandbytes or torchao: pip install bitsandbytes")

@@ -41,7 +41,7 @@ def of_config(source: str, dtype: str, device: str) -> Cost:
     try:
         config = AutoConfig.from_pretrained(source, local_files_only=True)
         with torch.device("meta"):
-            model: Any = AutoModelForImageTextToText.from_config(config)
+            model: Any = AutoModelForImageTextToText.from_config(config)  # type: ignore[no-untyped-call]
     except Exception as error:  # what is wrong with a model is said when it is opened
         raise UserError(f"no cost of {source}: {str(error).splitlines()[0]}") from error
     parameters = sum(p.numel() for p in model.parameters())
@@ -81,10 +81,11 @@ def _image_tokens(config: Any) -> int:
     """What the language model is given of one image, as far as the config tells."""
     if length := getattr(config, "image_seq_length", None) or getattr(config, "mm_tokens_per_image", None):
         return int(length)
-    vision = getattr(config, "vision_config", config)
-    side, patch = getattr(vision, "image_size", 84), getattr(vision, "patch_size", 14)
+    vision: Any = getattr(config, "vision_config", config)
+    side: Any = getattr(vision, "image_size", 84)
+    patch: Any = getattr(vision, "patch_size", 14)
     side, patch = (x[0] if isinstance(x, (list, tuple)) else x for x in (side, patch))
-    merge = getattr(vision, "spatial_merge_size", None) or getattr(config, "scale_factor", 1)
+    merge: Any = getattr(vision, "spatial_merge_size", None) or getattr(config, "scale_factor", 1)
     return max(int((side // patch / merge) ** 2), 1)
 
 

@@ -45,7 +45,7 @@ def _quiet_peft() -> Iterator[None]:
 
 def narrowest(model: Any) -> int:
     """The smallest side of an adapted matrix: the rank that already spans it."""
-    return min(min(layer.in_features, layer.out_features) for layer in adapted(model).values())
+    return min(min(int(layer.in_features), int(layer.out_features)) for layer in adapted(model).values())
 
 
 def load_adapter(model: Any, folder: Path) -> Any:

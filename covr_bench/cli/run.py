@@ -149,7 +149,12 @@ def paper_requests(table: str) -> list[dict[str, Any]]:
         parts = [*number.variants[-1].split(","), *number.labels.split(",")]
         settings = dict(part.split("=", 1) for part in parts if "=" in part)
         if vlm := settings.pop("vlm", ""):
-            chosen = {"suite": number.suites[0], "agents": [number.agent], "tasks": [number.task], "vlm": vlm}
+            chosen: dict[str, Any] = {
+                "suite": number.suites[0],
+                "agents": [number.agent],
+                "tasks": [number.task],
+                "vlm": vlm,
+            }
             chosen |= {"settings": settings}
             requests += [chosen] if chosen not in requests else []
     if not requests:

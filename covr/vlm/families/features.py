@@ -39,8 +39,8 @@ def image_map(checkpoint: Checkpoint, path: Path, images: npt.NDArray[np.uint8])
     for features in _features(checkpoint, images, getattr(path, "marks", "")):
         for left_out in (0, 1):  # a summary of the image may stand before its map, as of Florence-2
             tokens = features.shape[1] - left_out
-            if tokens and (grid := _grid(tokens, images.shape[1] / images.shape[2])) is not None:
-                return features[:, left_out:].reshape(len(images), *grid, -1)
+            if tokens and (sides := _grid(tokens, images.shape[1] / images.shape[2])) is not None:
+                return features[:, left_out:].reshape(len(images), *sides, -1)
     raise UserError(f"the features that {checkpoint.name} makes of an image do not lie in rows and columns")
 
 

@@ -85,7 +85,7 @@ class PlainReader:
         """Mean and variance of each number, and the greedy digits."""
         parts = max(BRANCHES // len(self.template.numbers[0].ways), 1) if self.template.even else 1
         if len(images) > parts:
-            some = [self.expect(part) for part in images.split(parts)]
+            some = [self.expect(part) for part in torch.split(images, parts)]
             return Expected(*(torch.cat(each) for each in zip(*some, strict=True)))
         walk = Walk(self.turn(images), len(images))
         chosen, means, variances = [], [], []

@@ -31,16 +31,18 @@ def load_processor(source: str, config: Any) -> Any:
 
 def _class(source: str, config: Any) -> Any:
     """The class that the checkpoint names, else the one of its family."""
-    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+    from transformers.models.auto import processing_auto
+
+    auto: Any = processing_auto
 
     names = [_stored(source, file).get("processor_class") for file in NAMED_IN]
-    names.append(PROCESSOR_MAPPING_NAMES.get(config.model_type))
+    names.append(auto.PROCESSOR_MAPPING_NAMES.get(config.model_type))
     return next((found for name in names if name and (found := _by_name(name)) is not None), None)
 
 
 def _stored(source: str, file: str) -> dict[str, Any]:
     """A JSON file of the checkpoint, empty if there is none."""
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     path = cached_file(  # type: ignore[no-untyped-call]
         source,
@@ -52,13 +54,15 @@ def _stored(source: str, file: str) -> dict[str, Any]:
 
 
 def _by_name(name: str) -> Any:
-    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
+    from transformers.models.auto import processing_auto
 
-    found = processor_class_from_name(name)  # type: ignore[no-untyped-call]
+    auto: Any = processing_auto
+
+    found = auto.processor_class_from_name(name)
     if not getattr(found, "is_dummy", False):
         return found
     # The class asks for torchvision as a whole.
-    families = [family for family, known in PROCESSOR_MAPPING_NAMES.items() if known == name]
+    families = [family for family, known in auto.PROCESSOR_MAPPING_NAMES.items() if known == name]
     return next((found for family in families if (found := _beside_pil(family, name)) is not None), None)
 
 
@@ -88,7 +92,7 @@ def _images_only(processor: Any) -> Any:
             return None if isinstance(part, Absent) else super().check_argument_for_proper_class(name, part)
 
         def __repr__(self) -> str:
-            return processor.__name__  # the usual one writes every part as JSON
+            return str(processor.__name__)  # the usual one writes every part as JSON
 
     ImagesOnly.__name__ = processor.__name__
     return ImagesOnly
@@ -110,7 +114,7 @@ def _part(part: str, source: str) -> Any:
     if "video" in part:
         return Absent()
     try:
-        return AutoFeatureExtractor.from_pretrained(source)
+        return AutoFeatureExtractor.from_pretrained(source)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, ImportError):
         return Absent()
 
@@ -120,9 +124,9 @@ def quiet() -> Iterator[None]:
     """Without transformers' warnings: about what is only tried, or is said better by us."""
     from transformers.utils import logging
 
-    level = logging.get_verbosity()  # type: ignore[no-untyped-call]
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
-        logging.set_verbosity(level)  # type: ignore[no-untyped-call]
+        logging.set_verbosity(level)

@@ -26,15 +26,15 @@ class Turn:
         from transformers import DynamicCache, EncoderDecoderCache
 
         self.model = model
-        given = dict(inputs)
+        given: dict[str, Any] = dict(inputs)
         self.encodes = bool(model.config.is_encoder_decoder)
         ids = given.pop("input_ids")
         if self.encodes:
             given |= {"input_ids": ids, "use_cache": True}
             self.ids = torch.tensor([lead], device=ids.device).expand(len(ids), -1)
-            first = given | {"decoder_input_ids": self.ids}
+            first: dict[str, Any] = given | {"decoder_input_ids": self.ids}
             first["past_key_values"] = EncoderDecoderCache(DynamicCache(), DynamicCache())
-            self.rest = {"attention_mask": given.get("attention_mask"), "use_cache": True}
+            self.rest: dict[str, Any] = {"attention_mask": given.get("attention_mask"), "use_cache": True}
         else:
             self.ids, self.rest = ids, given | {"use_cache": True}
             if "position_ids" in inspect.signature(model.forward).parameters:
