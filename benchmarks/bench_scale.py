@@ -1,12 +1,18 @@
 """A large store: seconds and memory from 100,000 runs to a table of 50 agents, and what each command takes to start.
 
+And many short runs: what the launcher adds to the start of a process, and the memory of the process that launches.
+
     python -m pytest benchmarks/bench_scale.py -s
     COVR_BENCH_RUNS=100000 COVR_BENCH_STORE=/tmp/scale python -m pytest benchmarks/bench_scale.py -s
+    COVR_BENCH_LAUNCHES=10000 python -m pytest benchmarks/bench_scale.py -s -k launcher
 
 COVR_BENCH_RUNS sets the number of runs (2,000 if unset), each of 11 evaluations of 10 episodes and a row that ends it,
 of 50 agents on 6 tasks. COVR_BENCH_STORE keeps the store in a folder for the next time: 100,000 runs are as many files
 of 3 KB. Each measurement is a process of its own; wall and CPU seconds (user and system) and peak memory are printed,
 since on a shared machine only CPU seconds can be compared.
+
+COVR_BENCH_LAUNCHES sets the number of launched runs (500 if unset). Each is a process that ends at once; between them,
+as many bare forks tell what a process costs by itself. Without their processes, 10,000 are launched in any case.
 """
 
 from __future__ import annotations
@@ -15,6 +21,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -23,6 +30,8 @@ from bench_store import EVALUATIONS, line
 from results.layout import ROWS_FILE, run_folder
 
 RUNS = int(os.environ.get("COVR_BENCH_RUNS", "2000"))
+LAUNCHES = int(os.environ.get("COVR_BENCH_LAUNCHES", "500"))
+PARTS = 5  # of the launches, each beside a part of the bare forks: the machine's load changes
 TASKS = ("finger_spin", "cartpole_swingup", "reacher_easy", "cheetah_run", "walker_walk", "ball_in_cup_catch")
 AGENTS = 50
 END = '{"schema": 1, "kind": "end", "env_steps": 100000, "agent_steps": 50000, "action_repeat": 2, "wall_s": 10.0, '
@@ -120,3 +129,79 @@ except SystemExit:
     clocks.append(clock())
 """
     say(benchmark, verb[:1], *benchmark.pedantic(measure, args=(code, store)))
+
+
+LAUNCHED = """
+import os
+from covr_bench.config.run_config import RunConfig
+from covr_bench.launch import forked, local
+from covr_bench.launch.execute import execute
+from covr_bench.launch.local import LocalLauncher
+from covr_bench.run.session import Session
+
+out, runs, parts = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+forked._execute = lambda *order: os._exit(0)
+
+class NoOp(forked.ForkedLauncher):
+    run = LocalLauncher.run  # without the import of what these runs do not use
+
+def run(number):
+    settings = {f"setting{n}": n for n in range(30)}
+    return RunConfig(f"s@b/t/a/{number}", "s", 1, "t", "a", number, 10, 10, 1, 1, settings, out=out)
+
+def bare():
+    for _ in range(runs // parts):
+        pid = os.fork()
+        if not pid:
+            os._exit(0)
+        os.waitpid(pid, 0)
+
+class Ended:
+    # A process that has ended at once: what remains is the launcher.
+
+    descriptor = None
+
+    def __init__(self, job):
+        self.job = job
+        self.ended = lambda: True
+        self.status = lambda: 0
+
+class StandIns(NoOp):
+    start = lambda self, job, session: Ended(job)
+
+if len(sys.argv) > 4:
+    configs = [run(number) for number in range(runs)]
+    local.TICK_S = 0.0  # nothing to wait for
+    clocks.append(clock())
+    jobs = execute(StandIns(forked.Settings()), configs, 8, Session("covr-bench run"))
+    assert {str(job.state) for job in jobs} == {"finished"}
+    clocks.append(clock())
+else:
+    for part in range(parts):
+        bare()
+        clocks.append(clock())
+        configs = [run(part * runs + number) for number in range(runs // parts)]
+        clocks.append(clock())
+        execute(NoOp(forked.Settings()), configs, 2, Session("covr-bench run"))
+        clocks.append(clock())
+"""
+
+
+def test_launcher_overhead(tmp_path: Path, benchmark: Any) -> None:
+    """Milliseconds that a launched run takes beyond a bare fork of the same process, waited for."""
+    _, spans = benchmark.pedantic(measure, args=(LAUNCHED, tmp_path, LAUNCHES, PARTS))
+    each = LAUNCHES // PARTS
+    bare, launched = spans[::3], spans[2::3]
+    for name, at in (("wall", 0), ("cpu", 1)):
+        costs = [[span[at] / each * 1e3 for span in kind] for kind in (bare, launched)]
+        extra = median(of_run - of_fork for of_fork, of_run in zip(*costs, strict=True))
+        benchmark.extra_info |= {f"fork_{name}_ms": median(costs[0]), f"overhead_{name}_ms": extra}
+        print(f"\n{name}: a fork {median(costs[0]):.2f} ms, a run beyond it {extra:.2f} ms (medians of {PARTS})")
+
+
+def test_launcher_by_itself(tmp_path: Path, benchmark: Any) -> None:
+    """10,000 runs without their processes: the launcher's loop, and the memory of who launches so many."""
+    runs = 10_000
+    peak, (_, (wall, cpu)) = benchmark.pedantic(measure, args=(LAUNCHED, tmp_path, runs, 1, "stand-ins"))
+    benchmark.extra_info |= {"peak_mib": peak, "loop_cpu_ms": cpu / runs * 1e3}
+    print(f"\n{runs:,} runs: {wall / runs * 1e3:.2f} ms each, CPU {cpu / runs * 1e3:.2f} ms; peak {peak:.0f} MiB")

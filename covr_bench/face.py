@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from covr_bench.config.experiment import Experiment
     from covr_bench.config.request import Request
     from covr_bench.launch.base import Job, Launcher, Watch
+    from covr_bench.launch.seats import Placement
     from covr_bench.policies.play import TrainedPolicy
     from covr_bench.run.plan import Plan
 
@@ -46,6 +47,7 @@ class Preparation:
         kernel: What convolves on a CPU, and why; in each run's provenance.
         launcher: What executes the runs.
         facts: What was chosen for rendering, for each run's provenance; empty where nothing is drawn with OpenGL.
+        placement: How runs share the GPUs; None without `--per-gpu`.
     """
 
     experiment: Experiment
@@ -54,6 +56,7 @@ class Preparation:
     kernel: Choice
     launcher: Launcher
     facts: Mapping[str, Any]
+    placement: Placement | None = None
 
 
 @dataclass(frozen=True)
@@ -96,22 +99,42 @@ class Outcome:
 
 def prepare(request: Request) -> Preparation:
     """Find and check all that a request names, and look up what is done. Starts nothing. Raises UserError."""
+    from covr_bench.launch.base import HasNodes
     from covr_bench.launch.find import make_launcher
     from covr_bench.track.trackers import chosen
 
-    experiment, on = design(request), device(request.device)
-    launcher = make_launcher(request.launcher, request.launcher_settings)
+    experiment, launcher = design(request), make_launcher(request.launcher, request.launcher_settings)
+    nodes = launcher if isinstance(launcher, HasNodes) else None
+    on = device(request.device, here=nodes is None)  # else its nodes may have what this machine lacks
     chosen(request.trackers, request.tracker_settings)  # complains before anything is measured
     kernel = choose(request.conv_kernel, on)
     todo = _plan(experiment, on, 1, kernel.kernel).todo
     facts = rendering() if any(experiment.suite.task(config.task).needs_gl for config in todo) else {}
-    workers = min(request.workers or most_workers(), max(len(todo), 1))
-    plan = _plan(experiment, on, 1 if workers > 1 else cores().count, kernel.kernel)
-    return Preparation(experiment, plan, workers, kernel, launcher, facts)
+    placement = _placement(request, launcher, on, facts) if request.per_gpu else None
+    most = placement.workers if placement else 0
+    asked = request.workers or most or (nodes.places(on) if nodes and todo else most_workers())
+    workers = min(asked, max(len(todo), 1), *([most] if placement else []))
+    plan = _plan(experiment, on, 1 if workers > 1 or nodes else cores().count, kernel.kernel)
+    return Preparation(experiment, plan, workers, kernel, launcher, facts, placement)
+
+
+def _placement(request: Request, launcher: Launcher, on: str, facts: Mapping[str, Any]) -> Placement:
+    """How the launcher shares the GPUs. Raises UserError if it cannot."""
+    from covr_bench.launch.base import SharesGpus
+
+    assert request.per_gpu
+    if not isinstance(launcher, SharesGpus):
+        raise UserError(f"launcher {request.launcher} does not share GPUs: leave --per-gpu out, or --launcher local")
+    if on != "cuda":
+        mend = (
+            "leave --device out" if on.startswith("cuda") else "leave --per-gpu out, or install a CUDA build of torch"
+        )
+        raise UserError(f"--per-gpu gives each run a GPU of its own, and the device is {on}: {mend}")
+    return launcher.share_gpus(request.per_gpu, str(facts.get("gl_backend", "")))
 
 
 def execute(preparation: Preparation, watch: Watch, warn: Callable[[str], None] = warnings.warn) -> list[Job]:
-    """Run what is left to do; returns the jobs.
+    """Run what is left to do, the longest first; returns the jobs.
 
     Args:
         preparation: Of `prepare`.
@@ -123,14 +146,16 @@ def execute(preparation: Preparation, watch: Watch, warn: Callable[[str], None] 
         KeyboardInterrupt: The user asked to stop; all runs have checkpointed.
     """
     from covr_bench.launch.execute import execute as launch
+    from covr_bench.run.cost.estimate import longest_first
     from covr_bench.track.trackers import make_trackers
 
     request = preparation.experiment.request
     session = Session(request.command(), dict(preparation.facts) | {"conv_kernel": preparation.kernel.reason})
     with make_trackers(request.trackers, request.tracker_settings, warn) as trackers:
         preparation.plan.prepare()
+        todo = longest_first(preparation.plan.todo, preparation.facts)
         watchers = [watch, trackers.watch]
-        return launch(preparation.launcher, preparation.plan.todo, preparation.workers, session, watchers)
+        return launch(preparation.launcher, todo, preparation.workers, session, watchers)
 
 
 def run(suite: str | Request, *, watch: Watch = lambda jobs: None, **options: Any) -> Outcome:
@@ -150,7 +175,7 @@ def run(suite: str | Request, *, watch: Watch = lambda jobs: None, **options: An
     """
     preparation = prepare(_request(suite, options))
     jobs = execute(preparation, watch) if preparation.plan.todo else []
-    failed = {job.config.run_id: job.error.strip() for job in jobs if job.state != "finished"}
+    failed = {job.config.run_id: job.error.strip() for job in jobs if job.state not in ("finished", "submitted")}
     out = Path(preparation.experiment.request.out)
     return Outcome(preparation.plan, failed, read(out, runs=preparation.plan.run_ids))
 

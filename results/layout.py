@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SCHEMA = 1  # of a line of rows.jsonl and of provenance.json
+RUNS = "runs"
 ROWS_FILE = "rows.jsonl"
 PROVENANCE_FILE = "provenance.json"
 LOCK_FILE = "writer.lock"
+CANCEL_FILE = "cancel"  # its presence asks the run's writer to checkpoint and stop, and launchers not to start it
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
 _AGENT = r"[A-Za-z0-9_][A-Za-z0-9_.+]*"
@@ -97,7 +99,7 @@ def variant_of(settings: Mapping[str, object]) -> str:
 
 def run_folder(out: str | os.PathLike[str], run_id: RunId | str) -> Path:
     """The folder of a run: `<out>/runs/<run_id>`."""
-    return Path(out) / "runs" / str(run_id)
+    return Path(out) / RUNS / str(run_id)
 
 
 def scan(out: str | os.PathLike[str], file: str) -> Iterator[tuple[str, os.stat_result]]:
@@ -105,21 +107,31 @@ def scan(out: str | os.PathLike[str], file: str) -> Iterator[tuple[str, os.stat_
 
     Folders that are no run ids are skipped, with a warning if they hold that file.
     """
-    root = os.path.join(out, "runs")
+    root = os.path.join(out, RUNS)
+    for run_id in _folders(root):
+        try:
+            stat = os.stat(f"{root}/{run_id}/{file}")
+        except FileNotFoundError:
+            continue
+        if _RUN_ID.fullmatch(run_id):
+            yield run_id, stat
+        else:
+            warnings.warn(f"{root}/{run_id} is ignored: not of the form {_FORM}", stacklevel=2)
+
+
+def run_ids(out: str | os.PathLike[str]) -> list[str]:
+    """Every run that has a folder, whatever is in it, in the order of `scan`."""
+    return [run_id for run_id in _folders(os.path.join(out, RUNS)) if _RUN_ID.fullmatch(run_id)]
+
+
+def _folders(root: str) -> Iterator[str]:
+    """Folders that lie as deep as those of runs do."""
     for suite in _subfolders(root):
         for task in _subfolders(f"{root}/{suite}"):
             for agent in _subfolders(f"{root}/{suite}/{task}"):
                 parent = f"{suite}/{task}/{agent}"
                 for seed in sorted(_subfolders(f"{root}/{parent}"), key=lambda name: (len(name), name)):
-                    run_id = f"{parent}/{seed}"
-                    try:
-                        stat = os.stat(f"{root}/{run_id}/{file}")
-                    except FileNotFoundError:
-                        continue
-                    if _RUN_ID.fullmatch(run_id):
-                        yield run_id, stat
-                    else:
-                        warnings.warn(f"{root}/{run_id} is ignored: not of the form {_FORM}", stacklevel=2)
+                    yield f"{parent}/{seed}"
 
 
 def _subfolders(path: str) -> list[str]:

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from results.earlier import stored_budget
 from results.layout import ROWS_FILE, SCHEMA, RunId, StoreError, run_folder
+from results.line import label_text
 from results.states import RowKind
-from results.writer import label_text
 
 if TYPE_CHECKING:
     import os

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -12,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from results.code_identity import code_of
 from results.environment import collect
+from results.holding import peak_memory, read_lease
 from results.layout import HASHED, PROVENANCE_FILE, SCHEMA, RunId, StoreError, run_folder, scan
+from results.lock import writer_pid
 from results.states import Status
-from results.writer import writer_pid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from results.lease import Lease
 
 
 def begin(
@@ -30,6 +34,7 @@ def begin(
     options: Mapping[str, Any] | None = None,
     wall_s: float = 0.0,
     extra: Mapping[str, Any] | None = None,
+    lease: Lease | None = None,
 ) -> dict[str, Any]:
     """Open a session of a run: its status becomes `running`, and `sessions` gets one more entry.
 
@@ -46,15 +51,17 @@ def begin(
         wall_s: Seconds spent on the run before this session (`RunWriter.wall_s` once open). They complete the entry of
             a session that was killed.
         extra: Facts that only the caller knows (`gl_vendor`, `gl_renderer`), added to the environment.
+        lease: Of the run, where it has one: without it, nothing is written.
 
     Returns:
         The record as written.
 
     Raises:
-        StoreError: If the record cannot be read or written.
+        StoreError: If the record cannot be read or written; `LeaseLost` if another process has taken the run over.
     """
     path = run_folder(out, run_id) / PROVENANCE_FILE
-    record: dict[str, Any] = read(path) if path.exists() else {"config": dict(config), "sessions": [], "wall_s": 0.0}
+    record: dict[str, Any] = {"config": dict(config), "sessions": [], "wall_s": 0.0}
+    record = read(path) if path.exists() else record
     sessions: list[dict[str, Any]] = record["sessions"]
     if sessions and sessions[-1]["wall_s"] is None:
         sessions[-1]["wall_s"] = round(max(wall_s - record["wall_s"], 0.0), 3)
@@ -69,26 +76,31 @@ def begin(
     record |= {"schema": SCHEMA, "run_id": str(run_id), "status": Status.RUNNING.value, "seeds": dict(seeds)}
     record |= {"wall_s": round(max(wall_s, record["wall_s"]), 3), "environment": environment}
     sessions.append(session)
-    write(path, record)
+    write(path, record, lease)
     return record
 
 
-def describe(out: str | os.PathLike[str], run_id: RunId | str, facts: Mapping[str, Any]) -> None:
+def describe(
+    out: str | os.PathLike[str], run_id: RunId | str, facts: Mapping[str, Any], *, lease: Lease | None = None
+) -> None:
     """Add facts that only the running agent knows (its model, how it asks).
 
     Args:
         out: Folder of the results.
         run_id: The run, which has a record.
         facts: JSON values, stored under `agent`.
+        lease: As of `begin`.
 
     Raises:
         StoreError: If the record cannot be read or written.
     """
     path = run_folder(out, run_id) / PROVENANCE_FILE
-    write(path, read(path) | {"agent": dict(facts)})
+    write(path, read(path) | {"agent": dict(facts)}, lease)
 
 
-def finish(out: str | os.PathLike[str], run_id: RunId | str, status: str, *, wall_s: float) -> None:
+def finish(
+    out: str | os.PathLike[str], run_id: RunId | str, status: str, *, wall_s: float, lease: Lease | None = None
+) -> None:
     """Close the open session.
 
     Args:
@@ -96,6 +108,7 @@ def finish(out: str | os.PathLike[str], run_id: RunId | str, status: str, *, wal
         run_id: The run, which has a record.
         status: A `Status` or its text.
         wall_s: Seconds spent on the run over all sessions (`RunWriter.wall_s`).
+        lease: As of `begin`.
 
     Raises:
         ValueError: For an unknown status.
@@ -107,7 +120,14 @@ def finish(out: str | os.PathLike[str], run_id: RunId | str, status: str, *, wal
     record = read(path)
     session = record["sessions"][-1]
     session |= {"ended": _now(), "wall_s": round(wall_s - record["wall_s"], 3)}
-    write(path, record | {"status": status, "wall_s": round(wall_s, 3)})
+    session |= {"peak_memory_bytes": peak_memory()} if lease else {}
+    write(path, record | {"status": status, "wall_s": round(wall_s, 3)}, lease)
+
+
+def is_finished(out: str | os.PathLike[str], run_id: RunId | str) -> bool:
+    """Whether a run is complete. Raises StoreError if its record is damaged or written by a newer version."""
+    path = run_folder(out, run_id) / PROVENANCE_FILE
+    return path.exists() and read(path)["status"] == Status.FINISHED
 
 
 def went_on_with_other_code(
@@ -132,35 +152,41 @@ def went_on_with_other_code(
     return accepted or bool(before and code and before != dict(code))
 
 
-def write(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
+def write(path: str | os.PathLike[str], record: Mapping[str, Any], lease: Lease | None = None) -> None:
     """Write a record as JSON. Readers see the old file or the new one, never a part.
 
     Args:
-        path: The file.
+        path: The file; its folder is made, but not where a lease says that it was there.
         record: JSON values; others are written as their text.
+        lease: Looked at last before the new file replaces the old one.
 
     Raises:
-        StoreError: If the file cannot be written; the old one remains.
+        StoreError: If the file cannot be written, `LeaseLost` if the run is another process's; the old one remains.
     """
     path = Path(path)
     text = json.dumps(record, indent=2, default=str) + "\n"
     temporary = ""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if lease is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
+        if lease is not None:
+            lease.check(look=True)
         os.replace(temporary, path)
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise StoreError(
             f"cannot write {path}: {error.strerror or error}. Free some space, make the folder writable or choose "
             "another output folder, then run the same command again."
         ) from error
+    finally:
+        if temporary:
+            with contextlib.suppress(OSError):  # the folder may be away
+                Path(temporary).unlink(missing_ok=True)
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -196,8 +222,8 @@ def statuses(out: str | os.PathLike[str] = "results") -> dict[str, dict[str, Any
         out: Folder of the results; may be absent.
 
     Returns:
-        By run id the record. A record with status `running` but without a living writer gets `interrupted`. A damaged
-        record is left out with a warning.
+        By run id the record. A record with status `running` but without a living writer gets `interrupted`; whether a
+        writer on another machine lives is not known here. A damaged record is left out with a warning.
     """
     records: dict[str, dict[str, Any]] = {}
     for run_id, _ in scan(out, PROVENANCE_FILE):
@@ -206,10 +232,16 @@ def statuses(out: str | os.PathLike[str] = "results") -> dict[str, dict[str, Any
         except StoreError as error:
             warnings.warn(str(error), stacklevel=2)
             continue
-        if record["status"] == Status.RUNNING and writer_pid(out, run_id) is None:
+        if record["status"] == Status.RUNNING and not _is_written(out, run_id):
             record["status"] = Status.INTERRUPTED.value
         records[run_id] = record
     return records
+
+
+def _is_written(out: str | os.PathLike[str], run_id: str) -> bool:
+    """Whether a process of this machine writes a run, or one of another may."""
+    holding = read_lease(run_folder(out, run_id))
+    return writer_pid(out, run_id) is not None or (holding is not None and holding.lives() is None)
 
 
 def hashed_settings(out: str | os.PathLike[str], runs: Mapping[str, str]) -> dict[str, str]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from results.layout import RunId, StoreError, run_folder
+from results.lock import writer_pid
 from results.states import RowKind, Status
-from results.writer import KINDS, RunWriter, writer_pid
+from results.writer import KINDS, RunWriter
 
 if TYPE_CHECKING:
     import os

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import math
 import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from results.layout import LOCK_FILE, ROWS_FILE, SCHEMA, RunId, StoreError, run_folder
+from results.layout import ROWS_FILE, SCHEMA, RunId, StoreError, run_folder
+from results.lease import AWAY, Lease
+from results.line import checked_labels, measured
+from results.lock import acquire, replace_lock
 from results.states import RowKind
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 KINDS = tuple(RowKind)
 _DURABLE = frozenset({RowKind.EVAL, RowKind.VLM, RowKind.ERROR, RowKind.END})  # on the disk before write() returns
-_LOCK_TRIES, _LOCK_WAIT_S = 5, 0.1  # outlasts a reader that tests whether the run is alive
 
 
 class RunWriter:
@@ -36,7 +36,8 @@ class RunWriter:
 
     Raises:
         ValueError: For an action repeat below 1, or a label that holds `,` or `=`.
-        StoreError: On entering, if another process writes this run or the folder cannot be written.
+        StoreError: On entering, `RunHeld` if another process writes this run (which may take a lease's length to see),
+            or if the folder cannot be written.
     """
 
     def __init__(
@@ -53,7 +54,9 @@ class RunWriter:
             raise ValueError(f"action_repeat must be 1 or more, got {action_repeat}")
         self._action_repeat = action_repeat
         self._labels = checked_labels(labels or {})
+        self._lease: Lease | None = None
         self._lock = self._rows = -1
+        self._size = 0  # of the file, as far as this process knows
         self._torn = False  # the file ends in a half-written line
         self._env_steps = self._agent_steps = 0
         self._earlier_wall_s = 0.0
@@ -64,18 +67,39 @@ class RunWriter:
         """Seconds spent on this run so far, earlier sessions included."""
         return self._earlier_wall_s + time.monotonic() - self._opened
 
+    @property
+    def lease(self) -> Lease:
+        """The right to write this run, while it is open."""
+        if self._lease is None:
+            raise StoreError(f"run {self.run_id} is not open for writing; use `with RunWriter(...) as writer:`")
+        return self._lease
+
     def __enter__(self) -> Self:
-        path = self.folder / ROWS_FILE
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _acquire(self.folder / LOCK_FILE, self.run_id)
+            self._take()
+            path = self.folder / ROWS_FILE
+            if self.lease.inherited and path.exists():
+                renew_file(path)
             self._rows = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             self._continue_from(path.read_bytes())
         except OSError as error:
             self.close()
             raise self._failure(error) from error
+        except BaseException:
+            self.close()
+            raise
         self._opened = time.monotonic()
         return self
+
+    def _take(self) -> None:
+        """Become the run's writer: its lock, where this machine can give it, and its lease. Raises RunHeld, OSError."""
+        lock = acquire(self.folder)
+        self._lock = lock if isinstance(lock, int) else -1
+        self._lease = Lease.take(self.folder, self.run_id, lock_holder="" if isinstance(lock, int) else lock)
+        if isinstance(lock, str):
+            lock = replace_lock(self.folder)
+            self._lock = lock if isinstance(lock, int) else -1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -84,10 +108,14 @@ class RunWriter:
 
     def close(self) -> None:
         """Close the file and release the run to other writers; may be called twice."""
-        for descriptor in (self._rows, self._lock):  # closing the lock file releases the lock
-            if descriptor >= 0:
-                os.close(descriptor)
+        if self._rows >= 0:
+            os.close(self._rows)
+        if self._lease is not None:
+            self._lease.release()
+        if self._lock >= 0:
+            os.close(self._lock)  # releases it
         self._lock = self._rows = -1
+        self._lease = None
 
     def write(
         self,
@@ -112,7 +140,7 @@ class RunWriter:
 
         Raises:
             ValueError: For an unknown kind or an empty sequence.
-            StoreError: If the rows cannot be written.
+            StoreError: If the rows cannot be written; `LeaseLost` if another process has taken the run over.
         """
         if kind not in KINDS:
             raise ValueError(f"unknown kind of row {kind!r}; valid: {', '.join(KINDS)}")
@@ -121,7 +149,8 @@ class RunWriter:
         common |= {"wall_s": round(self.wall_s, 3), "time": round(time.time(), 3)}
         common |= {"labels": self._labels} if self._labels else {}
         common |= {"text": text} if text else {}
-        lines = [json.dumps(common | _measured(metric, value), allow_nan=False) for metric, value in metrics.items()]
+        common |= {"token": self.lease.token} if kind == RowKind.RESUME else {}
+        lines = [json.dumps(common | measured(metric, value), allow_nan=False) for metric, value in metrics.items()]
         self._append(("\n".join(lines) + "\n").encode() if lines else b"", durable=kind in _DURABLE)
         self._env_steps, self._agent_steps = int(env_steps), int(agent_steps)
 
@@ -137,23 +166,51 @@ class RunWriter:
         """Append the `end` row of a completed run at the steps of the last row."""
         self.write(RowKind.END, self._env_steps, self._agent_steps, {"end": 1.0})
 
-    def _append(self, data: bytes, durable: bool) -> None:
-        if self._rows < 0:
-            raise StoreError(f"run {self.run_id} is not open for writing; use `with RunWriter(...) as writer:`")
+    def sync(self) -> None:
+        """Return when all rows are on the disk. Raises StoreError."""
         try:
-            if self._torn:
-                data = b"\n" + data
-            self._torn = True  # until all of it is written
-            append(self._rows, data)
-            self._torn = False
-            if durable:
-                os.fsync(self._rows)
+            self.lease.patiently(lambda: os.fsync(self._rows))
         except OSError as error:
             raise self._failure(error) from error
 
+    def _append(self, data: bytes, durable: bool) -> None:
+        """Raises StoreError; LeaseLost if the run is another's."""
+        lease = self.lease
+        if self._torn:
+            data = b"\n" + data
+        try:
+            lease.check()
+            self._torn = True  # until all of it is written
+            try:
+                append(self._rows, data)
+                if durable:
+                    os.fsync(self._rows)
+            except OSError as error:
+                if error.errno not in AWAY:
+                    raise
+                lease.patiently(lambda: self._append_rest(data))
+            self._torn = False
+            self._size += len(data)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _append_rest(self, data: bytes) -> None:
+        """After a failure that left open how much of `data` was written: open the file anew and write what is missing.
+
+        Raises LeaseLost, OSError.
+        """
+        self.lease.check(look=True)
+        path = self.folder / ROWS_FILE
+        rows = os.open(path, os.O_WRONLY | os.O_APPEND)
+        os.dup2(rows, self._rows)
+        os.close(rows)
+        written = path.read_bytes()[self._size :]
+        append(self._rows, data[len(written) :] if data.startswith(written) else b"\n" + data)
+        os.fsync(self._rows)
+
     def _continue_from(self, data: bytes) -> None:
         """Restore wall time and steps from the last whole row of an earlier session."""
-        self._torn = bool(data) and not data.endswith(b"\n")
+        self._torn, self._size = bool(data) and not data.endswith(b"\n"), len(data)
         for line in reversed(data.splitlines()):
             try:
                 row = json.loads(line)
@@ -177,84 +234,11 @@ def append(descriptor: int, data: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def checked_labels(labels: Mapping[str, object]) -> dict[str, str]:
-    """Labels as text, sorted by key. Raises ValueError for a `,` or `=`, which `label_text` needs as separators."""
-    text = {str(key): str(value) for key, value in sorted(labels.items())}
-    for part in (*text, *text.values()):
-        if not part or "," in part or "=" in part:
-            raise ValueError(f"label {part!r} must be non-empty and without ',' and '='; labels were {dict(labels)}")
-    return text
-
-
-def label_text(labels: Mapping[str, object]) -> str:
-    """Labels as one canonical string, `k=v,k=v` sorted by key; empty when there are none."""
-    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-
-
-def writer_pid(out: str | os.PathLike[str], run_id: RunId | str) -> int | None:
-    """The process that holds a run.
-
-    Args:
-        out: Folder of the results.
-        run_id: The run.
-
-    Returns:
-        Its process number, or None if nobody writes the run.
-    """
-    try:
-        descriptor = os.open(run_folder(out, run_id) / LOCK_FILE, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return int(os.pread(descriptor, 32, 0) or b"0")
-    finally:
-        os.close(descriptor)
-    return None
-
-
-def _acquire(path: Path, run_id: RunId) -> int:
-    """Open and lock `path` for this process. Raises StoreError naming the process that holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    for attempt in range(_LOCK_TRIES):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if attempt + 1 < _LOCK_TRIES:
-                time.sleep(_LOCK_WAIT_S)
-        except OSError:
-            os.close(descriptor)
-            raise
-        else:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-            return descriptor
-    holder = os.pread(descriptor, 32, 0).decode() or "unknown"
-    os.close(descriptor)
-    raise StoreError(
-        f"run {run_id} is being written by process {holder} (lock {path}). Wait for it or stop it, "
-        "then run the same command again; or choose another output folder."
-    )
-
-
-def _measured(metric: str, value: float | Sequence[float]) -> dict[str, Any]:
-    """The part of a row that differs between the metrics of one call."""
-    import numpy as np  # not before there is something to write: the command line starts without it
-
-    array = np.asarray(value, dtype=np.float64)
-    if array.ndim > 1 or array.size == 0:
-        raise ValueError(f"metric {metric!r} must be a number or a non-empty list of numbers, got {value!r}")
-    if array.ndim == 0:
-        return {"metric": metric, "value": _json_number(float(array))}
-    episodes = array.tolist()
-    return {
-        "metric": metric,
-        "value": _json_number(sum(episodes) / len(episodes)),
-        "episodes": [_json_number(episode) for episode in episodes],
-    }
-
-
-def _json_number(value: float) -> float | str:
-    """JSON has no NaN and no infinities: they are written as text."""
-    return value if math.isfinite(value) else str(value)
+def renew_file(path: Path) -> None:
+    """Put a copy in a file's place: who has it open for appending then appends to a file without a name."""
+    part = path.with_name(f"{path.name}.copy.tmp")
+    with part.open("wb") as file:
+        file.write(path.read_bytes())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)

@@ -146,15 +146,17 @@ def test_the_plan_says_when_omp_num_threads_limits_it(
 def test_the_plan_shows_what_is_measured_once_where_there_is_no_terminal(
     cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def costs(configs: list[Any], renderer: Any, progress: Callable[[str], None], warn: Any) -> list[Cost]:
+    def costs(configs: list[Any], renderer: Any, progress: Callable[[str], None], warn: Any, tell: Any) -> list[Cost]:
         for text in ("0 of 2, catch", "1 of 2, catch_or_end"):
             progress(text)
         warn("nothing is remembered")
+        tell("2 measured now")
         return [Cost(1e-3, 1e-3, 0.0, 1e3, 1e6) for _ in configs]
 
     monkeypatch.setattr("covr_bench.run.cost.estimate.costs", costs)
     lines = cli("run", "--suite", "catch", "--agent", "random", "--out", tmp_path, "--dry-run").out.splitlines()
     assert lines[0] == "planning catch ..."
+    assert "costs: 2 measured now" in lines
     assert [line for line in lines if " of 2," in line] == ["0 of 2, catch"]
     assert "note: nothing is remembered" in lines
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from covr_bench.kit.errors import UserError
 from covr_bench.run.cores import Cores, cores
 from covr_bench.run.cost import clock, kinds, memory
 from covr_bench.run.cost.agent_trial import at_once, experience, extrapolated, try_agent
-from covr_bench.run.cost.estimate import START_S, Cost, costs
+from covr_bench.run.cost.estimate import START_S, Cost, costs, longest_first
 from covr_bench.run.cost.measured import AgentCost, EnvCost
 from covr_bench.run.cost.trials import Request, Trials
 
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 SUITE = registry.suite("catch")
 SMALL = {"image_size": "32", "hidden_dim": "8", "feature_dim": "4", "batch_size": "2"}
 SMALL_DRQV2 = {f"drqv2.{name}": value for name, value in SMALL.items() if name != "image_size"}
-ENV = EnvCost(1e-3, 100, (9, 32, 32), "uint8", 1)
-AGENT = AgentCost(2e-3, 3e-3, 1_000)
+ENV = EnvCost(1e-3, 100, (9, 32, 32), "uint8", 1, 50_000)
+AGENT = AgentCost(2e-3, 3e-3, 1_000, 400_000, 7_000)
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +193,10 @@ def test_each_kind_is_tried_once_and_remembered_for_every_folder_of_results(
     # drqv2 learns every four environment steps, of which an agent step of catch takes two.
     assert [config.action_repeat for config in both] == [2, 1] * 3
     assert first == [
-        Cost(ENV.step_s, AGENT.act_s, AGENT.update_s * share, ENV.frame_bytes, AGENT.state_bytes)
+        Cost(
+            *(ENV.step_s, AGENT.act_s, AGENT.update_s * share, ENV.frame_bytes, AGENT.state_bytes),
+            *(450_000, 3 * 32 * 32, AGENT.gpu_bytes),
+        )
         for share in (0.5, 0.25) * 3
     ]
     assert said[0] == "measuring costs on this machine, once: 0 of 3, catch"
@@ -234,6 +238,98 @@ def test_two_processes_keep_what_the_other_found(cache: Path) -> None:
     memory.remember(cache, {"env-1": {"a": 1}})
     memory.remember(cache, {"env-2": {"b": 2}})
     assert memory.recall(cache) == {"env-1": {"a": 1}, "env-2": {"b": 2}}
+
+
+def test_costs_are_measured_once_per_kind_of_node_and_shared_through_the_store(
+    measured: list[Request], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other nodes of the same kind, with another cache folder of the user, find them in the store."""
+    config = run(out=str(tmp_path / "out"))
+    (tmp_path / "out" / "runs").mkdir(parents=True)
+    origins: list[str] = []
+
+    def ask(node: dict[str, Any], home: str) -> int:
+        monkeypatch.setattr(kinds, "machine", lambda: node)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / home))
+        before = len(measured)
+        costs([config], {}, lambda text: None, lambda text: None, origins.append)
+        return len(measured) - before
+
+    first = {"cpu": "EPYC", "gpus": ["H100"], "packages": {"torch": "2.7"}}
+    assert ask(first, "a") == 2
+    today = time.strftime("%Y-%m-%d")
+    node = "on this kind of node (EPYC, H100, torch 2.7); in " + str(tmp_path / "out" / "cache" / "costs.json")
+    assert origins[-1] == f"2 measured now, {node}"
+    assert ask(dict(first), "b") == 0
+    assert origins[-1] == f"2 of {today}, {node}"
+    assert ask(first | {"gpus": []}, "b") == 2
+    assert "no GPU" in origins[-1]
+    shutil.rmtree(tmp_path / "out" / "cache")
+    assert ask(first, "b") == 0  # the user's cache had what the store told, and tells it anew
+    assert (tmp_path / "out" / "cache" / "costs.json").exists()
+
+
+def test_the_kind_of_node_is_not_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many GPUs it has, how much memory and which kernel: a step costs the same."""
+    facts = {"cpu": "EPYC", "packages": {"torch": "2.7"}, "python": "3.11", "version": "1", "git_sha": "a"}
+    one = facts | {"gpus": ["NVIDIA H100, 550.1"], "ram_bytes": 1, "cpu_cores": 8, "platform": "Linux-5"}
+    other = facts | {"gpus": ["NVIDIA H100, 550.2"] * 4, "ram_bytes": 2, "cpu_cores": 9, "platform": "Linux-6"}
+    found = []
+    for collected in (one, other, one | {"cpu": "Xeon"}, one | {"gpus": []}, one | {"packages": {"torch": "2.8"}}):
+        monkeypatch.setattr("results.environment.collect", lambda collected=collected: collected)
+        found.append(kinds.machine.__wrapped__())
+    assert found[0] == found[1]
+    assert all(found[0] != kind for kind in found[2:])
+
+
+MEASURES = """
+import sys, time
+from pathlib import Path
+from covr_bench.run.cost.memory import alone
+with alone(Path(sys.argv[1]), sys.argv[2], lambda: print("waits", flush=True)):
+    print("measures", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_only_one_of_a_kind_measures_at_a_time(tmp_path: Path) -> None:
+    """As a hundred tasks of an array do that start at once; another kind of node does not wait."""
+    pipe = subprocess.PIPE
+
+    def start(node: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", MEASURES, str(tmp_path / "costs.json"), node]
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+
+    first = start("a")
+    assert first.stdout and first.stdout.readline() == "measures\n"
+    second, other = start("a"), start("b")
+    assert second.stdout and second.stdout.readline() == "waits\n"
+    assert other.stdout and other.stdout.readline() == "measures\n"
+    first.kill()  # however it ends
+    assert second.stdout.readline() == "measures\n"
+    for process in (first, second, other):
+        process.communicate("\n")
+
+
+def test_memory_is_the_process_its_replay_and_a_checkpoint() -> None:
+    config = run(overrides={"replay_capacity": "500"}, env_steps=4_000)
+    cost = Cost(0.0, 0.0, 0.0, 0.0, agent_bytes=10.0, ram_bytes=1_000.0, slot_bytes=7.0)
+    assert cost.memory_bytes(config) == 1_000 + 20 + 7 * 500
+    whole = run(overrides={"replay_capacity": "10000"}, env_steps=4_000)
+    assert cost.memory_bytes(whole) == 1_020 + 7 * (2_000 + 250 + 64)
+
+
+def test_the_longest_runs_start_first(measured: list[Request]) -> None:
+    """catch_or_end has twice the agent steps of catch; where nothing is known, those of most steps come first."""
+    both = runs(seeds=[0, 1])
+    short = replace(both[0], env_steps=10, run_id="catch@paper/catch/drqv2/7")
+    assert longest_first([short, *both], {}) == [*both, short]
+    estimated(both)
+    names = [(config.task, config.seed) for config in longest_first([short, *both], {})]
+    assert names == [("catch_or_end", 0), ("catch_or_end", 1), ("catch", 0), ("catch", 1), ("catch", 0)]
+    assert longest_first([short, *both], {})[-1] == short
+    unknown = replace(both[0], agent_config={"batch_size": 99}, env_steps=5, run_id="catch@paper/catch/drqv2/9")
+    assert longest_first([*both, unknown], {})[0] == unknown
 
 
 def test_what_was_measured_before_a_trial_fails_is_kept(measured: list[Request], cache: Path) -> None:

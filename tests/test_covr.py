@@ -189,7 +189,7 @@ SWITCHES: list[dict[str, str]] = [
     {"vlm_image_size": "56", "vlm_frames": "2"},
     {"queries": "async"},
     {"decode": "expect", "vlm": "random"},
-    {"decode": "generate", "vlm": "random", "query_every": "20", "vlm_episodes": "0"},
+    {"decode": "generate", "vlm": "random", "query_every": "20", "vlm_episodes": "0", "vlm_silent": "allow"},
     {"base": "rad", "window": "28"},
 ]
 STATEFUL: list[dict[str, str]] = [  # those with something of their own to be kept in a checkpoint

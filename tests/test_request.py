@@ -26,6 +26,7 @@ EVERYTHING: dict[str, Any] = {
     "settings": {"lr": "1e-3", "env.render": "fast"},
     "vlm": "tiny",
     "workers": 2,
+    "per_gpu": 2,
     "device": "cpu",
     "conv_kernel": "torch",
     "launcher": "local",

@@ -10,7 +10,7 @@ from transformers import AutoModelForImageTextToText
 from vlm_families import FAMILIES, folder
 
 from covr.vlm.cost import of_config, statement
-from covr_bench.cli.run import paper_requests, vlm_costs
+from covr_bench.cli.vlm_runs import paper_requests, vlm_costs
 from covr_bench.kit.errors import UserError
 
 

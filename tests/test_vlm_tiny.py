@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -186,7 +187,14 @@ def test_a_hub_id_without_network_names_the_cache(monkeypatch: pytest.MonkeyPatc
 def test_unknown_mode_or_dtype_names_the_valid_ones() -> None:
     with pytest.raises(UserError, match=r"'beam'.*forced"):
         prior(decode="beam")
-    with pytest.raises(UserError, match=r"'int8'.*bfloat16"):
+    with pytest.raises(UserError, match=r"'float8'.*bfloat16"):
+        prior(dtype="float8")
+
+
+def test_quantised_weights_name_what_they_need(monkeypatch: Any) -> None:
+    for library in ("bitsandbytes", "torchao"):
+        monkeypatch.setattr(f"transformers.utils.import_utils.is_{library}_available", lambda: False)
+    with pytest.raises(UserError, match=r"vlm_dtype=int8 needs bitsandbytes or torchao: pip install bitsandbytes"):
         prior(dtype="int8")
 
 

@@ -13,7 +13,7 @@ from analysis.statistics.summary import METRIC_NAMES, improvements, over_tasks, 
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from analysis.statistics.bootstrap import Estimate
     from analysis.statistics.comparison import Comparison
     from analysis.statistics.summary import Bootstrap
-    from analysis.tables.effect import Answer
 
 _ROW_INCHES = 0.3
 _LETTER_INCHES = 0.078  # width of a letter of a name beside a row
@@ -149,30 +148,25 @@ def rounds(vlm_rounds: Sequence[Rounds], path: str | os.PathLike[str]) -> None:
         style.save(figure, path)
 
 
-def differences(answers: Sequence[Answer], path: str | os.PathLike[str]) -> None:
-    """Draw the answers of the suite `effect`: a row per question, the difference of its arms with its interval.
+def differences(found: Mapping[str, Estimate], title: str, path: str | os.PathLike[str]) -> None:
+    """Draw differences of scores paired by seed: a row for each, with its interval.
 
     Args:
-        answers: Of one budget and task.
+        found: By what is written beside the row.
+        title: Of the figure.
         path: PNG, PDF or SVG by its suffix.
-
-    Raises:
-        ValueError: If no question has a pair of runs.
     """
-    asked = [answer for answer in answers if answer.n][::-1]
-    if not asked:
-        raise ValueError("no question of the suite effect has two arms with runs of the same seed")
-    names = [f"{each.question}:  {each.arm}  less  {each.control}  (n = {each.n})" for each in asked]
+    names = list(found)[::-1]
     with style.look():
-        figure, (axis,) = _panels(1, 4.2 + _LETTER_INCHES * max(map(len, names)), 1.35 + _ROW_INCHES * len(asked))
+        figure, (axis,) = _panels(1, 4.2 + _LETTER_INCHES * max(map(len, names)), 1.35 + _ROW_INCHES * len(names))
         axis.axvline(0, color=_INK, linewidth=0.8, linestyle=(0, (4, 3)))
-        colours = style.styles(sorted({each.question for each in asked}))
-        for row, each in enumerate(asked):
-            _bar(axis, row, each.difference, colours[each.question])
+        colours = style.styles(sorted(names))
+        for row, name in enumerate(names):
+            _bar(axis, row, found[name], colours[name])
         _rows(axis, names)
         axis.set_xlabel("difference in the mean return over a run's evaluations, paired by seed; 95 % interval")
         style.dress(axis, grid="x")
-        figure.suptitle(f"{asked[0].task}, budget {asked[0].budget}", parse_math=False)
+        figure.suptitle(title, parse_math=False)
         style.save(figure, path)
 
 

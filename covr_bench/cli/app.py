@@ -18,10 +18,12 @@ from covr_bench.cli.options import fail
 from covr_bench.cli.plot import plot_command
 from covr_bench.cli.probe import probe_command
 from covr_bench.cli.record import record_command
+from covr_bench.cli.remote import pull_command, push_command
 from covr_bench.cli.report import report_command
 from covr_bench.cli.run import run_command
 from covr_bench.cli.show import show_command
 from covr_bench.cli.stats import stats_command
+from covr_bench.cli.status import cancel_command, status_command
 from covr_bench.cli.table import table_command
 from covr_bench.cli.vlm import vlm_app
 
@@ -34,6 +36,8 @@ app = typer.Typer(
 )
 VERBS: dict[str, Callable[..., None]] = {
     "run": run_command,
+    "status": status_command,
+    "cancel": cancel_command,
     "list": list_command,
     "check-env": check_env_command,
     "doctor": doctor_command,
@@ -47,6 +51,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "show": show_command,
     "eval": eval_command,
     "record": record_command,
+    "push": push_command,
+    "pull": pull_command,
 }
 
 

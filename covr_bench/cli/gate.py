@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from suites.base import Suite
 
 Many = list[str] | None
+TIMEOUT_S = 120.0  # of a file system with references that does not answer
 MARGIN_SHARE = 0.1  # of a task's range: the loss that does not matter
 
 
 def gate_command(
     agent: Annotated[Many, typer.Option(help="Name or .py file; repeatable. [those of pyproject.toml]")] = None,
-    against: Annotated[str | None, typer.Option(help="reference, a folder of references, or a git revision.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="reference, a folder of references, the URL of a store, or a git revision.")
+    ] = None,
     suite: Annotated[str | None, typer.Option(help="Suite with a budget `gate`. [catch]")] = None,
     task: Annotated[Many, typer.Option(help="Only this task; repeatable.")] = None,
     set_: Annotated[Many, typer.Option("--set", metavar="KEY=VALUE", help="Setting of agents; repeatable.")] = None,
@@ -134,7 +137,7 @@ def _sides(
         side = Side(name, root, out, asked.suite, tasks, say=tell, instead_of=instead_of, **shared)
         return stack.enter_context(side)
 
-    stored = SHIPPED if asked.against == REFERENCE else folder / asked.against
+    stored = SHIPPED if asked.against == REFERENCE else _folder_of(asked, folder, tell)
     if asked.bless and not stored.is_dir() and repository and revisions.exists(repository, asked.against):
         raise UserError(f"--bless stores references in a folder, and {asked.against} is a revision")
     if asked.bless or asked.against == REFERENCE or stored.is_dir():
@@ -148,6 +151,21 @@ def _sides(
     tree = stack.enter_context(revisions.checked_out(repository, sha, out / "tree"))
     title = f"{asked.against} ({sha[: revisions.DIGITS]})"
     return side("the new side", root, out / "new"), side(title, tree, out / _key(sha, asked), repository)
+
+
+def _folder_of(asked: GateRequest, folder: Path, tell: Callable[[str], None]) -> Path:
+    """The references' folder; those behind a URL are fetched."""
+    if "://" not in asked.against:
+        return folder / asked.against
+    if asked.bless:
+        raise UserError(
+            "--bless stores references in a folder; then push them: covr-bench push --references FOLDER URL"
+        )
+    from covr_bench.remote.filesystem import Remote
+    from covr_bench.remote.references import pull
+
+    tell(f"fetching the references in {asked.against}")
+    return pull(Remote(asked.against, TIMEOUT_S))
 
 
 def _key(sha: str, asked: GateRequest) -> str:

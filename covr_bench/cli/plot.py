@@ -145,8 +145,9 @@ def _plot_effect(frame: pd.DataFrame, file: Path) -> list[Path]:
     paths = _paths(file, [f"{SUITE}@{budget}_{task}" for budget, task in asked])
     for each, path in zip(asked, paths, strict=True):
         some = [answer for answer in answers if (answer.budget, answer.task) == each]
+        found = {f"{a.question}:  {a.arm}  less  {a.control}  (n = {a.n})": a.difference for a in some}
         with writing(path.parent):
-            statistics.differences(some, path)
+            statistics.differences(found, "{1}, budget {0}".format(*each), path)
         warn(f"{answer.question}: {remark}" for answer in some for remark in answer.remarks)
     return paths
 

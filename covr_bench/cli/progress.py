@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.live import Live
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from covr_bench.launch.base import Job
 
 LINES_EVERY_S = 30.0
+AFTERWARDS = "`covr-bench status` shows them, `covr-bench cancel` ends them, the same command waits for them."
 LONG_STOP_S = 5.0  # a checkpoint takes less; what takes longer is worth a word
 
 
@@ -35,6 +37,7 @@ class Progress:
         self.warned: dict[str, int] = {}  # warnings told
         self.stopping: dict[str, float] = {}  # since when
         self.waiting = 0
+        self.submitted: Counter[str] = Counter()  # by where they are
         self.printed = time.monotonic()
 
     def __enter__(self) -> Progress:
@@ -48,12 +51,16 @@ class Progress:
         with contextlib.suppress(OSError):
             if self.live:
                 self.live.stop()
+            for place, count in self.submitted.items():
+                go = "runs go" if count > 1 else "run goes"
+                self._say(f"{count} {go} on without this command, {place}. {AFTERWARDS}")
             if isinstance(error, KeyboardInterrupt) and self.waiting:
                 self._say(f"{self.waiting} run{'s' if self.waiting > 1 else ''} not started")
 
     def watch(self, jobs: Sequence[Job]) -> None:
         """Show the jobs as they are now; called a few times a second."""
         self.waiting = sum(job.state is State.WAITING for job in jobs)
+        self.submitted = Counter(job.error for job in jobs if job.state is State.SUBMITTED)
         with contextlib.suppress(OSError):  # a terminal that was closed, whose SIGHUP stops the runs in good order
             for job in jobs:
                 self._tell_warnings(job)

@@ -12,7 +12,7 @@ import typer
 from covr_bench.cli.options import console, fail, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console
 
@@ -44,6 +44,7 @@ Vlm = Annotated[
 ]
 Config = Annotated[Path | None, typer.Option(help="YAML file of these options by name; the command line overrides it.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Runs at a time. [one per core that memory allows]")]
+PerGpu = Annotated[int | None, typer.Option(min=1, help="Runs at a time on each GPU, on all GPUs. [one GPU for all]")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... or auto. [auto]")]
 ConvKernel = Annotated[
     str | None, typer.Option(help="Convolutions on a CPU: auto, torch, or winograd, which is compiled. [auto]")
@@ -82,6 +83,7 @@ def run_command(
     vlm: Vlm = None,
     config: Config = None,
     workers: Workers = None,
+    per_gpu: PerGpu = None,
     device: Device = None,
     conv_kernel: ConvKernel = None,
     launcher: Launcher = None,
@@ -100,8 +102,7 @@ def run_command(
     yes: Yes = False,
 ) -> None:
     """Train and evaluate agents on a suite; the same command continues where it stopped."""
-    from covr_bench.config.request import from_yaml, overlay, parse_pairs, request
-    from covr_bench.launch.stopping import exit_status, heeding_signals
+    from covr_bench.config.request import from_yaml, overlay, parse_pairs
 
     given: dict[str, Any] = {
         "suite": suite,
@@ -114,6 +115,7 @@ def run_command(
         "settings": parse_pairs([*(set_ or ()), *_carla_server(carla_host, carla_port)]),
         "vlm": vlm,
         "workers": workers,
+        "per_gpu": per_gpu,
         "device": device,
         "conv_kernel": conv_kernel,
         "launcher": launcher,
@@ -128,38 +130,21 @@ def run_command(
     }
     values = overlay(from_yaml(config) if config else {}, given)
     origin = f"{config} and the command line" if config else "the command line"
+    raise typer.Exit(_run_each(values, origin, paper, dry_run=dry_run, yes=yes))
+
+
+def _run_each(values: dict[str, Any], origin: str, paper: str | None, *, dry_run: bool, yes: bool) -> int:
+    """Run what the values ask for, or each request of a paper's table with them. Returns the worst exit code."""
+    from covr_bench.cli.vlm_runs import paper_requests
+    from covr_bench.config.request import overlay, request
+    from covr_bench.launch.stopping import exit_status, heeding_signals
+
     asked = [request(overlay(values, part), origin) for part in (paper_requests(paper) if paper else [{}])]
     try:
         with heeding_signals():
-            code = max(run_suite(each, console(), dry_run=dry_run, yes=yes) for each in asked)
+            return max(run_suite(each, console(), dry_run=dry_run, yes=yes) for each in asked)
     except KeyboardInterrupt as stop:  # typer would end here without a word
         fail("stopped; the same command goes on from here", exit_status(stop))
-    raise typer.Exit(code)
-
-
-def paper_requests(table: str) -> list[dict[str, Any]]:
-    """What to ask for to make the runs that a paper's table compares, one request a VLM. Raises UserError."""
-    from analysis.papers.published import PAPERS, published
-    from covr_bench.kit.errors import UserError, unknown
-
-    if table not in PAPERS:
-        raise unknown("paper table", table, PAPERS)
-    requests: list[dict[str, Any]] = []
-    for number in published(table):
-        parts = [*number.variants[-1].split(","), *number.labels.split(",")]
-        settings = dict(part.split("=", 1) for part in parts if "=" in part)
-        if vlm := settings.pop("vlm", ""):
-            chosen: dict[str, Any] = {
-                "suite": number.suites[0],
-                "agents": [number.agent],
-                "tasks": [number.task],
-                "vlm": vlm,
-            }
-            chosen |= {"settings": settings}
-            requests += [chosen] if chosen not in requests else []
-    if not requests:
-        raise UserError(f"the runs of the paper table {table!r} compare no VLMs: only `--paper vlm` is one command")
-    return requests
 
 
 def _carla_server(host: str, port: int | None) -> list[str]:
@@ -186,7 +171,7 @@ def run_suite(request: Request, console: Console, *, dry_run: bool = False, yes:
             jobs = execute(preparation, progress.watch, lambda text: say(console, text))
     report([each.config for each in preparation.plan.runs], preparation.experiment, console)
     return _say_unfinished(
-        [job for job in jobs if job.state is not State.FINISHED], len(preparation.plan.runs), console
+        [job for job in jobs if job.state not in (State.FINISHED, State.SUBMITTED)], len(preparation.plan.runs), console
     )
 
 
@@ -207,6 +192,9 @@ def _confirmed(seconds: float, console: Console) -> bool:
 
 def _show_plan(preparation: Preparation, console: Console) -> float:
     """Print what will run and what it costs; returns the estimated seconds."""
+    from covr_bench.cli.vlm_runs import vlm_costs
+    from covr_bench.run.machine import sees
+
     experiment, plan = preparation.experiment, preparation.plan
     budget, count, out = experiment.budget, len(plan.runs), experiment.request.out
     runs = f"{count} run{'s' if count > 1 else ''} of {budget.env_steps:,} env steps"
@@ -215,28 +203,23 @@ def _show_plan(preparation: Preparation, console: Console) -> float:
         say(console, f"note: {remark}")
     if "gl_backend" in preparation.facts:
         say(console, f"rendering: {preparation.facts['gl_backend']} ({preparation.facts['gl_renderer']})")
+    for remark in preparation.placement.remarks if preparation.placement else ():
+        say(console, remark)
     if not plan.todo:
         say(console, f"nothing to do: every run is in {out}")
         return 0.0
     for line in vlm_costs(config.agent_config | {"": config.device} for config in plan.todo):
         say(console, line)
+    if not sees(plan.todo[0].device):
+        say(console, "time: not known, since there is no GPU here to measure on")
+        return 0.0
     return _show_cost(preparation, console)
 
 
-def vlm_costs(settings: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What each VLM among the runs' settings asks of this machine; under the empty name, where the run is."""
-    from covr.vlm.cost import statement
-
-    asked: dict[tuple[str, str, str, int], None] = {}
-    for each in settings:
-        if each.get("prior", "vlm") == "vlm" and (name := each.get("vlm")):
-            samples = each.get("finetune_min_steps", 0) * each.get("finetune_batch_size", 0)
-            asked[name, each.get("vlm_dtype", "auto"), each.get("vlm_device") or each[""], samples] = None
-    return [line for each in asked if (line := statement(*each))]
-
-
 def _show_cost(preparation: Preparation, console: Console) -> float:
+    from covr_bench.launch.base import HasNodes
     from covr_bench.run.cores import cores
+    from covr_bench.run.machine import idle_gpus
 
     todo, workers, suite = preparation.plan.todo, preparation.workers, preparation.experiment.suite
     out = Path(preparation.experiment.request.out)
@@ -249,15 +232,36 @@ def _show_cost(preparation: Preparation, console: Console) -> float:
     disk = sum(running[:workers]) + sum(cost.agent_bytes for cost in each)
     free = shutil.disk_usage(_existing(out)).free
     threads = f"{todo[0].threads} torch thread{'s' if todo[0].threads > 1 else ''}"
-    say(console, f"time: about {_span(seconds)}, {workers} at a time, {threads} each on {todo[0].device}")
-    if not preparation.experiment.request.workers and (limit := cores().reason(len(todo))):
+    say(console, f"time: about {span(seconds)}, {workers} at a time, {threads} each on {todo[0].device}")
+    elsewhere = isinstance(preparation.launcher, HasNodes)
+    if not preparation.experiment.request.workers and not elsewhere and (limit := cores().reason(len(todo))):
         say(console, f"note: {limit}")
+    if preparation.placement is None and (idle := idle_gpus(todo[0].device)):
+        say(console, f"note: {idle}")
     if todo[0].device == "cpu":
         say(console, f"convolutions: {preparation.kernel.kernel}. {preparation.kernel.reason}")
+    _show_memory(preparation, each, console)
     say(console, f"disk: up to {disk / 1e9:.1f} GB while they run, {free / 1e9:.0f} GB free")
     if disk > free:
         console.print("[bold]that is not enough disk: free some, or give another --out[/bold]", soft_wrap=True)
     return seconds
+
+
+def _show_memory(preparation: Preparation, costs: Sequence[Cost], console: Console) -> None:
+    """Measured memory of the runs that need most, beside what there is."""
+    from covr_bench.run.machine import ram_bytes
+
+    todo, workers, placement = preparation.plan.todo, preparation.workers, preparation.placement
+    each = sorted((cost.memory_bytes(config) for cost, config in zip(costs, todo, strict=True)), reverse=True)
+    needed, there = sum(each[:workers]), ram_bytes()
+    say(console, f"memory: up to {each[0] / 1e9:.1f} GB a run, {needed / 1e9:.1f} GB together, of {there / 1e9:.0f} GB")
+    if needed > there:
+        fits = max(1, int(there // each[0]))
+        console.print(f"[bold]that is not enough memory: give --workers {fits}[/bold]", soft_wrap=True)
+    gpu = max(cost.gpu_bytes for cost in costs)
+    if gpu:
+        of = f" of {placement.memory_bytes / 1e9:.0f} GB each" if placement and placement.memory_bytes else ""
+        say(console, f"GPU memory: up to {gpu / 1e9:.1f} GB a run{of}, beside CUDA's own")
 
 
 def _costs(preparation: Preparation, console: Console) -> list[Cost]:
@@ -273,14 +277,21 @@ def _costs(preparation: Preparation, console: Console) -> list[Cost]:
                 say(console, text)
             shown.append(text)
 
-        return costs(preparation.plan.todo, preparation.facts, progress, lambda text: say(console, f"note: {text}"))
+        return costs(
+            preparation.plan.todo,
+            preparation.facts,
+            progress,
+            lambda text: say(console, f"note: {text}"),
+            lambda origin: say(console, f"costs: {origin}"),
+        )
 
 
 def _existing(path: Path) -> Path:
     return path if path.exists() else _existing(path.resolve().parent)
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """A time in minutes, hours or days."""
     minutes = seconds / 60
     if minutes < 100:
         return f"{max(minutes, 1):.0f} min"

@@ -140,6 +140,8 @@ def _fact_lines(record: Mapping[str, Any]) -> dict[str, str]:
     }
     if changes := code_changes(record):
         lines["own code"] += f"; went on with changed code, {', '.join(changes)}"
+    if place := environment.get("cuda_visible_devices"):
+        lines["gpu"] += f"; it ran on {place}"
     if environment.get("gl_backend"):
         lines["rendering"] = f"{environment['gl_backend']} ({environment['gl_vendor']}, {environment['gl_renderer']})"
     return lines

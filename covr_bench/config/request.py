@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -30,7 +31,8 @@ class Request:
         env_steps: Length of each run in environment steps, instead of the budget's.
         settings: What `--set` takes, `{"drqv2.lr": "1e-3", "env.render": "fast"}`.
         vlm: Of the agents that ask one.
-        workers: Runs at a time. device: A torch device, or auto. conv_kernel: What convolves on a CPU.
+        workers: Runs at a time. per_gpu: Runs on each GPU, on all GPUs.
+        device: A torch device, or auto. conv_kernel: What convolves on a CPU.
         launcher: Name or path; launcher_settings: its own options.
         trackers: Names or paths; tracker_settings: their options, by `name.key`.
         checkpoint_every: Seconds between checkpoints of a run.
@@ -50,6 +52,7 @@ class Request:
     settings: dict[str, str] = field(default_factory=dict)
     vlm: str = ""
     workers: Annotated[int, Ge(1)] | None = None
+    per_gpu: Annotated[int, Ge(1)] | None = None
     device: str = "auto"
     conv_kernel: Kernel = "auto"
     launcher: str = "local"
@@ -221,6 +224,7 @@ def _text(setting: Any) -> str:
     return str(setting).lower() if isinstance(setting, bool) else str(setting)
 
 
+@cache
 def _plain_default(key: str) -> Any:
     item = next(item for item in fields(Request) if item.name == key)
     value = item.default if not callable(item.default_factory) else item.default_factory()

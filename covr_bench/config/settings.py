@@ -54,8 +54,8 @@ def resolve(spec: AgentSpec, task: Task, budget: Budget, chosen: Mapping[str, st
     """
     settings = _checked(spec, task, _of_agent(spec, budget.overrides) | _of_agent(spec, chosen))
     if budget.stand_in and spec.labels(settings).get("vlm", "").startswith(STAND_IN):
-        layers = budget.overrides, budget.stand_in, chosen
-        settings = _checked(spec, task, {k: v for layer in layers for k, v in _of_agent(spec, layer).items()})
+        of_budget = _of_agent(spec, budget.overrides) | _of_agent(spec, budget.stand_in)
+        settings = _checked(spec, task, of_budget | _of_agent(spec, chosen))
     if spec.wraps:
         base = registry.agent(settings[spec.wraps])
         layers = [_of_base(spec, base, layer) for layer in (budget.overrides, chosen)]

@@ -30,7 +30,7 @@ class GateRequest:
 
     Attributes:
         agent: Names, or paths of files.
-        against: `reference`, a folder of references, or a git revision.
+        against: `reference`, a folder of references, the URL of a store that has some, or a git revision.
         suite: Name or path. task: Of it; all that it has where empty.
         set: Settings of the agents, as `covr-bench run --set` takes them.
         margin: Loss of mean training return that does not matter, by task; a tenth of the task's range where not given.

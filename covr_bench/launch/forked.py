@@ -21,12 +21,14 @@ from covr_bench.kit.errors import UserError
 from covr_bench.launch.base import LauncherSpec, State
 from covr_bench.launch.local import LocalLauncher
 from covr_bench.launch.local import Settings as LocalSettings
-from covr_bench.launch.worker import listen
+from covr_bench.launch.worker import close, end_descriptor, listen
+from results.holding import LAUNCHER_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from covr_bench.launch.base import Job, Watch
+    from covr_bench.launch.seats import Placement
     from covr_bench.run.session import Session
 
 
@@ -44,6 +46,10 @@ class ForkedLauncher(LocalLauncher):
             raise UserError("the forked launcher runs on CPUs only: give --device cpu, or --launcher local")
         _import_all(jobs)
         super().run(jobs, workers, session, watch)
+
+    def share_gpus(self, per_gpu: int, backend: str) -> Placement:
+        """Raises UserError."""
+        raise UserError("the forked launcher runs on CPUs only: give --launcher local, or leave --per-gpu out")
 
     def start(self, job: Job, session: Session) -> ForkedWorker:
         """Raises OSError if it cannot be started."""
@@ -68,6 +74,7 @@ class ForkedWorker:
         log.close()
         self._listener = threading.Thread(target=listen, args=(job, os.fdopen(read)), daemon=True)
         self._listener.start()
+        self.descriptor = end_descriptor(self._pid)
         job.state, job.started = State.RUNNING, time.monotonic()
 
     def ended(self) -> bool:
@@ -81,6 +88,8 @@ class ForkedWorker:
         """The exit status of its process, all that it said being heard."""
         while not self.ended():
             time.sleep(0.01)
+        close(self.descriptor)
+        self.descriptor = None
         self._listener.join(timeout=5)
         return self._status or 0
 
@@ -102,9 +111,10 @@ def _import_all(jobs: Sequence[Job]) -> None:
     import covr_bench.run.worker  # noqa: F401
     from covr_bench.config import registry
 
-    for job in jobs:
-        registry.agent(job.config.agent)
-        registry.suite(job.config.suite)
+    for agent in {job.config.agent for job in jobs}:
+        registry.agent(agent)
+    for suite in {job.config.suite for job in jobs}:
+        registry.suite(suite)
 
 
 def _execute(job: Job, session: Session, channel: int, log: int, parent: int) -> None:
@@ -114,6 +124,7 @@ def _execute(job: Job, session: Session, channel: int, log: int, parent: int) ->
         os.setsid()  # Ctrl-C is the launcher's to pass on
         os.dup2(log, 1)
         os.dup2(log, 2)
+        os.environ.setdefault(LAUNCHER_VARIABLE, "forked")
         os.environ["LP_NUM_THREADS"] = str(job.config.threads - 1)
         from covr_bench.run.child import end_with_parent
         from covr_bench.run.worker import Stopping, execute

@@ -8,11 +8,14 @@ import subprocess
 import tempfile
 import threading
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, TextIO
 
 from covr_bench.launch.base import State
 from covr_bench.run.child import python_child
+from results.holding import LAUNCHER_VARIABLE
 
 if TYPE_CHECKING:
     from covr_bench.launch.base import Job
@@ -30,12 +33,13 @@ class Worker:
         job.log.parent.mkdir(parents=True, exist_ok=True)
         threads = str(job.config.threads)
         # llvmpipe's own threads would compete with the runs beside this one.
-        env = os.environ | {"OMP_NUM_THREADS": threads, "LP_NUM_THREADS": str(job.config.threads - 1)}
+        env = {LAUNCHER_VARIABLE: "local"} | os.environ
+        env |= {"OMP_NUM_THREADS": threads, "LP_NUM_THREADS": str(job.config.threads - 1)} | job.place
         read, write = os.pipe()
         self.listener = threading.Thread(target=listen, args=(job, os.fdopen(read)), daemon=True)
         self.listener.start()  # ends when the other end of the pipe is closed
         with os.fdopen(write, "w") as channel, tempfile.TemporaryFile("w+") as order, job.log.open("a") as log:
-            json.dump({"config": job.config.as_dict(), "session": asdict(session)}, order)
+            json.dump({"config": job.config.as_dict(), "session": asdict(_placed(session, job))}, order)
             order.seek(0)
             self.process = subprocess.Popen(
                 python_child("covr_bench.run.worker"),
@@ -45,6 +49,7 @@ class Worker:
                 env=env,
                 start_new_session=True,  # Ctrl-C is the launcher's to pass on
             )
+        self.descriptor = end_descriptor(self.process.pid)
         job.state, job.started = State.RUNNING, time.monotonic()
 
     def ended(self) -> bool:
@@ -54,6 +59,8 @@ class Worker:
     def status(self) -> int:
         """The exit status of its process, which has ended, all that it said being heard."""
         status = self.process.wait()
+        close(self.descriptor)
+        self.descriptor = None
         self.listener.join(timeout=5)
         return status
 
@@ -66,6 +73,34 @@ class Worker:
         """End it without a checkpoint."""
         self.process.kill()
         self.process.wait()
+
+
+def end_descriptor(pid: int) -> int | None:
+    """A descriptor that can be waited for until that child ends; None where the system has none."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # not Linux, or one older than 5.3
+        return None
+
+
+def close(descriptor: int | None) -> None:
+    """Close what `end_descriptor` opened."""
+    if descriptor is not None:
+        os.close(descriptor)
+
+
+def wait_for_one(descriptors: Sequence[int | None], seconds: float) -> None:
+    """Until one of these children has ended, but no longer than that."""
+    known = [descriptor for descriptor in descriptors if descriptor is not None]
+    if len(known) == len(descriptors):
+        wait(known, timeout=seconds)
+    else:
+        time.sleep(seconds)
+
+
+def _placed(session: Session, job: Job) -> Session:
+    """With the place in the run's provenance."""
+    return replace(session, facts=dict(session.facts) | {name.lower(): value for name, value in job.place.items()})
 
 
 def listen(job: Job, messages: TextIO) -> None:

@@ -28,15 +28,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from covr_bench.kit.replay import Replay
+    from results.store import RunWriter
 
 FORMAT = 1
 
 
 class Checkpoints:
-    """The checkpoints of one run, in `folder`."""
+    """The checkpoints of one run.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: Theirs.
+        writer: Of the run's rows, which are on the disk before a checkpoint that goes on from them. Once another
+            process has taken the run over, nothing is written or removed any more (`LeaseLost`).
+    """
+
+    def __init__(self, folder: Path, writer: RunWriter | None = None) -> None:
+        self.folder, self.writer = folder, writer
 
     def save(self, env_steps: int, state: dict[str, Any], replay: Replay) -> None:
         """Make `state` (nested dicts and lists of tensors, numbers, strings) and the replay the newest checkpoint.
@@ -53,7 +60,11 @@ class Checkpoints:
         if (self.folder / name).exists():
             return
         try:
-            self._write(name, state, replay)
+            if self.writer is None:
+                self._write(name, state, replay)
+            else:
+                self.writer.sync()
+                self.writer.lease.patiently(lambda: self._write(name, state, replay))
         except OSError as error:
             raise UserError(
                 f"cannot write a checkpoint to {self.folder}: {error.strerror or error}. Rows and the checkpoint "
@@ -61,7 +72,8 @@ class Checkpoints:
             ) from error
 
     def _write(self, name: str, state: dict[str, Any], replay: Replay | None) -> None:
-        (self.folder / "replay").mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)  # not the run's folder: it may be away
+        (self.folder / "replay").mkdir(exist_ok=True)
         chunks = self._save_replay(replay) if replay else []
         tensors: dict[str, torch.Tensor] = {}
         tree = _flatten(state, "", tensors)
@@ -73,19 +85,28 @@ class Checkpoints:
             "replay": {"chunks": chunks} | (_position(replay) if replay else {}),
         }
         final, part = self.folder / name, self.folder / f".{name}.part"
+        self._check()
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         _write_file(part / "tensors.safetensors", packed)
         _write_file(part / "state.json", json.dumps(record).encode())
         _sync_folder(part)
+        self._check()
         os.replace(part, final)
         _sync_folder(self.folder)
-        for old in self._complete():
-            if old != final:
-                shutil.rmtree(old)
-        for file in (self.folder / "replay").iterdir():
-            if file.name not in chunks:
-                file.unlink()
+        self._remove([*(old for old in self._complete() if old != final), *self.folder.glob(".*.part")])
+        self._remove([file for file in (self.folder / "replay").iterdir() if file.name not in chunks])
+
+    def _check(self) -> None:
+        """Raises LeaseLost if the run is another process's."""
+        if self.writer is not None:
+            self.writer.lease.check(look=True)
+
+    def _remove(self, paths: list[Path]) -> None:
+        """Remove what was found before the look: nothing that another process writes later is among it."""
+        self._check()
+        for path in paths:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def load(self, replay: Replay) -> dict[str, Any] | None:
         """The newest checkpoint's state, with `replay` filled from it; None if there is none. Raises UserError."""
@@ -120,6 +141,7 @@ class Checkpoints:
                 np.savez_compressed(file, **arrays)
                 file.flush()
                 os.fsync(file.fileno())
+            self._check()
             os.replace(part, folder / name)
             _sync_folder(folder)
             kept.append(name)

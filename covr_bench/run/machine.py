@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from pathlib import Path
 
 from covr_bench.kit.errors import UserError
 from covr_bench.run.cores import cores
 
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # as a container sees it; `max` for none
 RUN_MEMORY = 3 << 30  # bytes of RAM a worker may need on a 100k-step run
 
 
-def device(name: str) -> str:
-    """A torch device by name, `auto` for a GPU if there is one. Raises UserError."""
+def device(name: str, *, here: bool = True) -> str:
+    """A torch device by name, `auto` for a GPU if there is one here. Raises UserError.
+
+    Args:
+        name: Such as `cuda:0`.
+        here: Whether this machine is to compute on it.
+    """
     import torch
 
     if name == "auto":
@@ -21,15 +28,39 @@ def device(name: str) -> str:
         kind = torch.device(name).type
     except RuntimeError:
         raise UserError(f"unknown device {name!r}. Valid: auto, cpu, cuda, cuda:0, ...") from None
-    if kind == "cuda" and not torch.cuda.is_available():
+    if kind == "cuda" and here and not torch.cuda.is_available():
         raise UserError(f"device {name!r} needs an NVIDIA GPU and a CUDA build of torch; this torch sees none")
     return name
 
 
+def idle_gpus(name: str) -> str:
+    """A sentence for the plan if runs on this device leave GPUs of this machine idle, else empty."""
+    import torch
+
+    there = torch.cuda.device_count() if name.startswith("cuda") else 1
+    return f"all runs share one of {there} GPUs; give --per-gpu 1, or more, to use them all" if there > 1 else ""
+
+
+def sees(device: str) -> bool:
+    """Whether this machine can compute on a torch device."""
+    import torch
+
+    return torch.device(device).type != "cuda" or torch.cuda.is_available()
+
+
 def most_workers() -> int:
     """Runs at a time: one per core that memory allows."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min(cores().count, memory // RUN_MEMORY))
+    return max(1, min(cores().count, ram_bytes() // RUN_MEMORY))
+
+
+def ram_bytes() -> int:
+    """RAM of this machine, or what its control group allows, if that is less."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = CGROUP_LIMIT.read_text().strip()
+    except OSError:
+        return there
+    return min(there, int(limit)) if limit.isdigit() else there
 
 
 @cache

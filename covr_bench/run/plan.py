@@ -13,6 +13,7 @@ from covr_bench.config.run_config import ASIDE_FIELDS, RunConfig
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.extensions import is_path
 from results import provenance
+from results.cancel import uncancel
 from results.code_identity import code_of
 from results.layout import PROVENANCE_FILE, run_folder
 
@@ -46,7 +47,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of a command, in the order they start."""
+    """All runs of a command, in the order of its options."""
 
     runs: tuple[Planned, ...]
 
@@ -81,14 +82,18 @@ class Plan:
         ]
 
     def prepare(self) -> None:
-        """Make the folder of results, and move runs that begin anew aside, so that nothing computed is lost.
+        """Make the folder of results, move runs that begin anew aside, so that nothing computed is lost, and take away
+        the marks of `covr-bench cancel`.
 
         Raises:
             UserError: A folder cannot be written to.
+            StoreError: A mark cannot be removed.
         """
         for out in {each.config.out for each in self.runs}:
             _make_folder(Path(out))
         for each in self.runs:
+            if each.state is not State.DONE:
+                uncancel(each.config.out, each.config.run_id)
             if each.replaced:
                 _move(run_folder(each.config.out, each.config.run_id), each.replaced)
 

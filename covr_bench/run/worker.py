@@ -1,7 +1,7 @@
 """The process of one run: its order as JSON on standard input, `{"config": ..., "session": ...}`.
 
-Prints one JSON object a line: progress, `{"warning": text}`, or `{"error": text}` before it ends early. SIGTERM asks it
-to checkpoint and stop.
+Prints one JSON object a line: progress, `{"warning": text}`, or `{"error": text}` before it ends early. SIGTERM,
+SIGUSR1 and SIGUSR2 ask it to checkpoint and stop, and so does `covr-bench cancel`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Stopping:
 
     def __init__(self) -> None:
         self.asked = False
-        signal.signal(signal.SIGTERM, self._hear)
+        for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):  # sites send each before time is up
+            signal.signal(signum, self._hear)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the launcher decides
 
     def __call__(self) -> bool:
@@ -75,11 +76,13 @@ def work(config: RunConfig, session: Session, stop: Stop, say: Say) -> int:
     Returns:
         `FINISHED`, `INTERRUPTED` or `FAILED`.
     """
+    from results.lease import LeaseLost, RunHeld
+
     try:
         return _run(config, session, stop, say)
     except Exception as error:  # the run ends here, and says why
         say({"error": _reason(error)})
-        return FAILED
+        return INTERRUPTED if isinstance(error, LeaseLost | RunHeld) else FAILED  # elsewhere it goes on
 
 
 def _run(config: RunConfig, session: Session, stop: Stop, say: Say) -> int:
@@ -87,6 +90,8 @@ def _run(config: RunConfig, session: Session, stop: Stop, say: Say) -> int:
 
     from covr_bench.config import registry
     from covr_bench.kit.seeds import derive_seed
+    from results import provenance
+    from results.cancel import CANCELLED
     from results.store import RunWriter
 
     torch.set_num_threads(config.threads)
@@ -97,6 +102,11 @@ def _run(config: RunConfig, session: Session, stop: Stop, say: Say) -> int:
     try:
         labels = _labels(config, env)
         with RunWriter(config.out, config.run_id, action_repeat=config.action_repeat, labels=labels) as writer:
+            if provenance.is_finished(config.out, config.run_id):  # by another command, since this one planned it
+                return FINISHED
+            if writer.lease.cancelled:
+                say({"error": CANCELLED})
+                return INTERRUPTED
             return _session(config, session, task, (env, eval_env), writer, stop, say)
     finally:
         env.close()
@@ -125,27 +135,20 @@ def _session(
 ) -> int:
     """One session of the run, in its provenance and its rows."""
     from covr_bench.config import registry
-    from covr_bench.config.request import to_yaml
     from covr_bench.run.checkpoint import Checkpoints
     from covr_bench.run.train import Interrupted, Run
     from results import provenance
     from results.layout import ROWS_FILE
-    from results.store import run_folder
 
-    checkpoints = Checkpoints(run_folder(config.out, config.run_id) / "checkpoint")
-    provenance.begin(
-        config.out,
-        config.run_id,
-        config=config.as_dict(),
-        seeds=_seeds(config),
-        command=session.command,
-        options=config.options,
-        wall_s=writer.wall_s,
-        extra=session.facts,
-    )
-    (writer.folder / "request.yaml").write_text(to_yaml(config.options))
+    checkpoints, lease = Checkpoints(writer.folder / "checkpoint", writer), writer.lease
+    _begin(config, session, writer)
     if not checkpoints.exists() and (writer.folder / ROWS_FILE).stat().st_size > 0:
         writer.resume(0)  # rows of a session that ended before its first checkpoint
+
+    def report(progress: dict[str, Any]) -> None:
+        lease.tell(progress)
+        say(progress)
+
     status = "interrupted"
     try:
         run = Run(
@@ -157,25 +160,50 @@ def _session(
             replay_frames=registry.agent(config.agent).replay_frames,
             instruction=task.instruction,
             player=task.player,
-            stop=stop,
-            report=say,
+            stop=lambda: stop() or lease.cancelled or lease.lost,
+            report=report,
             warn=lambda text: say({"warning": text}),
         )
         if hasattr(run.agent, "describe"):
-            provenance.describe(config.out, config.run_id, run.agent.describe())
+            facts = run.agent.describe()
+            lease.patiently(lambda: provenance.describe(config.out, config.run_id, facts, lease=lease))
         run.train()
         writer.end()
         status = "finished"
         return FINISHED
     except Interrupted:
-        say({"error": f"checkpointed at {run.counters.env_steps:,} of {config.env_steps:,} env steps"})
+        why = " as `covr-bench cancel` asked" if lease.cancelled else ""
+        say({"error": f"checkpointed at {run.counters.env_steps:,} of {config.env_steps:,} env steps{why}"})
         return INTERRUPTED
     except Exception as error:
         status = "failed"
         writer.error(_reason(error))
         raise
     finally:
-        provenance.finish(config.out, config.run_id, status, wall_s=writer.wall_s)
+        wall_s = writer.wall_s
+        lease.patiently(lambda: provenance.finish(config.out, config.run_id, status, wall_s=wall_s, lease=lease))
+
+
+def _begin(config: RunConfig, session: Session, writer: RunWriter) -> None:
+    """Open the session in the run's provenance. Raises StoreError, OSError."""
+    from covr_bench.config.request import to_yaml
+    from results import provenance
+
+    lease, text = writer.lease, to_yaml(config.options)
+    lease.patiently(
+        lambda: provenance.begin(
+            config.out,
+            config.run_id,
+            config=config.as_dict(),
+            seeds=_seeds(config),
+            command=session.command,
+            options=config.options,
+            wall_s=writer.wall_s,
+            extra=session.facts,
+            lease=lease,
+        )
+    )
+    lease.patiently(lambda: (writer.folder / "request.yaml").write_text(text))
 
 
 def _seeds(config: RunConfig) -> dict[str, int]:

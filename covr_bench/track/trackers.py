@@ -102,7 +102,7 @@ class Trackers:
         if due:
             self._looked = time.monotonic()
         for job in jobs:
-            if job.config.run_id not in self._ended and (job.state.ended or (due and job.state is not State.WAITING)):
+            if job.config.run_id not in self._ended and (_has_ended(job) or (due and job.state is not State.WAITING)):
                 self._follow(job)
         self._tell_failures()
 
@@ -114,7 +114,7 @@ class Trackers:
         self._tell_failures()
 
     def _follow(self, job: Job) -> None:
-        run_id, ended = job.config.run_id, job.state.ended  # asked before the rows are read: none can follow
+        run_id, ended = job.config.run_id, _has_ended(job)  # asked before the rows are read: none can follow
         rows = self._followed[run_id].new()
         if run_id not in self._begun and (rows or ended):
             self._begun.add(run_id)
@@ -134,6 +134,11 @@ class Trackers:
             if line.failure and line.name not in self._failed:
                 self._failed.add(line.name)
                 self._say(f"tracker {line.name} failed and is silent from now on; the runs go on: {line.failure}")
+
+
+def _has_ended(job: Job) -> bool:
+    """Whether no more rows will come."""
+    return job.state.ended and job.state is not State.SUBMITTED
 
 
 def _folder(job: Job) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 
 from covr_bench.config import registry
 from covr_bench.config.run_config import setting
+from covr_bench.run.cost import peak
 from covr_bench.run.cost.clock import unhindered
 from covr_bench.run.cost.env_trial import task_of
 from covr_bench.run.cost.kinds import DELAYS, tried_repeat
@@ -51,21 +52,22 @@ def try_agent(config: RunConfig, env: EnvCost) -> AgentCost:
     costs = {batch // part: _tried(_parted(settings, part), config, env) for part in _parts(batch, config.device)}
     largest = costs[max(costs)]
     update_s = extrapolated({size: cost.update_s for size, cost in costs.items()}, batch)
-    return AgentCost(largest.act_s, update_s, largest.state_bytes)
+    ram_bytes = extrapolated({size: cost.ram_bytes for size, cost in costs.items()}, batch)
+    return AgentCost(largest.act_s, update_s, largest.state_bytes, int(ram_bytes), largest.gpu_bytes)
 
 
-def extrapolated(seconds: Mapping[int, float], batch: int) -> float:
-    """Seconds of an update.
+def extrapolated(measured: Mapping[int, float], batch: int) -> float:
+    """Seconds, or memory, of an update.
 
     Args:
-        seconds: Of an update, by the size of its batch; one or two sizes.
+        measured: Of an update, by the size of its batch; one or two sizes.
         batch: The size asked for.
     """
-    small, large = min(seconds), max(seconds)
+    small, large = min(measured), max(measured)
     if small == large:
-        return seconds[large]
-    per_sample = max(seconds[large] - seconds[small], 0.0) / (large - small)
-    return seconds[large] + per_sample * (batch - large)
+        return measured[large]
+    per_sample = max(measured[large] - measured[small], 0.0) / (large - small)
+    return measured[large] + per_sample * (batch - large)
 
 
 def at_once(agent_config: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,6 +92,7 @@ def _changed(agent_config: Mapping[str, Any], change: Callable[[str, Any], Any])
 
 
 def _tried(settings: Mapping[str, Any], config: RunConfig, env: EnvCost) -> AgentCost:
+    peak.begin(config.device)
     replay, obs = experience(env, config.device)
     with tempfile.TemporaryDirectory() as folder:
         context = _context(config, env, Path(folder))
@@ -174,7 +177,8 @@ def _timed(agent: Agent, replay: Replay, obs: Any, context: Context) -> AgentCos
         calls: list[int] = []
         seconds = [_seconds(lambda: calls.append(_until_update(agent, replay, steps)), context) for _ in range(UPDATES)]
         update_s = sum(seconds) / sum(calls)
-    return AgentCost(statistics.median(acts), update_s, state_bytes(agent.state_dict()))
+    memory = peak.ram(), peak.gpu(context.device)
+    return AgentCost(statistics.median(acts), update_s, state_bytes(agent.state_dict()), *memory)
 
 
 def _seconds(work: Callable[[], object], context: Context) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from covr_bench.config import registry
 from covr_bench.run.check import checked_env
+from covr_bench.run.cost import peak
 from covr_bench.run.cost.clock import unhindered
 from covr_bench.run.cost.measured import EnvCost
 
@@ -21,6 +22,7 @@ STEPS = 6  # measured; half of them may be slower than what is taken
 
 def try_env(config: RunConfig) -> EnvCost:
     """The cost of a run's environment. Raises UserError if it cannot be made, or breaks its contract."""
+    peak.begin("cpu")
     env = checked_env(config.suite, task_of(config), config.env)
     env.action_space.seed(0)
     obs, _ = env.reset(seed=0)
@@ -33,9 +35,10 @@ def try_env(config: RunConfig) -> EnvCost:
         if terminated or truncated:
             obs, _ = env.reset()
     (action_dim,) = env.action_space.shape or ()
+    ram_bytes = max(peak.ram() - peak.BARE, 0)
     env.close()
     frame_bytes = len(zlib.compress(obs[-3:].tobytes()))
-    return EnvCost(statistics.median(seconds), frame_bytes, obs.shape, obs.dtype.name, action_dim)
+    return EnvCost(statistics.median(seconds), frame_bytes, obs.shape, obs.dtype.name, action_dim, ram_bytes)
 
 
 @functools.cache

@@ -27,12 +27,20 @@ PACE = "update_every"
 """The setting of those of our agents that learn once in so many environment steps; others do at every agent step."""
 
 
+@functools.cache
 def machine() -> dict[str, Any]:
-    """Hardware and versions that a cost depends on; code that matters is in the keys themselves."""
+    """The kind of node that a cost is of: CPU model, kinds of GPU, versions. Code that matters is in the keys."""
     from results.environment import collect
 
-    aside = ("git_sha", "git_dirty", "content_sha256", "mujoco_gl")
-    return {name: value for name, value in collect().items() if name not in aside}
+    facts = collect()
+    gpus = sorted({gpu.rpartition(",")[0] or gpu for gpu in facts["gpus"]})  # without the driver
+    return {name: facts[name] for name in ("cpu", "packages", "python", "version")} | {"gpus": gpus}
+
+
+def described(node: Mapping[str, Any]) -> str:
+    """A kind of node in words. node: of `machine`."""
+    gpus = ", ".join(node["gpus"]) or "no GPU"
+    return f"{node['cpu']}, {gpus}, torch {node['packages'].get('torch', 'absent')}"
 
 
 def env_key(config: RunConfig, task: Task, facts: Mapping[str, Any]) -> str:
@@ -45,7 +53,7 @@ def env_key(config: RunConfig, task: Task, facts: Mapping[str, Any]) -> str:
     """
     options = task.options | config.env
     home = config.code.get("suite") or task.family
-    return _digest("env", home, config.suite_version, task.name, config.action_repeat, options, config.threads, facts)
+    return digest("env", home, config.suite_version, task.name, config.action_repeat, options, config.threads, facts)
 
 
 def agent_key(config: RunConfig, env: EnvCost, facts: Mapping[str, Any]) -> str:
@@ -63,7 +71,7 @@ def agent_key(config: RunConfig, env: EnvCost, facts: Mapping[str, Any]) -> str:
     repeat = None if _is_paced(config) else config.action_repeat
     computed = (config.device, config.threads, config.conv_kernel)
     agent = (config.agent, config.code.get("agent"))
-    return _digest("agent", agent, settings, repeat, env.obs_shape, env.obs_dtype, computed, facts)
+    return digest("agent", agent, settings, repeat, env.obs_shape, env.obs_dtype, computed, facts)
 
 
 def what_counts(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,6 +110,7 @@ def _ours() -> frozenset[str]:
     return frozenset(registry.our_agents())
 
 
-def _digest(kind: str, *what: Any) -> str:
+def digest(kind: str, *what: Any) -> str:
+    """A word that stands for JSON values. kind: its beginning."""
     text = json.dumps(what, sort_keys=True, default=str)
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"

@@ -19,6 +19,7 @@ class EnvCost:
         obs_shape: `(3 * frame_stack, height, width)`, or `(N,)` of states.
         obs_dtype: Such as `uint8`.
         action_dim: Number of action components.
+        ram_bytes: What the environment and its libraries add to a process that has imported neither.
     """
 
     step_s: float
@@ -26,6 +27,7 @@ class EnvCost:
     obs_shape: tuple[int, ...]
     obs_dtype: str
     action_dim: int
+    ram_bytes: int
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> EnvCost:
@@ -41,8 +43,12 @@ class AgentCost:
         act_s: Seconds to choose an action.
         update_s: Seconds of learning per agent step.
         state_bytes: Bytes of what a checkpoint holds of it.
+        ram_bytes: RAM of a process that learns, torch included, replay and environment aside.
+        gpu_bytes: What torch takes of the GPU; 0 on a CPU.
     """
 
     act_s: float
     update_s: float
     state_bytes: int
+    ram_bytes: int
+    gpu_bytes: int

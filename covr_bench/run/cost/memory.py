@@ -1,4 +1,4 @@
-"""What was measured on this machine before: a file in the user's cache folder, shared by all their results."""
+"""What was measured on this kind of node before: a file in each store's cache folder and one in the user's."""
 
 from __future__ import annotations
 
@@ -6,15 +6,23 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+POLL_S = 0.5
+
+
+def store_file(out: str) -> Path:
+    """`<out>/cache/costs.json`, for all who use that store, from whichever node."""
+    return Path(out) / "cache" / "costs.json"
 
 
 def costs_file() -> Path:
-    """`$XDG_CACHE_HOME/covr-bench/costs.json`, or below `~/.cache`."""
+    """`$XDG_CACHE_HOME/covr-bench/costs.json`, or below `~/.cache`: for all of a user's stores."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "covr-bench" / "costs.json"
 
 
@@ -36,6 +44,39 @@ def remember(file: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
         part = file.with_suffix(".part")
         part.write_text(json.dumps(recall(file) | dict(entries), indent=0), encoding="utf-8")
         os.replace(part, file)
+
+
+@contextlib.contextmanager
+def alone(file: Path, node: str, wait: Callable[[], None]) -> Iterator[None]:
+    """Measure while nobody else does who shares the file and has the same kind of node.
+
+    Args:
+        file: Of the costs.
+        node: The kind of node, a word.
+        wait: Called once if somebody else measures.
+
+    Where the file system knows no locks, all measure.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handle = stack.enter_context((file.parent / f"costs-{node}.lock").open("w"))
+            while not _taken(handle):
+                wait()
+                wait = _silent
+                time.sleep(POLL_S)
+        yield
+
+
+def _silent() -> None: ...
+
+
+def _taken(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the handle
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

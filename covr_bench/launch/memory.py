@@ -1,0 +1,112 @@
+"""Whether the kernel killed a process for want of memory, and how much it had.
+
+The kernel counts such kills for each control group, and for the whole machine. A process that died of SIGKILL while no
+count rose was killed by something else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from results.holding import read_lease
+from results.layout import run_folder
+
+if TYPE_CHECKING:
+    from covr_bench.launch.base import Job
+
+CGROUPS = Path("/sys/fs/cgroup")
+_NEAR = 0.9  # of the limit: what a daemon kills for memory, uncounted by the kernel, has had that much
+_RETRY_WITH = 1.25  # of what it had when it was killed: it asked for more
+
+
+class OomWatch:
+    """Tells which deaths of processes the kernel's want of memory explains; to be made before they start, beside them.
+
+    Args:
+        limit: Bytes of memory that they may have together; of this process's control group and machine if None.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = memory_limit() if limit is None else limit
+        self._explained = oom_kills()
+
+    def explains(self, status: int, peak: int) -> bool:
+        """Whether a process was killed for want of memory; asked once for each that has died.
+
+        Args:
+            status: Its exit status, as of `subprocess`: -9 for SIGKILL; 137, as shells have it, means the same.
+            peak: The most bytes it is known to have had; 0 if nothing is known.
+        """
+        if status not in (-signal.SIGKILL, 128 + signal.SIGKILL):
+            return False
+        kills = oom_kills()
+        if kills is not None and self._explained is not None and kills > self._explained:
+            self._explained += 1
+            return True
+        return peak >= _NEAR * self.limit > 0
+
+
+def peak_of(job: Job) -> int:
+    """The most bytes of RAM that a run's process has had by its last beat; 0 if nothing is known."""
+    with contextlib.suppress(OSError):
+        if holding := read_lease(run_folder(job.config.out, job.config.run_id)):
+            return holding.peak_memory
+    return 0
+
+
+def memory_to_retry(peak: int) -> int:
+    """Bytes to ask for when a run that was killed for want of memory is started again."""
+    return round(peak * _RETRY_WITH)
+
+
+def memory_text(peak: int, limit: int) -> str:
+    """What a run that was killed for want of memory had: `out of memory (it had 3.1 GB by then; ...)`."""
+    had = f"it had {peak / 1e9:.1f} GB by its last beat, " if peak else ""
+    return f"out of memory: the kernel killed it ({had}all runs here have {limit / 1e9:.1f} GB together)"
+
+
+def oom_kills() -> int | None:
+    """How often the kernel has killed for memory, in this process's control group or else on this machine."""
+    for folder in _own_groups():
+        for file in ("memory.events", "memory.oom_control"):  # of version 2 and 1
+            if (count := _entry(folder / file, "oom_kill")) is not None:
+                return count
+    return _entry(Path("/proc/vmstat"), "oom_kill")
+
+
+def memory_limit() -> int:
+    """Bytes of RAM that this process and its like may have together."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for own in _own_groups():
+        for folder in (own, *own.parents):
+            for file in ("memory.max", "memory.limit_in_bytes"):
+                with contextlib.suppress(OSError, ValueError):  # no limit is the text `max`
+                    limits.append(int((folder / file).read_text()))
+            if folder == CGROUPS:
+                break
+    return min(limits)
+
+
+def _own_groups() -> list[Path]:
+    """Folders of the control groups that count this process's memory; none if the system does not say."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    entries = [line.split(":", 2) for line in lines]
+    found = [CGROUPS / "memory" / path.lstrip("/") for _, kinds, path in entries if "memory" in kinds.split(",")]
+    return found + [CGROUPS / path.lstrip("/") for _, kinds, path in entries if not kinds]
+
+
+def _entry(file: Path, name: str) -> int | None:
+    """The number behind a name in a file of `NAME NUMBER` lines."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in file.read_text().splitlines():
+            key, _, value = line.partition(" ")
+            if key == name:
+                return int(value)
+    return None

@@ -1,0 +1,206 @@
+"""Whole runs to and from a remote store: the newer of two stays, and one that is being written is left alone."""
+
+from __future__ import annotations
+
+import fcntl
+import fnmatch
+import os
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from covr_bench.kit.errors import UserError, unknown
+from covr_bench.remote.manifest import NOTHING, PART, Entry, Manifest, entry_of, entry_of_bytes, of_folder
+from covr_bench.remote.transfer import Outcome, Refusal, State, download, each, stored, upload
+from results.holding import read_lease
+from results.layout import LOCK_FILE, PROVENANCE_FILE, ROWS_FILE, RunId, run_folder, scan
+from results.store import writer_pid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from covr_bench.remote.filesystem import Remote
+
+RUNS = "runs"
+STAGED = ".pull"  # folder of the store for what is not whole yet
+
+
+def push(remote: Remote, out: Path, wanted: Sequence[str], parallel: int, *, anew: bool = False) -> Iterator[Outcome]:
+    """Copy runs of a store to a remote one.
+
+    Args:
+        remote: The remote store.
+        out: The store here.
+        wanted: Ids, parts of ids or patterns; all runs if empty.
+        parallel: Runs at a time.
+        anew: Send files too that are there, since a checksum denies one of them.
+
+    Yields:
+        What became of each run, as they end.
+
+    Raises:
+        UserError: A name is of no run here, or the remote store cannot be listed.
+    """
+    there = _listed(remote)
+    runs = chosen([run_id for run_id, _ in scan(out, PROVENANCE_FILE)], wanted, str(out))
+    yield from each(runs, lambda run_id: _pushed(remote, out, run_id, there.get(run_id, {}), anew), parallel)
+
+
+def _is_written(out: Path, run_id: str) -> bool:
+    """Whether a process writes the run, here or, as far as its lease tells, on another machine."""
+    holding = read_lease(run_folder(out, run_id))
+    return writer_pid(out, run_id) is not None or (holding is not None and holding.lives() is not False)
+
+
+def _pushed(remote: Remote, out: Path, run_id: str, sizes: Mapping[str, int], anew: bool) -> Outcome:
+    folder, place = run_folder(out, run_id), f"{RUNS}/{run_id}"
+    if _is_written(out, run_id):
+        return Outcome(run_id, State.RUNNING)
+    ours, theirs = of_folder(folder, run_id), _theirs(remote, place, run_id, sizes)
+    if (
+        not anew
+        and theirs
+        and theirs.files == ours.files
+        and all(sizes.get(name) == e.bytes for name, e in ours.files.items())
+    ):
+        if PART in sizes:
+            remote.remove(f"{place}/{PART}")  # of a push that ended between its last two steps
+        return Outcome(run_id, State.SAME)
+    if theirs and _is_newer(theirs.rows, ours.rows, folder, lambda: remote.read(f"{place}/{ROWS_FILE}")):
+        return Outcome(run_id, State.KEPT)
+    sent = upload(remote, folder, place, ours, sizes, anew=anew)
+    return Outcome(run_id, State.COPIED, bytes=sent)
+
+
+def _theirs(remote: Remote, place: str, run_id: str, sizes: Mapping[str, int]) -> Manifest | None:
+    """What is there of a run that is to be pushed; None if it cannot be told, and all is to be sent."""
+    try:
+        return stored(remote, place, run_id, sizes)
+    except Refusal:
+        return None
+
+
+def pull(remote: Remote, out: Path, wanted: Sequence[str], parallel: int) -> Iterator[Outcome]:
+    """Copy runs of a remote store into one here; arguments, yields and errors as of `push`."""
+    there = _listed(remote)
+    runs = chosen(sorted(there), wanted, str(remote))
+    with _alone(out):
+        yield from each(runs, lambda run_id: _pulled(remote, out, run_id, there[run_id]), parallel)
+
+
+def _pulled(remote: Remote, out: Path, run_id: str, sizes: Mapping[str, int]) -> Outcome:
+    folder, place, staged = run_folder(out, run_id), f"{RUNS}/{run_id}", out / STAGED / run_id
+    theirs = stored(remote, place, run_id, sizes)
+    if theirs is None:
+        return Outcome(run_id, State.PARTIAL)
+    if _is_written(out, run_id):
+        return Outcome(run_id, State.RUNNING)
+    ours = of_folder(folder, run_id)
+    if ours.files == theirs.files:
+        return Outcome(run_id, State.SAME)
+    if ours.files and not _is_newer(theirs.rows, ours.rows, folder, lambda: remote.read(f"{place}/{ROWS_FILE}")):
+        return Outcome(run_id, State.KEPT)
+    received = download(remote, place, theirs, staged, folder)
+    return _put(out, run_id, staged, received)
+
+
+def _is_newer(theirs: Entry, ours: Entry, folder: Path, read: Callable[[], bytes]) -> bool:
+    """Whether the remote run went on from the one here: rows are only ever appended.
+
+    Raises:
+        Refusal: Neither went on from the other.
+    """
+    if theirs.bytes > ours.bytes:
+        first = read()[: ours.bytes]
+        is_same = ours == NOTHING or entry_of_bytes(first) == ours
+    else:
+        is_same = theirs == NOTHING or entry_of(folder / ROWS_FILE, theirs.bytes) == theirs
+    if not is_same:
+        raise Refusal(
+            "both sides have rows that the other lacks: two runs of one name. Keep one, or pull into another --out"
+        )
+    return theirs.bytes > ours.bytes
+
+
+def _put(out: Path, run_id: str, staged: Path, received: int) -> Outcome:
+    """Move a whole run into the store; the older one that it goes on from is kept aside."""
+    folder = run_folder(out, run_id)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not folder.exists():
+        os.replace(staged, folder)
+        return Outcome(run_id, State.COPIED, bytes=received)
+    aside = out / "replaced" / time.strftime("%Y%m%d-%H%M%S") / run_id
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK_FILE).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return Outcome(run_id, State.RUNNING)
+        os.replace(folder, aside)
+        os.replace(staged, folder)
+    return Outcome(run_id, State.COPIED, f"the older one is in {aside}", received)
+
+
+def _listed(remote: Remote) -> dict[str, dict[str, int]]:
+    """By run the sizes of its files. Raises UserError."""
+    try:
+        sizes = remote.sizes(RUNS)
+    except UserError:
+        raise
+    except Exception as error:  # each protocol raises its own
+        raise UserError(f"cannot list {remote}: {type(error).__name__}: {error}") from error
+    found: dict[str, dict[str, int]] = {}
+    for path, size in sizes.items():
+        parts = path.split("/")
+        run_id, name = "/".join(parts[:4]), "/".join(parts[4:])
+        if name and _is_run(run_id):
+            found.setdefault(run_id, {})[name] = size
+    return found
+
+
+def _is_run(text: str) -> bool:
+    try:
+        return str(RunId.parse(text)) == text
+    except ValueError:
+        return False
+
+
+def chosen(runs: Sequence[str], wanted: Iterable[str], where: str) -> list[str]:
+    """Runs by name. Raises UserError for a name of none, or if there are none.
+
+    Args:
+        runs: All.
+        wanted: Ids, parts of ids, or patterns with `*`; all if empty.
+        where: They are, for errors.
+    """
+    if not runs:
+        raise UserError(f"there are no runs in {where}")
+    found: set[str] = set()
+    wanted = list(wanted)
+    for text in wanted:
+        name = text.removeprefix(f"{where}/").removeprefix("runs/").strip("/")
+        exact = [name] if name in runs else [run for run in runs if name in run or fnmatch.fnmatch(run, name)]
+        if not exact:
+            raise unknown(f"run in {where}", text, runs)
+        found |= set(exact)
+    return [run for run in runs if run in found or not wanted]
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """One pull into a store at a time: they would fill the same folders. Raises UserError."""
+    try:
+        (out / STAGED).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}; mend that folder, or give another --out") from error
+    with (out / STAGED / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another pull into {out} goes on; wait for it, or stop it") from None
+        yield
+    for folder, _, files in sorted(os.walk(out / STAGED), reverse=True):
+        if not files:
+            with suppress(OSError):  # it holds what will be used by the next pull
+                os.rmdir(folder)

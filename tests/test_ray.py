@@ -1,0 +1,72 @@
+"""A real Ray cluster of three nodes, whose parts are killed at random: nothing is lost, doubled or left behind.
+
+tox -e cluster
+COVR_BENCH_KILLS=60 COVR_BENCH_SEED=1 python -m pytest -m cluster tests/test_ray.py -s
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from test_train import go, trained
+
+from covr_bench.config import registry
+from covr_bench.config.run_config import RunConfig
+from results import provenance
+
+pytest.importorskip("ray", reason="needs Ray: pip install 'covr-bench[ray]'")
+
+from ray_faults import KINDS, Driver, Nodes, counting_rows, kill_at_random, marked, three_nodes, wait_while
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.cluster
+KILLS = int(os.environ.get("COVR_BENCH_KILLS", len(KINDS)))
+SEED = int(os.environ.get("COVR_BENCH_SEED", "0"))
+ENV_STEPS = 1000
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    with three_nodes() as started:
+        yield started
+
+
+def test_kills_at_random_change_nothing(nodes: Nodes, tmp_path: Path) -> None:
+    """Runs, actors, nodes and the command are killed; then all is as if nothing had happened."""
+    draw = random.Random(SEED)
+    kinds = [KINDS[number % len(KINDS)] for number in range(KILLS)]
+    draw.shuffle(kinds)
+    seed = 0
+    while kinds:
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        driver = Driver(nodes.address, folder, [seed, seed + 1, seed + 2], ENV_STEPS)
+        seed += 3
+        killed = kill_at_random(driver, nodes, draw, kinds)
+        kinds = kinds[len(killed) :]
+        wait_while(driver.goes_on)
+        print(f"killed {', '.join(killed)}; {len(kinds)} to go; {driver.starts} starts of the command")
+        assert killed, driver.printed.read_text()
+        assert_as_undisturbed(driver, folder / "undisturbed")
+
+
+def assert_as_undisturbed(driver: Driver, other: Path) -> None:
+    """Rows and final weights, bit for bit; one end a run; no process is left."""
+    wait_while(lambda: bool(marked(driver.mark)))
+    records = provenance.statuses(driver.out)
+    assert len(records) == 3
+    for run_id, record in records.items():
+        assert record["status"] == "finished"
+        config = RunConfig.from_dict(record["config"])
+        whole = RunConfig.from_dict(record["config"] | {"out": str(other)})
+        go(whole, registry.agent(config.agent))
+        *rows, end = counting_rows(driver.out, run_id)
+        assert end["kind"] == "end"
+        assert rows == counting_rows(other, run_id)
+        assert trained(config) == trained(whole)
