@@ -232,8 +232,8 @@ def test_old_priors_are_kept_or_asked_for_again(tmp_path: Path) -> None:
 def test_the_vlm_is_opened_with_the_settings_of_fine_tuning(tmp_path: Path) -> None:
     stage = Stage(
         tmp_path, vlm="some-vlm", decode="expect", vlm_device="cuda:1", vlm_dtype="int4", tuner="copy", lora_rank=3,
-        lora_alpha=5.0, finetune_lr=0.01, finetune_epochs=7, finetune_min_steps=11, finetune_batch_size=13, micro_batch=17,
-        label_smoothing=0.25,
+        lora_alpha=5.0, finetune_lr=0.01, finetune_epochs=7, finetune_min_steps=11, finetune_batch_size=13,
+        micro_batch=17, label_smoothing=0.25,
     )  # fmt: skip
     assert stage.opened == {
         "name": "some-vlm",

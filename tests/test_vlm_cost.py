@@ -46,6 +46,7 @@ def test_the_plan_states_each_vlm_once_and_nothing_of_one_without_a_config(tmp_p
     lines = vlm_costs([run, run, tuned, run | {"prior": "zero"}, run | {"vlm": "tiny"}, {"": "cpu"}])
     assert len(lines) == 2 and all(line.startswith(f"VLM {model}: 0.00 billion parameters") for line in lines)
     assert "a round of 3,200 samples" in lines[1] and "round" not in lines[0]
+    assert "0.0 GB of weights; its times are not known, since cuda:77" in statement(model, "auto", "cuda:77", 9)
     for name in ("scripted", "openai:http://x/v1"):
         assert statement(name, "auto", "cpu", 0) == ""
     assert "not known before its config.json is here" in statement(str(tmp_path), "auto", "cpu", 0)

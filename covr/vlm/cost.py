@@ -22,15 +22,31 @@ BYTES = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.0, "int4": 0.5}
 
 @dataclass(frozen=True)
 class Cost:
-    """parameters: of the model, language of them in its language model. tokens: of a question. weights: bytes.
-    question_s: one question by itself. sample_s: a sample of a fine-tuning step."""
+    """parameters: of the model, language of them in its language model. image: its tokens of a question. kind: the
+    dtype of its weights."""
 
     parameters: int
     language: int
-    tokens: int
-    weights: float
-    question_s: float
-    sample_s: float
+    image: int
+    kind: str
+
+    @property
+    def tokens(self) -> int:
+        """Of a question."""
+        return self.image + TEXT_TOKENS
+
+    @property
+    def weights(self) -> float:
+        """Their bytes."""
+        return self.parameters * BYTES[self.kind]
+
+    def seconds(self, device: str) -> tuple[float, float]:
+        """Of one question by itself, and of a sample of a fine-tuning step, at this machine's speed now."""
+        flops, read = _speed(device, self.kind)
+        vision = (self.parameters - self.language) * self.image * 4  # a token of four patches or fewer
+        seen = 2.0 * (vision + self.language * self.tokens)
+        question = seen / flops + ANSWER_PASSES * self.language * BYTES[self.kind] / read
+        return question, 6.0 * self.language * (self.tokens + ANSWER_TOKENS) / flops
 
 
 def of_config(source: str, dtype: str, device: str) -> Cost:
@@ -48,13 +64,7 @@ def of_config(source: str, dtype: str, device: str) -> Cost:
     parts = model.get_decoder(), model.get_output_embeddings()  # which may share the embedding
     language = sum({id(p): p.numel() for part in parts for p in part.parameters()}.values())
     kind = ("float32" if device == "cpu" else "bfloat16") if dtype == "auto" else dtype
-    flops, read = _speed(device, kind)
-    image, tokens = _image_tokens(config), TEXT_TOKENS
-    seen = 2.0 * ((parameters - language) * image * 4 + language * (image + tokens))  # a token of four patches or fewer
-    weights = parameters * BYTES[kind]
-    question = seen / flops + ANSWER_PASSES * language * BYTES[kind] / read
-    sample = 6.0 * language * (image + tokens + ANSWER_TOKENS) / flops
-    return Cost(parameters, language, image + tokens, weights, question, sample)
+    return Cost(parameters, language, _image_tokens(config), kind)
 
 
 def statement(name: str, dtype: str, device: str, samples: int) -> str:
@@ -71,10 +81,21 @@ def statement(name: str, dtype: str, device: str, samples: int) -> str:
     except UserError:
         return f"VLM {name}: what it asks of this machine is not known before its config.json is here"
     parts = f"{cost.parameters / 1e9:.2f} billion parameters, {cost.weights / 1e9:.1f} GB of weights"
-    times = f"about {_span(cost.question_s)} a question of {cost.tokens} tokens"
+    if not _is_here(device):
+        return f"VLM {name}: {parts}; its times are not known, since {device} is not of this machine"
+    question, sample = cost.seconds(device)
+    times = f"about {_span(question)} a question of {cost.tokens} tokens"
     if samples:
-        times += f" and {_span(samples * cost.sample_s)} a round of {samples:,} samples"
+        times += f" and {_span(samples * sample)} a round of {samples:,} samples"
     return f"VLM {name}: {parts}; {times}, by its config and this machine's speed on {device}"
+
+
+def _is_here(device: str) -> bool:
+    """Whether this machine has the device: a run may be planned for others."""
+    import torch
+
+    kind, _, number = device.partition(":")
+    return kind != "cuda" or torch.cuda.device_count() > int(number or 0)
 
 
 def _image_tokens(config: Any) -> int:
