@@ -44,7 +44,7 @@ def _stored(source: str, file: str) -> dict[str, Any]:
     """A JSON file of the checkpoint, empty if there is none."""
     from transformers.utils.hub import cached_file
 
-    path = cached_file(  # type: ignore[no-untyped-call]
+    path = cached_file(
         source,
         file,
         _raise_exceptions_for_missing_entries=False,
@@ -125,7 +125,7 @@ def quiet() -> Iterator[None]:
     from transformers.utils import logging
 
     level = logging.get_verbosity()
-    logging.set_verbosity_error()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
