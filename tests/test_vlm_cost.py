@@ -10,23 +10,20 @@ from transformers import AutoModelForImageTextToText
 from vlm_families import FAMILIES, folder
 
 from covr.vlm.cost import of_config, statement
-from covr_bench.cli.vlm_runs import paper_requests, vlm_costs
-from covr_bench.kit.errors import UserError
+from covr_bench.cli.paper_runs import paper_runs
+from covr_bench.cli.plan_cost import vlm_costs
 
 
 def test_the_papers_comparison_of_vlms_is_one_command() -> None:
-    asked = paper_requests("vlm")
-    assert [each["vlm"].split("/")[1] for each in asked] == [
+    asked = paper_runs(["vlm"], {}, "a test").requests
+    assert [each.vlm.split("/")[1] for each in asked] == [
         "Qwen2-VL-2B-Instruct",
         "Qwen2.5-VL-3B-Instruct",
         "llava-1.5-7b-hf",
     ]
-    assert {(each["suite"], *each["agents"], *each["tasks"], each["settings"]["base"]) for each in asked} == {
-        ("carla", "covr", "hw", "rad")
+    assert {(each.suite, each.agents, each.tasks) for each in asked} == {
+        ("carla", ("covr",), ("hw",))
     }
-    for table, said in (("T4", "compare no VLMs"), ("nine", "unknown paper table 'nine'")):
-        with pytest.raises(UserError, match=said):
-            paper_requests(table)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
