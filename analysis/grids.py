@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console, ConsoleOptions, Group
     from rich.table import Table
@@ -159,26 +159,28 @@ class _Fitted:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         from rich.cells import cell_len
 
-        grid = self.grid
-        widths = [max(map(cell_len, column)) + _FRAME for column in zip(grid.header, *grid.rows, strict=True)]
-        names = list(range(grid.text_columns))
-        left = min(sum(widths[: grid.text_columns]), options.max_width // 2) + 1
-        block: list[int] = []
-        for index in range(grid.text_columns, len(widths)):
-            if block and left + sum(widths[each] for each in (*block, index)) > options.max_width:
-                yield self._table([*names, *block])
-                block = []
-            block.append(index)
-        yield self._table([*names, *block])
+        columns = zip(self.grid.header, *self.grid.rows, strict=True)  # a header may be broken between its words
+        widths = [max(map(cell_len, (*header.split(), *cells)), default=0) + _FRAME for header, *cells in columns]
+        count = self.grid.text_columns
+        room = options.max_width - min(sum(widths[:count]), options.max_width // 2) - 1
+        block: dict[int, int] = {}
+        for index, width in enumerate(widths[count:], start=count):
+            if block and sum(block.values()) + width > room:
+                yield self._table(block)
+                block = {}
+            block[index] = min(width, room)
+        yield self._table(block)
 
-    def _table(self, columns: Sequence[int]) -> Table:
+    def _table(self, widths: Mapping[int, int]) -> Table:
+        """The columns of text, and those with a width."""
         from rich.table import Table
         from rich.text import Text
 
-        shown = Table()
+        shown, columns = Table(), [*range(self.grid.text_columns), *widths]
         for index in columns:
-            justify: Literal["left", "right"] = "left" if index < self.grid.text_columns else "right"
-            shown.add_column(Text(self.grid.header[index]), justify=justify, overflow="fold")
+            justify: Literal["left", "right"] = "right" if index in widths else "left"
+            least = widths.get(index, _FRAME + 1) - _FRAME
+            shown.add_column(Text(self.grid.header[index]), justify=justify, overflow="fold", min_width=least)
         for number, row in enumerate(self.grid.rows):
             shown.add_row(*(Text(row[index], "bold" if (number, index) in self.grid.bold else "") for index in columns))
         return shown
