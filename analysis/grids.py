@@ -159,28 +159,31 @@ class _Fitted:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         from rich.cells import cell_len
 
-        columns = zip(self.grid.header, *self.grid.rows, strict=True)  # a header may be broken between its words
-        widths = [max(map(cell_len, (*header.split(), *cells)), default=0) + _FRAME for header, *cells in columns]
         count = self.grid.text_columns
-        room = options.max_width - min(sum(widths[:count]), options.max_width // 2) - 1
-        block: dict[int, int] = {}
-        for index, width in enumerate(widths[count:], start=count):
+        columns = list(zip(self.grid.header, *self.grid.rows, strict=True))
+        names = sum(max(map(cell_len, texts)) + _FRAME for texts in columns[:count])
+        room = options.max_width - min(names, options.max_width // 2) - 1
+        block: dict[int, int] = {}  # least widths: a header may be broken between its words
+        for index, (header, *cells) in enumerate(columns[count:], start=count):
+            width = min(max(map(cell_len, (*header.split(), *cells)), default=0) + _FRAME, room)
             if block and sum(block.values()) + width > room:
-                yield self._table(block)
+                yield self._table(block, room)
                 block = {}
-            block[index] = min(width, room)
-        yield self._table(block)
+            block[index] = width
+        yield self._table(block, room)
 
-    def _table(self, widths: Mapping[int, int]) -> Table:
-        """The columns of text, and those with a width."""
+    def _table(self, block: Mapping[int, int], room: int) -> Table:
+        """The columns of text, and those of a block in their least widths if they have no room for more."""
+        from rich.cells import cell_len
         from rich.table import Table
         from rich.text import Text
 
-        shown, columns = Table(), [*range(self.grid.text_columns), *widths]
+        tight = sum(max(width, cell_len(self.grid.header[index]) + _FRAME) for index, width in block.items()) > room
+        shown, columns = Table(), [*range(self.grid.text_columns), *block]
         for index in columns:
-            justify: Literal["left", "right"] = "right" if index in widths else "left"
-            least = widths.get(index, _FRAME + 1) - _FRAME
-            shown.add_column(Text(self.grid.header[index]), justify=justify, overflow="fold", min_width=least)
+            justify: Literal["left", "right"] = "right" if index in block else "left"
+            width = max(block[index] - _FRAME, 1) if tight and index in block else None
+            shown.add_column(Text(self.grid.header[index]), justify=justify, overflow="fold", width=width)
         for number, row in enumerate(self.grid.rows):
             shown.add_row(*(Text(row[index], "bold" if (number, index) in self.grid.bold else "") for index in columns))
         return shown
