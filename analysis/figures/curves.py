@@ -82,7 +82,8 @@ def _figure(
     columns = _COLUMNS.get(count, 3)
     lines = math.ceil(count / columns)
     width = max(columns, 1.6) * PANEL_INCHES[0]
-    entries = _entries(styles, bool(efficiency))
+    last = rows.drop_duplicates("run_id", keep="last")["value"].to_numpy(np.float64)
+    entries = _entries(styles, bool(efficiency), bool((~np.isfinite(last)).any()))
     legend_lines = style.legend_lines([str(entry.get_label()) for entry in entries], width)
     height = lines * PANEL_INCHES[1] + 0.4 + 0.22 * legend_lines
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -163,13 +164,14 @@ def _diverged(run: pd.DataFrame) -> bool:
     return not finite[np.argmin(finite) :].any()
 
 
-def _entries(styles: Mapping[str, style.Style], with_band: bool) -> list[Line2D]:
+def _entries(styles: Mapping[str, style.Style], with_band: bool, with_cross: bool) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
     explained = [("mean over seeds", 1.8, 1.0), ("one seed", 0.5, 1.0)]
     explained += [("95 % interval (all tasks)", 6.0, 2 * style.BAND_ALPHA)] if with_band else []
     lines = [Line2D([], [], color="0.4", linewidth=w, alpha=alpha, label=text) for text, w, alpha in explained]
-    return [*style.handles(styles), *lines]
+    crosses = [Line2D([], [], color="0.4", linestyle="", marker="x", label="diverged after this")] if with_cross else []
+    return [*style.handles(styles), *lines, *crosses]
 
 
 def _remarks(rows: pd.DataFrame) -> list[str]:

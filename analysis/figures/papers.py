@@ -49,7 +49,7 @@ def bars(title: str, panels: Sequence[str], rows: Sequence[Row], to: style.Targe
                 _bar(axis, row - 0.2, ours, _OURS)
             axis.set_yticks(range(len(names)))
             axis.set_yticklabels(names[::-1], parse_math=False)
-            style.title(axis, name)
+            style.title(axis, name, _PANEL_INCHES)
             style.dress(axis, grid="x")
         for axis in axes[len(panels) :]:
             axis.set_axis_off()

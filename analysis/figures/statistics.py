@@ -80,7 +80,8 @@ def improvement(comparison: Comparison, bootstrap: Bootstrap, path: style.Target
         )
     pairs = list(found)[::-1]
     shown = style.short_names(dict.fromkeys(name for pair in pairs for name in pair), _PAIRED_LETTERS)
-    names = [f"{shown[x]}  >  {shown[y]}" for x, y in pairs]
+    mark = style.LEFT_TO_RIGHT
+    names = [f"{mark}{shown[x]}{mark}  >  {mark}{shown[y]}" for x, y in pairs]
     width = 3.6 + _LETTER_INCHES * max(map(style.letters, names))
     with style.look():
         figure, (axis,) = _panels(1, width, 1.35 + _ROW_INCHES * len(pairs))
@@ -160,14 +161,14 @@ def differences(found: Mapping[str, Estimate], title: str, path: style.Target) -
     """
     names = list(found)[::-1]
     with style.look():
-        width = 4.2 + _LETTER_INCHES * max(map(style.letters, names))
+        width = 4.8 + _LETTER_INCHES * max(map(style.letters, names))
         figure, (axis,) = _panels(1, width, 1.35 + _ROW_INCHES * len(names))
         axis.axvline(0, color=_INK, linewidth=0.8, linestyle=(0, (4, 3)))
         colours = style.styles(sorted(names))
         for row, name in enumerate(names):
             _bar(axis, row, found[name], colours[name])
         _rows(axis, names)
-        axis.set_xlabel("difference in the mean return over a run's evaluations, paired by seed; 95 % interval")
+        axis.set_xlabel("difference in the mean return over a run's evaluations,\npaired by seed; 95 % interval")
         style.dress(axis, grid="x")
         style.heading(figure, title)
         style.save(figure, path)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -36,12 +37,19 @@ _EMBEDDED = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "covr-b
 _LOOK = {"font.size": 9.0, "axes.titlesize": 10.0, "figure.titlesize": 11.0, "legend.fontsize": 8.5}
 PANEL_INCHES = (3.1, 2.4)
 MOST_LETTERS = 60  # of a name in a figure
-_TITLE_LETTERS = 38  # of a panel's title
+_TITLE_LETTER_INCHES = 0.083  # of a panel's title
 _ENTRY_INCHES, _LETTER_INCHES = 1.05, 0.085  # of a legend's entry without its name, and of each letter
+_MEAN_LETTER_INCHES, _MEASURED_DPI = 0.075, 100.0
 _HEADING_INCHES = 0.095  # of a letter of a figure's title
 _FALLBACKS = ("Noto Sans CJK JP", "IPAexGothic", "IPAGothic", "TakaoPGothic", "WenQuanYi Zen Hei", "Noto Sans Arabic")
+_MISSING = "missing from font"  # in matplotlib's warning of each such letter
 BAND_ALPHA = 0.18  # opacity of an interval around a curve
+LEFT_TO_RIGHT = "\u200e"  # between names: else one of a right-to-left script turns the whole line
 Style = dict[str, Any]
+
+
+class MissingLetters(UserWarning):
+    """No installed font has some letters of a figure."""
 
 
 @contextmanager
@@ -70,7 +78,19 @@ def save(figure: Figure, to: Target) -> None:
     picture = to if isinstance(to, io.BytesIO) else io.BytesIO()
     kind = "svg" if isinstance(to, io.BytesIO) else Path(to).suffix.removeprefix(".")
     dated = {"pdf": "CreationDate", "svg": "Date"}.get(kind)
-    figure.savefig(picture, format=kind, dpi=200, metadata={dated: None} if dated else None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        figure.savefig(picture, format=kind, dpi=200, metadata={dated: None} if dated else None)
+    others = [each for each in caught if _MISSING not in str(each.message)]
+    for each in others:
+        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    if len(others) < len(caught):
+        warnings.warn(
+            "some letters of names are in no installed font and are drawn as boxes. On Debian or Ubuntu: "
+            "apt-get install fonts-noto-cjk fonts-noto-core",
+            MissingLetters,
+            stacklevel=2,
+        )
     if not isinstance(to, io.BytesIO):
         write_bytes(to, picture.getvalue())
 
@@ -123,15 +143,16 @@ def returns_axis(axis: Axes) -> None:
         axis.set_ylim(0, 1)  # only zeros: the axis would otherwise show their rounding
 
 
-def title(axis: Axes, text: str) -> None:
-    """Set a title literally: `$` starts no formula."""
-    axis.set_title(short(text, _TITLE_LETTERS), parse_math=False)
+def title(axis: Axes, text: str, inches: float = PANEL_INCHES[0]) -> None:
+    """Set a title literally: `$` starts no formula. inches: width of the panel."""
+    axis.set_title(short(text, int(inches / _TITLE_LETTER_INCHES)), parse_math=False)
 
 
 def heading(figure: Figure, text: str) -> None:
     """Set the title of a figure literally, in as many lines as it needs."""
-    letters = int(figure.get_figwidth() / _HEADING_INCHES)
-    figure.suptitle("\n".join(line for part in text.split("\n") for line in wrap(part, letters)), parse_math=False)
+    room = int(figure.get_figwidth() / _HEADING_INCHES)
+    lines = [line for part in text.split("\n") for line in wrap(part, max(1, room * len(part) // letters(part or " ")))]
+    figure.suptitle("\n".join(lines), parse_math=False)
 
 
 def handles(known: Mapping[str, Style]) -> list[Line2D]:
@@ -152,9 +173,24 @@ def _most(width: float) -> int:
     return max(8, min(MOST_LETTERS, int((width - _ENTRY_INCHES) / _LETTER_INCHES)))
 
 
+@lru_cache(4096)
 def letters(name: str) -> int:
-    """Width of a name in Latin letters: those of East Asia are twice as wide."""
-    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in name)
+    """Width of a name in mean letters: those of East Asia count twice, and wide ones, such as W, as they are drawn."""
+    counted = sum(2 if east_asian_width(letter) in "WF" else 1 for letter in name)
+    return max(counted, math.ceil(_inches(name) / _MEAN_LETTER_INCHES))
+
+
+def _inches(text: str) -> float:
+    """Width of a text as matplotlib draws it beside rows."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties
+
+    figure, font = Figure(dpi=_MEASURED_DPI), FontProperties(family=_families(), size=_LOOK["font.size"])
+    drawn = figure.text(0, 0, text, fontproperties=font, parse_math=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `save` warns of letters that are missing
+        return float(drawn.get_window_extent(FigureCanvasAgg(figure).get_renderer()).width) / _MEASURED_DPI
 
 
 def legend(figure: Figure, entries: Sequence[Line2D], width: float) -> None:
@@ -175,7 +211,13 @@ def short(name: str, most: int = MOST_LETTERS) -> str:
     """A name with an ellipsis in its middle if it is long: names of variants differ at their ends."""
     if letters(name) <= most:
         return name
-    kept = most - 1 if letters(name) == len(name) else (most - 1) // 2
+    kept = min(most, len(name)) - 1
+    while letters(shown := _middle_out(name, kept)) > most and kept > 2:
+        kept -= max(1, (letters(shown) - most) // 3)
+    return shown
+
+
+def _middle_out(name: str, kept: int) -> str:
     head = kept // 2
     return f"{name[:head]}…{name[len(name) - (kept - head) :]}"
 

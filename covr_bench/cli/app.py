@@ -104,13 +104,14 @@ def main() -> None:
 
 
 def _noting(show: Callable[..., None]) -> Callable[..., None]:
-    """Show what the store leaves out as notes, each once; other warnings as before."""
+    """Show what the store leaves out and figures lack as notes, each once; other warnings as before."""
+    from analysis.figures.style import MissingLetters
     from results.layout import StoreWarning
 
     noted: set[str] = set()
 
     def showwarning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if not issubclass(category, StoreWarning):
+        if not issubclass(category, (StoreWarning, MissingLetters)):
             show(message, category, *where, **more)
         elif str(message) not in noted:
             noted.add(str(message))

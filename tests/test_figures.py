@@ -1,0 +1,86 @@
+"""Figures: whatever the names, every text is on the canvas, and distinct names look distinct."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from analysis.figures import style
+from analysis.figures.papers import bars
+from analysis.figures.statistics import differences
+from analysis.statistics.bootstrap import Estimate
+from analysis.statistics.intervals import Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LONG = "covr-base=rad,decode=expect,query_every=8 (vlm=Qwen/Qwen2.5-VL-3B-Instruct), and as many letters again: "
+_PIXEL = 0.01
+NAMES = (
+    f"{LONG}A1", f"{LONG}A2", "W" * 100, "日本語のエージェントの名前はとても長いのでここで切れる三番",
+    "سياسة التعلم المعزز", "a$b_$c^{2}", "_hidden",
+)  # fmt: skip
+
+
+@pytest.fixture
+def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts of every figure that is saved; one that leaves its canvas fails."""
+    shown: list[str] = []
+    save = Figure.savefig
+
+    def checked(figure: Figure, *arguments: Any, **options: Any) -> None:
+        figure.draw_without_rendering()
+        box = figure.get_tightbbox()  # of everything drawn, in inches
+        width, height = figure.get_size_inches()
+        assert min(box.x0, box.y0) >= -_PIXEL and box.x1 <= width + _PIXEL and box.y1 <= height + _PIXEL, box
+        shown.extend(text.get_text() for text in figure.findobj(Text) if text.get_visible())
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", checked)
+    return shown
+
+
+@pytest.mark.parametrize("kind", ["curves", "aggregate", "profile", "improvement"])
+def test_no_name_leaves_the_canvas_and_none_looks_like_another(
+    cli: Callable[..., Any], tmp_path: Path, texts: list[str], kind: str
+) -> None:
+    with (tmp_path / "scores.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("agent", "task", "seed", "env_steps", "return"))
+        rows = [
+            (name, task, seed, step, 10 * number + step / 10 + seed)
+            for number, name in enumerate(NAMES)
+            for task in ("walker_walk", LONG.replace("/", " "))
+            for seed in range(2)
+            for step in (0, 100)
+        ]
+        writer.writerows(rows)
+    given = ("--score-range", "0,1000", "--reps", 50)
+    drawn = cli("plot", "--scores", tmp_path / "scores.csv", "--kind", kind, *given, "-o", tmp_path / "figure.png")
+    assert drawn.code == 0
+    assert drawn.err.count("no installed font") <= 1  # one note, however many letters are missing
+    seen = {part.strip() for text in texts for part in text.replace(style.LEFT_TO_RIGHT, "").split("  >  ")}
+    assert {"a$b_$c^{2}", "_hidden", "سياسة التعلم المعزز"} <= seen
+    assert len({text for text in seen if text.startswith("covr-base") and text.endswith(("A1", "A2"))}) == 2
+
+
+def test_bars_and_differences_of_long_names(tmp_path: Path, texts: list[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", style.MissingLetters)
+        rows = [(name, [(Summary(1.0, 0.1, 5), None)] * 4) for name in NAMES]
+        bars(f"title {LONG}", [LONG] * 4, rows, tmp_path / "bars.png")
+        differences({name: Estimate(1.0, 0.5, 2.0) for name in NAMES}, LONG, tmp_path / "differences.png")
+    assert len(texts) > 20
+
+
+def test_an_agent_that_diverged_is_marked(cli: Callable[..., Any], tmp_path: Path, texts: list[str]) -> None:
+    lines = [f"a,t,{seed},{step},{value}" for seed in (0, 1) for step, value in ((0, 1), (10, 2), (20, "nan"))]
+    (tmp_path / "a.csv").write_text("\n".join(["agent,task,seed,env_steps,return", *lines]))
+    assert cli("plot", "--scores", tmp_path / "a.csv", "-o", tmp_path / "a.png").code == 0
+    assert "diverged after this" in texts
