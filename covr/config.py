@@ -19,7 +19,8 @@ from covr import eddf, schedule
 from covr.controls import VLM, checked
 from covr.experience import SELF, absolute_teacher
 from covr.selection import Rule, Score
-from covr.vlm.base import DecodeMode
+from covr.vlm.base import DecodeMode, Dtype
+from covr.vlm.open import SERVER
 from covr_bench.kit.api import Fraction
 from covr_bench.kit.extensions import absolute
 
@@ -30,9 +31,15 @@ class QueryConfig:
 
     vlm: Annotated[str, AfterValidator(absolute)] = "tiny"  # a name, a .py file, a folder, a hub id, openai:URL
     vlm_device: str = ""  # the agent's own if empty
+    vlm_dtype: Dtype = "auto"  # of a model in this process: bfloat16 on a GPU, float32 on a CPU; int8, int4: quantised
     vlm_image_size: PositiveInt = 84  # pixels; larger than the agent's frames: drawn for the VLM
     vlm_frames: Annotated[int, Field(ge=1, le=2)] = 1
     query_every: PositiveInt = 10
+    vlm_silent: Literal["fail", "allow"] = "fail"  # what becomes of a run whose VLM never answered with an action
+
+    def __post_init__(self) -> None:
+        if self.vlm_frames == 2 and self.vlm.startswith(SERVER):
+            raise ValueError("a VLM server is shown one frame: set vlm_frames=1")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -94,6 +101,7 @@ class COVRConfig(GuidedConfig):
     vlm_episodes: NonNegativeInt = 3  # played by the VLM alone before the first round and after each
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         needs_replay = self.labels == "policy" or self.score in ("q", "q_advantage")
         if self.teacher != SELF and needs_replay:
             raise ValueError("score=q, score=q_advantage and labels=policy need the agent's own frames: teacher=self")

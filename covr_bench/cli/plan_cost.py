@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from covr_bench.cli.options import say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import Console
 
@@ -49,6 +49,18 @@ def show_cost(preparation: Preparation, console: Console) -> float:
     if disk > free:
         console.print("[bold]that is not enough disk: free some, or give another --out[/bold]", soft_wrap=True)
     return seconds
+
+
+def vlm_costs(settings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What each VLM among the runs' settings asks of this machine; under the empty name, where the run is."""
+    from covr.vlm.cost import statement
+
+    asked: dict[tuple[str, str, str, int], None] = {}
+    for each in settings:
+        if each.get("prior", "vlm") == "vlm" and (name := each.get("vlm")):
+            samples = each.get("finetune_min_steps", 0) * each.get("finetune_batch_size", 0)
+            asked[name, each.get("vlm_dtype", "auto"), each.get("vlm_device") or each[""], samples] = None
+    return [line for each in asked if (line := statement(*each))]
 
 
 def _show_memory(preparation: Preparation, costs: Sequence[Cost], console: Console) -> None:

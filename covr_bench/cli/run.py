@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covr_bench.cli.options import console, fail, say
-from covr_bench.cli.plan_cost import DAY_S, show_cost
+from covr_bench.cli.plan_cost import DAY_S, show_cost, vlm_costs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +55,9 @@ Restart = Annotated[bool, typer.Option("--restart", help="Begin anew what is unf
 AcceptChangedCode = Annotated[
     bool, typer.Option("--accept-changed-code", help="Go on with other code; the rows will say so.")
 ]
+AllowSilentVlm = Annotated[
+    bool, typer.Option("--allow-silent-vlm", help="Keep runs whose VLM never answered; the rows will say so.")
+]
 OutFolder = Annotated[Path | None, typer.Option(help="Folder of the results. [results]")]
 CarlaHost = Annotated[str, typer.Option(help="CARLA server to use; short for --set env.host=HOST.")]
 CarlaPort = Annotated[int | None, typer.Option(help="Port of the CARLA server. [2000]")]
@@ -89,6 +92,7 @@ def run_command(
     checkpoint_every: CheckpointEvery = None,
     restart: Restart = False,
     accept_changed_code: AcceptChangedCode = False,
+    allow_silent_vlm: AllowSilentVlm = False,
     out: OutFolder = None,
     carla_host: CarlaHost = "",
     carla_port: CarlaPort = None,
@@ -97,7 +101,6 @@ def run_command(
 ) -> None:
     """Train and evaluate agents on a suite; the same command continues where it stopped."""
     from covr_bench.config.request import from_yaml, overlay, parse_pairs
-    from covr_bench.launch.stopping import exit_status, heeding_signals
 
     given: dict[str, Any] = {
         "suite": suite,
@@ -120,16 +123,12 @@ def run_command(
         "checkpoint_every": checkpoint_every,
         "restart": restart,
         "accept_changed_code": accept_changed_code,
+        "allow_silent_vlm": allow_silent_vlm,
         "out": out,
     }
     values = overlay(from_yaml(config) if config else {}, given)
     origin = f"{config} and the command line" if config else "the command line"
-    try:
-        with heeding_signals():
-            code = _run(paper or (), values, origin, dry_run=dry_run, yes=yes)
-    except KeyboardInterrupt as stop:  # typer would end here without a word
-        fail("stopped; the same command goes on from here", exit_status(stop))
-    raise typer.Exit(code)
+    raise typer.Exit(_run(paper or (), values, origin, dry_run=dry_run, yes=yes))
 
 
 def _carla_server(host: str, port: int | None) -> list[str]:
@@ -140,10 +139,15 @@ def _carla_server(host: str, port: int | None) -> list[str]:
 
 def _run(papers: Sequence[str], values: dict[str, Any], origin: str, *, dry_run: bool, yes: bool) -> int:
     from covr_bench.config.request import request
+    from covr_bench.launch.stopping import exit_status, heeding_signals
 
-    if papers:
-        return run_papers(papers, values, origin, console(), dry_run=dry_run, yes=yes)
-    return run_suite(request(values, origin), console(), dry_run=dry_run, yes=yes)
+    try:
+        with heeding_signals():
+            if papers:
+                return run_papers(papers, values, origin, console(), dry_run=dry_run, yes=yes)
+            return run_suite(request(values, origin), console(), dry_run=dry_run, yes=yes)
+    except KeyboardInterrupt as stop:  # typer would end here without a word
+        fail("stopped; the same command goes on from here", exit_status(stop))
 
 
 def run_papers(
@@ -212,6 +216,8 @@ def _show_plan(preparation: Preparation, console: Console) -> float:
     if not plan.todo:
         say(console, f"nothing to do: every run is in {out}")
         return 0.0
+    for line in vlm_costs(config.agent_config | {"": config.device} for config in plan.todo):
+        say(console, line)
     if not sees(plan.todo[0].device):
         say(console, "time: not known, since there is no GPU here to measure on")
         return 0.0

@@ -36,7 +36,11 @@ Returns a scalar that is added to the actor loss; its gradient reaches what the 
 
 
 class Agent(Protocol):
-    """What the loop asks of an agent. Steps are environment steps (action repeat counted)."""
+    """What the loop asks of an agent. Steps are environment steps (action repeat counted).
+
+    An agent that has a method `finish(step)` is told by it that its run is over, before the last checkpoint; if it
+    raises UserError the run has failed.
+    """
 
     def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
         """The action, float32 `(action_dim,)` in [-1, 1], for one observation, uint8 `(C, H, W)`, or
