@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,15 @@ project, author, copyright = "covr-bench", "The covr-bench authors", "the covr-b
 release = version = installed("covr-bench")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
+default_role = "code"  # docstrings write names in single backticks
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
-nitpicky = False
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
-autodoc_mock_imports: list[str] = []
-napoleon_google_docstring, napoleon_numpy_docstring = True, False
+autodoc_typehints = "signature"
+napoleon_numpy_docstring = napoleon_attr_annotations = False
+napoleon_use_ivar = True
 html_theme = "pydata_sphinx_theme"
 html_title = "covr-bench"
-html_static_path: list[str] = []
 html_copy_source = html_show_sourcelink = False
 html_theme_options = {
     "navbar_align": "left",
@@ -47,10 +47,10 @@ def commands(app: Any) -> None:
 
 
 def outside(app: Any, docname: str, source: list[str]) -> None:
-    """Say files of the repository that are no pages by their names: a site has no folder above it."""
-    import re
-
-    source[0] = re.sub(r"\[([^\]]+)\]\(\.\./[^)]+\)", r"`\1`", source[0])
+    """Say what is not on the site by its name: files of the repository, and addresses elsewhere."""
+    files = r"\[`?([^\]`]+)`?\]\((?:\.\./)+(?:examples|benchmarks|docker|tests|results)[^)]*\)"
+    addresses = r"\[([^\]]+)\]\(https?://([^)]+)\)"
+    source[0] = re.sub(addresses, r"\1 (`\2`)", re.sub(files, r"`\1`", source[0]))
 
 
 def setup(app: Any) -> None:
