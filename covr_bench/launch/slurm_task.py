@@ -23,10 +23,9 @@ from covr_bench.launch.execute import execute
 from covr_bench.launch.local import LocalLauncher, Settings
 from covr_bench.launch.slurm_array import Told
 from covr_bench.launch.slurm_queue import Queue, QueueError
-from covr_bench.launch.slurm_watch import lease_of
 from covr_bench.launch.stopping import heeding_signals
+from covr_bench.launch.writers import wait_for_writer
 from covr_bench.run.session import FAILED, FINISHED, INTERRUPTED, Session
-from results.holding import clock
 
 TICK_S = 0.5
 HELD_FOR_S = 600.0  # a large checkpoint on a slow folder, and a lease that nobody beats
@@ -54,21 +53,13 @@ class Patient(LocalLauncher):
                     raise
 
         for job in jobs:
-            _wait_for_writer(job, lambda: watch_once(jobs))
+            wait_for_writer(job, HELD_FOR_S, lambda: _pause(lambda: watch_once(jobs)))
         super().run(jobs, workers, session, watch_once)
 
 
-def _wait_for_writer(job: Job, watch: Callable[[], None]) -> None:
-    """Until nobody writes the run, or has for a lease's length; then its next writer may take it over."""
-    begun = since = clock()
-    seen = None
-    while (now := lease_of(job)) and now.lives() is not False and clock() - begun < HELD_FOR_S:
-        if now.state != seen:
-            since, seen = clock(), now.state
-        if clock() - since > now.length_s:
-            return
-        watch()
-        time.sleep(TICK_S)
+def _pause(watch: Callable[[], None]) -> None:
+    watch()
+    time.sleep(TICK_S)
 
 
 class Teller:

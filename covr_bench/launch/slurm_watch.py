@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from covr_bench.launch.base import Job, State
 from covr_bench.launch.slurm_array import PREFIX, Array, Told
 from covr_bench.launch.slurm_queue import Key, Queue, QueueError, Task
+from covr_bench.launch.writers import lease_of
 from covr_bench.run.session import FAILED, FINISHED, INTERRUPTED
 from results import provenance
-from results.holding import Holding, read_lease
 from results.layout import PROVENANCE_FILE, StoreError, run_folder
 from results.states import Status
 
@@ -207,11 +207,3 @@ def _holders(jobs: Sequence[Job]) -> dict[str, str]:
             if held and held.state != first[job.config.run_id].state:
                 silent.discard(job.config.run_id)
     return {run_id: held.where() for run_id, held in first.items() if run_id not in silent}
-
-
-def lease_of(job: Job) -> Holding | None:
-    """Of a job's run; None if nobody writes it, or its folder is away."""
-    try:
-        return read_lease(run_folder(job.config.out, job.config.run_id))
-    except OSError:
-        return None

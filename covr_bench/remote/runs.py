@@ -86,9 +86,7 @@ class Writers:
         return read_lease(run_folder(self._out, run_id))
 
 
-def _pushed(
-    remote: Remote, out: Path, run_id: str, sizes: Mapping[str, int], writers: Writers, anew: bool
-) -> Outcome:
+def _pushed(remote: Remote, out: Path, run_id: str, sizes: Mapping[str, int], writers: Writers, anew: bool) -> Outcome:
     folder, place = run_folder(out, run_id), f"{RUNS}/{run_id}"
     if writers.write(run_id):
         return Outcome(run_id, State.RUNNING)
