@@ -17,7 +17,7 @@ from covr_bench.launch.base import Job, State
 from covr_bench.launch.find import make_launcher
 from covr_bench.launch.memory import memory_to_retry
 from covr_bench.launch.place import Report
-from covr_bench.launch.ray import MARGIN, MORE, STEP, UNKNOWN, RayLauncher
+from covr_bench.launch.ray import MARGIN, STEP, UNKNOWN, RayLauncher
 from covr_bench.launch.remote import DIED, RemoteRun
 from covr_bench.run.session import INTERRUPTED
 from results.cancel import cancel
@@ -114,7 +114,7 @@ def test_a_run_that_died_goes_on_as_often_as_it_may(launcher: RayLauncher, tmp_p
 def test_a_run_out_of_memory_gets_more_until_no_node_has_more(launcher: RayLauncher, tmp_path: Path) -> None:
     one = job(tmp_path)
     launcher._start_again(Ended(one, memory=10 * GB, peak=GB))
-    assert launcher._needs_of(one).memory == MORE * 10 * GB
+    assert launcher._needs_of(one).memory == 2 * 10 * GB
     one.restarts = 0
     launcher._start_again(Ended(one, memory=20 * GB, peak=40 * GB))
     assert launcher._needs_of(one).memory == memory_to_retry(40 * GB) > 40 * GB
