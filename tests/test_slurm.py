@@ -18,12 +18,11 @@ import pytest
 import slurm_cluster
 from conftest import SMALL_DRQV2
 from test_launch import test_every_launcher_gives_each_job_its_outcome as gives_each_job_its_outcome
-from test_runner import PATIENCE_S, config_of, rows_of, wait_for
-from test_train import go, measured, trained
+from test_runner import PATIENCE_S, wait_for
+from undisturbed import assert_as_undisturbed
 
-from covr_bench.config import registry
 from results import provenance
-from results.holding import LEASE_FILE, read_lease
+from results.holding import read_lease
 from results.layout import run_folder
 
 if TYPE_CHECKING:
@@ -65,32 +64,6 @@ def command(out: Path, seeds: str, *more: str, launcher: str = "slurm") -> list[
 
 def ids(out: Path) -> list[str]:
     return list(provenance.statuses(out))
-
-
-def assert_undisturbed(out: Path, tmp_path: Path, runs: int) -> None:
-    """Every run finished with the rows and weights of one that nothing disturbed; nothing is left of the others."""
-    records = provenance.statuses(out)
-    assert [record["status"] for record in records.values()] == ["finished"] * runs
-    for run_id in records:
-        one, other = config_of(out, run_id), config_of(out, run_id, out=tmp_path / "undisturbed")
-        go(other, registry.agent("drqv2"))
-        assert measured(one).equals(measured(other))
-        assert trained(one) == trained(other)
-        assert doubled(rows_of(out, run_id)) == []
-        assert not (run_folder(out, run_id) / LEASE_FILE).exists()
-    assert ours() == []
-
-
-def doubled(rows: list[dict[str, Any]]) -> list[Any]:
-    """Rows that count twice, when each `resume` has made those after its step void."""
-    live: list[dict[str, Any]] = []
-    for row in rows:
-        if row["kind"] == "resume":
-            live = [each for each in live if each["env_steps"] <= row["env_steps"]]
-        else:
-            live.append(row)
-    counts = Counter((row["kind"], row["env_steps"], row["metric"]) for row in live if row["kind"] != "throughput")
-    return [key for key, count in counts.items() if count > 1]
 
 
 def ours() -> list[str]:
@@ -221,8 +194,8 @@ def test_runs_that_are_disturbed_in_every_way_end_as_if_they_were_not(
         storm.revive()
     storm.calm()
     print(f"{sum(storm.done.values())} disturbances of {runs} runs: {dict(storm.done)}")
-    wait_for(lambda: not ours())
-    assert_undisturbed(out, tmp_path, runs)
+    wait_for(lambda: not ours())  # no process is left
+    assert_as_undisturbed(out, tmp_path / "undisturbed", runs)
 
 
 QUICK_LAUNCHER = """
@@ -287,4 +260,5 @@ def test_what_slurm_has_begun_another_command_watches_and_a_local_one_finishes(
     assert "interrupted" in {record["status"] for record in provenance.statuses(out).values()}
     code, _, err = ended(launcher="local")
     assert code == 0, err
-    assert_undisturbed(out, tmp_path, runs=5)
+    assert ours() == []
+    assert_as_undisturbed(out, tmp_path / "undisturbed", runs=5)
