@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -74,6 +75,14 @@ def imported(cli: Callable[..., Any], tmp_path: Path, *arguments: object) -> lis
          [("scores", "walker_walk", "drq", 0, "", 10, 4.5)]),
         ("sac_seed4.csv", "Wall time,Step,Value\n1.0,10,3.5\n", ("--with", "task=walker_walk"),
          [("scores", "walker_walk", "sac", 4, "", 10, 3.5)]),
+        ("run-sac_seed4-tag-eval_return.csv", "Wall time,Step,Value\n1.0,10,3.5\n", ("--with", "task=walker_walk"),
+         [("scores", "walker_walk", "sac", 4, "", 10, 3.5)]),
+        ("scores.jsonl", '{"step": 10, "episode/score": 1.5}\n{"step": 20, "train/loss": 3.0}\n',
+         ("--with", "task=walker_walk", "--with", "agent=dreamerv3", "--with", "seed=0"),
+         [("scores", "walker_walk", "dreamerv3", 0, "", 10, 1.5)]),
+        ("progress.csv", "time/total_timesteps,rollout/ep_rew_mean,train/loss\n10,,0.5\n20,1.5,\n",
+         ("--with", "task=walker_walk", "--with", "agent=sac", "--with", "seed=0"),
+         [("scores", "walker_walk", "sac", 0, "", 20, 1.5)]),
         ("mine.csv", "algo,env,seed,steps,episode_reward\nsac,walker_walk,0,10,1.5\n",
          ("--columns", "agent=algo", "--columns", "task=env", "--columns", "env_steps=steps"),
          [("scores", "walker_walk", "sac", 0, "", 10, 1.5)]),
@@ -102,6 +111,20 @@ def test_a_folder_of_runs_goes_through_the_verbs(cli: Callable[..., Any], tmp_pa
     scores = final_scores(read_scores(tmp_path / "scores.csv")[0])
     assert scores[["seed", "score"]].to_numpy().tolist() == [[0, 2.5], [1, 2.5], [2, 2.5]]
     assert "2.5 ± 0.0" in cli("table", "--scores", tmp_path / "scores.csv", "--format", "md").out
+
+
+def test_episodes_of_several_environments_count_together(cli: Callable[..., Any], tmp_path: Path) -> None:
+    """As stable_baselines3.common.monitor.load_results counts them: by the order of their ends."""
+    for number, episodes in enumerate(("1.0,20,0.5\n2.0,30,2.5\n", "3.0,25,1.0\n")):
+        text = f'#{{"t_start": {100 + number}.0, "env_id": "walker_walk"}}\nr,l,t\n{episodes}'
+        write(tmp_path, f"logs/ppo/walker_walk_1/{number}.monitor.csv", text)
+    found = imported(cli, tmp_path, tmp_path / "logs")
+    assert [line[5:] for line in found] == [(20, 1.0), (45, 3.0), (75, 2.0)]
+
+
+def test_an_empty_return_is_one_that_diverged(cli: Callable[..., Any], tmp_path: Path) -> None:
+    file = write(tmp_path, "a.csv", "agent,task,seed,env_steps,return\nm,t,0,10,1.0\nm,t,0,20,\n")
+    assert [math.isnan(line[-1]) for line in imported(cli, tmp_path, file)] == [False, True]
 
 
 def test_a_name_that_nearly_fits_is_asked_about(cli: Callable[..., Any], tmp_path: Path) -> None:
@@ -135,6 +158,12 @@ def test_all_conflicts_are_counted_at_once(cli: Callable[..., Any], tmp_path: Pa
         ("a.json", '{"a": 1}', (), "not of the format marl-eval"),
         ("0.monitor.csv", "#{}\nr,l,t\n1,2,3\n", (), "does not say the agent: give --with agent=VALUE"),
         ("a.csv", "agent,task,seed,env_steps,return\n", (), "no scores in"),
+        (
+            "a.csv",
+            "agent,task,seed,env_steps,score_x\nm,t,0,1,2\n",
+            (),
+            "which column is the return? --columns return=",
+        ),
         ("a.csv", "x", ("--from", "cvs"), "Did you mean 'csv'"),
         ("a.csv", "x", ("--with", "task"), "--with takes NAME=VALUE"),
         ("a.csv", "x", ("--columns", "retrun=r"), "Did you mean 'return'"),

@@ -190,7 +190,8 @@ def _inches(text: str) -> float:
     drawn = figure.text(0, 0, text, fontproperties=font, parse_math=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # `save` warns of letters that are missing
-        return float(drawn.get_window_extent(FigureCanvasAgg(figure).get_renderer()).width) / _MEASURED_DPI
+        renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+        return float(drawn.get_window_extent(renderer).width) / _MEASURED_DPI
 
 
 def legend(figure: Figure, entries: Sequence[Line2D], width: float) -> None:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,11 @@ _METRICS = (
     "eval/return", "eval/episode_reward", "eval/mean_reward", "eval_return", "episode_reward", "rollout/ep_rew_mean",
     "return", "reward", "score", "episode/score", "charts/episodic_return",
 )  # fmt: skip
-_STEPS = ("env_steps", "global_step", "_step", "step", "Step", "timesteps", "total_timesteps", "xs")
+_STEPS = (
+    "env_steps", "global_step", "_step", "step", "Step", "timesteps", "total_timesteps",
+    "time/total_timesteps", "xs",
+)  # fmt: skip
+_MONITOR = re.compile(r"(\d+\.)?monitor\.csv")
 _SEED = re.compile(r"(?:^|[^a-z])(?:seed|s)[ _=:-]?(\d+)", re.IGNORECASE)
 
 
@@ -64,10 +69,13 @@ def read_file(path: Path, format_: str, settings: Settings) -> list[Line]:
         raise ScoresError(f"cannot read {path} as {format_}: {error}") from error
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise ScoresError(f"{path} is not of the format {format_}: {error!r}") from error
+    scored = [line for line in lines if line.get("return") not in (None, "")]  # logs have other lines between
+    if lines and not scored:
+        raise ScoresError(f"{path} ({format_}): which column is the return? --columns return=NAME")
     for name in REQUIRED:
-        if any(line.get(name) in (None, "") for line in lines) and name != "return":
+        if any(line.get(name) in (None, "") for line in scored):
             raise ScoresError(f"{path} ({format_}) does not say the {name}: give --with {name}=VALUE, or --columns")
-    return lines
+    return scored
 
 
 def detected(path: Path) -> str:
@@ -95,6 +103,8 @@ def detected(path: Path) -> str:
 def _csv(path: Path, settings: Settings) -> Iterator[Line]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         for line in csv.DictReader(file):
+            if line.get("return") == "" and "return" not in settings.columns:
+                line["return"] = "nan"  # as pandas writes one that diverged
             yield _renamed(line, settings)
 
 
@@ -118,14 +128,25 @@ def _renamed(line: Mapping[str, Any], settings: Settings) -> Line:
 def _monitor(path: Path, settings: Settings) -> Iterator[Line]:
     """Stable-Baselines3's Monitor: a comment with the environment, then return `r` and length `l` of each episode.
 
-    rl-baselines3-zoo writes `logs/AGENT/ENV_RUN/0.monitor.csv`.
+    rl-baselines3-zoo writes `logs/AGENT/ENV_RUN/0.monitor.csv`, and `1.monitor.csv`, ... for more environments of
+    the same run. Their episodes count together in the order of their ends, as in Stable-Baselines3's `load_results`.
     """
-    first, *rest = path.read_text(encoding="utf-8").splitlines()
-    facts = json.loads(first.removeprefix("#"))
+    files = [path]
+    if _MONITOR.fullmatch(path.name):
+        files = sorted(each for each in path.parent.iterdir() if _MONITOR.fullmatch(each.name))
+        if path.name != files[0].name:
+            return  # read with the first
+    facts: dict[str, Any] = {}
+    ends = []
+    for file in files:
+        first, *rest = file.read_text(encoding="utf-8").splitlines()
+        facts = json.loads(first.removeprefix("#"))
+        start = float(facts.get("t_start", 0.0))
+        ends += [(start + float(each.get("t") or 0.0), each) for each in csv.DictReader(rest)]
+    episodes = [episode for _, episode in sorted(ends, key=itemgetter(0))]
     run = re.fullmatch(r"(.+)_(\d+)", path.parent.name)
     names = {"task": facts.get("env_id") or (run[1] if run else ""), "agent": path.parent.parent.name if run else ""}
     names |= {"seed": str(int(run[2]) - 1) if run else "", "labels": TRAINING}
-    episodes = list(csv.DictReader(rest))
     for step, episode in zip(accumulate(int(each["l"]) for each in episodes), episodes, strict=True):
         yield names | {"env_steps": step, "return": float(episode[settings.columns.get("return", "r")])}
 
@@ -182,9 +203,11 @@ def _wandb(path: Path, settings: Settings) -> Iterator[Line]:
 def _tensorboard(path: Path, settings: Settings) -> Iterator[Line]:
     """An event file, whose folder names the run, or the CSV of one chart, whose file name does."""
     if path.suffix == ".csv":
+        downloaded = re.fullmatch(r"run-(.+)-tag-.+", path.stem)  # by TensorBoard's own button
+        name = downloaded[1] if downloaded else path.stem
         with path.open(encoding="utf-8-sig", newline="") as file:
             for line in csv.DictReader(file):
-                yield {**_of_run(path.stem), "env_steps": int(float(line["Step"])), "return": float(line["Value"])}
+                yield {**_of_run(name), "env_steps": int(float(line["Step"])), "return": float(line["Value"])}
         return
     try:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -12,7 +12,20 @@ import typer
 
 from covr_bench.cli.choice import Choice
 from covr_bench.cli.options import Out, console, fail, say
-from covr_bench.cli.run import Budget, Device, DryRun, EnvSteps, Seeds, Settings, Vlm, Workers, Yes, run_papers
+from covr_bench.cli.run import (
+    Agent,
+    Budget,
+    Device,
+    DryRun,
+    EnvSteps,
+    Seeds,
+    Settings,
+    Task,
+    Vlm,
+    Workers,
+    Yes,
+    run_papers,
+)
 from covr_bench.cli.table import PaperShape, print_paper
 from covr_bench.kit.errors import UserError
 
@@ -27,6 +40,8 @@ REPS = 10_000  # bootstrap replicates of the report: its intervals move by less 
 
 def reproduce_command(
     paper: Annotated[str, typer.Argument(metavar="TABLE", help="T1 ... T5, hard, vlm, drqv2, dmc-vision or rounds.")],
+    agent: Agent = None,
+    task: Task = None,
     budget: Budget = None,
     seeds: Seeds = None,
     env_steps: EnvSteps = None,
@@ -48,6 +63,8 @@ def reproduce_command(
 
     given: dict[str, Any] = {"budget": budget, "seeds": seeds, "env_steps": env_steps, "vlm": vlm, "workers": workers}
     given |= {"device": device, "out": out, "settings": parse_pairs(set_ or ())}
+    given |= {"agents": agent, "tasks": task}
+    shape = PaperShape(named=named_agents(as_ or ()))
     printed = console()
     try:
         with heeding_signals():
@@ -55,7 +72,7 @@ def reproduce_command(
     except KeyboardInterrupt as stop:
         fail("stopped; the same command goes on from here", exit_status(stop))
     if not dry_run:
-        write_all(paper, out, PaperShape(named=named_agents(as_ or ())), printed)
+        write_all(paper, out, shape, printed)
     raise typer.Exit(code)
 
 
