@@ -25,13 +25,16 @@ def serve(
     walker_navigation: Annotated[
         bool, typer.Option(help="Let clients keep a mesh in ~/carlaCache, which controller.ai.walker needs.")
     ] = True,
+    towns: Annotated[
+        bool, typer.Option("--towns", help="Load the nearest of our maps where a script asks for Town01 to Town15.")
+    ] = False,
 ) -> None:
     """Serve a world that CARLA's own client connects to, without Unreal or a GPU, until Ctrl-C."""
     from covr_bench.kit.errors import UserError
     from suites.carla.server.serve import serve as run
 
     try:
-        run(port, map_, client_version, host, walker_navigation=walker_navigation)
+        run(port, map_, client_version, host, walker_navigation=walker_navigation, towns=towns)
     except ValueError as error:
         raise UserError(str(error)) from error
     except OSError as error:

@@ -92,7 +92,11 @@ def child_environment() -> dict[str, str]:
 
 
 def start(
-    map_name: str = "highway", port: int = 0, client_version: str | None = None, timeout: float = START_SECONDS
+    map_name: str = "highway",
+    port: int = 0,
+    client_version: str | None = None,
+    timeout: float = START_SECONDS,
+    towns: bool = False,
 ) -> ServerProcess:
     """Starts a server and waits until clients can connect; end it with `stop`.
 
@@ -101,6 +105,7 @@ def start(
         port: RPC port; 0 takes a free one.
         client_version: release of the clients that will connect; by default the installed one.
         timeout: seconds that the server has to listen.
+        towns: load the nearest of our maps where a client asks for one of CARLA's towns.
 
     Returns:
         The running server.
@@ -114,6 +119,8 @@ def start(
     command += ["--client-version", release, "--until-stdin-closes"]
     if not _clients_keep_files():
         command.append("--no-walker-navigation")  # the client library ends with an error where it cannot write
+    if towns:
+        command.append("--towns")
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=child_environment()
     )
@@ -154,14 +161,18 @@ def _first_line(process: subprocess.Popen[bytes], until: float) -> bytes:
 
 @contextlib.contextmanager
 def launch(
-    map_name: str = "highway", port: int = 0, client_version: str | None = None, timeout: float = START_SECONDS
+    map_name: str = "highway",
+    port: int = 0,
+    client_version: str | None = None,
+    timeout: float = START_SECONDS,
+    towns: bool = False,
 ) -> Iterator[ServerProcess]:
     """Starts a server as `start` does, and stops it at the end of the block.
 
     Yields:
         The running server.
     """
-    server = start(map_name, port, client_version, timeout)
+    server = start(map_name, port, client_version, timeout, towns)
     try:
         yield server
     finally:

@@ -35,12 +35,20 @@ CONGESTION = 5.0  # seconds after which a client that does not read is disconnec
 class Service:
     """One server: what `api.server.Server` asks for, and the loop around it."""
 
-    def __init__(self, version: Version, map_name: str, host: str, port: int, walker_navigation: bool = True) -> None:
+    def __init__(
+        self,
+        version: Version,
+        map_name: str,
+        host: str,
+        port: int,
+        walker_navigation: bool = True,
+        towns: bool = False,
+    ) -> None:
         self.walker_navigation = walker_navigation
         self.version = version
         self.loop = Loop()
         self.hub = StreamHub(self.loop, host, self._subscribed, port + 1 if 0 < port < MAX_PORT else 0)
-        self.world = World(version, map_name, self.hub.token)
+        self.world = World(version, map_name, self.hub.token, towns)
         self.session: Session | None = None
         self.managers: dict[int, Manager] = {}
         self._settings_read = 0.0  # when a client last asked for the settings

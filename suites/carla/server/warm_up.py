@@ -25,7 +25,7 @@ def warm_up(world: World) -> None:
 
     put("vehicle.tesla.model3", 0, *_DRIVEN)
     put("walker.pedestrian.0001", len(world.map.spawn_points) // 2)
-    for type_id in SENSOR_CLASSES:
+    for type_id in (name for name in SENSOR_CLASSES if name not in world.version.lacks):
         put(type_id, 0, *(_SMALL if "camera" in type_id else ()))
     for _ in range(3):
         world.advance(0.05)

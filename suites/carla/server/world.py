@@ -10,11 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from suites.carla.maps import MAPS, RoadMap, load_map
-from suites.carla.render.renderer import Renderer
 from suites.carla.server import snapshot
 from suites.carla.server.motion import dynamics, pilot, rays
-from suites.carla.server.motion.obstacles import obstacles_of
 from suites.carla.server.motion.traffic import Traffic, driven_control
 from suites.carla.server.protocol import geodesy
 from suites.carla.server.protocol.refusal import CallError
@@ -29,30 +26,17 @@ from suites.carla.server.protocol.wire import (
     WalkerControl,
     Weather,
 )
+from suites.carla.server.sites import Sites
 from suites.carla.server.things.actors import Actor, TrafficLight, Vehicle, Walker
-from suites.carla.server.things.bodies import CONTACT, Bodies, Rows
+from suites.carla.server.things.bodies import CONTACT, Bodies
 from suites.carla.server.things.signals import Signals
 
 Floats = NDArray[np.float64]
 Kind = TypeVar("Kind", bound=Actor)
 MAX_CONTACTS = 256  # pairs that touch in one tick
 MAX_GEAR = 100
-MAX_DELTA = 1.0  # seconds of one tick
+MAX_DELTA = 10.0  # seconds of one tick
 LIMIT_EVERY = 5  # ticks between looks at the speed limit where a vehicle is
-
-
-class Site(NamedTuple):
-    """A map with what belongs to it."""
-
-    map: RoadMap
-    renderer: Renderer
-    obstacles: Rows
-
-
-def site_of(road_map: RoadMap) -> Site:
-    """The scenery and the obstacles of a map."""
-    renderer = Renderer(road_map)
-    return Site(road_map, renderer, obstacles_of(road_map, renderer))
 
 
 class Collision(NamedTuple):
@@ -83,26 +67,27 @@ class World:
         time: simulated seconds of this episode.
         delta: simulated seconds of the last tick.
         next_id: of the actor that enters next.
+        map_name: the name that the map was asked for by.
     """
 
-    def __init__(self, version: Version, map_name: str, token: Callable[[int], bytes]) -> None:
+    def __init__(self, version: Version, map_name: str, token: Callable[[int], bytes], towns: bool = False) -> None:
         self.version = version
         self.token = token  # of a stream
         self.frame = 1
         self.episode = 0
         self.settings = EpisodeSettings()
-        self.custom_map: Site | None = None  # "OpenDriveMap"
-        self._sites: dict[str, Site] = {}
+        self.sites = Sites(towns)
         self.next_id = 1
         self.load(map_name, reset_settings=True)
 
     def load(self, name: str, reset_settings: bool) -> None:
-        """Begins a new episode on a map: ours by name (with or without a path before it), or "OpenDriveMap".
+        """Begins a new episode on a map, see `Sites.find`; an empty name keeps the map.
 
         Raises CallError for an unknown map; the running episode then goes on.
         """
-        self._site = self._find_map(name.rsplit("/", 1)[-1])
-        self.map, self.renderer, self.obstacles = self._site
+        if name:
+            self.map, self.renderer, self.obstacles = self.sites.find(name)
+            self.map_name = name.rsplit("/", 1)[-1]
         self.map_origin = geodesy.map_origin(self.map.opendrive)
         self.episode += 1
         self.map_changed = True
@@ -119,17 +104,6 @@ class World:
         self.enter(self.spectator)
         self.signals = Signals(self.map, self._light)
         self.traffic = Traffic(self.map, self.signals)
-
-    def _find_map(self, name: str) -> Site:
-        if not name:
-            return self._site  # reload
-        if name in MAPS:
-            if name not in self._sites:
-                self._sites[name] = site_of(load_map(name))
-            return self._sites[name]
-        if name == "OpenDriveMap" and self.custom_map:
-            return self.custom_map
-        raise CallError(f"map not found: {name[:80]!r}; available: {', '.join(MAPS)}")
 
     def enter(self, actor: Actor) -> None:
         """Adds an actor, whose id is `next_id`. A vehicle whose attributes ask for it is driven from now on."""

@@ -46,7 +46,7 @@ _ENGINES: dict[str, tuple[tuple[tuple[float, float], ...], float, tuple[Gear, ..
 def factory_physics(model: Model) -> PhysicsControl:
     """The physical model of a blueprint."""
     points, max_rpm, gears, final_ratio = _ENGINES[model.engine]
-    length, width, height = model.extent
+    length, width, height = model.hull or model.extent
     radius = min(52.0, max(31.0, 100 * height * 0.45))
     braking = 1.15 * model.mass * 9.81 * radius / 100 / model.wheels  # Nm, a little more than the tyres can take
     axle, track = AXLE * length * 100, 0.8 * width * 100
