@@ -51,6 +51,7 @@ def drop_stale(cache: Path, newest: float) -> None:
 
 
 _NEWEST = newest_source(Path(__file__).parent.parent)
+KERNELS: list[Any] = []  # every compiled function, to tell how many are ready
 _LOOKED_AT: set[Path] = set()  # folders in which numba keeps kernels of ours
 
 
@@ -67,6 +68,7 @@ def compiled(function: Function) -> Function:
             "%s is compiled in every process (%s): set NUMBA_CACHE_DIR to a writable folder", function.__name__, error
         )
         return cast(Function, numba.njit(**_OPTIONS)(function))
+    KERNELS.append(kernel)
     cache = Path(kernel.stats.cache_path)
     if cache not in _LOOKED_AT:
         _LOOKED_AT.add(cache)

@@ -44,12 +44,18 @@ class Renderer:
     def __init__(self, road_map: RoadMap) -> None:
         self.road_map = road_map
         self.scenery = scenery_of(road_map)
-        self._street_lamps = street_table(self.scenery.street_lamps)
+        self._all_lamps = self._street_lamps = street_table(self.scenery.street_lamps)
         self._noise, self._skyline = tile(1), sky.hills(2)
         self._panorama = np.empty((sky.ROWS, sky.COLUMNS, 3), np.float32)
         self._weather: Weather | None = None
         self._light: Light
         self._samples: dict[tuple[int, int], Samples] = {}
+
+    def switch_lamps(self, shares: NDArray[np.float32], colours: NDArray[np.float32]) -> None:
+        """Sets what each street lamp gives of its light, (S,), and its tint, (S, 3): 0 for none, 1 for all."""
+        table = self._all_lamps.copy()
+        table[:, 6:] *= shares[:, None] * colours
+        self._street_lamps = table[shares > 0.0]
 
     def rgb(self, scene: Scene, camera: Camera) -> Bytes:
         """The scene in colour."""

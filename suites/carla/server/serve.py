@@ -11,7 +11,7 @@ import threading
 from suites.carla.server.protocol.refusal import CallError
 from suites.carla.server.protocol.versions import version
 from suites.carla.server.service import MAX_PORT, Service
-from suites.carla.server.warm_up import warm_up
+from suites.carla.server.warm_up import progress, warm_up
 
 
 def serve(
@@ -46,7 +46,8 @@ def serve(
         service = Service(version(client_version), map_name, host, port, walker_navigation, towns)
     except CallError as error:
         raise ValueError(str(error)) from error
-    warm_up(service.world)
+    with progress():
+        warm_up(service.world)
     print(service.port, flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:

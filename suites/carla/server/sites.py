@@ -11,6 +11,7 @@ from suites.carla.render.renderer import Renderer
 from suites.carla.server.motion.obstacles import obstacles_of
 from suites.carla.server.protocol.refusal import CallError
 from suites.carla.server.things.bodies import Rows
+from suites.carla.server.things.surroundings import Thing, surroundings
 
 _log = logging.getLogger(__name__)
 GENERATED = "OpenDriveMap"  # the name of a map that a client generated
@@ -22,12 +23,14 @@ class Site(NamedTuple):
     map: RoadMap
     renderer: Renderer
     obstacles: Rows
+    things: list[Thing]
 
 
 def site_of(road_map: RoadMap) -> Site:
     """The scenery and the obstacles of a map."""
     renderer = Renderer(road_map)
-    return Site(road_map, renderer, obstacles_of(road_map, renderer))
+    obstacles = obstacles_of(road_map, renderer)
+    return Site(road_map, renderer, obstacles, surroundings(obstacles, renderer.scenery.fixtures))
 
 
 class Sites:

@@ -36,6 +36,7 @@ Kind = TypeVar("Kind", bound=Actor)
 MAX_CONTACTS = 256  # pairs that touch in one tick
 MAX_GEAR = 100
 MAX_DELTA = 10.0  # seconds of one tick
+BOTTOMLESS = -1e6  # metres
 LIMIT_EVERY = 5  # ticks between looks at the speed limit where a vehicle is
 
 
@@ -57,6 +58,17 @@ class Hit(NamedTuple):
     @property
     def is_ground(self) -> bool:
         return self.code == rays.GROUND
+
+
+FULL = 100.0  # intensity of a street lamp
+
+
+class Lamp(NamedTuple):
+    """A street lamp. active: whether it shines when it is dark."""
+
+    intensity: float = FULL
+    colour: tuple[int, int, int] = (255, 255, 255)
+    active: bool = True
 
 
 class World:
@@ -86,7 +98,7 @@ class World:
         Raises CallError for an unknown map; the running episode then goes on.
         """
         if name:
-            self.map, self.renderer, self.obstacles = self.sites.find(name)
+            self.map, self.renderer, self.obstacles, self.things = self.sites.find(name)
             self.map_name = name.rsplit("/", 1)[-1]
         self.map_origin = geodesy.map_origin(self.map.opendrive)
         self.episode += 1
@@ -104,6 +116,15 @@ class World:
         self.enter(self.spectator)
         self.signals = Signals(self.map, self._light)
         self.traffic = Traffic(self.map, self.signals)
+        self.lamps = [Lamp()] * len(self.renderer.scenery.street_lamps)
+        self.switch_lamps()
+
+    def switch_lamps(self) -> None:
+        """Lets the street lamps shine as `lamps` says, and clients ask for them anew."""
+        shares = [lamp.intensity / FULL * lamp.active for lamp in self.lamps]
+        colours = np.array([lamp.colour for lamp in self.lamps], np.float32).reshape(-1, 3) / 255.0
+        self.renderer.switch_lamps(np.array(shares, np.float32), colours)
+        self.lamps_changed = True
 
     def enter(self, actor: Actor) -> None:
         """Adds an actor, whose id is `next_id`. A vehicle whose attributes ask for it is driven from now on."""
@@ -154,7 +175,7 @@ class World:
         """Sets the pedals and the wheel of a vehicle until the next call."""
         b = self.bodies.rows[vehicle.row]
         gear = min(max(control.gear, -1), MAX_GEAR)
-        vehicle.control = control._replace(gear=gear)
+        vehicle.control, vehicle.controlled = control._replace(gear=gear), True
         b["throttle"], b["brake"] = min(max(control.throttle, 0.0), 1.0), min(max(control.brake, 0.0), 1.0)
         b["steer"] = min(max(control.steer, -1.0), 1.0)
         b["hand_brake"], b["reverse"] = control.hand_brake, control.reverse
@@ -168,12 +189,20 @@ class World:
         self.time += delta
         self.signals.advance(delta)
         self.traffic.drive(self.bodies, delta)
+        self._let_go()
         self._hold_speeds()
         self._stop_left_walkers()
         self._survey()
         rows = self.bodies.rows
         count = dynamics.step(rows, self.obstacles, self._near, self._contacts, delta) if len(rows) else 0
         self._report(count)
+
+    def _let_go(self) -> None:
+        """Takes the foot off the pedals of vehicles whose control does not stick and was not sent for this tick."""
+        for vehicle in self.of_kind(Vehicle):
+            if not (vehicle.sticky or vehicle.controlled or self.traffic.drives(vehicle)):
+                self.control(vehicle, VehicleControl())
+            vehicle.controlled = False
 
     def _hold_speeds(self) -> None:
         """Works the pedals and the wheel of vehicles under Ackermann control."""
@@ -196,12 +225,17 @@ class World:
             if actor.row < 0:
                 continue
             b = rows[actor.row]
-            b["ground"] = self.map.height(b["x"], b["y"])
+            b["ground"] = self.ground_below(b)
             if isinstance(actor, Vehicle) and (self._ticks + actor.row) % LIMIT_EVERY == 0:
                 lane, s, _ = self.map.nearest_lane(b["x"], b["y"], b["yaw"])
                 if lane >= 0:
                     actor.speed_limit = self.map.lanes[lane].speed_limit * 3.6
                     actor.light = self.signals.ahead(lane, s)
+
+    def ground_below(self, b: Any) -> float:
+        """The height that a body falls to: the ground's, unless all of it is below the ground, as CARLA's is thin."""
+        height = float(self.map.height(b["x"], b["y"]))
+        return height if b["z"] + b["box_z"] + b["half_z"] > height else BOTTOMLESS
 
     def _report(self, count: int) -> None:
         by_row = self.bodied() if count else []
@@ -249,5 +283,6 @@ class World:
 
     def snapshot(self) -> bytes:
         """The payload of the world's stream."""
-        head = snapshot.episode_header(self.episode, time.time(), self.delta, self.map_changed)
+        changes = snapshot.MAP_CHANGED * self.map_changed | snapshot.LAMPS_CHANGED * self.lamps_changed
+        head = snapshot.episode_header(self.episode, time.time(), self.delta, changes)
         return head + snapshot.actor_records(list(self.actors.values()), self.bodies)

@@ -87,7 +87,7 @@ MODELS = (
     Model("vehicle.tesla.model3", (2.396, 1.082, 0.744), 1845, 420, "electric", "SEDAN", generation=1,
           special_type="electric", drag=0.23),
     Model("vehicle.toyota.prius", (2.257, 1.003, 0.762), 1450, 190, "petrol", "HATCHBACK", generation=1, drag=0.25),
-    Model("vehicle.vespa.zx125", (0.909, 0.433, 0.795), 195, 30, "motorbike", "MOTORBIKE", base_type="motorcycle",
+    Model("vehicle.vespa.zx125", (0.909, 0.433, 0.795), 195, 55, "motorbike", "MOTORBIKE", base_type="motorcycle",
           generation=1, wheels=2, drag=0.70),
     Model("vehicle.volkswagen.t2", (2.24, 1.035, 1.019), 1300, 140, "petrol", "VAN", base_type="van", generation=1,
           drag=0.44),
