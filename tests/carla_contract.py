@@ -874,8 +874,8 @@ def boxes_of_the_level(c: Client) -> None:
     c.ticks(1)
     boxes = c.world.get_level_bbs(carla.CityObjectLabel.Car)
     assert len(boxes) == 1 and boxes[0].location.distance(car.get_location()) < 1.5
-    things = c.world.get_environment_objects(carla.CityObjectLabel.GuardRails)
-    assert len(things) == len(c.world.get_level_bbs(carla.CityObjectLabel.GuardRails)) > 100
+    things = c.world.get_environment_objects(carla.CityObjectLabel.GuardRail)
+    assert len(things) == len(c.world.get_level_bbs(carla.CityObjectLabel.GuardRail)) > 100
     assert len({thing.id for thing in things}) == len(things)
     assert all(thing.transform.location.distance(thing.bounding_box.location) < 1.0 for thing in things)
 

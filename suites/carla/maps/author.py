@@ -175,8 +175,8 @@ def _write_road(root: Element, road: Road) -> None:
             _write_crossing(objects, road, index, s, width)
     if road.signals:
         signals = SubElement(element, "signals")
-        for end in road.signals:
-            write_signal(signals, road.id, road.length, road.profile.driving_lanes(end), end)
+        for contact in road.signals:
+            write_signal(signals, road.id, road.length, road.profile.driving_lanes(contact), contact)
 
 
 def _write_plan(plan: Element, road: Road) -> None:
