@@ -25,6 +25,7 @@ PATIENT_RAY = {  # with a machine that is so busy that a process takes minutes t
     "RAY_gcs_server_port_wait_time_s": "600",
     "RAY_worker_register_timeout_seconds": "600",
     "RAY_health_check_timeout_ms": "60000",
+    "RAY_worker_niceness": "0",  # Ray lets all else on the machine go first
 }
 GRACE_S = 10.0
 PATIENCE_S = 900.0  # on a busy machine
