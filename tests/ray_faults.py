@@ -28,7 +28,7 @@ PATIENT_RAY = {  # with a machine that is so busy that a process takes minutes t
     "RAY_worker_niceness": "0",  # Ray lets all else on the machine go first
 }
 GRACE_S = 10.0
-PATIENCE_S = 900.0  # on a busy machine
+PATIENCE_S = 1800.0  # on a busy machine
 MORE_ROWS = 8  # after which runs have gone on
 SLOW = """
 import os, time

@@ -32,7 +32,7 @@ from results.holding import LEASE_FILE, Holding, read_lease
 from results.layout import run_ids
 from results.store import run_folder
 
-PATIENCE_S = 400.0
+PATIENCE_S = 1800.0  # on a busy machine
 LEASE_S = 4.0
 LOST_S = 30.0  # for how long a shared folder is gone
 HOUR_S = 3600
@@ -94,10 +94,7 @@ def trains(out: Path) -> Holding | None:
     return None
 
 
-KINDS = (
-    "kill a worker", "kill a worker", "kill a worker", "stop a worker", "freeze a worker", "kill the command",
-    "stop the command",
-)  # fmt: skip
+KINDS = (*["kill a worker"] * 8, "stop a worker", "freeze a worker", "kill the command", "stop the command")
 
 
 class Storm:
@@ -156,8 +153,7 @@ def test_kills_at_random_change_nothing(command: Any, tmp_path: Path, monkeypatc
     draw.shuffle(kinds)
     while kinds:
         out, seeds = tmp_path / str(number), ",".join(str(number + seed) for seed in range(3))
-        slow = ("--workers", "2", "--set-launcher", "restarts=1000", "--env-steps", "1000")
-        storm = Storm(partial(command, out, seeds, *slow), out, draw)
+        storm = Storm(partial(command, out, seeds, "--workers", "2", "--set-launcher", "restarts=1000"), out, draw)
         while kinds and storm.strike(kinds[-1]):
             done[kinds.pop()] += 1
         wait_for(lambda storm=storm: not storm.goes_on())
@@ -271,7 +267,7 @@ def test_clocks_that_are_an_hour_off_change_nothing(
     wait_for(lambda: not read_lease(lease.parent).lives())  # type: ignore[union-attr]
     lease.write_text(json.dumps(json.loads(lease.read_text()) | {"machine": "another", "host": "node7"}))
     last = rows_of(out, run_id)[-1]["time"]
-    assert last > time.time() + HOUR_S - PATIENCE_S
+    assert last > time.time() + HOUR_S / 2
     monkeypatch.setenv("CLOCK_OFF_S", str(-HOUR_S))
     finished(command(out, "0", path=(tmp_path / "clock",)))
     assert rows_of(out, run_id)[-1]["time"] < last - HOUR_S
