@@ -24,10 +24,12 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
 	@touch $@
 
-# Pins every dependency for every supported Python. torch is held back: newer builds are not everywhere.
+# Pins every dependency for every supported Python. torch is held back: newer builds are not everywhere. Trackers that
+# would hold others back (mlflow: protobuf, trackio: pillow) are not pinned; tox -e trackers tests them by themselves.
 lock:
 	printf 'torch==2.13.0\n' > .torch-pin
-	uv pip compile --universal --python-version 3.10 --all-extras --upgrade -c .torch-pin \
+	uv pip compile --universal --python-version 3.10 $(addprefix --extra ,tensorboard ray docs test lint) \
+		--upgrade -c .torch-pin \
 		--no-header --no-annotate -o constraints.txt pyproject.toml
 	rm .torch-pin
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from html import escape
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from rich.console import Group
+    from rich.console import Console, ConsoleOptions, Group
+    from rich.table import Table
 
+_ONE_COLUMN = 5  # columns of a table that fits one column of a page
+_FRAME = 3  # letters that a column's border and padding take
+_LONG_WORD = 16  # letters that need no break
+_SIGNS = r"/@=,.:_+-"
+_DEVIATION = re.compile(r"(-?\d+(?:\.\d+)?) ± (\d+(?:\.\d+)?)(.*)")
+_FITTING = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 MARK = "†"  # marks a cell that a note concerns
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -28,6 +38,7 @@ class Grid:
         header, rows: The cells.
         notes: What a reader must know of cells that end in MARK.
         text_columns: How many columns at the left hold names; the others hold numbers.
+        bold: Row and column of the cells in bold.
     """
 
     title: str
@@ -36,6 +47,30 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
     text_columns: int = 1
+    bold: frozenset[tuple[int, int]] = frozenset()
+
+
+def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table as CSV that a spreadsheet opens without running anything.
+
+    A spreadsheet takes a cell that begins with `=`, `+`, `-` or `@` for a formula: names that do get a `'` before them,
+    numbers stay as they are.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_harmless("" if cell is None else str(cell)) for cell in row] for row in rows)
+    return text.getvalue()
+
+
+def _harmless(text: str) -> str:
+    if len(text) < 2 or text[0] not in "=+-@\t\r":
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
 
 
 def to_markdown(grids: Sequence[Grid]) -> str:
@@ -43,6 +78,8 @@ def to_markdown(grids: Sequence[Grid]) -> str:
     parts = []
     for grid in grids:
         header, *rows = [[_markdown(text) for text in row] for row in (grid.header, *grid.rows)]
+        for row, column in grid.bold:
+            rows[row][column] = f"**{rows[row][column]}**"
         rule = "|---" * grid.text_columns + "|---:" * (len(header) - grid.text_columns) + "|"
         lines = [f"### {_markdown(grid.title)}", "", _markdown(grid.caption), "", _piped(header), rule]
         lines += map(_piped, rows)
@@ -52,37 +89,99 @@ def to_markdown(grids: Sequence[Grid]) -> str:
     return "\n".join(parts)
 
 
-def to_latex(grids: Sequence[Grid]) -> str:
-    """The grids as LaTeX, a `table` each; the document needs `\\usepackage{booktabs}`."""
+def to_latex(grids: Sequence[Grid], *, siunitx: bool = False) -> str:
+    """The grids as LaTeX, a `table` each, over both columns of a page if it has more than five columns.
+
+    The document needs `\\usepackage{booktabs,graphicx}`. A grid wider than the text is scaled down to it.
+
+    Args:
+        grids: The tables.
+        siunitx: Whether means with deviations are set by the package siunitx, which the document then needs too.
+    """
+    parts = []
+    for number, grid in enumerate(grids, start=1):
+        columns = "l" * grid.text_columns + "r" * (len(grid.header) - grid.text_columns)
+        place = "table*" if len(grid.header) > _ONE_COLUMN else "table"
+        cells = [[_latex_cell(text, siunitx) for text in row] for row in (grid.header, *grid.rows)]
+        for row, column in grid.bold:
+            cells[row + 1][column] = rf"\textbf{{{cells[row + 1][column]}}}"
+        header, *rows = [" & ".join(row) + r" \\" for row in cells]
+        lines = [rf"\begin{{{place}}}", r"\centering\footnotesize", r"\setlength{\emergencystretch}{3em}"]
+        lines += [rf"\caption{{{_latex(f'{grid.title}. {grid.caption}', breakable=True)}}}"]
+        lines += [rf"\label{{tab:{number}-{_slug(grid.title)}}}", _FITTING, rf"\begin{{tabular}}{{{columns}}}"]
+        lines += [r"\toprule", header, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}}"]
+        if grid.notes:
+            notes = _latex("; ".join(grid.notes), breakable=True)
+            lines += ["", rf"{{\raggedright {_latex(MARK)} {notes}.\par}}"]
+        parts.append("\n".join([*lines, rf"\end{{{place}}}", ""]))
+    return "\n".join(parts)
+
+
+def to_html(grids: Sequence[Grid]) -> str:
+    """The grids as HTML tables, without a page around them."""
     parts = []
     for grid in grids:
-        columns = "l" * grid.text_columns + "r" * (len(grid.header) - grid.text_columns)
-        lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(f'{grid.title}. {grid.caption}')}}}"]
-        lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _latex_row(grid.header), r"\midrule"]
-        lines += [*map(_latex_row, grid.rows), r"\bottomrule", r"\end{tabular}"]
+        rows = [
+            "".join(
+                f"<td>{f'<strong>{escape(text)}</strong>' if (row, column) in grid.bold else escape(text)}</td>"
+                for column, text in enumerate(cells)
+            )
+            for row, cells in enumerate(grid.rows)
+        ]
+        header = "".join(f'<th scope="col">{escape(text)}</th>' for text in grid.header)
+        lines = ["<table>", f"<caption>{escape(f'{grid.title}. {grid.caption}')}</caption>"]
+        lines += [f"<thead><tr>{header}</tr></thead>", "<tbody>", *(f"<tr>{row}</tr>" for row in rows), "</tbody>"]
+        lines += ["</table>"]
         if grid.notes:
-            lines += ["", rf"{{\footnotesize {_latex(MARK)} {_latex('; '.join(grid.notes))}.}}"]
-        parts.append("\n".join([*lines, r"\end{table}", ""]))
+            lines += ["<ul>", *(f"<li>{MARK} {escape(note)}</li>" for note in grid.notes), "</ul>"]
+        parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
 
 
 def to_terminal(grids: Sequence[Grid]) -> Group:
     """The grids for rich to print."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    parts: list[Table | Text] = []
+    parts: list[_Fitted | Text] = []
     for grid in grids:
-        shown = Table()
-        for index, name in enumerate(grid.header):
-            justify = "left" if index < grid.text_columns else "right"
-            shown.add_column(Text(name), justify=justify, overflow="fold")  # type: ignore[arg-type]
-        for row in grid.rows:
-            shown.add_row(*map(Text, row))
-        parts += [Text(grid.title, style="bold"), shown, Text(grid.caption)]
+        parts += [Text(grid.title, style="bold"), _Fitted(grid), Text(grid.caption)]
         parts += [*(Text(f"{MARK} {note}", style="yellow") for note in grid.notes), Text("")]
     return Group(*parts)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A grid in as many tables, one below the other, as the terminal's width asks for: no number is broken."""
+
+    grid: Grid
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        from rich.cells import cell_len
+
+        grid = self.grid
+        widths = [max(map(cell_len, column)) + _FRAME for column in zip(grid.header, *grid.rows, strict=True)]
+        names = list(range(grid.text_columns))
+        left = min(sum(widths[: grid.text_columns]), options.max_width // 2) + 1
+        block: list[int] = []
+        for index in range(grid.text_columns, len(widths)):
+            if block and left + sum(widths[each] for each in (*block, index)) > options.max_width:
+                yield self._table([*names, *block])
+                block = []
+            block.append(index)
+        yield self._table([*names, *block])
+
+    def _table(self, columns: Sequence[int]) -> Table:
+        from rich.table import Table
+        from rich.text import Text
+
+        shown = Table()
+        for index in columns:
+            justify: Literal["left", "right"] = "left" if index < self.grid.text_columns else "right"
+            shown.add_column(Text(self.grid.header[index]), justify=justify, overflow="fold")
+        for number, row in enumerate(self.grid.rows):
+            shown.add_row(*(Text(row[index], "bold" if (number, index) in self.grid.bold else "") for index in columns))
+        return shown
 
 
 def _piped(cells: Sequence[str]) -> str:
@@ -93,10 +192,26 @@ def _markdown(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
-def _latex(text: str) -> str:
+def _latex(text: str, *, breakable: bool = False) -> str:
+    """Text for LaTeX. breakable: Long words, such as names of variants, may break after a sign."""
+    if breakable:
+        return " ".join(map(_breakable, text.split(" ")))
     escaped = "".join(_LATEX.get(character, character) for character in text)
     return re.sub(r"(?<![\w-])-(?=\d)", "$-$", escaped)
 
 
-def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(map(_latex, cells)) + r" \\"
+def _breakable(word: str) -> str:
+    if len(word) <= _LONG_WORD:
+        return _latex(word)
+    parts = re.findall(rf"[^{_SIGNS}]{{1,{_LONG_WORD}}}[{_SIGNS}]?|[{_SIGNS}]", word)
+    return r"\allowbreak{}".join(map(_latex, parts))
+
+
+def _latex_cell(text: str, siunitx: bool) -> str:
+    found = _DEVIATION.fullmatch(text) if siunitx else None
+    return rf"\num{{{found[1]} +- {found[2]}}}{_latex(found[3])}" if found else _latex(text)
+
+
+def _slug(text: str) -> str:
+    """A title as part of a label: small letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

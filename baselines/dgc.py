@@ -35,6 +35,7 @@ from pydantic import ConfigDict, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import nn
 
+from covr.answers import Answers
 from covr.config import QueryConfig
 from covr.frames import Frames
 from covr.vlm.open import labels, open_model
@@ -68,10 +69,13 @@ class Teacher:
     def __init__(self, config: Config, context: Context, services: Services) -> None:
         self.batch, size = config.query_batch, config.vlm_image_size
         device = config.vlm_device or context.device
-        self.vlm = open_model(config.vlm, "dgc needs the VLM's features", device=device, seed=context.seed)
+        self.vlm = open_model(
+            config.vlm, "dgc needs the VLM's features", device=device, seed=context.seed, dtype=config.vlm_dtype
+        )
         self.frames = Frames(config.vlm_frames, size, context.obs_shape[-1], services.render)
         black = np.zeros((1, *(2,) * (config.vlm_frames - 1), size, size, 3), np.uint8)
         self.shape = tuple(self.vlm.image_map(black).shape[1:])
+        self.answers = Answers(config.vlm_silent, services)
         self.waiting: list[int] = []
         self.features: dict[int, torch.Tensor] = {}
 
@@ -84,20 +88,26 @@ class Teacher:
         if len(self.waiting) < self.batch:
             return
         slots = [slot for slot in self.waiting if slot >= replay.oldest()]
-        maps = self.vlm.image_map(self.frames.of(replay, np.array(slots))).half().cpu()
+        maps = self.vlm.image_map(self.frames.of(replay, np.array(slots)))
+        finite = maps.flatten(1).isfinite().all(1).tolist()
+        self.answers.statuses.update("ok" if each else "nonfinite_model" for each in finite)
         kept = {slot: seen for slot, seen in self.features.items() if slot >= replay.oldest()}
-        self.features = kept | dict(zip(slots, maps, strict=True))
+        new = zip(slots, maps.half().cpu(), finite, strict=True)
+        self.features = kept | {slot: seen for slot, seen, each in new if each}
         self.waiting = []
         self.frames.drop(replay.head)
 
     def state_dict(self) -> dict[str, Any]:
         seen = {"features": torch.stack(list(self.features.values()))} if self.features else {}
-        return seen | {"slots": list(self.features), "waiting": list(self.waiting), "frames": self.frames.state_dict()}
+        parts = {"frames": self.frames.state_dict(), "answers": self.answers.state_dict()}
+        return seen | {"slots": list(self.features), "waiting": list(self.waiting)} | parts
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.features = dict(zip(state["slots"], state.get("features", ()), strict=True))
         self.waiting = list(state["waiting"])
         self.frames.load_state_dict(state["frames"])
+        if "answers" in state:  # earlier versions did not count
+            self.answers.load_state_dict(state["answers"])
 
 
 class DGCPolicy(ActingOnly, SoftActorCriticAgent):
@@ -128,7 +138,12 @@ class DGC(SoftActorCriticAgent):
         # At most an action's repeats ago: fewer where an episode ended within them.
         before, self.previous_step = max(self.previous_step, step - self.action_repeat), step
         self.teacher.see(replay, asked=step // every > before // every)
+        self.teacher.answers.store(step)
         return super().update(replay, step, guidance)
+
+    def finish(self, step: int) -> None:
+        """The run is over. Raises UserError if the VLM's features of no frame were finite."""
+        self.teacher.answers.finish(step)
 
     def learn(self, replay: Replay, agent_step: int, guidance: Guidance | None) -> None:
         config, sac = self.config, self.sac

@@ -40,6 +40,7 @@ class VBE(ActingVLM):
         return self.vlm
 
     def update(self, replay: Replay, step: int) -> Metrics:
+        self.answers.store(step)
         return {}
 
     def describe(self) -> dict[str, Any]:

@@ -107,6 +107,7 @@ class VPFPolicy(ActingOnly, ActingVLM):
             device=config.vlm_device or context.device,
             settings=FinetuneSettings(rank=config.lora_rank, alpha=config.lora_alpha),
             seed=context.seed,
+            dtype=config.vlm_dtype,
         )
         super().__init__("vpf", config, context)
         self.adapter = self.vlm.trainable()
@@ -147,6 +148,9 @@ class VPF(VPFPolicy):
     def propose(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
         """One action drawn, and remembered."""
         question = self.question(images, draw=True)
+        if not math.isfinite(question.log_prob):  # the model's own numbers are NaN: nothing to learn from
+            none = np.zeros((1, prompt.action_dim), np.float32)
+            return Proposals(none, np.zeros(1, np.bool_), ("",), ("nonfinite_model",), 0.0)
         self.asked = [question]
         action = values_of(question.choices[None]).numpy()
         return Proposals(action, np.ones(1, np.bool_), ("",), ("ok",), 0.0)
@@ -161,6 +165,7 @@ class VPF(VPFPolicy):
         return Question(embeds[0].cpu(), answer.choices[0].cpu(), answer.log_prob.item(), value)
 
     def update(self, replay: Replay, step: int, guidance: Guidance | None = None) -> Metrics:
+        self.answers.store(step)
         if self.rollout:
             self.credit(self.rollout[-1], replay)
         if not self.asked:

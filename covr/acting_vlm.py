@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from covr.answers import Answers, Counted
 from covr.vlm.prompts import task_prompt
 from covr.vlm_policy import ObservedView, VLMPolicy
 from covr_bench.kit.errors import UserError
@@ -34,6 +35,7 @@ class ActingVLM:
                 f"{config.vlm_image_size}: set {name}.image_size={config.vlm_image_size}, or vlm_image_size={side}"
             )
         self.query, self.context = config, context
+        self.answers = Answers(config.vlm_silent, context.services)
         self.prompt = task_prompt(context.instruction, context.action_dim)
         self.training, self.evaluation = Episode(self.policy(explore=True)), Episode(self.policy(explore=False))
 
@@ -52,12 +54,20 @@ class ActingVLM:
         """The VLM as the policy of one episode."""
         view = ObservedView(self.query.vlm_frames, self.query.vlm_image_size)
         repeat = self.context.action_repeat
-        return VLMPolicy(self.answering(explore), self.prompt, view, every=self.query.query_every, action_repeat=repeat)
+        counted = Counted(self.answering(explore), self.answers)
+        return VLMPolicy(counted, self.prompt, view, every=self.query.query_every, action_repeat=repeat)
+
+    def finish(self, step: int) -> None:
+        """The run is over. Raises UserError if the VLM never answered with an action."""
+        self.answers.finish(step)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"training": self.training.state_dict(), "evaluation": self.evaluation.state_dict()}
+        episodes = {"training": self.training.state_dict(), "evaluation": self.evaluation.state_dict()}
+        return episodes | {"answers": self.answers.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if "answers" in state:  # earlier versions did not count
+            self.answers.load_state_dict(state["answers"])
         self.training.load_state_dict(state["training"])
         self.evaluation.load_state_dict(state["evaluation"])
 

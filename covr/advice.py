@@ -27,6 +27,7 @@ class Advice:
 
     def __init__(self, vlm: VisionLanguagePrior, config: GuidedConfig, context: Context, services: Services) -> None:
         self.vlm, self.config, self.context, self.services = vlm, config, context, services
+        self.silent = config.vlm_silent
         self.prompt = task_prompt(context.instruction, context.action_dim)
         self.clock = -1  # when `ask` was last called
         self.frames = Frames(config.vlm_frames, config.vlm_image_size, context.obs_shape[-1], services.render)
@@ -94,4 +95,6 @@ def open_frozen(config: VLMConfig, context: Context) -> VisionLanguagePrior:
     if (prior := getattr(config, "prior", VLM)) != VLM:
         return Control(prior, context.seed)
     decode = None if config.decode == "auto" else config.decode
-    return open_prior(config.vlm, decode=decode, device=config.vlm_device or context.device, seed=context.seed)
+    return open_prior(
+        config.vlm, decode=decode, device=config.vlm_device or context.device, seed=context.seed, dtype=config.vlm_dtype
+    )

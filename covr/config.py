@@ -12,16 +12,21 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    model_validator,
 )
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 from covr import eddf, schedule
-from covr.controls import VLM, checked
+from covr.controls import KNOWING, VLM, checked
 from covr.experience import SELF, absolute_teacher
 from covr.selection import Rule, Score
-from covr.vlm.base import DecodeMode
+from covr.vlm.base import DecodeMode, Dtype
+from covr.vlm.open import SERVER
 from covr_bench.kit.api import Fraction
 from covr_bench.kit.extensions import absolute
+
+TAUGHT = "tiny-knowing"
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -30,9 +35,15 @@ class QueryConfig:
 
     vlm: Annotated[str, AfterValidator(absolute)] = "tiny"  # a name, a .py file, a folder, a hub id, openai:URL
     vlm_device: str = ""  # the agent's own if empty
+    vlm_dtype: Dtype = "auto"  # of a model in this process: bfloat16 on a GPU, float32 on a CPU; int8, int4: quantised
     vlm_image_size: PositiveInt = 84  # pixels; larger than the agent's frames: drawn for the VLM
     vlm_frames: Annotated[int, Field(ge=1, le=2)] = 1
     query_every: PositiveInt = 10
+    vlm_silent: Literal["fail", "allow"] = "fail"  # what becomes of a run whose VLM never answered with an action
+
+    def __post_init__(self) -> None:
+        if self.vlm_frames == 2 and self.vlm.startswith(SERVER):
+            raise ValueError("a VLM server is shown one frame: set vlm_frames=1")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -54,6 +65,17 @@ class GuidedConfig(VLMConfig):
     guidance_weight: NonNegativeFloat = 1.0  # lambda; 2 for CARLA
     guidance_trust: Literal["equal", "variance"] = "equal"  # variance: lambda / sigma^2, of an answer read by `expect`
     prior: Annotated[str, AfterValidator(checked)] = VLM  # who answers: the VLM, or a control of covr/controls.py
+
+    @model_validator(mode="before")
+    @classmethod
+    def _taught(cls, given: ArgsKwargs | dict[str, Any]) -> ArgsKwargs | dict[str, Any]:
+        """`prior=knowing` is short for the VLM that was taught some tasks."""
+        settings = dict(given.kwargs or {}) if isinstance(given, ArgsKwargs) else given
+        if settings.get("prior") != KNOWING:
+            return given
+        if settings.get("vlm", TAUGHT) not in (TAUGHT, "tiny"):
+            raise ValueError(f"prior={KNOWING} is vlm={TAUGHT}; leave vlm={settings['vlm']} out, or prior")
+        return settings | {"prior": VLM, "vlm": TAUGHT}
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -94,6 +116,7 @@ class COVRConfig(GuidedConfig):
     vlm_episodes: NonNegativeInt = 3  # played by the VLM alone before the first round and after each
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         needs_replay = self.labels == "policy" or self.score in ("q", "q_advantage")
         if self.teacher != SELF and needs_replay:
             raise ValueError("score=q, score=q_advantage and labels=policy need the agent's own frames: teacher=self")

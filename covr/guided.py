@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from covr.advice import Advice, open_frozen
+from covr.answers import check_not_silent, totals
+from covr.controls import VLM
 from covr.vlm.prompts import task_prompt
 from covr_bench.kit.api import ActingOnly, GuidedAgent
 from covr_bench.kit.errors import UserError
@@ -71,6 +73,7 @@ class Guided(BaseActs):
         self.weight = config.guidance_weight
         self.metrics: dict[str, torch.Tensor] = {}
         self.batch: Batch | None = None  # that was guided last
+        self.rounds_count = False  # whether rows of fine-tuning rounds tell what became of the answers
 
     def learn(self, replay: Replay, step: int, guided: bool) -> Metrics:
         """An update of the base agent, with the term of Eq. 4 or without."""
@@ -91,6 +94,15 @@ class Guided(BaseActs):
         loss = self.weight * (known * distance).sum() / known.sum().clamp(min=1)
         self.metrics = {"guidance_loss": loss.detach(), "guided_share": known.mean()}
         return loss
+
+    def finish(self, step: int) -> None:
+        """The run is over: the last rows of the answers. Raises UserError if none of a VLM's stated an action."""
+        priors = self.advice.priors
+        priors.settle()
+        if not self.rounds_count or not priors.statuses["ok"]:
+            self.advice.services.record(step, totals(priors.statuses, priors.seconds))
+        if self.advice.config.prior == VLM:
+            check_not_silent(priors.statuses, self.advice.silent)
 
     def describe(self) -> dict[str, Any]:
         """Provenance: the VLM, and how it is asked."""

@@ -21,6 +21,7 @@ import numpy as np
 
 from covr import schedule
 from covr.advice import Advice
+from covr.answers import totals
 from covr.controls import VLM, Control
 from covr.experience import SELF, Experience, own, taught
 from covr.guided import Guided, GuidedPolicy
@@ -76,6 +77,7 @@ class COVR(Guided):
         if config.guidance_to_encoder and not callable(getattr(self.base, "guide_encoder", None)):
             raise UserError(f"guidance cannot reach the encoder of base={config.base!r}; choose drqv2, rad, drq or sac")
         self.vlm, self.services = advice.vlm, advice.services
+        self.rounds_count = self.vlm.tunable
         self.rounds = 0
         self.adapter = 0  # round whose adapter the VLM has; 0: as it came
         self.scored = False  # the VLM by itself, before the first round
@@ -130,6 +132,11 @@ class COVR(Guided):
         report = self.vlm.finetune(samples, self.advice.prompt)
         self.rounds += 1
         accepted = self.accept(report)
+        if report.undone:
+            self.services.warn(
+                f"round {self.rounds} of fine-tuning made NaN or infinite numbers and was undone (`round_failed` in "
+                "the rows): the VLM is what it was before; lower finetune_lr if it happens again"
+            )
         self.collected_from = end
         self.advice.frames.drop(min([end, *priors.waiting]))
         if config.old_priors == "relabel" and accepted:
@@ -147,6 +154,8 @@ class COVR(Guided):
     def accept(self, report: FinetuneReport) -> bool:
         """Keep what a round made of the VLM, or go back to what it was."""
         before, after = report.error_before_weighted, report.heldout_error_weighted
+        if report.undone:  # the VLM has undone it itself
+            return False
         better = after < min(1.0, before)
         if self.config.accept == "always" or (self.config.accept == "better" and better):
             self.adapter = self.rounds
@@ -191,12 +200,9 @@ class COVR(Guided):
 
     def record(self, step: int, values: dict[str, Any]) -> None:
         """Rows of kind `vlm`: the round's own values, and what became of the questions so far."""
-        statuses, seconds = self.advice.priors.statuses, self.advice.priors.seconds
-        asked = sum(statuses.values())
-        answers = {f"answers_{status}": float(n) for status, n in sorted(statuses.items())}
-        share = {"valid_share": statuses["ok"] / asked} if asked else {}
-        totals = {"round": float(self.rounds), "queries": float(asked), "query_seconds": seconds}
-        self.services.record(step, totals | share | answers | values)
+        priors = self.advice.priors
+        so_far = totals(priors.statuses, priors.seconds)
+        self.services.record(step, {"round": float(self.rounds)} | so_far | values)
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"rounds": self.rounds, "adapter": self.adapter, "scored": self.scored}
@@ -248,6 +254,7 @@ def _vlm(config: COVRConfig, context: Context, folder: Path) -> VisionLanguagePr
         device=config.vlm_device or context.device,
         settings=settings,
         seed=context.seed,
+        dtype=config.vlm_dtype,
         tuner=config.tuner,
         adapter_folder=folder / "adapters" / "served",
     )
@@ -269,4 +276,4 @@ def _reported(report: FinetuneReport, entropy: float) -> dict[str, float]:
         "entropy": entropy,
         "finetune_seconds": report.seconds,
         "batch_halved": float(report.batch_halved),
-    }
+    } | ({"round_failed": 1.0} if report.undone else {})

@@ -1,17 +1,16 @@
 """All runs as one table, through a Parquet cache that re-reads only what changed.
 
-`<out>/cache/rows.parquet` holds the rows of all runs, `manifest.parquet` one line per run: size and time of the file
-it was read from. Both carry the token of the rebuild that wrote them, so a pair from two rebuilds is not used.
+`<out>/cache/rows.parquet` holds the rows of all runs, `manifest.parquet` one line per run: the hash of what it was read
+from. `seal` is the hash of both files, so that neither a damaged file nor a pair of two rebuilds is used.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import secrets
 import warnings
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,17 +18,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from results.layout import ROWS_FILE, RunId, StoreError, run_folder, scan
-from results.parse import COLUMNS, Parsed, parse_run, to_table, warn_skipped
+from results.files import read_bytes, write_bytes
+from results.layout import ROWS_FILE, RunId, StoreError, StoreWarning, run_folder, scan
+from results.parse import COLUMNS, Parsed, content_of, parse_run, to_table, warn_skipped
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
 
 _log = logging.getLogger(__name__)
-_TOKEN = b"covr_bench_cache"
-_VERSION = "2"  # raise when the meaning of cached columns changes
+_FILES = ("rows.parquet", "manifest.parquet")
+_VERSION = "3"  # raise when the meaning of cached columns changes
 _MANIFEST = pa.schema(
     [
         ("run_id", pa.string()),
-        ("size", pa.int64()),
-        ("mtime_ns", pa.int64()),
+        ("content", pa.binary(16)),
         ("rows", pa.int64()),
         ("skipped", pa.int64()),
         ("first_skipped", pa.int64()),
@@ -46,16 +49,23 @@ def load(out: str | os.PathLike[str], *, compact: bool) -> pd.DataFrame:
     """See `results.store.read`."""
     if not Path(out).is_dir():
         raise StoreError(f"there is no results folder {out}; pass the folder the runs were written to")
-    runs, sizes, times = _stats(out)
+    contents = _contents(out)
     rows, manifest = _read_cache(Path(out) / "cache")
-    keep = _unchanged(manifest, runs, sizes, times)
-    if not keep.all() or len(keep) < len(runs):
-        rows, manifest = _rebuild(out, rows, manifest, keep, runs, sizes, times)
-        _write_cache(Path(out) / "cache", rows, manifest)
+    keep = _unchanged(manifest, contents)
+    if not keep.all() or len(keep) < len(contents):
+        before = manifest
+        rows, manifest = _rebuild(out, rows, manifest, keep, list(contents))
+        if not manifest.equals(before):  # else all that differs is a run that cannot be read
+            _write_cache(Path(out) / "cache", rows, manifest)
     skipped = manifest.filter(pc.greater(manifest["skipped"], 0))
     for line in skipped.to_pylist():
         warn_skipped(run_folder(out, line["run_id"]) / ROWS_FILE, line["skipped"], line["first_skipped"])
     return _to_frame(rows, compact)
+
+
+def load_none() -> pd.DataFrame:
+    """See `results.store.no_rows`."""
+    return _to_frame(COLUMNS.empty_table(), compact=False)
 
 
 def load_run(out: str | os.PathLike[str], run_id: RunId, *, compact: bool) -> pd.DataFrame:
@@ -66,20 +76,21 @@ def load_run(out: str | os.PathLike[str], run_id: RunId, *, compact: bool) -> pd
     return _to_frame(to_table([(run_id, parsed)]), compact)
 
 
-def _stats(out: str | os.PathLike[str]) -> tuple[list[str], list[int], list[int]]:
-    runs, sizes, times = [], [], []
-    for run_id, stat in scan(out, ROWS_FILE):
-        runs.append(run_id)
-        sizes.append(stat.st_size)
-        times.append(stat.st_mtime_ns)
-    return runs, sizes, times
+def _contents(out: str | os.PathLike[str]) -> dict[str, bytes]:
+    """By run, in the order of `scan`, the hash of what its rows are read from; empty for a file that cannot be read."""
+    contents = {}
+    for run_id, _ in scan(out, ROWS_FILE):
+        try:
+            contents[run_id] = content_of(out, run_id)
+        except OSError:  # `parse_run` says so
+            contents[run_id] = b""
+    return contents
 
 
-def _unchanged(manifest: pa.Table, runs: list[str], sizes: list[int], times: list[int]) -> np.ndarray[Any, Any]:
+def _unchanged(manifest: pa.Table, contents: dict[str, bytes]) -> np.ndarray[Any, Any]:
     """Whether each run of the manifest is still as it was read, bool `(num_cached_runs,)`."""
-    cached = zip(*(manifest[name].to_pylist() for name in ("run_id", "size", "mtime_ns")), strict=True)
-    found = set(zip(runs, sizes, times, strict=True))
-    return np.fromiter((run in found for run in cached), dtype=bool, count=len(manifest))
+    cached = zip(manifest["run_id"].to_pylist(), manifest["content"].to_pylist(), strict=True)
+    return np.fromiter((contents.get(run) == content for run, content in cached), dtype=bool, count=len(manifest))
 
 
 def _rebuild(
@@ -88,21 +99,26 @@ def _rebuild(
     manifest: pa.Table,
     keep: np.ndarray[Any, Any],
     runs: list[str],
-    sizes: list[int],
-    times: list[int],
 ) -> tuple[pa.Table, pa.Table]:
-    """Keep the unchanged runs, parse the others, and sort all in the order of `runs`."""
+    """Keep the unchanged runs, parse the others, and sort all in the order of `runs`.
+
+    A run that cannot be read is left out, with a warning.
+    """
     kept_rows = rows.filter(pa.array(np.repeat(keep, manifest["rows"].to_numpy())))
     kept = manifest.filter(pa.array(keep))
     known = set(kept["run_id"].to_pylist())
     fresh: list[dict[str, Any]] = []
 
     def parse() -> Any:
-        for run_id, size, mtime_ns in zip(runs, sizes, times, strict=True):
+        for run_id in runs:
             if run_id not in known:
-                parsed: Parsed = parse_run(out, RunId.parse(run_id))
+                try:
+                    parsed: Parsed = parse_run(out, RunId.parse(run_id))
+                except StoreError as error:
+                    warnings.warn(f"run {run_id} is left out: {error}", StoreWarning, stacklevel=2)
+                    continue
                 counts = {"rows": len(parsed.rows), "skipped": parsed.skipped, "first_skipped": parsed.first_skipped}
-                fresh.append({"run_id": run_id, "size": size, "mtime_ns": mtime_ns, **counts})
+                fresh.append({"run_id": run_id, "content": parsed.content, **counts})
                 yield RunId.parse(run_id), parsed
 
     new_rows = to_table(parse())
@@ -120,12 +136,10 @@ def _rebuild(
 def _read_cache(folder: Path) -> tuple[pa.Table, pa.Table]:
     """Cached rows and manifest; both empty if there is no valid cache."""
     try:
-        manifest = pq.read_table(folder / "manifest.parquet", page_checksum_verification=True)
-        rows = pq.read_table(folder / "rows.parquet", page_checksum_verification=True)
-        token = (manifest.schema.metadata or {}).get(_TOKEN, b"")
-        if not token.startswith(f"{_VERSION}:".encode()) or (rows.schema.metadata or {}).get(_TOKEN) != token:
-            raise ValueError("rows and manifest are of different rebuilds")
-        manifest, rows = manifest.replace_schema_metadata(), rows.replace_schema_metadata()
+        files = [read_bytes(folder / name) for name in _FILES]
+        if read_bytes(folder / "seal") != _seal(files):
+            raise ValueError("it is damaged, or of two rebuilds")
+        rows, manifest = (pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False) for data in files)
         if manifest.schema != _MANIFEST or rows.schema != COLUMNS:
             raise ValueError("columns differ")
         if sum(manifest["rows"].to_pylist()) != len(rows):
@@ -139,19 +153,25 @@ def _read_cache(folder: Path) -> tuple[pa.Table, pa.Table]:
 
 
 def _write_cache(folder: Path, rows: pa.Table, manifest: pa.Table) -> None:
-    """Replace both files; a reader meanwhile finds the old pair, the new pair, or a pair that does not match."""
-    token = {_TOKEN: f"{_VERSION}:{secrets.token_hex(8)}".encode()}
+    """Replace the files; a reader meanwhile finds the old ones, the new ones, or some that do not match their seal."""
+    files = []
+    for table in (rows, manifest):
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer)
+        files.append(buffer.getvalue().to_pybytes())
     try:
         folder.mkdir(exist_ok=True)
-        for name, table in (("rows.parquet", rows), ("manifest.parquet", manifest)):
-            temporary = folder / f"{name}.{secrets.token_hex(4)}.tmp"
-            try:
-                pq.write_table(table.replace_schema_metadata(token), temporary, write_page_checksum=True)
-                os.replace(temporary, folder / name)
-            finally:
-                temporary.unlink(missing_ok=True)
+        for name, data in (*zip(_FILES, files, strict=True), ("seal", _seal(files))):
+            write_bytes(folder / name, data)
     except OSError as error:
         warnings.warn(f"results were read, but the cache in {folder} cannot be written: {error}", stacklevel=2)
+
+
+def _seal(files: Sequence[bytes]) -> bytes:
+    digest = blake2b(_VERSION.encode(), digest_size=16)
+    for data in files:
+        digest.update(data)
+    return digest.hexdigest().encode()
 
 
 def _to_frame(rows: pa.Table, compact: bool) -> pd.DataFrame:

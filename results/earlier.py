@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from results.files import read_bytes
 from results.layout import PROVENANCE_FILE, RunId, run_folder
 
 if TYPE_CHECKING:
@@ -23,23 +24,27 @@ SCRIPTS_BATCH = 128
 
 def stored_budget(out: str | os.PathLike[str], run_id: RunId) -> str:
     """What the budget of a stored run is called today."""
-    if not _may_be_earlier(run_id):
+    if not may_be_earlier(str(run_id)):
         return run_id.budget
     try:
-        return budget(run_id, json.loads((run_folder(out, run_id) / PROVENANCE_FILE).read_bytes())["config"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return budget(run_id, json.loads(read_bytes(run_folder(out, run_id) / PROVENANCE_FILE))["config"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return run_id.budget  # `show` and the report tell of a damaged record
 
 
 def budget(run_id: RunId, config: Mapping[str, Any]) -> str:
     """What the budget of a run is called today. config: of its provenance."""
-    if _may_be_earlier(run_id) and _has_the_scripts_batch(config):
-        return run_id.budget.replace("paper", "scripts", 1)
-    return run_id.budget
+    try:
+        earlier = may_be_earlier(str(run_id)) and _has_the_scripts_batch(config)
+    except (KeyError, TypeError, AttributeError):  # not recorded, or damaged
+        return run_id.budget
+    return run_id.budget.replace("paper", "scripts", 1) if earlier else run_id.budget
 
 
-def _may_be_earlier(run_id: RunId) -> bool:
-    return run_id.suite in SUITES and (run_id.budget == "paper" or run_id.budget.startswith("paper-"))
+def may_be_earlier(run_id: str) -> bool:
+    """Whether a run could be one of an earlier version, by its id alone."""
+    suite, _, budget = run_id.partition("/")[0].partition("@")
+    return suite in SUITES and (budget == "paper" or budget.startswith("paper-"))
 
 
 def _has_the_scripts_batch(config: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ _FORM = "<suite>@<budget>/<task>/<agent>[-<variant>]/<seed>"
 _MAX_FOLDER_BYTES = 255  # longest folder name common file systems take
 _LONGEST_VARIANT = 60  # characters that still fit a column of a table
 HASHED = "set-"  # prefix of a variant whose settings are too long for a name
+
+
+class StoreWarning(UserWarning):
+    """A file of the store cannot be used as a whole, and is left out. The message names it."""
 
 
 class StoreError(Exception):
@@ -105,7 +110,8 @@ def run_folder(out: str | os.PathLike[str], run_id: RunId | str) -> Path:
 def scan(out: str | os.PathLike[str], file: str) -> Iterator[tuple[str, os.stat_result]]:
     """Yield `(run_id, stat)` of `file` in every run folder that has one, ordered by suite, task, agent, seed number.
 
-    Folders that are no run ids are skipped, with a warning if they hold that file.
+    Folders that are no run ids are skipped, with a warning if they hold that file; so is what cannot be listed, and a
+    `file` that is no file.
     """
     root = os.path.join(out, RUNS)
     for run_id in _folders(root):
@@ -113,10 +119,15 @@ def scan(out: str | os.PathLike[str], file: str) -> Iterator[tuple[str, os.stat_
             stat = os.stat(f"{root}/{run_id}/{file}")
         except FileNotFoundError:
             continue
-        if _RUN_ID.fullmatch(run_id):
+        except OSError as error:
+            _left_out(f"{root}/{run_id}/{file}", error.strerror or str(error))
+            continue
+        if not _RUN_ID.fullmatch(run_id):
+            warnings.warn(f"{root}/{run_id} is ignored: not of the form {_FORM}", StoreWarning, stacklevel=2)
+        elif S_ISREG(stat.st_mode):
             yield run_id, stat
         else:
-            warnings.warn(f"{root}/{run_id} is ignored: not of the form {_FORM}", stacklevel=2)
+            _left_out(f"{root}/{run_id}/{file}", "not a file")
 
 
 def run_ids(out: str | os.PathLike[str]) -> list[str]:
@@ -141,3 +152,10 @@ def _subfolders(path: str) -> list[str]:
             return sorted(entry.name for entry in entries if entry.is_dir())
     except FileNotFoundError:
         return []
+    except OSError as error:
+        _left_out(path, error.strerror or str(error))
+        return []
+
+
+def _left_out(path: str, reason: str) -> None:
+    warnings.warn(f"{path} is left out: {reason}", StoreWarning, stacklevel=3)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import warnings
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from results.earlier import stored_budget
-from results.layout import ROWS_FILE, SCHEMA, RunId, StoreError, run_folder
+from results.earlier import may_be_earlier, stored_budget
+from results.files import read_bytes
+from results.layout import PROVENANCE_FILE, ROWS_FILE, SCHEMA, RunId, StoreError, StoreWarning, run_folder
 from results.line import label_text
 from results.states import RowKind
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable
     from pathlib import Path
 
@@ -54,7 +57,7 @@ Row = tuple[Any, ...]  # the values of _MEASURED
 class Parsed:
     """The rows of one file, which of them are live, how many lines are unreadable, and the number of the first.
 
-    budget: What the run's budget is called today.
+    budget: What the run's budget is called today. content: Hash of what all this was read from.
     """
 
     rows: list[Row]
@@ -62,13 +65,15 @@ class Parsed:
     skipped: int
     first_skipped: int
     budget: str
+    content: bytes
 
 
 def parse_run(out: str | os.PathLike[str], run_id: RunId) -> Parsed:
     """Read one run's file. Raises StoreError if it is absent, unreadable or written by a newer version."""
     path = run_folder(out, run_id) / ROWS_FILE
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
+        content = content_of(out, str(run_id), data)
     except OSError as error:
         raise StoreError(f"cannot read run {run_id} from {path}: {error.strerror or error}") from error
     rows: list[Row] = []
@@ -80,13 +85,29 @@ def parse_run(out: str | os.PathLike[str], run_id: RunId) -> Parsed:
             except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
                 bad_lines.append(number)
     first_bad = bad_lines[0] if bad_lines else 0
-    return Parsed(rows, _live(rows), len(bad_lines), first_bad, stored_budget(out, run_id))
+    return Parsed(rows, _live(rows), len(bad_lines), first_bad, stored_budget(out, run_id), content)
+
+
+def content_of(out: str | os.PathLike[str], run_id: str, rows: bytes | None = None) -> bytes:
+    """Hash of all that the rows of a run depend on: its file and, where it may be an earlier version's, its record.
+
+    rows: Content of the run's file; read if None. Raises OSError if that cannot be read.
+    """
+    folder = f"{os.fspath(out)}/runs/{run_id}"
+    if rows is None:
+        rows = read_bytes(f"{folder}/{ROWS_FILE}")
+    digest = blake2b(rows, digest_size=16)
+    if may_be_earlier(run_id):
+        with contextlib.suppress(OSError):
+            digest.update(read_bytes(f"{folder}/{PROVENANCE_FILE}"))
+    return digest.digest()
 
 
 def warn_skipped(path: Path | str, skipped: int, first: int) -> None:
     """Warn that lines of a file were skipped."""
     lines = "1 unreadable line" if skipped == 1 else f"{skipped} unreadable lines"
-    warnings.warn(f"{path}: skipped {lines}, the first is line {first} (a write was cut short)", stacklevel=2)
+    reason = f"skipped {lines}, the first is line {first} (a write was cut short)"
+    warnings.warn(f"{path}: {reason}", StoreWarning, stacklevel=2)
 
 
 def to_table(runs: Iterable[tuple[RunId, Parsed]]) -> pa.Table:

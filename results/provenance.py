@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
 import os
-import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results.code_identity import code_of
 from results.environment import collect
+from results.files import read_bytes, write_bytes
 from results.holding import peak_memory, read_lease
-from results.layout import HASHED, PROVENANCE_FILE, SCHEMA, RunId, StoreError, run_folder, scan
+from results.layout import HASHED, PROVENANCE_FILE, SCHEMA, RunId, StoreError, StoreWarning, run_folder, scan
 from results.lock import writer_pid
+from results.shape import completed, fault
 from results.states import Status
 
 if TYPE_CHECKING:
@@ -63,8 +63,9 @@ def begin(
     record: dict[str, Any] = {"config": dict(config), "sessions": [], "wall_s": 0.0}
     record = read(path) if path.exists() else record
     sessions: list[dict[str, Any]] = record["sessions"]
-    if sessions and sessions[-1]["wall_s"] is None:
-        sessions[-1]["wall_s"] = round(max(wall_s - record["wall_s"], 0.0), 3)
+    closed = record.get("wall_s", 0.0)
+    if sessions and sessions[-1].get("wall_s") is None:
+        sessions[-1]["wall_s"] = round(max(wall_s - closed, 0.0), 3)
     environment = collect() | dict(extra or {})
     session: dict[str, Any] = {"started": _now(), "ended": None, "wall_s": None, "git_sha": environment["git_sha"]}
     session |= {"command": command, "options": dict(options or {}), "code": dict(config.get("code", {}))}
@@ -74,7 +75,7 @@ def begin(
         session["config_changes"] = changes
     record["config"] |= {key: config[key] for key in ("agent", "suite") if key in config}  # a file may have moved
     record |= {"schema": SCHEMA, "run_id": str(run_id), "status": Status.RUNNING.value, "seeds": dict(seeds)}
-    record |= {"wall_s": round(max(wall_s, record["wall_s"]), 3), "environment": environment}
+    record |= {"wall_s": round(max(wall_s, closed), 3), "environment": environment}
     sessions.append(session)
     write(path, record, lease)
     return record
@@ -119,7 +120,7 @@ def finish(
     path = run_folder(out, run_id) / PROVENANCE_FILE
     record = read(path)
     session = record["sessions"][-1]
-    session |= {"ended": _now(), "wall_s": round(wall_s - record["wall_s"], 3)}
+    session |= {"ended": _now(), "wall_s": round(wall_s - record.get("wall_s", 0.0), 3)}
     session |= {"peak_memory_bytes": peak_memory()} if lease else {}
     write(path, record | {"status": status, "wall_s": round(wall_s, 3)}, lease)
 
@@ -127,7 +128,7 @@ def finish(
 def is_finished(out: str | os.PathLike[str], run_id: RunId | str) -> bool:
     """Whether a run is complete. Raises StoreError if its record is damaged or written by a newer version."""
     path = run_folder(out, run_id) / PROVENANCE_FILE
-    return path.exists() and read(path)["status"] == Status.FINISHED
+    return path.exists() and read(path).get("status") == Status.FINISHED
 
 
 def went_on_with_other_code(
@@ -165,28 +166,15 @@ def write(path: str | os.PathLike[str], record: Mapping[str, Any], lease: Lease 
     """
     path = Path(path)
     text = json.dumps(record, indent=2, default=str) + "\n"
-    temporary = ""
     try:
         if lease is None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        if lease is not None:
-            lease.check(look=True)
-        os.replace(temporary, path)
+        write_bytes(path, text.encode(), (lambda: lease.check(look=True)) if lease is not None else None)
     except OSError as error:
         raise StoreError(
             f"cannot write {path}: {error.strerror or error}. Free some space, make the folder writable or choose "
             "another output folder, then run the same command again."
         ) from error
-    finally:
-        if temporary:
-            with contextlib.suppress(OSError):  # the folder may be away
-                Path(temporary).unlink(missing_ok=True)
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -202,8 +190,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         StoreError: If the file is absent, damaged or written by a newer version.
     """
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        record = json.loads(read_bytes(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"cannot read {path}: {error}. Delete the file to start the run's record anew.") from error
     schema = record.get("schema") if isinstance(record, dict) else None
     if not isinstance(schema, int):
@@ -212,6 +200,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise StoreError(
             f"{path} has schema {schema}, this version reads up to {SCHEMA}: pip install --upgrade covr-bench"
         )
+    if damage := fault(record):
+        raise StoreError(f"{path} is damaged: {damage}. Delete the file to start the run's record anew.")
     return dict(record)
 
 
@@ -222,19 +212,20 @@ def statuses(out: str | os.PathLike[str] = "results") -> dict[str, dict[str, Any
         out: Folder of the results; may be absent.
 
     Returns:
-        By run id the record. A record with status `running` but without a living writer gets `interrupted`; whether a
-        writer on another machine lives is not known here. A damaged record is left out with a warning.
+        By run id the record, with empty values for fields it lacks. A record with status `running` but without a living
+        writer gets `interrupted`; whether a writer on another machine lives is not known here. A damaged record is left
+        out with a warning.
     """
     records: dict[str, dict[str, Any]] = {}
     for run_id, _ in scan(out, PROVENANCE_FILE):
         try:
             record = read(run_folder(out, run_id) / PROVENANCE_FILE)
         except StoreError as error:
-            warnings.warn(str(error), stacklevel=2)
+            warnings.warn(f"the record of {run_id} is left out: {error}", StoreWarning, stacklevel=2)
             continue
         if record["status"] == Status.RUNNING and not _is_written(out, run_id):
             record["status"] = Status.INTERRUPTED.value
-        records[run_id] = record
+        records[run_id] = completed(record)
     return records
 
 
@@ -253,17 +244,21 @@ def hashed_settings(out: str | os.PathLike[str], runs: Mapping[str, str]) -> dic
 
     Returns:
         By variant its settings, such as `lr=1e-3, nstep=1`. Variants that are no hash, or whose run does not record its
-        settings, are left out.
-
-    Raises:
-        StoreError: If a record is damaged or written by a newer version.
+        settings, are left out; so is a damaged record, with a warning.
     """
     found = {}
     for variant, run_id in runs.items():
         path = run_folder(out, run_id) / PROVENANCE_FILE
-        if HASHED not in variant or not path.exists():
+        if HASHED not in variant:
             continue
-        if settings := (read(path).get("config") or {}).get("overrides"):
+        try:
+            if not path.exists():
+                continue
+            settings = read(path)["config"].get("overrides")
+        except (StoreError, OSError) as error:
+            warnings.warn(f"the settings of {run_id} are not shown: {error}", StoreWarning, stacklevel=2)
+            continue
+        if settings:
             found[variant] = ", ".join(f"{key}={value}" for key, value in settings.items())
     return found
 

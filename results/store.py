@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "KINDS", "RowKind", "RunId", "RunWriter", "Status", "StoreError", "read", "read_run", "run_folder", "writer_pid"
+    "KINDS", "RowKind", "RunId", "RunWriter", "Status", "StoreError", "no_rows", "read", "read_run", "run_folder",
+    "writer_pid",
 ]  # fmt: skip
 
 
@@ -42,6 +43,13 @@ def read(out: str | os.PathLike[str] = "results", *, compact: bool = True) -> pd
     from results.cache import load
 
     return load(out, compact=compact)
+
+
+def no_rows() -> pd.DataFrame:
+    """A table like that of `read`, without a row."""
+    from results.cache import load_none
+
+    return load_none()
 
 
 def read_run(out: str | os.PathLike[str], run_id: RunId | str, *, compact: bool = True) -> pd.DataFrame:

@@ -16,8 +16,9 @@ from covr import loop as method
 from covr import ranking
 from covr.config import COVRConfig
 from covr.vlm.grammar import format_action
-from covr.vlm.scripted import ScriptedPrior
+from covr.vlm.scripted import ScriptedPrior, silent
 from covr_bench.kit.api import Context, Demonstration
+from covr_bench.kit.errors import UserError
 from covr_bench.kit.replay import Batch, Replay
 
 SIDE, ACTIONS, EPISODE = 8, 2, 5  # pixels, numbers of an action, agent steps
@@ -118,10 +119,13 @@ class Services:
 
 
 class Stage:
-    """COVR with these settings, and all that its doubles were given. opened: of the VLM, name and options."""
+    """COVR with these settings, and all that its doubles were given.
+
+    opened: of the VLM, name and options. error: of the run's end. The VLM named `silent` answers with no action.
+    """
 
     def __init__(self, folder: Path, *, repeat: int = 1, **settings: Any) -> None:
-        self.vlm, self.services, self.opened = VLM(), Services(folder), {}
+        self.vlm, self.services, self.opened, self.error = VLM(), Services(folder), {}, ""
         chosen = {"vlm_image_size": 6, "psi0": 10, "guidance_after": 1, "query_every": 2, "query_batch": 3}
         self.context = Context(
             (9, SIDE, SIDE), ACTIONS, repeat, 1000, "cpu", 0, "a task",
@@ -130,6 +134,7 @@ class Stage:
 
         def open_prior(name: str, **options: Any) -> VLM:
             self.opened = {"name": name} | options
+            self.vlm.rule = silent if name == "silent" else slot_shown
             return self.vlm
 
         with mock.patch.object(method, "open_prior", open_prior):
@@ -166,6 +171,13 @@ class Stage:
         with mock.patch.object(ranking, "choose", spy):
             yield
 
+    def finish(self) -> None:
+        """The end of the run."""
+        try:
+            self.agent.finish(self.steps * self.context.action_repeat)
+        except UserError as error:
+            self.error = str(error)
+
     def seen(self) -> dict[str, Any]:
         """Everything that the settings can have changed."""
         samples = [(s.images.tolist(), s.actions.tolist(), s.weights.tolist()) for s in self.vlm.samples]
@@ -174,7 +186,7 @@ class Stage:
             "opened": self.opened,
             "base": (self.base.made, self.base.guided, self.base.losses),
             "vlm": (self.vlm.asked, samples, priors.thread is None, priors.actions.tolist()),
-            "run": (self.services.rows, self.services.played, self.chosen),
+            "run": (self.services.rows, self.services.played, self.chosen, self.error),
         }
 
 

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from analysis.figures import style
 from analysis.figures.curves import learning_curves
-from analysis.rows.scores import agent_name, choose, curves, final_scores
+from analysis.rows.scores import agent_name, choose, final_scores
 from analysis.tables.scores import CSV_COLUMNS, tables, to_csv, to_latex, to_markdown, to_terminal
 from results.store import RunWriter, read
 
@@ -68,29 +68,6 @@ def test_run_resumed_after_a_failure_is_not_failed(tmp_path: Path) -> None:
     with RunWriter(tmp_path, run_id, action_repeat=2) as writer:
         writer.end()
     assert final_scores(read(tmp_path))["status"].tolist() == ["finished"]
-
-
-def test_curves_are_over_seeds_only(tmp_path: Path) -> None:
-    for seed, scores in enumerate(([1.0, 10.0], [3.0, math.nan], [5.0])):
-        write_run(tmp_path, f"dmc6@paper/walker_walk/sac/{seed}", scores)
-    for run_id, options in (
-        ("dmc6@quick/walker_walk/sac/0", {}),
-        ("dmc-hard@paper/walker_walk/sac/0", {}),
-        ("dmc6@paper/cheetah_run/sac/0", {}),
-        ("dmc6@paper/walker_walk/sac-k=1/0", {}),
-        ("dmc6@paper/walker_walk/sac/3", {"action_repeat": 4}),
-        ("dmc6@paper/walker_walk/sac/4", {"rendering": "fast"}),
-    ):
-        write_run(tmp_path, run_id, [1000.0], **options)
-    frame = curves(read(tmp_path))
-    assert len(frame) == 2 + 6
-    strangers = frame[frame["mean"] == 1000.0]
-    assert strangers["n"].tolist() == [1] * 6
-    assert strangers["std"].isna().all()
-    start, later = frame[frame["n"] > 1].to_dict("records")
-    assert (start["n"], start["mean"], start["std"], start["min"], start["max"]) == (3, 3.0, 2.0, 1.0, 5.0)
-    assert later["n"] == 2
-    assert all(math.isnan(later[name]) for name in ("mean", "std", "min", "max"))
 
 
 @settings(max_examples=10, deadline=None)
@@ -183,7 +160,6 @@ def test_renderers_turn_and_escape(tmp_path: Path) -> None:
 
 def test_no_runs_make_no_tables(tmp_path: Path) -> None:
     assert tables(read(tmp_path)) == []
-    assert len(curves(read(tmp_path))) == 0
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
@@ -225,13 +201,44 @@ def test_figure_draws_the_mean_only_where_all_seeds_are(tmp_path: Path) -> None:
     assert drawn == [([0, 100, 200], [0.0, 10.0, 20.0]), ([0, 100], [0.0, 30.0]), ([0, 100], [0.0, 20.0])]
 
 
+def test_seeds_that_log_at_different_steps_have_a_mean_of_step_functions(tmp_path: Path) -> None:
+    from matplotlib.axes import Axes
+
+    drawn: list[list[float]] = []
+    original = Axes.plot
+    for seed, level in enumerate((100.0, 500.0, 900.0)):
+        with RunWriter(tmp_path, f"dmc6@paper/walker_walk/m/{seed}", action_repeat=1) as writer:
+            for index in range(1, 21):
+                writer.write("eval", 1000 * index + seed, index, {"return": [level]})
+            writer.end()
+
+    def spy(self: Axes, x: Any, y: Any, **style: Any) -> object:
+        drawn.append(list(y))
+        return original(self, x, y, **style)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Axes, "plot", spy)
+        learning_curves(read(tmp_path), tmp_path / "figure.png")
+    assert set(drawn[-1]) == {500.0}
+    assert len(drawn[-1]) == 56  # every step of a seed from 1,002 to 20,000
+
+
+def test_an_agent_that_diverged_keeps_its_curve_up_to_there(tmp_path: Path) -> None:
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [1.0, 2.0, math.nan, math.nan])
+    path = tmp_path / "figure.svg"
+    assert learning_curves(read(tmp_path), path) == [
+        "dmc6@paper/walker_walk/sac/0: 2 evaluations are not finite numbers and not drawn, from 200 env steps on"
+    ]
+    assert path.exists()
+
+
 def test_figure_refuses_to_mix_and_names_what_it_cannot_draw(tmp_path: Path) -> None:
     path = tmp_path / "figure.png"
     with pytest.raises(ValueError, match="no evaluations"):
         learning_curves(read(tmp_path), path)
     write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [1.0, math.inf, np.nan])
     assert learning_curves(read(tmp_path), path) == [
-        "dmc6@paper/walker_walk/sac/0: 2 evaluations are not finite numbers and not drawn"
+        "dmc6@paper/walker_walk/sac/0: 2 evaluations are not finite numbers and not drawn, from 100 env steps on"
     ]
     with pytest.raises(ValueError, match=r"\['walker'\].*walker_walk"):
         learning_curves(read(tmp_path), path, tasks=["walker"])

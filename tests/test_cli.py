@@ -231,7 +231,9 @@ def test_a_table_says_what_a_long_name_stands_for(cli: Callable[..., Any], tmp_p
                 writer.write("eval", 400, 200, {"return": [1.0]})
                 writer.end()
     for format_ in ("terminal", "md", "latex"):
-        shown = cli("table", "--out", tmp_path, "--format", format_).out.replace("\\_", "_")
+        shown = (
+            cli("table", "--out", tmp_path, "--format", format_).out.replace("\\_", "_").replace("\\allowbreak{}", "")
+        )
         (legend,) = re.findall(r"drqv2-set-\w{8}:\s+(drqv2.+?)\.(?=[\s}])", shown, re.DOTALL)
         assert legend.split() == [
             "drqv2.hidden_dim=64,", "feature_dim=32,", "stddev_steps=100000,", "batch_size=16"
@@ -241,8 +243,8 @@ def test_a_table_says_what_a_long_name_stands_for(cli: Callable[..., Any], tmp_p
 def test_a_damaged_row_costs_only_itself(cli: Callable[..., Any], out: Path) -> None:
     rows = run_folder(out, "catch@smoke/catch/random/1") / "rows.jsonl"
     rows.write_bytes(rows.read_bytes() + b'{"schema": 1, "kind": "ev')
-    with pytest.warns(UserWarning, match="skipped 1 unreadable line"):
-        result = cli("table", "--out", out)
+    result = cli("table", "--out", out)
+    assert "skipped 1 unreadable line" in result.err
     assert result.code == 0
     assert "catch" in result.out
 

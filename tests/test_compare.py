@@ -33,6 +33,20 @@ OLD, NEW = "0123" + "a" * 36, "4567" + "b" * 36
 LIGHT = ("--reps", 100)
 
 
+def test_agents_of_different_names_are_compared(cli: Callable[..., Any], stores: tuple[Path, Path]) -> None:
+    old, new = stores
+    write_seeds(old, "dmc6@paper/walker_walk/drq", [100.0, 101.0, 102.0, 103.0])
+    write_seeds(old, "dmc6@paper/walker_walk/sac", [1.0, 2.0, 3.0, 4.0])
+    write_seeds(new, "dmc6@paper/walker_walk/mine-lr=1", [10.0, 11.0, 12.0, 13.0], labels={"vlm": "tiny"})
+    result = cli("compare", f"{old}:drq", f"{new}:mine-lr=1 (vlm=tiny)", "--format", "json", *LIGHT, "--fail-on-worse")
+    assert result.code == 1, result.err
+    (line,) = json.loads(result.out)["lines"]
+    assert (line["agent"], line["verdict"]) == ("mine-lr=1 (vlm=tiny) against drq", "worse")
+    assert json.loads(cli("compare", f"{old}:drq", new, "--format", "json", *LIGHT).out)["lines"][0]["b"] == 11.5
+    assert "several agents, name one as" in cli("compare", old, f"{new}:mine-lr=1 (vlm=tiny)", *LIGHT).err
+    assert "no run of agent 'dqr'" in cli("compare", f"{old}:dqr", new, *LIGHT).err
+
+
 def write_run(
     out: Path,
     run_id: str,

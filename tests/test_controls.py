@@ -23,6 +23,8 @@ from covr.selection import less_typical
 from covr.vlm.measures import agreement
 from covr.vlm.scripted import ScriptedPrior
 from covr_bench.config import registry
+from covr_bench.config.experiment import design
+from covr_bench.config.request import Request
 from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError
 from covr_bench.run.player import ScriptedPlayer
@@ -111,6 +113,16 @@ GOOD = np.linspace(-1, 1, 400, dtype=np.float32).reshape(200, 2)
 def answers(prior: str, slots: Any = None, good: Any = GOOD) -> Any:
     slots = np.arange(len(good)) if slots is None else slots
     return Control(prior, seed=3).propose((slots, good), None)
+
+
+@pytest.mark.parametrize("agent", ["covr", "dpl", "apl"])
+def test_the_knowing_prior_is_the_vlm_that_was_taught_and_is_marked_so(agent: str) -> None:
+    request = Request("catch", (agent,), ("catch",), budget="short", settings={"prior": "knowing"})
+    (config,) = design(request.resolved()).runs(device="cpu", threads=1, conv_kernel="torch")
+    assert (config.agent_config["vlm"], config.agent_config["prior"]) == ("tiny-knowing", "vlm")
+    assert registry.agent(agent).labels(config.agent_config) == {"vlm": "tiny-knowing"}
+    with pytest.raises(UserError, match="prior=knowing is vlm=tiny-knowing"):
+        design(replace(request, settings={"prior": "knowing", "vlm": "me/mine"}).resolved())
 
 
 def test_controls_answer_as_their_names_say() -> None:

@@ -189,7 +189,7 @@ SWITCHES: list[dict[str, str]] = [
     {"vlm_image_size": "56", "vlm_frames": "2"},
     {"queries": "async"},
     {"decode": "expect", "vlm": "random"},
-    {"decode": "generate", "vlm": "random", "query_every": "20", "vlm_episodes": "0"},
+    {"decode": "generate", "vlm": "random", "query_every": "20", "vlm_episodes": "0", "vlm_silent": "allow"},
     {"base": "rad", "window": "28"},
 ]
 STATEFUL: list[dict[str, str]] = [  # those with something of their own to be kept in a checkpoint
@@ -272,7 +272,13 @@ def after(calls: int) -> Callable[[], bool]:
 def test_a_vlm_that_never_states_an_action_leaves_the_base_alone(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(method, "open_prior", lambda *args, **options: ScriptedPrior(silent))
     config = configured(
-        tmp_path, query_every="1", env_steps=480, guidance_weight="100.0", psi0="450", guidance_after="0"
+        tmp_path,
+        query_every="1",
+        env_steps=480,
+        guidance_weight="100.0",
+        psi0="450",
+        guidance_after="0",
+        vlm_silent="allow",
     )
     sac = configured(tmp_path, "sac", env_steps=480)
     warned: list[str] = []

@@ -231,14 +231,15 @@ def test_old_priors_are_kept_or_asked_for_again(tmp_path: Path) -> None:
 
 def test_the_vlm_is_opened_with_the_settings_of_fine_tuning(tmp_path: Path) -> None:
     stage = Stage(
-        tmp_path, vlm="some-vlm", decode="expect", vlm_device="cuda:1", tuner="copy", lora_rank=3, lora_alpha=5.0,
-        finetune_lr=0.01, finetune_epochs=7, finetune_min_steps=11, finetune_batch_size=13, micro_batch=17,
-        label_smoothing=0.25,
+        tmp_path, vlm="some-vlm", decode="expect", vlm_device="cuda:1", vlm_dtype="int4", tuner="copy", lora_rank=3,
+        lora_alpha=5.0, finetune_lr=0.01, finetune_epochs=7, finetune_min_steps=11, finetune_batch_size=13,
+        micro_batch=17, label_smoothing=0.25,
     )  # fmt: skip
     assert stage.opened == {
         "name": "some-vlm",
         "decode": "expect",
         "device": "cuda:1",
+        "dtype": "int4",
         "seed": 0,
         "tuner": "copy",
         "adapter_folder": tmp_path / "adapters" / "served",
@@ -251,6 +252,8 @@ def test_the_vlm_is_opened_with_the_settings_of_fine_tuning(tmp_path: Path) -> N
 OTHER: dict[str, Any] = {
     "vlm": "scripted",
     "vlm_device": "cuda:1",
+    "vlm_dtype": "bfloat16",
+    "vlm_silent": "allow",
     "vlm_image_size": 7,
     "vlm_frames": 2,
     "query_every": 3,
@@ -298,6 +301,7 @@ WITH = {
     "growth": {"psi0": 3},
     "episodes": {"psi0": 12},
     "between_queries": {"query_every": 6},
+    "vlm_silent": {"vlm": "silent"},
 }
 """What else is set, where nothing would differ otherwise."""
 
@@ -305,6 +309,7 @@ WITH = {
 def seen(folder: Path, **settings: Any) -> str:
     stage = Stage(folder, repeat=2, **settings)
     stage.play(32)
+    stage.finish()
     return repr(stage.seen())  # as text: an error may be NaN
 
 

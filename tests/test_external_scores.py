@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from analysis.rows.external import ScoresError, read_scores, to_marl_eval
 from analysis.rows.scores import final_scores
 from analysis.tables.scores import tables
+from analysis.tables.scores import to_csv as scores_csv
 from results.store import RunWriter, read
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ def test_two_runs_under_one_name_are_refused(tmp_path: Path) -> None:
         (f"labels,{HEADER}\nfast,sac,walk,0,10,1\n", r"labels are 'fast'; expected k=v"),
         (f"{HEADER}\n", r"has no scores; a line states agent, task"),
         ("\xff\xfe", r"is not a table in UTF-8 text"),
+        (f"{HEADER},return\nsac,walk,0,10,1,2\n", r"the header has two columns 'return'"),
     ],
 )
 def test_bad_files_are_named_line_by_line(tmp_path: Path, text: str, complaint: str) -> None:
@@ -100,6 +103,7 @@ def test_bad_files_are_named_line_by_line(tmp_path: Path, text: str, complaint: 
     [
         ("{\n", "a line that is not JSON"),
         ("[1]\n", r"a.jsonl:1: not an object"),
+        ('{"agent": "a", "task": "t", "seed": 0, "env_steps": 1, "return": 1, "return": 2}\n', "two entries 'return'"),
         ('{"agent": null, "task": "t", "seed": 0, "env_steps": 1, "return": 1}\n', "agent is None"),
         ('{"agent": "a", "task": ["t"], "seed": 0, "env_steps": 1, "return": 1}\n', "task is"),
         ('{"agent": "a", "task": "t", "seed": true, "env_steps": 1, "return": 1}\n', "seed is True"),
@@ -114,8 +118,29 @@ def test_bad_json_lines_are_named(tmp_path: Path, text: str, complaint: str) -> 
 def test_nothing_to_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(ScoresError, match=r"no .csv or .jsonl file in"):
         read_scores(tmp_path)
-    with pytest.raises(ScoresError, match=r"no .csv or .jsonl file in"):
-        read_scores(tmp_path / "absent")
+    with pytest.raises(ScoresError, match=r"there is no file or folder .*absent.csv"):
+        read_scores(tmp_path / "absent.csv")
+
+
+def test_all_conflicts_are_counted_at_once(tmp_path: Path) -> None:
+    lines = [f"sac,walk,{seed},10,{value}" for seed in range(12) for value in (1, 2)]
+    (tmp_path / "a.csv").write_text("\n".join([HEADER, *lines]) + "\n")
+    with pytest.raises(ScoresError, match=r"12 scores are given twice.*a.csv:2 and .*a.csv:3.*and 2 more"):
+        read_scores(tmp_path)
+
+
+def test_marl_eval_gets_what_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"{HEADER}\nsac,walk,0,10,1\nsac,walk,0,20,2\n")
+    (run,) = to_marl_eval(read_scores(tmp_path)[0], 15)[0]["scores@given"]["walk"]["sac"].values()
+    assert run["absolute_metrics"] == {"return": [1.0]}
+    assert list(run) == ["step_1", "absolute_metrics"]
+
+
+def test_a_name_that_a_spreadsheet_would_run_stays_a_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"{HEADER}\n=1+1,@walk,0,10,-5\n+3,walk,0,10,-5\n")
+    text = scores_csv(tables(read_scores(tmp_path)[0]))
+    assert "'=1+1" in text and "'@walk" in text and ",-5.0," in text
+    assert not re.search(r"(^|,)[=@]", text)
 
 
 def test_marl_eval_gets_episodes_steps_and_a_last_evaluation(tmp_path: Path) -> None:

@@ -5,21 +5,31 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import results
+from analysis.figures import papers as paper_figures
 from analysis.figures import statistics
-from analysis.grids import to_latex, to_markdown
+from analysis.grids import to_html, to_latex, to_markdown
 from analysis.papers import tables as papers
+from analysis.papers.cells import Line, PaperTable
+from analysis.papers.layouts import best, column_names, summaries, to_delta_grid, to_grid, to_long_grid, to_ours_grid
 from analysis.papers.published import PAPERS, paper_notes, published
-from analysis.papers.tables import PaperTable, paper_tables, to_grid, to_long_grid
+from analysis.papers.tables import paper_tables
 from analysis.rows import vlm_rounds
 from analysis.rows.external import read_scores
 from analysis.rows.scores import final_scores
 from analysis.statistics.intervals import Summary, difference
+from covr_bench.cli.paper_runs import paper_runs, without_runs
 from covr_bench.config import registry
+from covr_bench.kit.errors import UserError
 from results.store import RunWriter, read
 
 SHIPPED = Path(results.__file__).parent / "published"
@@ -32,7 +42,7 @@ def write_run(out: Path, run_id: str, metrics: dict[str, float], *, env_steps: i
         writer.end()
 
 
-def lines_of(table: PaperTable, method: str) -> list[papers.Line]:
+def lines_of(table: PaperTable, method: str) -> list[Line]:
     return [line for line in table.lines if line.method == method]
 
 
@@ -134,7 +144,7 @@ def test_a_cell_has_both_values_and_their_difference(tmp_path: Path) -> None:
     assert line.cells["walker_walk", "return"].ours is None
     text = to_markdown([to_grid(made)])
     low, high = cell.difference[1:]
-    assert "| CURL | paper | 582 ± 146 |" in text
+    assert "| CURL | paper | **582 ± 146** |" in text  # of three seeds COVR's 872 ± 2 is within noise
     assert "| curl | ours (n) | 540.0 ± 40.0 (3) | not run |" in text
     assert f"|  | ours - paper | -42.0 [{low:+.1f}, {high:+.1f}] | - |" in text
     row = next(row for row in csv.DictReader(io.StringIO(papers.to_csv([made]))) if row["mean"])
@@ -322,10 +332,135 @@ def test_a_method_that_we_have_not_is_published_only(tmp_path: Path) -> None:
     """And the table says why: it is not one that could be run."""
     write_run(tmp_path, "dmc6@paper/walker_walk/drq/0", {"return": 1.0})
     (made,) = paper_tables(read(tmp_path), "T4")
-    lines = [line for line in to_markdown([to_grid(made)]).splitlines() if "ours (n)" in line]
-    methods = [line.method for line in made.lines]
-    shown = dict(zip(methods, lines, strict=True))
+    shown = to_grid(made)
+    assert [row[0] for row in shown.rows if row[1] == "ours (n)"] == ["drq"]  # no row that says nothing
+    (can_be_run,) = [note for note in shown.notes if note.startswith("not run yet")]
+    (published_only,) = [note for note in shown.notes if note.startswith("published only")]
     for method in ("PSRL", "Dreamer", "PlaNet"):
-        assert "published only" in shown[method] and "not run" not in shown[method]
+        assert method in published_only and method not in can_be_run
         assert any(method in note and "published only" in note for note in made.notes)
-    assert "not run" in shown["TACO"] and "published only" not in shown["TACO"]
+    assert "TACO" in can_be_run and "TACO" not in published_only
+
+
+# The paper's shape, and what a table needs
+
+
+@pytest.fixture
+def reduced(tmp_path: Path) -> Path:
+    """Short runs of two agents and a variant on the embedded stand-ins of a small machine."""
+    for seed, score in enumerate((500.0, 540.0, 580.0)):
+        write_run(tmp_path, f"dmc6@short/cartpole_swingup/curl/{seed}", {"return": score}, render="fast")
+        write_run(tmp_path, f"dmc6@short/cartpole_swingup/drq/{seed}", {"return": score - 400}, render="fast")
+        write_run(tmp_path, f"dmc6@short/cartpole_swingup/covr/{seed}", {"return": score}, render="fast", vlm="tiny")
+        write_run(tmp_path, f"dmc6@short/cartpole_swingup/drq-image_size=64/{seed}", {"return": score}, render="fast")
+    return tmp_path
+
+
+def test_a_reduced_run_is_not_taken_for_the_paper(reduced: Path) -> None:
+    (made,) = paper_tables(read(reduced), "T4")
+    for note in (
+        "ours are runs of the budget short, not of the paper's: no reproduction",
+        "ours were measured under render=fast: frames are drawn faster",
+        "covr (vlm=tiny): a small model made for tests answers in the place of a real VLM",
+    ):
+        assert any(found.startswith(note) for found in made.notes)
+
+
+def test_the_best_and_what_is_within_noise_of_it_is_bold(reduced: Path) -> None:
+    sharp, same, lower = Summary(100.0, 1.0, 5), Summary(99.5, 1.0, 5), Summary(80.0, 1.0, 5)
+    assert best([sharp, lower, same, None]) == {0, 2}
+    assert best([sharp, None]) == set()
+    assert best([sharp, Summary(99.0, math.nan, 1)]) == {0}
+    assert best([sharp, Summary(math.nan, 1.0, 5), lower]) == {0}
+    (made,) = paper_tables(read(reduced), "T4")
+    text = to_markdown([to_grid(made)])
+    assert "| curl | ours (n) | **540.0 ± 40.0 (3)** |" in text
+    assert "| drq | ours (n) | 140.0 ± 40.0 (3) |" in text
+    assert to_html([to_grid(made)]).count("<strong>") == len(to_grid(made).bold)
+    assert r"\textbf{540.0 $\pm$ 40.0 (3)}" in to_latex([to_grid(made)])
+
+
+def test_a_variant_stands_beside_a_method_only_where_asked(reduced: Path) -> None:
+    assert [line.ours for line in lines_of(paper_tables(read(reduced), "T4")[0], "DrQ")] == ["drq"]
+    (made,) = paper_tables(read(reduced), "T4", {"DrQ": ["drq-image_size=64"]})
+    (line,) = lines_of(made, "DrQ")
+    assert (line.ours, line.cells[SWINGUP].ours) == ("drq-image_size=64", Summary(540.0, 40.0, 3))
+    assert "DrQ: ours is drq-image_size=64, as asked by --as" in made.notes
+    for named, complaint in (({"DRQ": ["drq"]}, "no method 'DRQ'.* DrQ,"), ({"DrQ": ["rad"]}, "no run of agent 'rad'")):
+        with pytest.raises(ValueError, match=complaint):
+            paper_tables(read(reduced), "T4", named)
+
+
+def test_layouts_show_ours_and_differences_alone(reduced: Path) -> None:
+    (made,) = paper_tables(read(reduced), "T4")
+    ours, delta = to_ours_grid(made), to_delta_grid(made)
+    assert ours.rows[0][:3] == ("CURL", "curl", "540.0 ± 40.0 (3)")
+    assert [row[:2] for row in delta.rows] == [("CURL", "curl"), ("DrQ", "drq"), ("COVR", "covr (vlm=tiny)")]
+    assert delta.rows[0][2].startswith("-42.0 [")
+
+
+def test_the_door_shows_papers_in_an_empty_folder(
+    cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for format_ in ("terminal", "md", "csv", "latex", "html"):
+        shown = cli("table", "--paper", "T1", "--format", format_)
+        assert shown.code == 0, shown.err
+        assert "COVR" in shown.out
+    assert cli("table", "--paper", "T4", "--layout", "wide").code == 2
+    assert "--as takes METHOD=AGENT" in cli("table", "--paper", "T4", "--as", "RAD").err
+    assert cli("table", "--layout", "ours").code == 2
+    assert cli("plot", "--paper", "T1", "-o", "t.svg").code == 0
+    assert list(tmp_path.iterdir()) == [tmp_path / "t.svg"]
+
+
+def test_latex_states_a_label_and_uses_siunitx_where_asked(reduced: Path) -> None:
+    (made,) = paper_tables(read(reduced), "T4")
+    text = to_latex([to_grid(made)], siunitx=True)
+    assert r"\num{540.0 +- 40.0} (3)" in text
+    assert re.search(r"\\label\{tab:1-[a-z0-9-]+\}", text)
+    assert text.count(r"\begin{table*}") == text.count(r"\end{table*}") == 1
+
+
+@pytest.mark.parametrize("table", PAPERS)
+def test_latex_fits_its_page(reduced: Path, tmp_path: Path, table: str) -> None:
+    latex = shutil.which("pdflatex") or shutil.which("tectonic")
+    if latex is None:
+        pytest.skip("no LaTeX here: apt-get install texlive-latex-extra")
+    body = "".join(to_latex([to_grid(made)]) for made in paper_tables(read(reduced), table))
+    page = r"\documentclass[twocolumn]{article}\usepackage{booktabs,graphicx}\begin{document}"
+    (tmp_path / "t.tex").write_text(f"{page}\n{body}\n\\end{{document}}\n", encoding="utf-8")
+    done = subprocess.run([latex, "t.tex"], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("table", ["T1", "T4", "T5"])
+def test_a_figure_for_every_table(reduced: Path, tmp_path: Path, table: str) -> None:
+    for number, made in enumerate(paper_tables(read(reduced), table)):
+        names = column_names(made.columns)
+        paper_figures.bars(made.title, names, summaries(made), tmp_path / f"{number}.svg")
+        text = (tmp_path / f"{number}.svg").read_text()
+        assert all(f"<!-- {task} -->" in text for task, _ in made.columns if table == "T4")
+
+
+def test_a_table_asks_for_exactly_its_runs() -> None:
+    given = {"budget": "smoke", "seeds": "0-1"}
+    (table,) = paper_runs(["T4"], given, "x").requests
+    assert (table.suite, table.budget, table.seeds, len(table.tasks)) == ("dmc6", "smoke", (0, 1), 6)
+    assert set(table.agents) == {number.agent for number in published("T4")} - {""}
+    variants, published_covr = paper_runs(["T5"], given, "x").requests
+    assert variants.variants == tuple(f"M{n}" for n in range(1, 12))
+    assert (published_covr.agents, published_covr.tasks, published_covr.variants) == (("covr",), ("hw",), ())
+    bases = [request.settings for request in paper_runs(["T3"], given, "x").requests]
+    assert bases == [{}, {"base": "sac"}, {"base": "deepmdp"}]
+    models = dict.fromkeys(number.labels.removeprefix("vlm=") for number in published("vlm"))
+    assert [request.vlm for request in paper_runs(["vlm"], given, "x").requests] == list(models)
+    (one,) = paper_runs(["T4", "T3"], given | {"agents": ["drq"], "tasks": ["walker_walk"]}, "x").requests
+    assert (one.agents, one.tasks) == (("drq",), ("walker_walk",))
+    assert [note.split(" is ")[0] for note in without_runs("T4")] == ["PSRL", "Dreamer", "PlaNet"]
+    assert all("published only" in note for note in without_runs("T4"))
+    with pytest.raises(UserError, match="unknown paper table 'T6'"):
+        paper_runs(["T6"], given, "x")
+    with pytest.raises(UserError, match="nothing of T4"):
+        paper_runs(["T4"], given | {"agents": ["ere"]}, "x")

@@ -70,6 +70,16 @@ def test_another_default_is_a_change(traced: Callable[..., Trace]) -> None:
     assert sentence == "changed: the first difference is setting lr: 0.01 in A, 0.02 in B"
 
 
+def test_a_setting_that_one_side_has_is_a_change_where_it_does_something(traced: Callable[..., Trace]) -> None:
+    added = "lr: float = 1e-2\n    reward_scale: float = "
+    idle, busy = (AGENT.format(**PLAIN).replace("lr: float = 1e-2", f"{added}{scale}") for scale in ("1.0", "2.0"))
+    assert compare(traced(), traced(idle)).verdict is Mathematics.SAME
+    assert compare(traced(idle), traced()).verdict is Mathematics.SAME
+    scaled = busy.replace("batch.reward", "self.config.reward_scale * batch.reward")
+    sentence = compare(traced(), traced(scaled)).sentence()
+    assert sentence == "changed: the first difference is setting reward_scale: absent in A, 2.0 in B"
+
+
 def test_other_draws_cannot_be_compared(traced: Callable[..., Trace]) -> None:
     other = AGENT.format(**PLAIN).replace("uniform(-1, 1, self.context.action_dim)", "uniform(-1, 1, (1, 2))[0]")
     comparison = compare(traced(), traced(other))

@@ -21,8 +21,9 @@ from experiments import configure
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.figures.style import short_names
 from analysis.report.curves import MAX_POINTS, mean_and_interval
-from analysis.report.drawings import MAX_NAME, inline, short_names
+from analysis.report.drawings import MAX_NAME, inline
 from analysis.statistics.bootstrap import aggregates
 from analysis.statistics.summary import Bootstrap
 from covr_bench.cli import report as report_command
@@ -325,7 +326,7 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
 
 @given(st.sets(st.text("ab", min_size=MAX_NAME - 2, max_size=MAX_NAME + 40), max_size=8))
 def test_short_names_differ(names: set[str]) -> None:
-    short = short_names(names)
+    short = short_names(sorted(names), MAX_NAME)
     assert len(set(short.values())) == len(names)
     assert all(len(text) <= MAX_NAME for text in short.values())
 
@@ -568,6 +569,27 @@ def test_hostile_and_long_names_neither_run_nor_widen_the_page(tab: Page, hostil
     assert tab.run("window.hacked ?? 0") == 0
     assert tab.run("document.images.length") == 0
     assert tab.errors == []
+
+
+def test_tables_are_sorted_and_saved(shown: Page) -> None:
+    first = "document.querySelector('#protocol-1 table')"
+    values = f"[...{first}.tBodies[0].rows].map((row) => parseFloat(row.cells[1].textContent))"
+    shown.click("#protocol-1 thead th.number")
+    falling = [value for value in shown.run(values) if value is not None]
+    assert falling == sorted(falling, reverse=True)
+    shown.click("#protocol-1 thead th.number")
+    rising = [value for value in shown.run(values) if value is not None]
+    assert rising == sorted(rising)
+    assert shown.run(f"{first}.querySelector('[aria-sort]').getAttribute('aria-sort')") == "ascending"
+    assert shown.run("document.querySelectorAll('.tools button[aria-label$=CSV]').length") > 1
+    assert shown.run("document.querySelectorAll('.tools button[aria-label$=SVG]').length") > 0
+    assert shown.errors == []
+
+
+def test_smoothing_is_a_choice_that_is_off(shown: Page) -> None:
+    button = "[data-toggle=smooth]"
+    assert shown.run(f"document.querySelector('{button}').getAttribute('aria-pressed')") == "false"
+    changes(shown, lambda: shown.click(button))
 
 
 def test_a_link_to_a_run_opens_it(shown: Page) -> None:

@@ -36,6 +36,7 @@ EVERYTHING: dict[str, Any] = {
     "checkpoint_every": 60.0,
     "restart": True,
     "accept_changed_code": True,
+    "allow_silent_vlm": True,
     "out": "elsewhere",
 }
 

@@ -232,7 +232,7 @@ def test_files_by_relative_path_beside_an_installed_package(
     (tmp_path / "my_agent.py").write_text(AGENTS.format(name="my_own", at_60="pass", loss="1.0"))
     command = ["run", "--suite", "my_suite.py", "--task", "catch", "--budget", "./my_budget.py"]
     command += ["--agent", "my_agent.py", "--agent", "example_constant", "--set", "action=-0.5"]
-    command += ["--agent", "vbe", "--vlm", "example_silent"]
+    command += ["--agent", "vbe", "--vlm", "example_silent", "--allow-silent-vlm"]
     command += ["--track", "example_hears", "--set-track", "example_hears.name=told.txt"]
     process = start(*command, path=(site,), cwd=tmp_path)
     _out, err = process.communicate(timeout=PATIENCE_S)
@@ -241,8 +241,8 @@ def test_files_by_relative_path_beside_an_installed_package(
         rows = read_run(tmp_path / "results", f"mine@brief/catch/{run}")
         assert rows.query("kind == 'eval' and metric == 'return'")["env_steps"].tolist() == [0, 30, 41]
 
-    asked = read_run(tmp_path / "results", "mine@brief/catch/vbe-vlm=example_silent/5")
-    assert set(asked["labels"].astype(str)) == {"vlm=stand-in:example_silent"}
+    asked = read_run(tmp_path / "results", "mine@brief/catch/vbe-vlm=example_silent,vlm_silent=allow/5")
+    assert set(asked["labels"].astype(str)) == {"vlm=stand-in:example_silent,vlm_silent=allowed"}
     told = (tmp_path / "told.txt").read_text().splitlines()
     assert {"begin mine@brief/catch/my_own/5", "begin mine@brief/catch/example_constant-action=-0.5/5"} <= set(told)
     assert told.count("end finished") == 3

@@ -79,12 +79,21 @@ def test_scores_from_elsewhere_go_through_all_commands(cli: Callable[..., Any], 
     shown = cli("stats", "--scores", scores, *LIGHT, "--format", "md").out
     assert "no score range is known for jump: returns are taken as they are" in shown
     assert "| A | 3 | 0.20 [" in cli("stats", "--scores", scores, *LIGHT, "--format", "md", "--score-range", "0,10").out
-    for kind in ("curves", "aggregate", "profile", "improvement"):
+    assert "| A | 3 | - | - | - | - |" in shown  # 1 to 3 on an unknown scale have no aggregate
+    for kind in ("curves", "improvement"):
         picture = tmp_path / f"{kind}.svg"
         drawn = cli("plot", "--scores", scores, "--kind", kind, "-o", picture, *LIGHT)
         assert drawn.out.strip() == str(picture)
         assert "scores@given" in picture.read_text()
         assert "note: no score range is known" in drawn.err
+    for kind in ("aggregate", "profile"):
+        refused = cli("plot", "--scores", scores, "--kind", kind, "-o", tmp_path / "a.svg", *LIGHT)
+        assert refused.code == 2
+        assert "--score-range jump=LOW,HIGH states which returns count as 0 and 1" in refused.err
+        ranged = cli(
+            "plot", "--scores", scores, "--kind", kind, "-o", tmp_path / "a.svg", *LIGHT, "--score-range", "0,5"
+        )
+        assert ranged.code == 0
     (scores / "b.csv").write_text(f"{HEADER}\nA,jump,0,10,99\n")
     clash = cli("stats", "--scores", scores)
     assert clash.code == 2
@@ -107,9 +116,10 @@ def test_marl_eval_is_written(cli: Callable[..., Any], out: Path, tmp_path: Path
 def test_a_papers_table(cli: Callable[..., Any], out: Path) -> None:
     shown = cli("table", "--out", out, "--paper", "T3")
     assert shown.code == 0
-    assert "237 ± 49" in shown.out and "not run" in shown.out
+    assert "237 ± 49" in shown.out
+    assert "† not run yet (covr-bench run --paper T3): SAC+COVR, DeepMDP" in shown.out
     assert (
-        "| rad | ours (n) | 401.0 ± 1.0 (3) | not run |"
+        "| rad | ours (n) | **401.0 ± 1.0 (3)** | not run |"
         in cli("table", "--out", out, "--paper", "T3", "--format", "md").out
     )
     assert cli("table", "--out", out, "--paper", "T3", "--format", "csv").out.startswith("table,suite,budget,setting")

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results import provenance
-from results.layout import variant_of
+from results.layout import StoreWarning, variant_of
 from results.parse import parse_run
 from results.store import RunId, RunWriter, StoreError, read, read_run, run_folder, writer_pid
 
@@ -303,11 +305,11 @@ def test_a_record_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeyp
     with pytest.raises(StoreError, match="Input/output error"):
         provenance.write(path, {"schema": 1, "n": 2})
     assert done == ["fsync", "rename"]
-    assert provenance.read(path)["n"] == 1
+    assert json.loads(path.read_text())["n"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["provenance.json"]
     monkeypatch.setattr(os, "replace", rename)
     provenance.write(path, {"schema": 1, "n": 2})
-    assert provenance.read(path)["n"] == 2
+    assert json.loads(path.read_text())["n"] == 2
 
 
 def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -373,7 +375,12 @@ def test_rows_of_a_newer_version_are_not_guessed_at(tmp_path: Path) -> None:
     path = rows_file(tmp_path)
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
     with pytest.raises(StoreError, match=r"rows\.jsonl.*schema 99.*upgrade"):
-        read(tmp_path)
+        read_run(tmp_path, RUN)
+    other = "dmc6@paper/cartpole_swingup/sac/0"
+    write_run(tmp_path, other)
+    for _ in range(2):  # the second time from the cache
+        with pytest.warns(StoreWarning, match=r"drqv2/0 is left out.*schema 99.*upgrade"):
+            assert set(read(tmp_path)["run_id"]) == {other}
 
 
 # Many runs, and the cache
@@ -442,7 +449,7 @@ def flip(data: bytes) -> bytes:
     return data[:middle] + bytes([data[middle] ^ 0xFF]) + data[middle + 1 :]
 
 
-@pytest.mark.parametrize("file", ["rows.parquet", "manifest.parquet"])
+@pytest.mark.parametrize("file", ["rows.parquet", "manifest.parquet", "seal"])
 @pytest.mark.parametrize(
     "damage", [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"x" * 500, flip]
 )
@@ -465,6 +472,29 @@ def test_cache_files_of_different_rebuilds_are_not_combined(tmp_path: Path) -> N
     assert set(read(tmp_path)["suite"]) == {"catch"}
 
 
+def test_a_cache_with_other_numbers_is_not_believed(tmp_path: Path) -> None:
+    write_run(tmp_path, evaluations=5)
+    frame = read(tmp_path)
+    rows = pq.read_table(tmp_path / "cache" / "rows.parquet")
+    index = rows.schema.get_field_index("value")
+    pq.write_table(
+        rows.set_column(index, rows.schema.field(index), pa.array([-1.0] * len(rows))),
+        tmp_path / "cache" / "rows.parquet",
+    )
+    pd.testing.assert_frame_equal(read(tmp_path), frame)
+
+
+def test_an_edit_that_keeps_size_and_time_is_seen(tmp_path: Path) -> None:
+    write_run(tmp_path, evaluations=2)
+    read(tmp_path)
+    path = rows_file(tmp_path)
+    stat = path.stat()
+    path.write_text(path.read_text().replace('"value": 1.5', '"value": 9.5'))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert path.stat().st_size == stat.st_size
+    assert read(tmp_path)["value"].tolist() == [0.5, 9.5]
+
+
 def test_reading_needs_no_cache_folder(tmp_path: Path) -> None:
     write_run(tmp_path, evaluations=2)
     (tmp_path / "cache").write_text("in the way")
@@ -478,7 +508,7 @@ def test_concurrent_rebuilds_agree(tmp_path: Path) -> None:
     code = "import sys; from results.store import read\nfor _ in range(3): print(len(read(sys.argv[1])))"
     for process in [start(code, tmp_path) for _ in range(3)]:
         assert outcome(process).split() == ["150"] * 3
-    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["manifest.parquet", "rows.parquet"]
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["manifest.parquet", "rows.parquet", "seal"]
 
 
 def test_writing_needs_no_table_library() -> None:

@@ -241,7 +241,8 @@ def test_a_guided_agent_goes_on_as_if_it_had_not_stopped(tmp_path: Path, name: s
 def test_answers_that_state_no_action_leave_the_base_alone_and_are_reported(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(advice, "open_prior", lambda *args, **options: ScriptedPrior(silent))
     monkeypatch.setattr(priors, "HEALTH_OVER", 20)
-    config = configured(tmp_path, "dpl", query_every="1", env_steps=80, eval_every=40, guidance_weight="100")
+    settings = {"query_every": "1", "guidance_weight": "100", "vlm_silent": "allow"}
+    config = configured(tmp_path, "dpl", env_steps=80, eval_every=40, **settings)
     sac = configured(tmp_path, "sac", env_steps=80, eval_every=40)
     warned: list[str] = []
     played(config, warn=warned.append)

@@ -15,7 +15,7 @@ from test_train import go
 from test_vlm_agents import configured
 from vlm_models import noise, prompt, random_folder
 
-from analysis.report.origin import stand_ins
+from analysis.rows.stand_ins import stand_ins
 from covr.vlm.base import FinetuneSettings, Samples, VLMOptions
 from covr.vlm.grammar import STATUSES
 from covr.vlm.open import is_stand_in, label, open_model, open_prior, vlm_names, vlm_spec

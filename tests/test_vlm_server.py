@@ -18,9 +18,10 @@ import pytest
 from vlm_models import prior, random_folder
 
 from covr.vlm.base import FinetuneSettings, Samples
+from covr.vlm.chat import png
 from covr.vlm.open import open_prior
 from covr.vlm.prompts import task_prompt
-from covr.vlm.server import ServedPrior, ServerPrior, png
+from covr.vlm.server import ServedPrior, ServerPrior
 from covr_bench.kit.errors import UserError
 
 PROMPT = task_prompt("Push the cart.", 2)
@@ -199,7 +200,7 @@ def tuned(server: Server, folder: Path) -> ServedPrior:
         f"openai:{server.url}#m", tuner=str(random_folder()), adapter_folder=folder, settings=settings, seed=3
     )
     assert isinstance(vlm, ServedPrior) and vlm.tunable
-    vlm.server.backoff = 0.001
+    vlm.server.transport.backoff = 0.001
     return vlm
 
 

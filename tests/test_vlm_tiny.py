@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -166,8 +167,8 @@ def test_missing_weights_name_the_place_and_the_ways_out(tmp_path: Path, monkeyp
     (tmp_path / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
     with pytest.raises(UserError, match=rf"{tmp_path}.*--vlm tiny.*download"):
         HFPrior(str(tmp_path))
-    (tmp_path / "config.json").write_text('{"model_type": "llava"}')
-    with pytest.raises(UserError, match=r"'llava'.*qwen2_5_vl"):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(UserError, match=r"'bert' model.*has none such.*Qwen"):
         HFPrior(str(tmp_path))
     monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path / "none")
     with pytest.raises(UserError, match="pretrain_tiny_vlm"):
@@ -186,7 +187,14 @@ def test_a_hub_id_without_network_names_the_cache(monkeypatch: pytest.MonkeyPatc
 def test_unknown_mode_or_dtype_names_the_valid_ones() -> None:
     with pytest.raises(UserError, match=r"'beam'.*forced"):
         prior(decode="beam")
-    with pytest.raises(UserError, match=r"'int8'.*bfloat16"):
+    with pytest.raises(UserError, match=r"'float8'.*bfloat16"):
+        prior(dtype="float8")
+
+
+def test_quantised_weights_name_what_they_need(monkeypatch: Any) -> None:
+    for library in ("bitsandbytes", "torchao"):
+        monkeypatch.setattr(f"transformers.utils.import_utils.is_{library}_available", lambda: False)
+    with pytest.raises(UserError, match=r"vlm_dtype=int8 needs bitsandbytes or torchao: pip install bitsandbytes"):
         prior(dtype="int8")
 
 

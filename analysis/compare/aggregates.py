@@ -64,8 +64,8 @@ def over_tasks(
         return result, normalisation
     sets = (comparisons(_as_rows(runs), ranges) for runs in ([m.a for m in matches], [m.b for m in matches]))
     for a, b in zip(*sets, strict=True):
-        normalisation[a.title] = a.normalisation
-        for name in a.scores:
+        normalisation[a.title] = a.refusal or b.refusal or a.normalisation
+        for name in a.scores if not (a.refusal or b.refusal) else ():
             columns = np.isfinite(a.scores[name]).any(axis=0)
             x, y = (each.scores[name][:, columns] for each in (a, b))
             protocol = (a.suite, a.budget, a.setting)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from analysis.rows.scores import CELL, agent_name
+from analysis.rows.scores import CELL, agent_name, with_setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +36,33 @@ class RunSet:
     def records_of(self, runs: Sequence[pd.DataFrame]) -> list[Record]:
         """Provenance of these lines of `final_scores`, of the runs that have one."""
         return [self.records[run] for each in runs for run in each["run_id"] if run in self.records]
+
+
+def paired(a: RunSet, b: RunSet, agent_a: str, agent_b: str) -> tuple[RunSet, RunSet]:
+    """Two sets of one agent each under a common name, so that agents of different names can be compared.
+
+    Args:
+        a, b: The sets.
+        agent_a, agent_b: Names of the agents; empty for the only one of a set.
+
+    Raises:
+        ValueError: If a set has several agents and none is named.
+    """
+    names = [_only_agent(each, agent) for each, agent in ((a, agent_a), (b, agent_b))]
+    name = names[0] if names[0] == names[1] else f"{names[1]} against {names[0]}"
+    renamed = []
+    for each in (a, b):
+        labels = with_setting(each.frame)["setting"].astype(str)
+        renamed.append(replace(each, frame=each.frame.assign(agent=name, variant="", labels=labels)))
+    return renamed[0], renamed[1]
+
+
+def _only_agent(run_set: RunSet, agent: str) -> str:
+    triples = run_set.frame[["agent", "variant", "labels"]].drop_duplicates().astype(str)
+    names = sorted({agent_name(*triple) for triple in triples.itertuples(index=False, name=None)})
+    if len(names) > 1:
+        raise ValueError(f"{run_set.name} has several agents, name one as {run_set.name}:AGENT: {', '.join(names)}")
+    return agent or names[0]
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from typing import TYPE_CHECKING, Any
 
 from analysis.compare.verdicts import ALPHA, MIN_SEEDS, Verdict
 from analysis.grids import MARK, Grid
+from analysis.grids import to_csv as csv_text
 from analysis.rows.final import LAST, definition
 
 if TYPE_CHECKING:
@@ -46,16 +45,12 @@ def to_grids(verdicts: Verdicts) -> list[Grid]:
 
 def to_csv(verdicts: Verdicts) -> str:
     """Lines and aggregates in full precision: columns `CSV_COLUMNS`, unknown values empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n", restval="")
-    writer.writeheader()
-    for line in verdicts.lines:
-        values = _line_values(line, verdicts.metric) | {"score": verdicts.score}
-        writer.writerow({name: _csv(value) for name, value in values.items()})
-    for aggregate in verdicts.aggregates:
-        values = _aggregate_values(aggregate) | {"score": verdicts.score}
-        writer.writerow({name: _csv(value) for name, value in values.items()})
-    return text.getvalue()
+    every = [
+        *(_line_values(line, verdicts.metric) for line in verdicts.lines),
+        *(_aggregate_values(aggregate) for aggregate in verdicts.aggregates),
+    ]
+    rows = [{name: _csv(value) for name, value in (values | {"score": verdicts.score}).items()} for values in every]
+    return csv_text(CSV_COLUMNS, [[row.get(name, "") for name in CSV_COLUMNS] for row in rows])
 
 
 def to_json(verdicts: Verdicts) -> str:

@@ -9,10 +9,10 @@ import numpy as np
 
 from analysis.figures import style
 from analysis.figures.style import PANEL_INCHES
-from analysis.rows.scores import PROTOCOL, agent_name, curves, protocol_name, returns
+from analysis.rows.held import held, shared_grid
+from analysis.rows.scores import PROTOCOL, agent_name, protocol_name, returns
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
+    Floats = npt.NDArray[np.float64]
+    Ints = npt.NDArray[np.int64]
     Efficiency = Mapping[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
 
 _COLUMNS = {1: 1, 2: 2, 4: 2, 7: 4, 8: 4}  # by number of panels; 3 for any other number
@@ -27,14 +29,15 @@ _COLUMNS = {1: 1, 2: 2, 4: 2, 7: 4, 8: 4}  # by number of panels; 3 for any othe
 
 def learning_curves(
     frame: pd.DataFrame,
-    path: str | os.PathLike[str],
+    path: style.Target,
     *,
     tasks: Sequence[str] | None = None,
     efficiency: Efficiency | None = None,
 ) -> list[str]:
     """Draw one panel per task with a curve per agent: thick the mean over seeds, thin each seed.
 
-    The mean is drawn where every seed was evaluated.
+    The mean is that of the seeds' last evaluations so far, from the first step at which every seed was evaluated to the
+    end of the shortest run, or to where a seed diverges. A cross marks where a run diverges.
 
     Args:
         frame: Rows as `results.store.read` returns them, of one suite, budget and setting.
@@ -56,22 +59,20 @@ def learning_curves(
         panels.sort(key=lambda panel: (list(tasks).index(panel[0]), panel[1]))
     if not panels:
         raise ValueError(f"no evaluation on {list(tasks or ())}; tasks with evaluations: {[task for task, _ in found]}")
-    named = curves(frame)
-    for part in (named, rows):
-        triples = zip(part["agent"], part["variant"], part["labels"], strict=True)
-        part["name"] = [agent_name(*map(str, triple)) for triple in triples]
-    styles = style.styles(sorted(named["name"].unique()))
+    triples = zip(rows["agent"], rows["variant"], rows["labels"], strict=True)
+    rows["name"] = [agent_name(*map(str, triple)) for triple in triples]
+    rows = rows.sort_values("env_steps", kind="stable").drop_duplicates(["run_id", "env_steps"], keep="last")
+    styles = style.styles(sorted(rows["name"].unique()))
     with style.look():
-        _figure(path, title, panels, rows, named, styles, efficiency or {})
+        _figure(path, title, panels, rows, styles, efficiency or {})
     return _remarks(rows)
 
 
 def _figure(
-    path: str | os.PathLike[str],
+    path: style.Target,
     title: str,
     panels: Sequence[tuple[str, int]],
     rows: pd.DataFrame,
-    named: pd.DataFrame,
     styles: Mapping[str, style.Style],
     efficiency: Efficiency,
 ) -> None:
@@ -98,13 +99,13 @@ def _figure(
         task, repeat = panels[index]
         twice = sum(name == task for name, _ in panels) > 1
         style.title(axis, f"{task} (action repeat {repeat})" if twice else task)
-        _draw(axis, _on(rows, task, repeat), _on(named, task, repeat), styles)
+        _draw(axis, _on(rows, task, repeat), styles)
         style.steps_axis(axis, label=last)
         style.returns_axis(axis)
         style.dress(axis)
         if index % columns == 0:
             axis.set_ylabel("return")
-    figure.suptitle(title, parse_math=False)
+    style.heading(figure, title)
     style.legend(figure, entries, width)
     style.save(figure, path)
 
@@ -121,14 +122,29 @@ def _on(rows: pd.DataFrame, task: str, repeat: int) -> pd.DataFrame:
     return rows[(rows["task"] == task) & (rows["action_repeat"] == repeat)]
 
 
-def _draw(axis: Axes, rows: pd.DataFrame, means: pd.DataFrame, styles: Mapping[str, style.Style]) -> None:
-    for name, seeds in rows.groupby("name"):
-        for _, seed in seeds.groupby("run_id", observed=True):
-            seed = seed.sort_values("env_steps")
-            axis.plot(seed["env_steps"], seed["value"], color=styles[str(name)]["color"], linewidth=0.5, alpha=0.4)
-    for index, (name, curve) in enumerate(means.groupby("name")):
-        curve = curve[curve["n"] == curve["n"].max()]  # a mean over fewer seeds would jump
-        style.curve(axis, curve["env_steps"], curve["mean"], styles[str(name)], index)
+def _draw(axis: Axes, rows: pd.DataFrame, styles: Mapping[str, style.Style]) -> None:
+    """rows: of one task, increasing in environment steps."""
+    means = []
+    for name, agent_rows in rows.groupby("name"):
+        steps: list[Ints] = []
+        values: list[Floats] = []
+        for _, seed in agent_rows.groupby("run_id", observed=True):
+            steps.append(seed["env_steps"].to_numpy(np.int64))
+            values.append(seed["value"].to_numpy(np.float64))
+            axis.plot(steps[-1], values[-1], color=styles[str(name)]["color"], linewidth=0.5, alpha=0.4)
+            _mark_divergence(axis, steps[-1], values[-1], styles[str(name)])
+        grid = shared_grid(steps)
+        means.append((str(name), grid, held(steps, values, grid).mean(axis=0)))
+    for index, (name, grid, mean) in enumerate(means):
+        style.curve(axis, grid, mean, styles[name], index)
+
+
+def _mark_divergence(axis: Axes, steps: Ints, values: Floats, known: style.Style) -> None:
+    """A cross at the last finite evaluation of a run whose last evaluation is none."""
+    finite = np.flatnonzero(np.isfinite(values))
+    if len(finite) and finite[-1] < len(values) - 1:
+        at = finite[-1]
+        axis.plot(steps[at : at + 1], values[at : at + 1], color=known["color"], marker="x", markersize=8, zorder=4)
 
 
 def _draw_efficiency(axis: Axes, efficiency: Efficiency, styles: Mapping[str, style.Style], *, last: bool) -> None:
@@ -139,6 +155,12 @@ def _draw_efficiency(axis: Axes, efficiency: Efficiency, styles: Mapping[str, st
     style.returns_axis(axis)
     style.dress(axis)
     axis.set_ylabel("IQM of normalised scores")
+
+
+def _diverged(run: pd.DataFrame) -> bool:
+    """Whether all evaluations after the first that is not finite are none either."""
+    finite = np.isfinite(run["value"].to_numpy(np.float64))
+    return not finite[np.argmin(finite) :].any()
 
 
 def _entries(styles: Mapping[str, style.Style], with_band: bool) -> list[Line2D]:
@@ -152,12 +174,13 @@ def _entries(styles: Mapping[str, style.Style], with_band: bool) -> list[Line2D]
 
 def _remarks(rows: pd.DataFrame) -> list[str]:
     bad = rows[~np.isfinite(rows["value"])]
-    counts = bad.groupby("run_id", observed=True).size()
-    remarks = [
-        f"{run_id}: {'1 evaluation is no finite number' if n == 1 else f'{n} evaluations are not finite numbers'}"
-        " and not drawn"
-        for run_id, n in counts.items()
-    ]
+    remarks = []
+    for run_id, part in bad.groupby("run_id", observed=True):
+        count = (
+            "1 evaluation is no finite number" if len(part) == 1 else f"{len(part)} evaluations are not finite numbers"
+        )
+        at = f", from {part['env_steps'].min():,} env steps on" if _diverged(rows[rows["run_id"] == run_id]) else ""
+        remarks.append(f"{run_id}: {count} and not drawn{at}")
     ends = rows.groupby(["name", "task", "action_repeat", "run_id"], observed=True)["env_steps"].max()
     spans = ends.groupby(level=["name", "task", "action_repeat"], observed=True).agg(["min", "max"])
     for (name, task, _), low, high in spans[spans["min"] < spans["max"]].itertuples():

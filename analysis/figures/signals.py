@@ -10,7 +10,6 @@ import numpy as np
 from analysis.figures import style
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     import pandas as pd
@@ -21,7 +20,7 @@ _INCHES = (2.6, 1.8)
 REFERENCE, NEW = "#0072B2", "#D55E00"
 
 
-def bands(reference: pd.DataFrame, new: pd.DataFrame, names: Sequence[str], path: str | os.PathLike[str]) -> None:
+def bands(reference: pd.DataFrame, new: pd.DataFrame, names: Sequence[str], path: style.Target) -> None:
     """Draw a panel for each signal.
 
     Args:

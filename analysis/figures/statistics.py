@@ -12,7 +12,6 @@ from analysis.rows.vlm_rounds import MEASURES
 from analysis.statistics.summary import METRIC_NAMES, improvements, over_tasks, profiles, taus
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
@@ -26,10 +25,11 @@ if TYPE_CHECKING:
 
 _ROW_INCHES = 0.3
 _LETTER_INCHES = 0.078  # width of a letter of a name beside a row
+_PAIRED_LETTERS = 40  # of each name of a pair
 _INK = "0.15"
 
 
-def aggregate(comparison: Comparison, bootstrap: Bootstrap, path: str | os.PathLike[str]) -> None:
+def aggregate(comparison: Comparison, bootstrap: Bootstrap, path: style.Target) -> None:
     """Draw IQM, median, mean and optimality gap over tasks: a row per agent, its interval as a bar.
 
     Args:
@@ -44,7 +44,8 @@ def aggregate(comparison: Comparison, bootstrap: Bootstrap, path: str | os.PathL
     _nothing_if(not found, comparison)
     names = sorted(found, key=lambda name: found[name]["iqm"].value)
     colours = style.styles(sorted(found))
-    width = 2.2 * len(METRIC_NAMES) + _LETTER_INCHES * max(map(len, names))
+    shown = list(style.short_names(names).values())
+    width = 2.2 * len(METRIC_NAMES) + _LETTER_INCHES * max(map(style.letters, shown))
     with style.look():
         figure, axes = _panels(len(METRIC_NAMES), width, 1.35 + _ROW_INCHES * len(names), share=True)
         for axis, (metric, text) in zip(axes, METRIC_NAMES.items(), strict=True):
@@ -54,13 +55,13 @@ def aggregate(comparison: Comparison, bootstrap: Bootstrap, path: str | os.PathL
             axis.use_sticky_edges = False
             axis.margins(x=0.08)
             style.dress(axis, grid="x")
-            _rows(axis, names)
-        figure.suptitle(_title(comparison), parse_math=False)
+            _rows(axis, shown)
+        style.heading(figure, _title(comparison))
         figure.supxlabel("normalised score, 95 % interval", fontsize="medium")
         style.save(figure, path)
 
 
-def improvement(comparison: Comparison, bootstrap: Bootstrap, path: str | os.PathLike[str], *, over: str = "") -> None:
+def improvement(comparison: Comparison, bootstrap: Bootstrap, path: style.Target, *, over: str = "") -> None:
     """Draw the probability of improvement: a row per pair of `analysis.statistics.summary.improvements`.
 
     Args:
@@ -78,8 +79,9 @@ def improvement(comparison: Comparison, bootstrap: Bootstrap, path: str | os.Pat
             f"{comparison.title}: fewer than two agents have a score on every task, there is nothing to compare"
         )
     pairs = list(found)[::-1]
-    names = [f"{x}  >  {y}" for x, y in pairs]
-    width = 3.6 + _LETTER_INCHES * max(map(len, names))
+    shown = style.short_names(dict.fromkeys(name for pair in pairs for name in pair), _PAIRED_LETTERS)
+    names = [f"{shown[x]}  >  {shown[y]}" for x, y in pairs]
+    width = 3.6 + _LETTER_INCHES * max(map(style.letters, names))
     with style.look():
         figure, (axis,) = _panels(1, width, 1.35 + _ROW_INCHES * len(pairs))
         colours = style.styles(sorted({x for x, _ in pairs}))
@@ -90,13 +92,13 @@ def improvement(comparison: Comparison, bootstrap: Bootstrap, path: str | os.Pat
         axis.set_xlim(-0.02, 1.02)
         axis.set_xlabel("P(a run of the first scores higher), 95 % interval")
         style.dress(axis, grid="x")
-        figure.suptitle(_title(comparison, "\n"), parse_math=False)
+        style.heading(figure, _title(comparison, "\n"))
         style.save(figure, path)
 
 
-def profile(comparison: Comparison, bootstrap: Bootstrap, path: str | os.PathLike[str]) -> None:
+def profile(comparison: Comparison, bootstrap: Bootstrap, path: style.Target) -> None:
     """Draw performance profiles: the share of runs above each normalised score. Args and Raises as `aggregate`."""
-    at = taus(comparison) if comparison.complete_agents else np.zeros(0)
+    at = taus(comparison) if comparison.aggregated_agents else np.zeros(0)
     found = profiles(comparison, bootstrap, at)
     _nothing_if(not found, comparison)
     known = style.styles(sorted(found))
@@ -109,12 +111,12 @@ def profile(comparison: Comparison, bootstrap: Bootstrap, path: str | os.PathLik
         axis.set(xlabel="normalised score s", ylabel="share of runs with a score > s", ylim=(-0.02, 1.02))
         axis.set_xlim(at[0], at[-1])
         style.dress(axis)
-        figure.suptitle(_title(comparison, "\n") + ", 95 % intervals", parse_math=False)
+        style.heading(figure, _title(comparison, "\n") + ", 95 % intervals")
         style.legend(figure, style.handles(known), width)
         style.save(figure, path)
 
 
-def rounds(vlm_rounds: Sequence[Rounds], path: str | os.PathLike[str]) -> None:
+def rounds(vlm_rounds: Sequence[Rounds], path: style.Target) -> None:
     """Draw the VLM by round: a row of panels per task, a panel per measure, a curve per agent.
 
     Args:
@@ -143,12 +145,12 @@ def rounds(vlm_rounds: Sequence[Rounds], path: str | os.PathLike[str]) -> None:
                 for index, each in enumerate(each for each in vlm_rounds if each.task == task):
                     _rounds_curve(axis, each, measure, known[each.agent], index)
                 _rounds_axis(axis, task, measure, last=task == tasks[-1])
-        figure.suptitle(f"The VLM by itself, {vlm_rounds[0].title.split(', ')[-1]}", parse_math=False)
+        style.heading(figure, f"The VLM by itself, {vlm_rounds[0].title.split(', ')[-1]}")
         style.legend(figure, [*style.handles(known), _band("± standard deviation over seeds")], width)
         style.save(figure, path)
 
 
-def differences(found: Mapping[str, Estimate], title: str, path: str | os.PathLike[str]) -> None:
+def differences(found: Mapping[str, Estimate], title: str, path: style.Target) -> None:
     """Draw differences of scores paired by seed: a row for each, with its interval.
 
     Args:
@@ -158,7 +160,8 @@ def differences(found: Mapping[str, Estimate], title: str, path: str | os.PathLi
     """
     names = list(found)[::-1]
     with style.look():
-        figure, (axis,) = _panels(1, 4.2 + _LETTER_INCHES * max(map(len, names)), 1.35 + _ROW_INCHES * len(names))
+        width = 4.2 + _LETTER_INCHES * max(map(style.letters, names))
+        figure, (axis,) = _panels(1, width, 1.35 + _ROW_INCHES * len(names))
         axis.axvline(0, color=_INK, linewidth=0.8, linestyle=(0, (4, 3)))
         colours = style.styles(sorted(names))
         for row, name in enumerate(names):
@@ -166,7 +169,7 @@ def differences(found: Mapping[str, Estimate], title: str, path: str | os.PathLi
         _rows(axis, names)
         axis.set_xlabel("difference in the mean return over a run's evaluations, paired by seed; 95 % interval")
         style.dress(axis, grid="x")
-        figure.suptitle(title, parse_math=False)
+        style.heading(figure, title)
         style.save(figure, path)
 
 
@@ -233,6 +236,8 @@ def _title(comparison: Comparison, separator: str = ", ") -> str:
 
 
 def _nothing_if(nothing: bool, comparison: Comparison) -> None:
+    if nothing and comparison.refusal:
+        raise ValueError(comparison.refusal)
     if nothing:
         remarks = "; ".join(comparison.remarks)
         raise ValueError(

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import math
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
+from unicodedata import east_asian_width
+
+from results.files import write_bytes
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
     from matplotlib.axes import Axes
@@ -18,15 +24,22 @@ if TYPE_CHECKING:
     from matplotlib.text import Text
 
     Floats = Sequence[float] | npt.NDArray[Any]
+    Target = str | os.PathLike[str] | io.BytesIO  # a path whose suffix tells the format, or memory for an SVG
 
-# Okabe and Ito (2008), without the yellow, which is invisible on white, and the black, which looks like an axis.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+# Okabe and Ito (2008), without the yellow, which is invisible on white, and the black, which looks like an axis. Sky
+# blue and orange are darkened until each colour has a contrast of 3:1 to a white and to a dark page (WCAG 2.2, 1.4.11).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#2F93CF", "#B87F00")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _MARKS_PER_CURVE = 6
 _EMBEDDED = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "covr-bench"}
 _LOOK = {"font.size": 9.0, "axes.titlesize": 10.0, "figure.titlesize": 11.0, "legend.fontsize": 8.5}
 PANEL_INCHES = (3.1, 2.4)
+MOST_LETTERS = 60  # of a name in a figure
+_TITLE_LETTERS = 38  # of a panel's title
+_ENTRY_INCHES, _LETTER_INCHES = 1.05, 0.085  # of a legend's entry without its name, and of each letter
+_HEADING_INCHES = 0.095  # of a letter of a figure's title
+_FALLBACKS = ("Noto Sans CJK JP", "IPAexGothic", "IPAGothic", "TakaoPGothic", "WenQuanYi Zen Hei", "Noto Sans Arabic")
 BAND_ALPHA = 0.18  # opacity of an interval around a curve
 Style = dict[str, Any]
 
@@ -36,21 +49,37 @@ def look() -> Iterator[None]:
     """Apply matplotlib's defaults with our sizes, instead of the user's settings; fonts are embedded when saved."""
     from matplotlib import style
 
-    with style.context(["default", _LOOK | _EMBEDDED]):
+    with style.context(["default", _LOOK | _EMBEDDED | {"font.family": _families()}]):
         yield
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Save as PNG, PDF or SVG by the suffix, without a date, so that the same numbers give the same file."""
-    dated = {".pdf": "CreationDate", ".svg": "Date"}.get(Path(path).suffix)
-    figure.savefig(path, dpi=200, metadata={dated: None} if dated else None)
+@cache
+def _families() -> list[str]:
+    """matplotlib's own font, then those installed that have letters which it lacks."""
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in _FALLBACKS if name in installed)]
+
+
+def save(figure: Figure, to: Target) -> None:
+    """Save as PNG, PDF or SVG by the suffix, or SVG in memory; without a date, so the same numbers give the same file.
+
+    A full disk leaves the old file, and no half of a new one.
+    """
+    picture = to if isinstance(to, io.BytesIO) else io.BytesIO()
+    kind = "svg" if isinstance(to, io.BytesIO) else Path(to).suffix.removeprefix(".")
+    dated = {"pdf": "CreationDate", "svg": "Date"}.get(kind)
+    figure.savefig(picture, format=kind, dpi=200, metadata={dated: None} if dated else None)
+    if not isinstance(to, io.BytesIO):
+        write_bytes(to, picture.getvalue())
 
 
 def styles(names: Sequence[str]) -> dict[str, Style]:
     """Colour, dash and marker of each name: no two of 40 names share all three, and neighbours differ in each."""
     return {
         name: {
-            "color": _COLOURS[index % len(_COLOURS)],
+            "color": COLOURS[index % len(COLOURS)],
             "linestyle": _DASHES[index % len(_DASHES)],
             "marker": _MARKERS[index % len(_MARKERS)],
         }
@@ -96,7 +125,13 @@ def returns_axis(axis: Axes) -> None:
 
 def title(axis: Axes, text: str) -> None:
     """Set a title literally: `$` starts no formula."""
-    axis.set_title(text, parse_math=False)
+    axis.set_title(short(text, _TITLE_LETTERS), parse_math=False)
+
+
+def heading(figure: Figure, text: str) -> None:
+    """Set the title of a figure literally, in as many lines as it needs."""
+    letters = int(figure.get_figwidth() / _HEADING_INCHES)
+    figure.suptitle("\n".join(line for part in text.split("\n") for line in wrap(part, letters)), parse_math=False)
 
 
 def handles(known: Mapping[str, Style]) -> list[Line2D]:
@@ -108,13 +143,24 @@ def handles(known: Mapping[str, Style]) -> list[Line2D]:
 
 def legend_lines(names: Sequence[str], width: float) -> int:
     """Number of lines of a legend below a figure. width: of the figure, in inches."""
-    entry_inches = 1.05 + 0.085 * max(map(len, names))
+    entry_inches = _ENTRY_INCHES + _LETTER_INCHES * max(map(letters, short_names(names, _most(width)).values()))
     return math.ceil(len(names) / max(1, int(width / entry_inches)))
+
+
+def _most(width: float) -> int:
+    """Letters of a name that a legend of this width in inches can show."""
+    return max(8, min(MOST_LETTERS, int((width - _ENTRY_INCHES) / _LETTER_INCHES)))
+
+
+def letters(name: str) -> int:
+    """Width of a name in Latin letters: those of East Asia are twice as wide."""
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in name)
 
 
 def legend(figure: Figure, entries: Sequence[Line2D], width: float) -> None:
     """Draw the legend below the figure, with names literally. width: of the figure, in inches."""
-    names = [str(entry.get_label()) for entry in entries]
+    every = [str(entry.get_label()) for entry in entries]
+    names = list(short_names(every, _most(width)).values())
     for number, entry in enumerate(entries):
         entry.set_label(str(number))  # matplotlib leaves out names that begin with an underscore
     shown = figure.legend(
@@ -123,6 +169,27 @@ def legend(figure: Figure, entries: Sequence[Line2D], width: float) -> None:
     )  # fmt: skip
     for text, name in zip(shown.get_texts(), names, strict=True):
         literal(text, name)
+
+
+def short(name: str, most: int = MOST_LETTERS) -> str:
+    """A name with an ellipsis in its middle if it is long: names of variants differ at their ends."""
+    if letters(name) <= most:
+        return name
+    kept = most - 1 if letters(name) == len(name) else (most - 1) // 2
+    head = kept // 2
+    return f"{name[:head]}…{name[len(name) - (kept - head) :]}"
+
+
+def short_names(names: Iterable[str], most: int = MOST_LETTERS) -> dict[str, str]:
+    """Distinct names of at most `most` letters, by the whole ones."""
+    found: dict[str, str] = {}
+    for name in names:
+        shown, number = short(name, most), 2
+        while shown in found.values():
+            shown = f"{short(name, most - 3)} #{number}" if number < 10 else f"{short(name, most - 5)} #{number}"
+            number += 1
+        found[name] = shown
+    return found
 
 
 def literal(text: Text, name: str) -> None:

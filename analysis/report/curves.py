@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.figures import style
+from analysis.rows.held import held, shared_grid
 from analysis.rows.scores import PROTOCOL, agent_name, returns
 from analysis.statistics.bootstrap import CONFIDENCE
 from analysis.statistics.summary import efficiency
@@ -83,20 +84,15 @@ def mean_and_interval(steps: Sequence[Floats], values: Sequence[Floats], bootstr
         Grid `(num_steps,)`, and mean, low and high, float64 `(3, num_steps)`. If a run is NaN, so are all three; with
         one run low and high are NaN.
     """
-    first, last = max(each[0] for each in steps), min(each[-1] for each in steps)
-    every = np.unique(np.concatenate(steps))
-    grid = _thinned(every[(first <= every) & (every <= last)])
-    held = np.array(
-        [y[np.searchsorted(x, grid, side="right") - 1] for x, y in zip(steps, values, strict=True)]
-    )  # (num_runs, num_steps)
-    held = np.where(np.isfinite(held), held, np.nan)
-    count = len(held)
+    grid = _thinned(shared_grid(steps))
+    runs = held(steps, values, grid)
+    count = len(runs)
     if count == 1 or not len(grid):
-        return grid, np.vstack([held.mean(axis=0), np.full((2, len(grid)), np.nan)])
+        return grid, np.vstack([runs.mean(axis=0), np.full((2, len(grid)), np.nan)])
     drawn = np.random.RandomState(bootstrap.seed).randint(0, count, (bootstrap.curve_reps, count), np.int32)
     weights = (drawn[:, :, None] == np.arange(count)).mean(axis=1)  # (reps, num_runs)
     tail = 50 * (1 - CONFIDENCE)
-    return grid, np.vstack([held.mean(axis=0), np.percentile(weights @ held, (tail, 100 - tail), axis=0)])
+    return grid, np.vstack([runs.mean(axis=0), np.percentile(weights @ runs, (tail, 100 - tail), axis=0)])
 
 
 def _panel(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import re
-import tempfile
 import xml.etree.ElementTree as ET
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from analysis.figures import style
 from analysis.figures.statistics import aggregate, improvement, profile, rounds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from analysis.rows.vlm_rounds import Rounds
     from analysis.statistics.comparison import Comparison
@@ -34,7 +34,7 @@ class Drawings:
 
     def of_comparison(self, comparison: Comparison, bootstrap: Bootstrap, over: str = "") -> list[tuple[str, Markup]]:
         """Title and drawing of aggregate scores, performance profiles and improvement, as far as there are numbers."""
-        short = short_names(comparison.scores)
+        short = style.short_names(comparison.scores, MAX_NAME)
         shown = replace(
             comparison,
             scores={short[name]: scores for name, scores in comparison.scores.items()},
@@ -42,26 +42,25 @@ class Drawings:
         )
         if not shown.complete_agents or not len(shown.evaluations):
             return []
-        draws: dict[str, Callable[[Path], None]] = {
-            "Aggregate scores": lambda path: aggregate(shown, bootstrap, path),
-            "Performance profiles": lambda path: profile(shown, bootstrap, path),
-        }
+        draws: dict[str, Callable[[io.BytesIO], None]] = {}
+        if shown.aggregated_agents:
+            draws["Aggregate scores"] = lambda picture: aggregate(shown, bootstrap, picture)
+            draws["Performance profiles"] = lambda picture: profile(shown, bootstrap, picture)
         if len(shown.complete_agents) > 1:
             second = short.get(over, "")
-            draws["Probability of improvement"] = lambda path: improvement(shown, bootstrap, path, over=second)
+            draws["Probability of improvement"] = lambda picture: improvement(shown, bootstrap, picture, over=second)
         return [(name, self._draw(name, draw)) for name, draw in draws.items()]
 
     def of_rounds(self, vlm_rounds: Sequence[Rounds]) -> Markup:
         """The VLM by round. vlm_rounds: of one suite, budget and setting."""
-        short = short_names({each.agent for each in vlm_rounds})
+        short = style.short_names(sorted({each.agent for each in vlm_rounds}), MAX_NAME)
         shown = [replace(each, agent=short[each.agent]) for each in vlm_rounds]
-        return self._draw("The VLM by itself, by round", lambda path: rounds(shown, path))
+        return self._draw("The VLM by itself, by round", lambda picture: rounds(shown, picture))
 
-    def _draw(self, name: str, draw: Callable[[Path], None]) -> Markup:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "figure.svg"
-            draw(path)
-            return inline(path.read_text(encoding="utf-8"), f"figure{next(self._numbers)}", name)
+    def _draw(self, name: str, draw: Callable[[io.BytesIO], None]) -> Markup:
+        picture = io.BytesIO()
+        draw(picture)
+        return inline(picture.getvalue().decode(), f"figure{next(self._numbers)}", name)
 
 
 def inline(svg: str, prefix: str, name: str) -> Markup:
@@ -88,16 +87,3 @@ def inline(svg: str, prefix: str, name: str) -> Markup:
     root.set("style", f"width: {root.attrib.pop('width')}")  # at most that of the page: page.css
     root.attrib.pop("height")
     return Markup(ET.tostring(root, encoding="unicode"))
-
-
-def short_names(names: Iterable[str]) -> dict[str, str]:
-    """Distinct names no longer than MAX_NAME."""
-    found: dict[str, str] = {}
-    for name in names:
-        short = name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 12]}…{name[-11:]}"
-        number = 2
-        while short in found.values():
-            short = f"{short[: MAX_NAME - 4]}…{number}"
-            number += 1
-        found[name] = short
-    return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +80,8 @@ def _figure(line: Line, reference: pd.DataFrame, new: pd.DataFrame, *, number: i
     names = list(dict.fromkeys([*(each.signal for each in line.moved), *far]))
     shown = names[:MOST_PANELS]
     title = f"{line.agent} on {line.task}"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "figure.svg"
-        bands(old, ours, shown, path)
-        drawing = inline(path.read_text(encoding="utf-8"), f"figure{number}", f"Signals of {title}")
+    picture = io.BytesIO()
+    bands(old, ours, shown, picture)
+    drawing = inline(picture.getvalue().decode(), f"figure{number}", f"Signals of {title}")
     moved = [each.text() for each in line.moved]
     return {"title": title, "moved": moved, "drawing": drawing, "left_out": len(names) - len(shown)}

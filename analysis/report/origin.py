@@ -20,17 +20,6 @@ if TYPE_CHECKING:
 
     Record = Mapping[str, Any]
 
-STAND_INS = {
-    "vlm=tiny": ("stand-in VLM", "a small model made for tests answers in the place of a real VLM"),
-    "vlm=tiny-knowing": (
-        "knowing stand-in VLM",
-        "a small model that was taught the task answers for a real one",
-    ),
-    "vlm=scripted": ("scripted VLM", "a fixed rule answers in the place of a VLM"),
-    "vlm=stand-in": ("stand-in VLM", "a plug-in that stands in for a real VLM answers"),
-    "backend=embedded": ("stand-in simulator", "the embedded driving server, not CARLA itself"),
-    "render=fast": ("fast rendering", "frames are drawn faster and differ from the published protocol's"),
-}
 _NONE = "none recorded"
 
 
@@ -55,12 +44,6 @@ class RunEntry:
     settings: tuple[tuple[str, str], ...]
 
 
-def stand_ins(labels: str) -> list[tuple[str, str]]:
-    """Badge and explanation of each label of `k=v,k=v` that marks a stand-in."""
-    parts = (part.partition(":")[0] for part in labels.split(","))  # a plug-in's own name follows the colon
-    return [STAND_INS[part] for part in parts if part in STAND_INS]
-
-
 def machines(records: Iterable[Record]) -> list[Machine]:
     """Every combination of machine and versions, the most frequent first."""
     counts = Counter(tuple(_environment(record["environment"])) for record in records)
@@ -69,7 +52,7 @@ def machines(records: Iterable[Record]) -> list[Machine]:
 
 def period(records: Iterable[Record], frame: pd.DataFrame) -> str:
     """From the first session's start to the last row."""
-    starts = [session["started"] for record in records for session in record["sessions"]]
+    starts = [session["started"] for record in records for session in record["sessions"] if session["started"]]
     last = float(frame["time"].max())
     texts = [min(starts)[:16].replace("T", " ")] if starts else []
     if last > 0:  # external scores have no times
@@ -126,7 +109,8 @@ def _facts(record: Record | None) -> tuple[tuple[str, str], ...]:
     for session in sessions:
         facts.append(("session", f"{session['started']} to {session['ended'] or 'unknown'}: {session['command']}"))
         if changes := session.get("config_changes"):
-            facts.append(("changed settings", _pairs({key: f"{old} → {new}" for key, (old, new) in changes.items()})))
+            changed = {key: " → ".join(map(str, pair)) for key, pair in changes.items() if isinstance(pair, list)}
+            facts.append(("changed settings", _pairs(changed)))
     facts.append(("own code", own_code(record)))
     facts += [("went on with changed code", change) for change in code_changes(record)]
     facts.append(("seeds", _pairs(record["seeds"])))
@@ -142,19 +126,25 @@ def _settings(record: Record | None) -> tuple[tuple[str, str], ...]:
 def _environment(environment: Record) -> list[tuple[str, str]]:
     facts = [
         ("code", project_code(environment)),
-        ("processor", f"{environment['cpu_cores']} cores of {environment['cpu']}, {_memory(environment)}"),
+        ("processor", processor(environment)),
         ("GPU", ", ".join(environment["gpus"]) or "none"),
-        ("system", environment["platform"]),
+        ("system", environment.get("platform") or "unknown"),
     ]
     if environment.get("gl_backend"):
-        gl = f"{environment['gl_backend']} ({environment['gl_vendor']}, {environment['gl_renderer']})"
-        facts.append(("rendering", gl))
-    packages = {"python": environment["python"], **environment["packages"]}
+        facts.append(("rendering", rendering(environment)))
+    packages = {"python": environment.get("python", "unknown"), **environment["packages"]}
     return [*facts, ("packages", ", ".join(f"{name} {version}" for name, version in packages.items()))]
 
 
-def _memory(environment: Record) -> str:
-    return f"{environment['ram_bytes'] / 1e9:.0f} GB"
+def processor(environment: Record) -> str:
+    """Cores, their name and the memory, in words."""
+    memory = f"{environment['ram_bytes'] / 1e9:.0f} GB" if "ram_bytes" in environment else "unknown memory"
+    return f"{environment.get('cpu_cores') or '?'} cores of {environment.get('cpu') or 'an unknown kind'}, {memory}"
+
+
+def rendering(environment: Record) -> str:
+    """The backend of OpenGL and who made it."""
+    return f"{environment['gl_backend']} ({environment.get('gl_vendor')}, {environment.get('gl_renderer')})"
 
 
 def _pairs(values: Record) -> str:

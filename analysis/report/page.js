@@ -1,6 +1,7 @@
 // The page's own script: the theme, the copy buttons, and learning curves drawn by uPlot when they come into view.
 (() => {
   "use strict";
+  const SMOOTHING = 0.6;  // share of the weight that a value keeps at the next
   const HEIGHT = 250, TIP_ROWS = 12, BAND = "2e", SEED = "66";  // last two: opacity as hexadecimal digits of a colour
   const root = document.documentElement;
   const protocols = JSON.parse(document.getElementById("data").textContent);
@@ -44,7 +45,7 @@
       for (const each of this.panel.series) {
         const agent = this.agents[each.agent], visible = this.view.shown.has(each.agent);
         for (const seed of each.seeds) {
-          add(xs[seed.x], [seed.y], [{
+          add(xs[seed.x], [this.smoothed(seed.y)], [{
             role: "seed", agent: each.agent, show: visible && this.view.seeds, stroke: agent.color + SEED, width: 0.8,
             points: {show: seed.y.length === 1 && each.n > 1, size: 4},
           }]);
@@ -53,7 +54,7 @@
       for (const each of this.panel.series) {
         const agent = this.agents[each.agent], visible = this.view.shown.has(each.agent);
         const first = series.length;
-        add(xs[each.x], [each.high, each.low, each.mean], [
+        add(xs[each.x], [each.high, each.low, this.smoothed(each.mean)], [
           {role: "band", agent: each.agent, show: visible && this.view.bands, stroke: "transparent", width: 0, points: {show: false}},
           {role: "band", agent: each.agent, show: visible && this.view.bands, stroke: "transparent", width: 0, points: {show: false}},
           {role: "mean", agent: each.agent, show: visible, stroke: agent.color, width: 2.2, dash: agent.dash.map((length) => length * 2.2),
@@ -62,6 +63,18 @@
         bands.push({series: [first, first + 1], fill: agent.color + BAND});
       }
       return {data: uPlot.join(tables), series, bands, dropped};
+    }
+
+    // A moving average that trusts older values less and begins anew after a gap; as drawn, where asked for.
+    smoothed(ys) {
+      if (!this.view.smooth) return ys;
+      let sum = 0, weight = 0;
+      return ys.map((y) => {
+        if (y === null) { sum = weight = 0; return null; }
+        sum = SMOOTHING * sum + y;
+        weight = SMOOTHING * weight + 1;
+        return sum / weight;
+      });
     }
 
     build() {
@@ -167,7 +180,7 @@
 
   for (const box of document.querySelectorAll(".curves")) {
     const {agents, panels} = protocols[Number(box.dataset.protocol)];
-    const view = {shown: new Set(agents.keys()), seeds: true, bands: true, logX: false, logY: false};
+    const view = {shown: new Set(agents.keys()), seeds: true, bands: true, logX: false, logY: false, smooth: false};
     const mine = [...box.querySelectorAll(".panel")].map(
       (figure) => new Chart(figure, panels[Number(figure.dataset.panel)], agents, view));
     charts.push(...mine);

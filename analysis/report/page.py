@@ -11,14 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.papers.layouts import to_grid as paper_grid
 from analysis.papers.published import PAPERS, published
 from analysis.papers.tables import paper_tables
-from analysis.papers.tables import to_grid as paper_grid
 from analysis.report import answers, curves, origin
 from analysis.report.drawings import Drawings
 from analysis.rows import vlm_rounds
 from analysis.rows.final import LAST
 from analysis.rows.scores import PROTOCOL, RunState, agent_name, final_scores
+from analysis.rows.stand_ins import stand_ins
 from analysis.statistics import summary
 from analysis.tables.scores import rates_grid, scores_grid, tables, to_grid
 
@@ -116,7 +117,7 @@ def _context(inputs: Inputs) -> dict[str, Any]:
         "period": origin.period(records.values(), frame),
         "wall": origin.wall_time(records.values()),
         "machines": origin.machines(records.values()),
-        "stand_ins": sorted({found for labels in scores["labels"].unique() for found in origin.stand_ins(labels)}),
+        "stand_ins": sorted({found for labels in scores["labels"].unique() for found in stand_ins(labels)}),
         "remarks": list(inputs.remarks),
         "papers": _papers(frame),
         "rounds": _rounds(frame, drawings),
@@ -152,8 +153,8 @@ def _overview(comparison: Comparison, runs: pd.DataFrame) -> dict[str, Any]:
     triples = runs[["agent", "variant", "labels"]].drop_duplicates().itertuples(index=False, name=None)
     return {
         "title": comparison.title,
-        "stand_ins": origin.stand_ins(comparison.setting),
-        "badges": {agent_name(*triple): origin.stand_ins(triple[2]) for triple in triples},
+        "stand_ins": stand_ins(comparison.setting),
+        "badges": {agent_name(*triple): stand_ins(triple[2]) for triple in triples},
         "tasks": runs["task"].nunique(),
         "runs": ", ".join(f"{count} {status}" for status, count in states.items()),
     }
@@ -280,7 +281,7 @@ def _assets() -> dict[str, Any]:
     scripts = {
         "theme_script": text("theme.js"),
         "library": f"/*\n{licence}\n*/\n{text('vendor/uPlot.iife.min.js')}",
-        "script": text("page.js"),
+        "script": text("page.js", "tables.js"),
     }
     hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(js.encode()).digest()).decode()}'" for js in scripts.values()]
     policy = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 REQUIRED = ("agent", "task", "seed", "env_steps", "return")
 OPTIONAL = {"suite": "scores", "budget": "given", "variant": "", "labels": "", "action_repeat": 1}
 _SUFFIXES = (".csv", ".jsonl")
+MAX_NAMED = 10  # conflicts; the others are counted
 _RUN = ["suite", "budget", "labels", "task", "agent", "variant", "seed"]
 _SCORE = [*_RUN, "env_steps"]  # identifies one score
 
@@ -64,19 +66,23 @@ def read_scores(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, list[str]]:
 
 def _check_conflicts(frame: pd.DataFrame) -> None:
     """Raise ScoresError if two lines differ on one score."""
-    conflict = frame.duplicated(_SCORE, keep=False)
-    if not conflict.any():
+    conflicts = frame[frame.duplicated(_SCORE, keep=False)]
+    if conflicts.empty:
         return
-    first = frame[conflict].iloc[0]
-    pair = frame[(frame[_SCORE] == first[_SCORE]).all(axis=1)]["where"].tolist()
-    raise ScoresError(
-        f"{pair[0]} and {pair[1]} differ on one and the same score: {agent_name(first['agent'], first['variant'])} "
-        f"on {first['task']}, seed {first['seed']}, at {first['env_steps']:,} env steps. If they are two runs, "
-        "distinguish them by seed, agent, budget or labels."
-    )
+    texts = []
+    for _, lines in conflicts.groupby(_SCORE, sort=False):
+        first, places = lines.iloc[0], " and ".join(lines["where"].tolist())
+        texts.append(
+            f"{places} differ on one and the same score: {agent_name(first['agent'], first['variant'])} "
+            f"on {first['task']}, seed {first['seed']}, at {first['env_steps']:,} env steps"
+        )
+    shown = "; ".join(texts[:MAX_NAMED])
+    rest = f"; and {len(texts) - MAX_NAMED:,} more" if len(texts) > MAX_NAMED else ""
+    count = f"{len(texts):,} scores are given twice with different returns: " if len(texts) > 1 else ""
+    raise ScoresError(f"{count}{shown}{rest}. If they are two runs, distinguish them by seed, agent, budget or labels.")
 
 
-def to_marl_eval(frame: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
+def to_marl_eval(frame: pd.DataFrame, env_steps: int | None = None) -> tuple[dict[str, Any], list[str]]:
     """Evaluation returns as the nested JSON that marl-eval reads.
 
     Its `absolute_metrics` are meant for ten times as many episodes by the best policy; they hold the last evaluation.
@@ -84,12 +90,13 @@ def to_marl_eval(frame: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
 
     Args:
         frame: Rows as `results.store.read` returns them.
+        env_steps: Leave out what was measured after this environment step; nothing if None.
 
     Returns:
         JSON values by protocol, task, agent and seed, and remarks on what marl-eval may refuse.
     """
     remarks = ["absolute_metrics hold the last evaluation of each run, not a longer one of its best policy"]
-    rows = returns(frame)
+    rows = returns(frame, env_steps)
     finite = rows["value"].map(math.isfinite)
     if not finite.all():
         remarks.append(f"{int((~finite).sum())} evaluations are not finite numbers and left out")
@@ -116,8 +123,12 @@ def to_marl_eval(frame: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
 
 
 def _files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise ScoresError(f"there is no file or folder {path}")
     if path.is_file() and path.suffix in _SUFFIXES:
         return [path]
+    if path.is_file():
+        raise ScoresError(f"{path} ends in neither {' nor '.join(_SUFFIXES)}; `covr-bench import` reads other formats")
     found = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
     if not found:
         raise ScoresError(f"no {' or '.join(_SUFFIXES)} file in {path}")
@@ -129,6 +140,9 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
         with file.open(encoding="utf-8-sig", newline="") as text:
             if file.suffix == ".csv":
                 reader = csv.DictReader(text)
+                twice = [name for name, count in Counter(reader.fieldnames or ()).items() if count > 1]
+                if twice:
+                    raise ScoresError(f"{file}: the header has two columns {', '.join(map(repr, twice))}; rename one")
                 for line in reader:
                     if None in line or None in line.values():
                         raise ScoresError(f"{file}:{reader.line_num}: not as many values as the header has columns")
@@ -136,13 +150,21 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
                 return
             for number, entry in enumerate(text, start=1):
                 if entry.strip():
-                    yield _checked(json.loads(entry), f"{file}:{number}")
+                    yield _checked(json.loads(entry, object_pairs_hook=_distinct), f"{file}:{number}")
     except (UnicodeDecodeError, csv.Error) as error:
         raise ScoresError(f"{file} is not a table in UTF-8 text: {error}") from error
     except json.JSONDecodeError as error:
         raise ScoresError(f"{file} has a line that is not JSON: {error}") from error
     except OSError as error:
         raise ScoresError(f"cannot read {file}: {error.strerror or error}") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, whose last of two equal names would win unseen."""
+    twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if twice:
+        raise ScoresError(f"an object has two entries {', '.join(map(repr, twice))}; rename one")
+    return dict(pairs)
 
 
 def _checked(line: Any, where: str) -> dict[str, Any]:

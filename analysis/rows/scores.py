@@ -1,4 +1,4 @@
-"""From rows to scores: the final return of every run, and learning curves over seeds.
+"""From rows to scores: the final return of every run.
 
 Rows that differ in suite, budget, labels, task or action repeat are never averaged together. A label that describes the
 agent (`vlm=tiny`) makes another agent of the same table; any other label (`backend=embedded`) makes another table.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from analysis.rows.final import LAST, TRAIN10, checked, run_scores
@@ -34,6 +33,11 @@ class RunState(TextEnum):
     UNFINISHED = "unfinished"
 
 
+# Invisible marks that would turn the text around a name: they are shown as escapes.
+_DIRECTION = {
+    ord(mark): f"\\u{ord(mark):04x}"
+    for mark in "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+}
 _STATE = {
     RowKind.END.value: RunState.FINISHED.value,
     RowKind.ERROR.value: RunState.FAILED.value,
@@ -123,35 +127,13 @@ def with_score(scores: pd.DataFrame, score: str) -> pd.DataFrame:
     return scores.assign(env_steps=at.where(over > 0, 0), score=scores[score], scored=over)
 
 
-def curves(frame: pd.DataFrame, *, env_steps: int | None = None) -> pd.DataFrame:
-    """Return against environment steps, over seeds.
-
-    Args:
-        frame: Rows as `results.store.read` returns them.
-        env_steps: Last environment step to include; all if None.
-
-    Returns:
-        Columns suite, budget, setting, labels, task, action_repeat, agent, variant, env_steps, n (seeds evaluated at
-        that step), then float64 mean, std (of a sample; NaN for one seed), min and max. If one seed's return is NaN,
-        all four are NaN at that step.
-    """
-    rows = returns(frame, env_steps)
-    rows = rows.drop_duplicates(["run_id", "env_steps"], keep="last")
-    groups = rows.groupby([*CELL, "env_steps"], observed=True)["value"]
-    result = groups.agg(n="size", mean="mean", std="std", min="min", max="max")
-    measured = ["mean", "std", "min", "max"]
-    result.loc[groups.count() < result["n"], measured] = np.nan  # pandas would leave NaN out
-    result = result.reset_index().astype({column: str for column in CELL if column in _TEXT})
-    return result.sort_values([*CELL, "env_steps"], kind="stable", ignore_index=True)
-
-
 @cache  # called for every run of a store, which has few agents
 def agent_name(agent: str, variant: str, labels: str = "") -> str:
     """Name of an agent in tables and legends: `drqv2`, `drqv2-nstep=1`, `covr (vlm=tiny)`."""
     known = variant.split(",")  # a label that the variant states is not repeated
     rest = ",".join(part for part in _labels(labels, of_agent=True).split(",") if part and part not in known)
     name = f"{agent}-{variant}" if variant else agent
-    return f"{name} ({rest})" if rest else name
+    return (f"{name} ({rest})" if rest else name).translate(_DIRECTION)
 
 
 def protocol_name(suite: str, budget: str, setting: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis.grids import MARK, Grid
+from analysis.grids import to_csv as csv_text
 from analysis.rows.scores import CELL, PROTOCOL, agent_name, protocol_name, with_setting
 from results.states import RowKind
 
@@ -118,16 +117,14 @@ def to_grid(rounds_of_agent: Rounds) -> Grid:
 
 def to_csv(all_rounds: Sequence[Rounds]) -> str:
     """One line per measure and round in full precision; columns `CSV_COLUMNS`. std is empty for one seed."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    lines: list[Sequence[object]] = []
     for one in all_rounds:
         for measure, points in one.points.items():
             for number, point in points.items():
                 std = "" if point.n == 1 else repr(point.std)
                 numbers = (number, point.n, repr(point.mean), std, *point.env_steps)
-                writer.writerow([*one.protocol, one.task, one.agent, measure, *numbers])
-    return text.getvalue()
+                lines.append([*one.protocol, one.task, one.agent, measure, *numbers])
+    return csv_text(CSV_COLUMNS, lines)
 
 
 def _text(point: Point | None, measure: str, most: int) -> str:

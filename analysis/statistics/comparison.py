@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +36,7 @@ class Comparison:
         remarks: What a reader must know.
         evaluations: Every finite evaluation of every counted run; columns name, column, run_id, env_steps, score.
         score: Which score of `analysis.rows.final.SCORES` it is.
+        unnormalised: Tasks without a known range whose returns do not lie within 0 to 1: there are no aggregates.
     """
 
     suite: str
@@ -48,6 +49,7 @@ class Comparison:
     remarks: tuple[str, ...]
     evaluations: pd.DataFrame
     score: str = LAST
+    unnormalised: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -67,6 +69,23 @@ class Comparison:
     def complete_agents(self) -> list[str]:
         """Agents with a score on every task; only they have statistics over tasks."""
         return [name for name, scores in self.scores.items() if np.isfinite(scores).any(axis=0).all()]
+
+    @property
+    def aggregated_agents(self) -> list[str]:
+        """The complete agents, if scores are normalised: numbers on different scales have no mean."""
+        return [] if self.unnormalised else self.complete_agents
+
+    @property
+    def refusal(self) -> str:
+        """Why there are no aggregates, and the mend; empty if there are some."""
+        if not self.unnormalised:
+            return ""
+        first = self.unnormalised[0]
+        return (
+            f"{self.title}: no score range is known for {', '.join(self.unnormalised)}, and returns there are not "
+            f"within 0 to 1, so nothing is aggregated; --score-range {first}=LOW,HIGH states which returns count as 0 "
+            "and 1 (0,1 if they are normalised already)"
+        )
 
     @property
     def normalisation(self) -> str:
@@ -177,6 +196,8 @@ def _comparison(
     notes = _remarks(scores, labels, arrays, score)
     if unknown := [task for task, _ in pairs if task not in known]:
         notes.append(f"no score range is known for {', '.join(unknown)}: returns are taken as they are")
+    outside = scores[(scores["score"] < 0) | (scores["score"] > 1)]["column"].unique()
+    unnormalised = tuple(label for index, label in enumerate(labels) if index in outside and pairs[index][0] in unknown)
     notes += other_protocols
     finite = evaluations[np.isfinite(evaluations["value"])]
     counted = scores[np.isfinite(scores["score"])][["run_id", "name", "column"]]
@@ -185,7 +206,8 @@ def _comparison(
     merged["score"] = (merged.pop("value").to_numpy() - low[at]) / (high - low)[at]
     steps = scores[scores["scored"] > 0]["env_steps"]
     span = (int(steps.min()), int(steps.max())) if len(steps) else (0, 0)
-    return Comparison(suite, budget, setting, labels, ranges, arrays, span, tuple(notes), merged, score)
+    found = Comparison(suite, budget, setting, labels, ranges, arrays, span, tuple(notes), merged, score, unnormalised)
+    return replace(found, remarks=(*notes, found.refusal)) if unnormalised else found
 
 
 def _array(runs: pd.DataFrame, num_tasks: int) -> Floats:

@@ -39,6 +39,22 @@ def difference(ours: Summary, theirs: Summary, confidence: float = 0.95) -> Esti
     return Estimate(value, value - half, value + half)
 
 
+def mean_interval(sample: Summary, confidence: float = 0.95) -> Estimate:
+    """The mean with Student's interval.
+
+    Args:
+        sample: Summary of independent values.
+        confidence: Probability that the interval covers the true mean, 0 to 1.
+
+    Returns:
+        The mean; low and high are NaN where the standard deviation is unknown.
+    """
+    if sample.n < 2 or not math.isfinite(sample.std):
+        return Estimate(sample.mean, math.nan, math.nan)
+    half = t_quantile((1 + confidence) / 2, sample.n - 1) * sample.std / math.sqrt(sample.n)
+    return Estimate(sample.mean, sample.mean - half, sample.mean + half)
+
+
 def p_value(ours: Summary, theirs: Summary, margin: float = 0.0) -> float:
     """Two-sided probability of a difference at least this large if the true one is at most `margin`.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.grids import Grid
+from analysis.grids import to_csv as csv_text
 from analysis.statistics.bootstrap import CURVE_REPS, REPS, Estimate, aggregates, improvement, profile
 
 if TYPE_CHECKING:
@@ -50,15 +49,23 @@ def over_tasks(comparison: Comparison, bootstrap: Bootstrap) -> dict[str, dict[s
         bootstrap: Replicates and seed.
 
     Returns:
-        By agent with a score on every task, then by metric, the estimate. Low and high are NaN if a task has one run.
+        By agent with a score on every task, then by metric, the estimate; empty if scores are not normalised. Low and
+        high are NaN if a task has one run.
     """
-    return {name: _aggregates(comparison.scores[name], bootstrap) for name in comparison.complete_agents}
+    return {name: _aggregates(comparison.scores[name], bootstrap) for name in comparison.aggregated_agents}
 
 
 def by_task(comparison: Comparison, bootstrap: Bootstrap) -> dict[tuple[str, str], dict[str, Estimate]]:
-    """Statistics of single tasks: by agent and task, then by metric, as `over_tasks` gives them."""
+    """Statistics of single tasks: by agent and task, then by metric, as `over_tasks` gives them.
+
+    Of a task whose scores are not normalised there is no optimality gap.
+    """
     return {
-        (name, task): _aggregates(scores[:, [column]], bootstrap)
+        (name, task): {
+            metric: estimate
+            for metric, estimate in _aggregates(scores[:, [column]], bootstrap).items()
+            if metric != "optimality_gap" or task not in comparison.unnormalised
+        }
         for name, scores in comparison.scores.items()
         for column, task in enumerate(comparison.tasks)
         if np.isfinite(scores[:, column]).any()
@@ -123,7 +130,7 @@ def profiles(comparison: Comparison, bootstrap: Bootstrap, at: npt.ArrayLike) ->
         By agent the share of runs above each score, float64 `(3, num_scores)`: value, low, high.
     """
     result = {}
-    for name in comparison.complete_agents:
+    for name in comparison.aggregated_agents:
         result[name] = profile(comparison.scores[name], at, reps=bootstrap.curve_reps, seed=bootstrap.seed)
         if _single(comparison.scores[name]):
             result[name][1:] = np.nan
@@ -141,7 +148,7 @@ def efficiency(comparison: Comparison, bootstrap: Bootstrap) -> dict[str, tuple[
         By agent the environment steps, int64 `(num_steps,)`, and value, low and high, float64 `(3, num_steps)`.
     """
     result = {}
-    for name in comparison.complete_agents:
+    for name in comparison.aggregated_agents:
         steps, scores = comparison.curve(name)
         each = [_iqm_at(runs, bootstrap) for runs in scores]
         result[name] = steps, np.array(each).reshape(-1, 3).T
@@ -164,15 +171,13 @@ def to_grids(comparison: Comparison, bootstrap: Bootstrap, over: str = "") -> li
 
 def to_csv(comparisons: Sequence[Comparison], bootstrap: Bootstrap, over: str = "") -> str:
     """All statistics in full precision: columns `CSV_COLUMNS`, an unknown interval empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    lines: list[Sequence[object]] = []
     for comparison in comparisons:
         for key, estimate, num_runs in _lines(comparison, bootstrap, over):
             numbers = ["" if math.isnan(number) else repr(float(number)) for number in estimate]
             protocol = (comparison.suite, comparison.budget, comparison.setting)
-            writer.writerow([*protocol, *key, *numbers, num_runs, comparison.score])
-    return text.getvalue()
+            lines.append([*protocol, *key, *numbers, num_runs, comparison.score])
+    return csv_text(CSV_COLUMNS, lines)
 
 
 def _lines(comparison: Comparison, bootstrap: Bootstrap, over: str) -> Iterator[Line]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.grids import MARK, Grid
+from analysis.grids import to_csv as csv_text
 from analysis.rows.final import AUC, definition
 from analysis.rows.scores import RunState, final_scores, protocol_name
 from analysis.statistics.bootstrap import Estimate
@@ -137,10 +136,8 @@ def _line(answer: Answer) -> tuple[str, ...]:
 
 def to_csv(answers: Sequence[Answer]) -> str:
     """One line per question in full precision; columns `CSV_COLUMNS`."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    lines: list[Sequence[object]] = []
     for answer in answers:
         names = (answer.budget, answer.task, answer.question, answer.arm, answer.control)
-        writer.writerow([*names, answer.n, *answer.difference, answer.p, answer.p_holm])
-    return text.getvalue()
+        lines.append([*names, answer.n, *answer.difference, answer.p, answer.p_holm])
+    return csv_text(CSV_COLUMNS, lines)

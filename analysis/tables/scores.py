@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from analysis import grids
 from analysis.grids import Grid
+from analysis.grids import to_csv as csv_text
 from analysis.rows.driving import driving
 from analysis.rows.final import LAST, definition
 from analysis.rows.remarks import protocol_remarks, step_remarks
@@ -234,16 +233,14 @@ def to_csv(tables: Sequence[Table]) -> str:
     numbers = [{key: driving_table.to_numbers(cell) for key, cell in table.driving.items()} for table in tables]
     measured = {column for rates in numbers for cell in rates.values() for column in cell}
     driving_columns = [column for column in driving_table.CSV_COLUMNS if column in measured]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*CSV_COLUMNS, *driving_columns])
+    lines: list[Sequence[object]] = []
     for table, rates_by_key in zip(tables, numbers, strict=True):
         for key, cell in table.cells.items():
             std = "" if cell.n == 1 else repr(cell.std)
             protocol = (table.suite, table.budget, cell.labels)
             score = (cell.n, repr(cell.mean), std, cell.env_steps, cell.action_repeat, table.score)
             rates = [rates_by_key.get(key, {}).get(column, "") for column in driving_columns]
-            writer.writerow(
+            lines.append(
                 [*protocol, cell.task, cell.agent, cell.variant, *score, *beside.to_numbers(table.scores, key), *rates]
             )
-    return text.getvalue()
+    return csv_text([*CSV_COLUMNS, *driving_columns], lines)

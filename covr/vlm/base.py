@@ -22,6 +22,10 @@ DecodeMode = Literal["generate", "forced", "expect"]
 """`generate`: free text, the paper's way. `forced`: fixed template, only the digits free. `expect`: mean of the digits'
 exact distribution."""
 
+Dtype = Literal["auto", "float32", "bfloat16", "int8", "int4"]
+"""Of a model's weights in this process. `auto`: bfloat16 on a GPU, float32 on a CPU. `int8`, `int4`: the language
+model's matrices are quantised, by bitsandbytes or torchao."""
+
 
 @dataclass(frozen=True)
 class Proposals:
@@ -137,6 +141,8 @@ class FinetuneReport:
         error_before: As `heldout_error`, before the round.
         error_before_weighted: As `heldout_error_weighted`, before the round.
         batch_halved: Memory ran out once, and each step was computed in twice as many parts.
+        finite: Whether the loss of every step was.
+        undone: The round made NaN or infinite numbers, and the adapter is what it was before.
     """
 
     samples: int
@@ -149,6 +155,8 @@ class FinetuneReport:
     error_before: float
     error_before_weighted: float
     batch_halved: bool = False
+    finite: bool = True
+    undone: bool = False
 
 
 class Proposer(Protocol):
@@ -221,12 +229,14 @@ class VLMOptions:
         device: Where a model in this process runs, such as `cpu` or `cuda:1`.
         settings: Of fine-tuning.
         seed: Of everything that is drawn: a fresh adapter, the order of samples.
+        dtype: Of the weights of a model in this process.
     """
 
     decode: DecodeMode | None = None
     device: str = "cpu"
     settings: FinetuneSettings = field(default_factory=FinetuneSettings)
     seed: int = 0
+    dtype: Dtype = "auto"
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from covr.vlm.base import Dtype
 from covr_bench.kit.errors import UserError, unknown
 
 MARKER = "stand_in.json"  # marks a folder as a stand-in and says how it was made
 SHIPPED = Path(__file__).parent / "tiny_weights"
-FAMILIES = ("qwen2_5_vl", "qwen2_vl")  # whose positions, image tokens and language model are as `template` expects
 
 
 @dataclass
@@ -20,58 +21,127 @@ class Checkpoint:
     Attributes:
         name: What it was loaded by.
         model: An image-text-to-text model of transformers.
-        tokenizer: Its own.
-        image_processor: Its own.
+        processor: Its own; `tokenizer` and `image_processor` are its parts.
         stand_in: Whether it is the project's own, not a real one.
+        source: The folder or hub id it came from.
     """
 
     name: str
     model: Any
-    tokenizer: Any
-    image_processor: Any
+    processor: Any
     stand_in: bool
+    source: str = ""
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.processor.tokenizer
+
+    @property
+    def image_processor(self) -> Any:
+        return self.processor.image_processor
 
 
-def load(name: str, device: str = "cpu", dtype: str = "auto") -> Checkpoint:
+def load(name: str, device: str = "cpu", dtype: Dtype = "auto") -> Checkpoint:
     """Load `tiny`, a local folder or a hub id.
 
     Args:
         name: Of the model, a path or an id.
         device: Where it runs, such as `cpu` or `cuda:1`.
-        dtype: `float32`, `bfloat16` or `auto`: bfloat16 on a GPU, float32 on a CPU, where bfloat16 is far slower.
+        dtype: Of the weights, see `base.Dtype`.
 
     Raises:
-        UserError: There are no weights (the message names where they were looked for), or the architecture is neither
-            Qwen2-VL's nor Qwen2.5-VL's.
+        UserError: There are no weights (the message names where they were looked for), they are incomplete or damaged,
+            or transformers' Auto class knows no image-text-to-text model of this architecture.
     """
-    import torch
-    from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING as FAMILIES
     from transformers.utils import logging
 
-    from covr.vlm.images import cut_by_matmul
+    from covr.vlm.families.processing import load_processor
+    from covr.vlm.families.prompting import template_of
 
-    dtypes = {"auto": torch.float32 if device == "cpu" else torch.bfloat16}
-    dtypes |= {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if dtype not in dtypes:
-        raise unknown("dtype of the VLM", dtype, dtypes)
+    if dtype not in get_args(Dtype):
+        raise unknown("dtype of the VLM", dtype, get_args(Dtype))
     source = _source(name)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         config = AutoConfig.from_pretrained(source)
-        if config.model_type not in FAMILIES:
-            raise UserError(f"{name} is a {config.model_type!r} model; this loader knows {', '.join(FAMILIES)}")
-        # AutoProcessor would need torchvision; its parts do not.
-        image_processor = AutoImageProcessor.from_pretrained(source, backend="pil")  # type: ignore[no-untyped-call]
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtypes[dtype])
-    except (OSError, ValueError) as error:
-        raise UserError(f"{_missing(name)} ({str(error).splitlines()[0]})") from error
+        if type(config) not in FAMILIES:
+            raise UserError(
+                f"{name} is a {config.model_type!r} model, and transformers' AutoModelForImageTextToText has none "
+                "such: give one that is shown an image and answers in text, such as Qwen/Qwen2.5-VL-3B-Instruct"
+            )
+    except (OSError, ValueError, KeyError) as error:
+        _check(source)  # may know better what is wrong
+        raise UserError(f"{_missing(name)} ({str(error).strip().splitlines()[0]})") from error
+    _check(source)
+    try:
+        processor = load_processor(source, config)
+        model = _model(name, source, device, dtype)
+    except UserError:
+        raise
+    except Exception as error:  # of transformers, or of a file it read
+        raise UserError(f"{_missing(name)} ({str(error).strip().splitlines()[0]})") from error
+    if processor.tokenizer.chat_template is None:
+        processor.tokenizer.chat_template = template_of(processor)
+    stand_in = (Path(source) / MARKER).is_file()
+    return Checkpoint(name, model, processor, stand_in, source)
+
+
+def _check(source: str) -> None:
+    from covr.vlm.families import intact
+
+    if Path(source).is_dir():
+        intact.check_folder(Path(source))
+
+
+def _model(name: str, source: str, device: str, dtype: Dtype) -> Any:
+    """The model with its weights, all of them from the files."""
+    from transformers import AutoModelForImageTextToText
+
+    from covr.vlm.families import intact
+    from covr.vlm.families.processing import quiet
+
+    options: dict[str, Any] = {"dtype": torch_dtype(dtype, device)}
+    if dtype in ("int8", "int4"):
+        options |= {"quantization_config": _quantization(dtype), "device_map": device}
+    family: Any = AutoModelForImageTextToText
+    with quiet():
+        model, report = family.from_pretrained(source, output_loading_info=True, **options)
+    intact.check_loaded(name, report, _tied(model))
     model.requires_grad_(False)
     model.train(False)
-    model.to(device)
-    cut_by_matmul(model.model.visual)
-    stand_in = (Path(source) / MARKER).is_file()
-    return Checkpoint(name, model, tokenizer, image_processor, stand_in)
+    if dtype not in ("int8", "int4"):
+        model.to(device)
+    return model
+
+
+def torch_dtype(dtype: Dtype, device: str) -> Any:
+    """What the weights that are not quantised are kept as: bfloat16 on a GPU, float32 on a CPU, where bfloat16 is far
+    slower unless it has instructions for it."""
+    import torch
+
+    named = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    return named.get(dtype, torch.float32 if device == "cpu" else torch.bfloat16)
+
+
+def _tied(model: Any) -> set[str]:
+    tied = getattr(model, "all_tied_weights_keys", None) or getattr(model, "_tied_weights_keys", None) or {}
+    return set(tied)
+
+
+def _quantization(dtype: Dtype) -> Any:
+    """Raises UserError where neither bitsandbytes nor torchao is installed."""
+    from transformers import BitsAndBytesConfig, TorchAoConfig
+    from transformers.utils.import_utils import is_bitsandbytes_available, is_torchao_available
+
+    if is_bitsandbytes_available():
+        return BitsAndBytesConfig(load_in_8bit=dtype == "int8", load_in_4bit=dtype == "int4")  # type: ignore[no-untyped-call]
+    if is_torchao_available():
+        kinds = import_module("torchao.quantization")
+
+        return TorchAoConfig(kinds.Int8WeightOnlyConfig() if dtype == "int8" else kinds.Int4WeightOnlyConfig())
+    raise UserError(f"vlm_dtype={dtype} needs bitsandbytes or torchao: pip install bitsandbytes")
 
 
 def _source(name: str) -> str:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from covr.vlm.tree import Tree, only_zero, tree_values
+from covr.vlm.tree import Tree, mass_of, only_zero, tree_values
+from covr.vlm.written import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import DynamicCache
 
     from covr.vlm.template import Layout, Slot, Template
+    from covr.vlm.written import Written
 
 KeysValues = list[tuple[torch.Tensor, torch.Tensor]]
 """Of every layer: keys and values, `(B, heads, length, width)`."""
@@ -74,9 +76,14 @@ class Reader:
         """The prompt up to its image, at batch 1; gradients flow unless they are switched off."""
         start = self.layout.image[0]
         cache = new_cache([])
-        embeds = self.embed(self.layout.ids[None, :start])
-        self.run(embeds, self.layout.positions[:, None, :start], cache)
+        self.run(self.prompt_embeds(0, start), self.layout.positions[:, None, :start], cache)
         return keys_values(cache)
+
+    def prompt_embeds(self, start: int, end: int | None) -> torch.Tensor:
+        """What the language model takes of the prompt's tokens start..end-1, `(1, n, width)`."""
+        if self.layout.embeds is None:
+            return self.embed(self.layout.ids[None, start:end])
+        return self.layout.embeds[:, start:end].to(self.model.device)
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         return self.model.get_input_embeddings()(ids.to(self.model.device))  # type: ignore[no-any-return]
@@ -86,18 +93,18 @@ class Reader:
     ) -> torch.Tensor:
         """Hidden states `(B, q, width)` of q further tokens; the cache grows by them.
 
-        positions: `(3, 1, q)`. mask: bool `(q, length of the cache + q)`; causal if None. Positions and masks
-        are always given: the model would otherwise keep state of its own between calls.
+        positions: `(3, 1, q)`, or `(1, 1, q)`. mask: bool `(q, length of the cache + q)`; causal if None. Positions
+        and masks are always given: the model would otherwise keep state of its own between calls.
         """
         q, past = embeds.shape[1], cache.get_seq_length()
         if mask is None and q > 1:
             mask = torch.ones(q, past + q, dtype=torch.bool).tril(past)
         if mask is not None:
             mask = mask.to(embeds.device)[None, None]  # the same for every sample
-        out = self.model.model.language_model(
+        out = self.model.get_decoder()(
             inputs_embeds=embeds,
-            position_ids=positions.to(embeds.device),
-            attention_mask={"full_attention": mask},
+            position_ids=(positions if len(positions) > 1 else positions[0]).to(embeds.device),
+            attention_mask={"full_attention": mask} if self.layout.masks_by_kind else mask,
             past_key_values=cache,
             use_cache=True,
         )
@@ -114,19 +121,19 @@ class Reader:
     ) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
         """What follows the prefix, for image_embeds `(B, n, width)` and answer tokens `(1 or B, t)`."""
         batch, (start, end) = len(image_embeds), self.layout.image
-        suffix = self.embed(self.layout.ids[None, end:]).expand(batch, -1, -1)
+        suffix = self.prompt_embeds(end, None).expand(batch, -1, -1)
         embeds = torch.cat([image_embeds, suffix, self.embed(answer).expand(batch, -1, -1)], 1)
         positions = torch.cat([self.layout.positions[:, start:], self.answer_positions(0, answer.shape[1])], 1)
         expanded = [(k.expand(batch, -1, -1, -1), v.expand(batch, -1, -1, -1)) for k, v in prefix]
         return embeds, positions[:, None], new_cache(expanded)
 
     def answer_positions(self, start: int, end: int) -> torch.Tensor:
-        """Positions of answer tokens start..end-1, int64 `(3, end - start)`."""
-        return (self.layout.next_position + torch.arange(start, end)).expand(3, -1)
+        """Positions of answer tokens start..end-1, int64 `(3, end - start)`, or `(1, end - start)`."""
+        return (self.layout.next_position + torch.arange(start, end)).expand(len(self.layout.positions), -1)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         # torch multiplies a slice sample by sample, with a copy of the head for each: 0.6 GB with Qwen's vocabulary
-        return self.model.lm_head(hidden.contiguous()).float()  # type: ignore[no-any-return]
+        return self.model.get_output_embeddings()(hidden.contiguous()).float()  # type: ignore[no-any-return]
 
     def allowed(self, logits: torch.Tensor, i: int, choices: Sequence[torch.Tensor]) -> torch.Tensor:
         """Of logits `(B, vocabulary)` those of the choices `(B, c)` at the i-th free position, after these choices."""
@@ -138,6 +145,10 @@ class Reader:
         the prompt's last token. Gradients flow."""
         embeds, positions, cache = self.inputs(image_embeds, answer[:, :-1], self.prefix_pass())
         return self.run(embeds, positions, cache)[:, -answer.shape[1] :]
+
+    def answer_logits(self, image_embeds: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Logits `(B, T, vocabulary)` of each token of the labels `(B, T)`, given those before it. Gradients flow."""
+        return self.logits(self.answer_states(image_embeds, labels))
 
     def log_probs(self, image_embeds: torch.Tensor, choices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logarithm of the probability of digits int64 `(B, A, 4)`, each given those before it and among the allowed
@@ -170,9 +181,9 @@ class Reader:
             logits = self.logits(hidden[:, -1])
             allowed = self.allowed(logits, i, choices)
             each = allowed.log_softmax(-1)
-            choices.append(each.exp().multinomial(1)[:, 0] if draw else each.argmax(-1))
+            choices.append(drawn(each) if draw else each.argmax(-1))
             log_prob += each.gather(1, choices[-1][:, None])[:, 0]
-            masses.append((allowed.logsumexp(-1) - logits.logsumexp(-1)).exp())
+            masses.append(mass_of(allowed, logits))
             if i + 1 == len(slots):
                 break
             end = slots[i + 1].position
@@ -193,7 +204,7 @@ class Reader:
             tree = Tree.of(number, template.ids)
             past, lead = cache.get_seq_length(), embeds.shape[1]
             nodes = self.embed(torch.tensor([tree.tokens])).expand(batch, -1, -1)
-            node_positions = (self.layout.next_position + torch.tensor(tree.depths)).expand(3, 1, -1)
+            node_positions = (self.layout.next_position + torch.tensor(tree.depths)).expand(len(positions), 1, -1)
             hidden = self.run(
                 torch.cat([embeds, nodes], 1), torch.cat([positions, node_positions], 2), cache, tree.mask(past, lead)
             )
@@ -214,6 +225,11 @@ class Reader:
         return Expected(
             torch.stack(choices, 1), torch.cat(masses, 1).mean(1), torch.stack(means, 1), torch.stack(variances, 1)
         )
+
+
+def drawn(log_probs: torch.Tensor) -> torch.Tensor:
+    """One choice of each row `(B, k)` by its probabilities, int64 `(B,)`; of a row without any, whichever."""
+    return log_probs.exp().nan_to_num(1.0).multinomial(1)[:, 0]
 
 
 def new_cache(layers: KeysValues) -> DynamicCache:
@@ -239,12 +255,13 @@ def kept_path(cache: DynamicCache, length: int, nodes: torch.Tensor) -> DynamicC
 @torch.no_grad()
 def generate(
     model: Any, tokenizer: Any, layout: Layout, pixel_values: torch.Tensor, batch: int, max_new_tokens: int
-) -> tuple[list[str], list[bool]]:
-    """Free greedy text of each image, and whether the model ended it itself."""
+) -> list[Written]:
+    """Free greedy text of each image."""
     from transformers import GenerationConfig
 
     stop = stop_ids(model, tokenizer)
     ids = layout.ids.expand(batch, -1).to(model.device)
+    assert layout.grid is not None
     out = model.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
@@ -259,14 +276,10 @@ def generate(
             eos_token_id=stop,
             pad_token_id=stop[-1],
         ),
+        logits_processor=[watch := Watch(batch)],
     )
     model.model.rope_deltas = None  # state that would reach into the next call
-    texts, finished = [], []
-    for row in out[:, ids.shape[1] :].tolist():
-        end = next((i for i, token in enumerate(row) if token in stop), None)
-        finished.append(end is not None)
-        texts.append(tokenizer.decode(row[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False))
-    return texts, finished
+    return watch.ended(out[:, ids.shape[1] :].tolist(), stop, tokenizer)
 
 
 def stop_ids(model: Any, tokenizer: Any) -> list[int]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from covr.vlm.base import DecodeMode, FinetuneSettings, Samples
     from covr.vlm.checkpoint import Checkpoint
     from covr.vlm.decoding import Reader
+    from covr.vlm.families.plain import PlainReader
     from covr.vlm.prompts import Prompt
 
 
@@ -37,12 +38,17 @@ class LocalModel(Protocol):
     batch_size: int  # images of a pass
     decode: DecodeMode
 
-    def reader(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Reader:
+    @property
+    def end(self) -> int:
+        """The token that ends an answer."""
+        ...
+
+    def reader(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Reader | PlainReader:
         """The reader of a prompt at these images' size."""
         ...
 
     def image_embeds(self, images: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """What the language model sees of each image, `(B, tokens, width)`."""
+        """What the reader takes of each image, `(B, ...)`."""
         ...
 
     def trainable(self) -> list[torch.nn.Parameter]:
@@ -64,9 +70,12 @@ def weighted_loss(
     return (weights[:, None] * loss).sum() / valid_tokens
 
 
-def answer_logits(reader: Reader, image_embeds: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Logits `(B, T, vocabulary)` of each token of the labels `(B, T)`, given those before it. Gradients flow."""
-    return reader.logits(reader.answer_states(image_embeds, labels))
+def answer_logits(reader: Reader | PlainReader, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Logits `(B, T, vocabulary)` of each token of the labels `(B, T)`, given those before it. Gradients flow.
+
+    images: as the prior's `image_embeds` gives them.
+    """
+    return reader.answer_logits(images, labels)
 
 
 @dataclass
@@ -97,10 +106,13 @@ def tune(prior: LocalModel, samples: Samples, prompt: Prompt, settings: Finetune
     batches = _batches(rng, train, settings)
     for batch in batches:
         loss = _gradients(reader, embeds, labels, weights, batch, settings, parts)
+        losses.append(loss)
+        if not np.isfinite(loss):  # the prior undoes the round
+            optimizer.zero_grad(set_to_none=True)
+            break
         torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        losses.append(loss)
     reader.prefix = None
     after = _heldout_answers(prior, reader, embeds[held]) if len(held) else before
     reader.prefix = None
@@ -116,6 +128,7 @@ def tune(prior: LocalModel, samples: Samples, prompt: Prompt, settings: Finetune
         error_before=_heldout_error(before, samples, held, train, equal),
         error_before_weighted=_heldout_error(before, samples, held, train, samples.weights),
         batch_halved=parts.halved,
+        finite=bool(np.isfinite(losses).all()),
     )
 
 
@@ -134,18 +147,19 @@ def _all_embeds(prior: LocalModel, samples: Samples) -> torch.Tensor:
     return torch.cat([prior.image_embeds(samples.images[i : i + size]) for i in range(0, len(samples), size)])
 
 
-def _labels(prior: LocalModel, reader: Reader, samples: Samples) -> Any:
-    """The answers that state the actions, and the token that ends the turn, int64 `(N, T)`."""
+def _labels(prior: LocalModel, reader: Reader | PlainReader, samples: Samples) -> Any:
+    """The answers that state the actions, and the token that ends the turn, int64 `(N, T)`; -100 after the end."""
     try:
         answers = reader.template.answer_ids(samples.actions)
     except ValueError as error:
         raise UserError(f"cannot fine-tune on these actions: {error}") from error
-    end = prior.checkpoint.tokenizer.convert_tokens_to_ids("<|im_end|>")
-    return np.concatenate([answers, np.full((len(answers), 1), end)], 1)
+    ended = np.concatenate([answers, np.full((len(answers), 1), -100)], 1)
+    ended[np.arange(len(ended)), (answers != -100).sum(1)] = prior.end
+    return ended
 
 
 def _gradients(
-    reader: Reader,
+    reader: Reader | PlainReader,
     embeds: torch.Tensor,
     labels: torch.Tensor,
     weights: torch.Tensor,
@@ -186,7 +200,7 @@ def _out_of_memory(error: BaseException) -> bool:
     return known or "can't allocate memory" in str(error)  # what torch says on a CPU
 
 
-def _heldout_answers(prior: LocalModel, reader: Reader, embeds: torch.Tensor) -> Any:
+def _heldout_answers(prior: LocalModel, reader: Reader | PlainReader, embeds: torch.Tensor) -> Any:
     """The actions answered, float32 `(N, A)`."""
 
     def answered(some: torch.Tensor) -> torch.Tensor:

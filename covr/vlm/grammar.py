@@ -29,6 +29,7 @@ Status = Literal[
     "nonfinite",  # nan or inf in place of a number
     "truncated",  # the model was cut off before its answer was whole
     "no_answer",  # the model could not be asked: a server that is down
+    "nonfinite_model",  # the model's own numbers are NaN or infinite: what it writes means nothing
 ]
 STATUSES: tuple[Status, ...] = get_args(Status)
 ANSWER_FORMAT = "Action: [+0.00, -0.00]"

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from covr.vlm import decoding, finetune, grammar, lora
-from covr.vlm.base import DecodeMode, FinetuneSettings, Proposals, check_images, proposals_from_texts
+from covr.vlm.base import DecodeMode, Dtype, FinetuneSettings, Proposals, check_images, proposals_from_texts
 from covr.vlm.checkpoint import load
-from covr.vlm.images import patches
-from covr.vlm.template import Layout, Template, text_of
+from covr.vlm.families.choose import choose
+from covr.vlm.families.features import image_map
+from covr.vlm.template import text_of
 from covr.vlm.tree import values_of
 from covr_bench.kit.errors import UserError, unknown
 
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from covr.vlm.base import FinetuneReport, Samples
+    from covr.vlm.families.plain import PlainReader
     from covr.vlm.prompts import Prompt
 
+NONFINITE = grammar.Parsed(None, "nonfinite_model")
 ROUNDS = "covr_rounds.json"  # beside an adapter: how many rounds made it
 
 
@@ -46,7 +49,7 @@ class HFPrior:
         *,
         decode: DecodeMode = "forced",
         device: str = "cpu",
-        dtype: str = "auto",
+        dtype: Dtype = "auto",
         batch_size: int = 64,
         settings: FinetuneSettings | None = None,
         seed: int = 0,
@@ -54,14 +57,16 @@ class HFPrior:
         if decode not in get_args(DecodeMode):
             raise unknown("decode mode of the VLM", decode, get_args(DecodeMode))
         self.checkpoint = load(name, device, dtype)
+        self.path, self.plain_because = choose(self.checkpoint)
         self.decode: DecodeMode = decode
         self.batch_size = batch_size
         self.settings = settings or FinetuneSettings()
         self.seed = seed
         self.rounds = 0
         self.adapter: Any = None  # peft's wrapper, from the first round on
+        self._ready = False  # whether the adapter, if there is one, has been got ready for questions
         self._base_weights: dict[str, torch.Tensor] = {}  # of the layers the adapter is merged into
-        self._readers: dict[tuple[Prompt, tuple[int, ...]], decoding.Reader] = {}
+        self._readers: dict[tuple[Prompt, tuple[int, ...]], decoding.Reader | PlainReader] = {}
 
     def propose(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
         started = time.perf_counter()
@@ -79,14 +84,14 @@ class HFPrior:
         return Proposals(texts=texts, statuses=statuses, seconds=time.perf_counter() - started, **joined)
 
     def _generate(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
-        pixel_values, grid = self.pixels(images)
-        layout = self._layout(prompt, grid)
         limit = 16 + 8 * prompt.action_dim  # a canonical answer takes 6 per number and 3
         self.merge()
-        texts, finished = decoding.generate(
-            self.checkpoint.model, self.checkpoint.tokenizer, layout, pixel_values, len(images), limit
-        )
-        parsed = [grammar.parse(t, prompt.action_dim, finished=f) for t, f in zip(texts, finished, strict=True)]
+        written = self.path.generate(images, prompt, limit)
+        texts = [each.text for each in written]
+        parsed = [
+            grammar.parse(each.text, prompt.action_dim, finished=each.finished) if each.finite else NONFINITE
+            for each in written
+        ]
         return proposals_from_texts(
             texts, [p.status for p in parsed], [p.action for p in parsed], prompt.action_dim, 0.0
         )
@@ -101,59 +106,62 @@ class HFPrior:
         else:
             decoded = expected = reader.expect(embeds)
             actions, variance = expected.mean.cpu(), expected.variance.cpu().numpy()
+        mass = decoded.valid_mass.cpu().numpy()
+        valid = np.isfinite(mass)
         return Proposals(
-            actions=actions.numpy().astype(np.float32),
-            valid=np.ones(len(images), np.bool_),
+            actions=np.where(valid[:, None], actions.numpy(), 0).astype(np.float32),
+            valid=valid,
             texts=tuple(text_of(row) for row in decoded.choices.cpu().numpy()),
-            statuses=tuple("ok" for _ in images),
+            statuses=tuple("ok" if finite else "nonfinite_model" for finite in valid),
             seconds=0.0,
             variance=variance,
-            valid_mass=decoded.valid_mass.cpu().numpy(),
+            valid_mass=mass,
         )
 
-    def reader(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> decoding.Reader:
+    def reader(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> decoding.Reader | PlainReader:
         """The reader of a prompt at these images' size, its prompt prefix cached until the next round."""
         key = prompt, images.shape[1:]
         if key not in self._readers:
-            _, grid = self.pixels(images[:1])
-            template = Template.of(self.checkpoint.tokenizer, prompt.action_dim)
-            self._readers[key] = decoding.Reader(self.checkpoint.model, self._layout(prompt, grid), template)
+            self._readers[key] = self.path.reader(images, prompt)
         return self._readers[key]
 
-    def _layout(self, prompt: Prompt, grid: torch.Tensor) -> Layout:
-        return Layout.of(self.checkpoint.model, self.checkpoint.tokenizer, prompt, grid[:1])
+    @property
+    def end(self) -> int:
+        """The token that ends an answer."""
+        return self.path.end
 
     def pixels(self, images: npt.NDArray[np.uint8]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Patches `(B * patches, values)` and their grid, int64 `(B, 3)`, as the model's vision part takes them."""
-        values, grid = patches(images, self.checkpoint.image_processor)
-        return values.to(self.checkpoint.model.device), grid.to(self.checkpoint.model.device)
+        """Patches `(B * patches, values)` and their grid, int64 `(B, 3)`, where the vision part takes patches."""
+        return self.path.pixels(images)  # type: ignore[attr-defined, no-any-return]
 
-    @torch.no_grad()
     def image_embeds(self, images: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """What the language model sees of each image, `(B, tokens, width)`; fine-tuning leaves it as it is."""
-        pixel_values, grid = self.pixels(images)
-        return torch.stack(list(self.checkpoint.model.model.get_image_features(pixel_values, grid).pooler_output))
+        """What the reader takes of each image, `(B, ...)`: on a fast path what the language model sees of it, `(B,
+        tokens, width)`. Fine-tuning leaves it as it is."""
+        return self.path.image_embeds(images)
 
     def image_map(self, images: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """`image_embeds` as they lie in the image, `(B, rows, columns, width)`: one for each block of patches."""
-        _, grid = self.pixels(check_images(images)[:1])
-        merge = self.checkpoint.model.config.vision_config.spatial_merge_size
-        _, rows, columns = (grid[0] // torch.tensor([1, merge, merge], device=grid.device)).tolist()
-        return self.image_embeds(images).view(len(images), rows, columns, self.width)
+        """What the vision part makes of images as it lies in them, `(B, rows, columns, width)`."""
+        return image_map(self.checkpoint, self.path, check_images(images))
 
     def finetune(self, samples: Samples, prompt: Prompt) -> FinetuneReport:
         if not len(samples):
             raise UserError("fine-tuning got no samples; a round with an empty selection is not due")
-        self.trainable()
+        adapter = self.trainable()
+        before = [weight.detach().clone() for weight in adapter]
         report = finetune.tune(self, samples, prompt, replace(self.settings, seed=self.seed + self.rounds))
-        self.rounds += 1
+        if not report.finite or not all(bool(weight.isfinite().all()) for weight in adapter):
+            with torch.no_grad():
+                for weight, former in zip(adapter, before, strict=True):
+                    weight.copy_(former)
+            report = replace(report, undone=True)
+        self.rounds += not report.undone  # as after a restart, which takes up the adapter that stayed
         self.forget()
         return report
 
     @property
     def width(self) -> int:
-        """Of the language model's hidden states."""
-        return int(self.checkpoint.model.get_input_embeddings().embedding_dim)
+        """Of the language model's hidden states, from which its head reads tokens."""
+        return int(self.checkpoint.model.get_output_embeddings().weight.shape[1])
 
     def trainable(self) -> list[torch.nn.Parameter]:
         """The adapter's parameters, apart from the weights and ready to be trained; it is put in if there is none."""
@@ -168,13 +176,18 @@ class HFPrior:
             reader.prefix = None
 
     def merge(self) -> None:
-        """Add the adapter to the weights for as long as questions are asked: its own passes are saved."""
-        if self.adapter is not None and not self._base_weights:
-            self._base_weights = lora.merge(self.checkpoint.model)
+        """Be ready for questions: forget what former weights computed, and add the adapter to the weights where that is
+        exact and quick, in float32. To others it stays applied: rounding to bfloat16 would change it, and a model of
+        billions takes a minute and a second copy of itself."""
+        if self.adapter is not None and not self._ready:
+            if lora.mergeable(self.checkpoint.model):
+                self._base_weights = lora.merge(self.checkpoint.model)
             self.forget()
+            self._ready = True
 
     def unmerge(self) -> None:
         """Put the very weights back that `merge` changed."""
+        self._ready = False
         if self._base_weights:
             lora.unmerge(self.checkpoint.model, self._base_weights)
             self._base_weights = {}
@@ -215,6 +228,8 @@ class HFPrior:
             "stand_in": self.checkpoint.stand_in,
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(model.device),
+            "family": model.config.model_type,
+            "path": "fast" if self.path.fast else f"plain: {self.plain_because}",
             "lora_rank": adapter.r if adapter else None,
             "lora_alpha": adapter.lora_alpha if adapter else None,
             "rounds": self.rounds,

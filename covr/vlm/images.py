@@ -35,7 +35,8 @@ def patches(images: npt.NDArray[np.uint8], processor: Any) -> tuple[torch.Tensor
     factor = processor.patch_size * processor.merge_size
     height, width = frames.shape[2:4]
     low, high = processor.size["shortest_edge"], processor.size["longest_edge"]
-    if height % factor or width % factor or not low <= height * width <= high or processor.temporal_patch_size != 2:
+    whole = height % factor == width % factor == 0 and low <= height * width <= high
+    if not (whole and _usual(processor)):
         return _resized_patches(frames, processor)
     mean = np.asarray(processor.image_mean, np.float32) * 255
     std = np.asarray(processor.image_std, np.float32) * 255
@@ -49,8 +50,14 @@ def patches(images: npt.NDArray[np.uint8], processor: Any) -> tuple[torch.Tensor
     return torch.from_numpy(values), torch.tensor([[1, rows, columns]]).repeat(len(frames), 1)
 
 
+def _usual(processor: Any) -> bool:
+    """Whether the processor's settings are those that the cutting here keeps to: scaled to 0..1, then normalised."""
+    scaled = processor.do_rescale and abs(processor.rescale_factor * 255 - 1) < 1e-6
+    return bool(scaled and processor.do_normalize and processor.temporal_patch_size == 2)
+
+
 def _resized_patches(frames: npt.NDArray[np.uint8], processor: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """By the checkpoint's own processor, which also resizes."""
+    """By the checkpoint's own processor, which also resizes, and has settings of its own."""
     try:
         times = [
             processor(images=list(frames[:, t]), return_tensors="pt", input_data_format="channels_last")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from covr.vlm.families.parts import adapted, targets
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from covr.vlm.base import FinetuneSettings
-
-ADAPTED = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
-"""The language model's projections; a list of suffixes would also catch the vision part's, of the same names."""
 
 
 def attach(model: Any, settings: FinetuneSettings, seed: int) -> Any:
@@ -28,7 +26,7 @@ def attach(model: Any, settings: FinetuneSettings, seed: int) -> Any:
     config = LoraConfig(
         r=rank,
         lora_alpha=settings.alpha * rank / settings.rank,  # type: ignore[arg-type]  # peft only divides by it
-        target_modules=ADAPTED,
+        target_modules=targets(list(adapted(model))),
         lora_dropout=0.0,
     )
     with torch.random.fork_rng(), _quiet_peft():
@@ -47,8 +45,7 @@ def _quiet_peft() -> Iterator[None]:
 
 def narrowest(model: Any) -> int:
     """The smallest side of an adapted matrix: the rank that already spans it."""
-    layers = model.model.language_model.layers[0]
-    return min(min(m.in_features, m.out_features) for m in layers.modules() if isinstance(m, torch.nn.Linear))
+    return min(min(int(layer.in_features), int(layer.out_features)) for layer in adapted(model).values())
 
 
 def load_adapter(model: Any, folder: Path) -> Any:
@@ -70,6 +67,14 @@ def load_adapter(model: Any, folder: Path) -> Any:
         odd = sorted(stored ^ expected)
         raise UserError(f"the adapter in {folder} is for another model: {len(odd)} weights differ, first {odd[0]!r}")
     return adapter
+
+
+def mergeable(model: Any) -> bool:
+    """Whether the adapter's layers all keep their weights in float32."""
+    from peft.tuners.lora import LoraLayer
+
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    return all(layer.get_base_layer().weight.dtype == torch.float32 for layer in layers)
 
 
 def merge(model: Any) -> dict[str, torch.Tensor]:

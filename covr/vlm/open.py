@@ -7,6 +7,7 @@ A VLM joins as every extension does (`covr_bench.kit.extensions`): ours are the 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from covr_bench.kit.extensions import Kind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from covr.vlm.base import DecodeMode, VisionLanguagePrior
+    from covr.vlm.base import DecodeMode, Dtype, VisionLanguagePrior
     from covr.vlm.hf import HFPrior
 
 VLMS = Kind("vlm", VLMSpec)
@@ -44,6 +45,7 @@ def open_prior(
     device: str = "cpu",
     settings: FinetuneSettings | None = None,
     seed: int = 0,
+    dtype: Dtype = "auto",
     tuner: str = "",
     adapter_folder: Path | None = None,
 ) -> VisionLanguagePrior:
@@ -51,12 +53,13 @@ def open_prior(
 
     Args:
         name: One of `vlm_names`, a `.py` file that defines VLM, a local folder or hub id of a real model, or
-            `openai:URL` of a server (its model after a `#`, else its first).
+            `openai:URL` of a server (its model after a `#`, else its only one).
         decode: How answers are read; None leaves it to the VLM: `forced` of a model in this process, `generate` of a
             server, which writes free text.
         device: Where a model in this process runs.
         settings: Of fine-tuning.
         seed: Of fine-tuning.
+        dtype: Of the weights of a model in this process.
         tuner: Of a server: its model is tuned on this copy of it, a folder or hub id.
         adapter_folder: Of a server with a tuner: it takes up the adapters from this folder.
 
@@ -65,7 +68,7 @@ def open_prior(
     """
     if tuner and not name.startswith(SERVER):
         raise UserError(f"a tuner is for the VLM of a server; {name!r} is tuned itself, so give no tuner")
-    options = VLMOptions(decode, device, settings or FinetuneSettings(), seed)
+    options = VLMOptions(decode, device, settings or FinetuneSettings(), seed, dtype)
     if name.startswith(SERVER):
         return _served(name, options, tuner, adapter_folder)
     if _is_named(name):
@@ -76,7 +79,13 @@ def open_prior(
 
 
 def open_model(
-    name: str, needs: str, *, device: str = "cpu", settings: FinetuneSettings | None = None, seed: int = 0
+    name: str,
+    needs: str,
+    *,
+    device: str = "cpu",
+    settings: FinetuneSettings | None = None,
+    seed: int = 0,
+    dtype: Dtype = "auto",
 ) -> HFPrior:
     """The VLM of that name as a model in this process, for an agent that needs more of it than answers.
 
@@ -86,6 +95,7 @@ def open_model(
         device: Where the model runs.
         settings: Of fine-tuning.
         seed: Of fine-tuning.
+        dtype: Of its weights.
 
     Raises:
         UserError: There is no such VLM, or it is a server or a rule, which has no model in this process.
@@ -93,7 +103,7 @@ def open_model(
     refusal = f"{needs}, which {name!r} does not give: set vlm to tiny, a model's folder or a hub id"
     if name.startswith(SERVER):
         raise UserError(refusal)
-    prior = open_prior(name, device=device, settings=settings, seed=seed)
+    prior = open_prior(name, device=device, settings=settings, seed=seed, dtype=dtype)
     from covr.vlm.hf import HFPrior
 
     if not isinstance(prior, HFPrior):
@@ -118,7 +128,8 @@ def labels(settings: Mapping[str, Any]) -> dict[str, str]:
     """`AgentSpec.labels` of an agent whose setting `vlm` names a VLM, and `prior` what may answer in its place."""
     if (prior := settings.get("prior", "vlm")) != "vlm":
         return {"vlm": f"control:{prior}"}
-    return {"vlm": label(settings["vlm"])}
+    silent = {"vlm_silent": "allowed"} if settings.get("vlm_silent") == "allow" else {}
+    return {"vlm": label(settings["vlm"])} | silent
 
 
 def is_stand_in(name: str) -> bool:
@@ -147,7 +158,12 @@ def _model(name: str, options: VLMOptions) -> HFPrior:
     from covr.vlm.hf import HFPrior
 
     return HFPrior(
-        name, decode=options.decode or "forced", device=options.device, settings=options.settings, seed=options.seed
+        name,
+        decode=options.decode or "forced",
+        device=options.device,
+        dtype=options.dtype,
+        settings=options.settings,
+        seed=options.seed,
     )
 
 
@@ -158,10 +174,10 @@ def _served(name: str, options: VLMOptions, tuner: str, adapter_folder: Path | N
         raise UserError(f"a VLM server writes free text: set decode=generate (it is {options.decode!r})")
     url, _, model = name.removeprefix(SERVER).partition("#")
     server = ServerPrior(url, model)
+    if not model:
+        server.resolve()
     if not tuner:
         return server
     if adapter_folder is None:
         raise UserError("a tuned VLM server needs an adapter folder, on a path that the server can read")
-    return ServedPrior(
-        server, _model(tuner, VLMOptions(None, options.device, options.settings, options.seed)), adapter_folder
-    )
+    return ServedPrior(server, _model(tuner, replace(options, decode=None)), adapter_folder)

@@ -7,49 +7,36 @@ copy of its weights in this process.
 
 from __future__ import annotations
 
-import base64
-import http.client
-import json
-import os
-import struct
+import asyncio
 import time
-import urllib.error
-import urllib.request
 import uuid
-import zlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from covr.vlm.base import FinetuneReport, Proposals, Samples, check_images, proposals_from_texts
+from covr.vlm.chat import chat, said
 from covr.vlm.grammar import Parsed, parse
+from covr.vlm.transport import ServerDown, ServerRefused, Transport, run
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
     from covr.vlm.hf import HFPrior
     from covr.vlm.prompts import Prompt
 
 LOAD_TIMEOUT = 120.0  # seconds a server may take to read an adapter
-
-
-class ServerDown(Exception):
-    """The server gave no usable reply after every attempt."""
-
-
-class ServerRefused(ServerDown):
-    """The server understood, and will not: another attempt would be refused as well."""
+KEPT = 2_000  # characters of an answer that is none
+UNANSWERED = ("", Parsed(None, "no_answer"))
 
 
 class ServerPrior:
     """A VisionLanguagePrior that asks over HTTP.
 
-    url: up to and including `/v1`. model: as the server names it; its first one if empty. An API key is read from the
+    url: up to and including `/v1`. model: as the server names it; its only one if empty. An API key is read from the
     environment variable OPENAI_API_KEY. attempts, backoff: tries per question, and seconds before the second, doubled
-    each time. timeout: seconds per try. workers: questions asked at once.
+    each time. timeout: seconds per question, all its tries together. workers: questions asked at once.
     A question that stays unanswered is masked (status `no_answer`), never an error. Once a whole batch has gone
     unanswered each further question gets a single try, until one is answered: a dead server does not hold up a run.
     """
@@ -63,30 +50,24 @@ class ServerPrior:
         *,
         attempts: int = 3,
         backoff: float = 0.5,
-        timeout: float = 30.0,
+        timeout: float = 60.0,
         workers: int = 8,
     ) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise UserError(f"the VLM server's address is {url!r}; it begins with http:// or https://")
-        self.url = url.rstrip("/")
-        self.attempts, self.backoff, self.timeout, self.workers = attempts, backoff, timeout, workers
+        self.transport = Transport(url, attempts, backoff, timeout)
+        self.url, self.workers = self.transport.url, workers
         self.down = False
         self.last_error = ""
         self.adapter = ""
         self._model = model
+        self._limit = "max_tokens"  # newer servers call it max_completion_tokens
+        self._fixed: dict[str, Any] = {"temperature": 0.0}
 
     def propose(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
         started = time.perf_counter()
         images = check_images(images)
         if images.ndim == 5:
-            raise UserError("a VLM server is shown one frame, not two")
-        if self.down:  # one question tells whether it is back
-            answers = [self._ask(images[0], prompt)]
-            rest = images[1:]
-            unanswered = ("", Parsed(None, "no_answer"))
-            answers += self._ask_all(rest, prompt) if answers[0][1].status != "no_answer" else [unanswered] * len(rest)
-        else:
-            answers = self._ask_all(images, prompt)
+            raise UserError("a VLM server is shown one frame, not two: set vlm_frames=1")
+        answers = run(self._ask_all(images, prompt))
         self.down = all(parsed.status == "no_answer" for _, parsed in answers)
         texts, parsed = [text for text, _ in answers], [p for _, p in answers]
         seconds = time.perf_counter() - started
@@ -94,59 +75,83 @@ class ServerPrior:
             texts, [p.status for p in parsed], [p.action for p in parsed], prompt.action_dim, seconds
         )
 
-    def _ask_all(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> list[tuple[str, Parsed]]:
-        with ThreadPoolExecutor(self.workers) as pool:
-            return list(pool.map(lambda image: self._ask(image, prompt), images))
+    async def _ask_all(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> list[tuple[str, Parsed]]:
+        places = asyncio.Semaphore(self.workers)
+        async with self.transport.client() as client:
 
-    def _ask(self, image: npt.NDArray[np.uint8], prompt: Prompt) -> tuple[str, Parsed]:
+            async def ask(image: npt.NDArray[np.uint8]) -> tuple[str, Parsed]:
+                async with places:
+                    return await self._ask(client, image, prompt)
+
+            first = [await ask(images[0])] if self.down or not self._model else []  # tells whether it is back
+            if first and first[0][1].status == "no_answer":
+                return first + [UNANSWERED] * (len(images) - 1)
+            return first + list(await asyncio.gather(*(ask(image) for image in images[len(first) :])))
+
+    async def _ask(self, client: Any, image: npt.NDArray[np.uint8], prompt: Prompt) -> tuple[str, Parsed]:
         try:
-            body = {
-                "model": self.adapter or self.model_name(),
-                "messages": chat(prompt, image),
-                "max_tokens": 16 + 8 * prompt.action_dim,
-                "temperature": 0.0,
-            }
-            choice = self._post("/chat/completions", body)["choices"][0]
-            text = choice["message"]["content"] or ""
+            model = self.adapter or await self._resolved(client)
+            body = {"model": model, "messages": chat(prompt, image)}
+            reply = await self._completed(client, body, 16 + 8 * prompt.action_dim)
+            choice = reply["choices"][0]
+            text = said(choice["message"]["content"])
             finished = choice.get("finish_reason") != "length"
-        except (ServerDown, KeyError, IndexError, TypeError) as error:
-            self.last_error = f"{type(error).__name__}: {error}"
-            return "", Parsed(None, "no_answer")
-        return text, parse(text, prompt.action_dim, finished=finished)
+        except Exception as error:  # a server may send anything, and none of it ends a run
+            self.last_error = self.transport.scrubbed(f"{type(error).__name__}: {error}")
+            return UNANSWERED
+        return text[:KEPT], parse(text, prompt.action_dim, finished=finished)
 
-    def model_name(self) -> str:
-        """The model asked for, or the first the server lists. Raises ServerDown."""
+    async def _completed(self, client: Any, body: dict[str, Any], limit: int) -> Any:
+        """The reply to a chat. A server that refuses one of our settings by name is asked without it from now on."""
+        while True:
+            settings, limited = dict(self._fixed), self._limit
+            attempts = 1 if self.down else 0
+            try:
+                return await self.transport.request(
+                    client, "/chat/completions", body | settings | {limited: limit}, attempts=attempts
+                )
+            except ServerRefused as refusal:
+                words = str(refusal)
+                if limited == "max_tokens" and "max_completion_tokens" in words:
+                    self._limit = "max_completion_tokens"
+                elif "temperature" in settings and "temperature" in words:
+                    self._fixed.pop("temperature", None)
+                else:
+                    raise
+
+    async def _resolved(self, client: Any) -> str:
+        """The model asked for, or the only one the server lists. Raises ServerDown, and UserError if it is not one."""
         if not self._model:
-            self._model = self._request("/models", None)["data"][0]["id"]
+            listed = await self.transport.request(client, "/models", attempts=1 if self.down else 0)
+            entries = listed.get("data") if isinstance(listed, dict) else None
+            names = [e["id"] for e in entries or () if isinstance(e, dict) and isinstance(e.get("id"), str) and e["id"]]
+            if len(names) != 1:
+                listing = f"lists {len(names)} models, {', '.join(names)}" if names else "lists no model"
+                raise UserError(f"the VLM server {self.url} {listing}: name one, as in openai:{self.url}#MODEL")
+            self._model = names[0]
         return self._model
 
-    def _post(self, path: str, body: dict[str, Any], timeout: float = 0.0) -> Any:
-        return self._request(path, json.dumps(body).encode(), timeout)
+    def resolve(self) -> None:
+        """Learn the model's name if the server is there. Raises UserError if it lists none or several."""
 
-    def _request(self, path: str, data: bytes | None, timeout: float = 0.0) -> Any:
-        """The reply as JSON. Server errors, timeouts and 429 are tried again; what the server refuses is not.
+        async def ask() -> None:
+            async with self.transport.client() as client:
+                await self._resolved(client)
 
-        timeout: seconds per try, in place of the usual. Raises ServerDown, and ServerRefused.
-        """
-        headers = {"Content-Type": "application/json"}
-        if key := os.environ.get("OPENAI_API_KEY"):
-            headers["Authorization"] = f"Bearer {key}"
-        request = urllib.request.Request(self.url + path, data, headers)
-        attempts = 1 if self.down else self.attempts
-        for attempt in range(1, attempts + 1):
-            try:
-                with urllib.request.urlopen(request, timeout=timeout or self.timeout) as reply:
-                    text = reply.read().decode()
-                return json.loads(text) if text.strip().startswith(("{", "[")) else text
-            except urllib.error.HTTPError as error:
-                problem = f"{error.code} {error.reason}: {error.read(300).decode(errors='replace')}"
-                if error.code < 500 and error.code != 429:
-                    raise ServerRefused(problem) from error
-            except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: not JSON, not UTF-8
-                problem = f"{type(error).__name__}: {error}"
-            if attempt < attempts:
-                time.sleep(self.backoff * 2 ** (attempt - 1))
-        raise ServerDown(f"{self.url}{path} gave no answer in {attempts} attempts; the last: {problem}")
+        try:
+            run(ask())
+        except ServerDown as error:
+            self.last_error = str(error)
+
+    def _post(self, path: str, body: dict[str, Any] | None, timeout: float = 0.0) -> Any:
+        """Raises ServerDown, and ServerRefused."""
+
+        async def post() -> Any:
+            async with self.transport.client() as client:
+                attempts = 1 if self.down else 0
+                return await self.transport.request(client, path, body, attempts=attempts, timeout=timeout)
+
+        return run(post())
 
     def finetune(self, samples: Samples, prompt: Prompt) -> FinetuneReport:
         raise UserError(
@@ -172,7 +177,7 @@ class ServerPrior:
         """
         former, name = self.adapter, f"covr-{uuid.uuid4().hex[:12]}"
         body = {"lora_name": name, "lora_path": str(Path(folder).resolve())}
-        self._request("/models", None)  # a dead server is not given as long as loading may take
+        self._post("/models", None)  # a dead server is not given as long as loading may take
         self._post("/load_lora_adapter", body, LOAD_TIMEOUT)
         self.adapter = name
         self._unload(former)
@@ -262,27 +267,3 @@ class ServedPrior:
         local = self.local.describe()
         same = {name: local[name] for name in ("parameters", "stand_in")}
         return {**local, **self.server.describe(), **same, "tuner": local["name"]}
-
-
-def chat(prompt: Prompt, image: npt.NDArray[np.uint8]) -> list[dict[str, Any]]:
-    """The messages of an OpenAI chat request, the image inlined as a PNG."""
-    url = "data:image/png;base64," + base64.b64encode(png(image)).decode()
-    messages = prompt.messages()
-    messages[1]["content"] = [
-        {"type": "image_url", "image_url": {"url": url}} if part["type"] == "image" else part
-        for part in messages[1]["content"]
-    ]
-    return messages
-
-
-def png(image: npt.NDArray[np.uint8]) -> bytes:
-    """An RGB image, uint8 `(H, W, 3)`, as a PNG file (RFC 2083: 8 bits, colour type 2, no filter)."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    height, width = image.shape[:2]
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), image.reshape(height, -1)], 1)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows.tobytes(), 1)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body

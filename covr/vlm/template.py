@@ -97,15 +97,20 @@ def text_of(choices: npt.NDArray[np.int64]) -> str:
 class Layout:
     """A prompt as tokens, its image expanded: prefix, image, suffix.
 
-    ids: int64 `(L,)`. positions: int64 `(3, L)`, time, row and column of each token. image: bounds of the image's
-    tokens; what stands before them is the same for every image of this grid. grid: int64 `(1, 3)`, patches in time,
-    height, width. After the prompt all three positions of a token are equal, and grow by one from `next_position`.
+    positions: int64 `(3, L)`, time, row and column of each token, or `(1, L)` where a position is one number. image:
+    bounds of the image's tokens; what stands before them is the same for every image of this size. ids: int64 `(L,)`,
+    and grid: int64 `(1, 3)`, patches in time, height, width, where the model's own classes tell them. embeds:
+    `(1, L, width)`, what the language model takes of the tokens, where the ids do not say it. masks_by_kind: whether
+    the language model takes a mask for each kind of layer, not one for all. After the prompt all positions of a token
+    are equal, and grow by one from `next_position`.
     """
 
-    ids: torch.Tensor
     positions: torch.Tensor
     image: tuple[int, int]
-    grid: torch.Tensor
+    ids: torch.Tensor
+    grid: torch.Tensor | None = None
+    embeds: torch.Tensor | None = None
+    masks_by_kind: bool = True
 
     @property
     def next_position(self) -> int:
@@ -124,4 +129,4 @@ class Layout:
         ids[start : start + 1] = [marker] * tokens
         row = torch.tensor([ids])
         positions, _ = model.model.get_rope_index(row, (row == marker).int(), image_grid_thw=grid.cpu())
-        return cls(row[0], positions[:, 0], (start, start + tokens), grid)
+        return cls(positions[:, 0], (start, start + tokens), row[0], grid)

@@ -212,7 +212,12 @@ def _shipped(options: VLMOptions) -> VisionLanguagePrior:
     from covr.vlm.hf import HFPrior
 
     return HFPrior(
-        "tiny", decode=options.decode or "forced", device=options.device, settings=options.settings, seed=options.seed
+        "tiny",
+        decode=options.decode or "forced",
+        device=options.device,
+        dtype=options.dtype,
+        settings=options.settings,
+        seed=options.seed,
     )
 
 

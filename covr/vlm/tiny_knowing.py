@@ -152,7 +152,12 @@ def _shipped(options: VLMOptions) -> VisionLanguagePrior:
     from covr.vlm.hf import HFPrior
 
     prior = HFPrior(
-        "tiny", decode=options.decode or DECODE, device=options.device, settings=options.settings, seed=options.seed
+        "tiny",
+        decode=options.decode or DECODE,
+        device=options.device,
+        dtype=options.dtype,
+        settings=options.settings,
+        seed=options.seed,
     )
     prior.checkpoint.model = lora.load_adapter(prior.checkpoint.model, SHIPPED).merge_and_unload()
     prior.checkpoint.model.requires_grad_(False)

@@ -86,7 +86,7 @@ class Tree:
                 one = torch.zeros(shape, dtype=torch.int64, device=device)
                 one[:, 1] = 1
                 allowed = only_zero(allowed, one)
-            mass = (allowed.logsumexp(-1) - logits.logsumexp(-1).view(batch, *shape)).exp()
+            mass = mass_of(allowed, logits.view(batch, *shape, logits.shape[-1]))
             here = (every, *greedy.unbind(1))
             masses.append(mass[here])
             greedy = torch.cat([greedy, allowed[here].argmax(-1)[:, None]], 1)
@@ -97,6 +97,13 @@ class Tree:
     def path(self, greedy: torch.Tensor) -> torch.Tensor:
         """The nodes on the way to the greedy digits' last reader, int64 `(B, depth)`."""
         return torch.tensor([self.ancestors[self.reader[tuple(row[:3])]] for row in greedy.tolist()])
+
+
+def mass_of(allowed: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """Probability of the allowed tokens, for logits `(..., k)` of them and `(..., vocabulary)` of all; NaN where a
+    logit is NaN or infinite, which else could look like an answer."""
+    every = logits.logsumexp(-1)
+    return (allowed.logsumexp(-1) - every).exp().masked_fill(~every.isfinite(), torch.nan)
 
 
 def only_zero(allowed: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:

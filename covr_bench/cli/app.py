@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,18 +15,22 @@ from covr_bench.cli.compare import compare_command
 from covr_bench.cli.doctor import doctor_command
 from covr_bench.cli.eval import eval_command
 from covr_bench.cli.gate import gate_command
+from covr_bench.cli.import_scores import import_command
 from covr_bench.cli.listing import list_command
 from covr_bench.cli.options import fail
 from covr_bench.cli.plot import plot_command
 from covr_bench.cli.probe import probe_command
+from covr_bench.cli.publish import publish_command
 from covr_bench.cli.record import record_command
 from covr_bench.cli.remote import pull_command, push_command
 from covr_bench.cli.report import report_command
+from covr_bench.cli.reproduce_paper import reproduce_command
 from covr_bench.cli.run import run_command
 from covr_bench.cli.show import show_command
 from covr_bench.cli.stats import stats_command
 from covr_bench.cli.status import cancel_command, status_command
 from covr_bench.cli.table import table_command
+from covr_bench.cli.track import track_command
 from covr_bench.cli.vlm import vlm_app
 
 app = typer.Typer(
@@ -36,6 +42,7 @@ app = typer.Typer(
 )
 VERBS: dict[str, Callable[..., None]] = {
     "run": run_command,
+    "reproduce": reproduce_command,
     "status": status_command,
     "cancel": cancel_command,
     "list": list_command,
@@ -48,9 +55,12 @@ VERBS: dict[str, Callable[..., None]] = {
     "probe": probe_command,
     "gate": gate_command,
     "report": report_command,
+    "import": import_command,
     "show": show_command,
     "eval": eval_command,
     "record": record_command,
+    "track": track_command,
+    "publish": publish_command,
     "push": push_command,
     "pull": pull_command,
 }
@@ -82,12 +92,31 @@ app.add_typer(carla_app, name="carla")
 def main() -> None:
     """The entry point: errors meant for the user become one message and exit code 2."""
     from covr_bench.kit.errors import UserError
-    from results.layout import StoreError
+    from results.layout import StoreError, StoreWarning
 
-    try:
-        app()
-    except (UserError, StoreError) as error:
-        fail(str(error), 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", StoreWarning)
+        warnings.showwarning = _noting(warnings.showwarning)
+        try:
+            app()
+        except (UserError, StoreError) as error:
+            fail(str(error), 2)
+
+
+def _noting(show: Callable[..., None]) -> Callable[..., None]:
+    """Show what the store leaves out as notes, each once; other warnings as before."""
+    from results.layout import StoreWarning
+
+    noted: set[str] = set()
+
+    def showwarning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if not issubclass(category, StoreWarning):
+            show(message, category, *where, **more)
+        elif str(message) not in noted:
+            noted.add(str(message))
+            print(f"note: {message}", file=sys.stderr)
+
+    return showwarning
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from analysis.grids import Grid
     from analysis.statistics.comparison import Comparison
 
-FORMATS = ("terminal", "md", "csv", "latex")
+FORMATS = ("terminal", "md", "csv", "latex", "html")
 NOTHING = "no evaluation with a finite return yet"
 Ranges = dict[str, dict[str, tuple[float, float]]]
 
@@ -42,14 +42,16 @@ class Choice:
     score: str = "last"
 
 
-def frame_of(choice: Choice) -> pd.DataFrame:
+def frame_of(choice: Choice, *, none: bool = False) -> pd.DataFrame:
     """The chosen rows; remarks on ignored input go to standard error.
 
     Raises UserError if there are none, or none that the chosen score can be taken from.
+
+    none: Whether there may be none: of a table that has numbers of its own, or of a folder that does not exist.
     """
     from analysis.rows.final import SCORES, TRAIN10
     from analysis.rows.scores import choose
-    from results.store import read
+    from results.store import no_rows, read
 
     if choice.score not in SCORES:
         raise unknown("score", choice.score, SCORES)
@@ -57,7 +59,7 @@ def frame_of(choice: Choice) -> pd.DataFrame:
         others = ", ".join(score for score in SCORES if score != TRAIN10)
         raise UserError(f"{choice.scores} holds evaluations only, no training episodes: --score takes {others} there")
     if choice.scores is None:
-        frame, where = read(choice.out), choice.out
+        frame, where = no_rows() if none and not choice.out.exists() else read(choice.out), choice.out
     else:
         from analysis.rows.external import ScoresError, read_scores
 
@@ -68,6 +70,8 @@ def frame_of(choice: Choice) -> pd.DataFrame:
         warn(remarks)
     if choice.suite:
         frame = frame[frame["suite"] == choice.suite]
+    if frame.empty and none:
+        return frame
     if frame.empty:
         of_suite = f" of suite {choice.suite!r}" if choice.suite else ""
         raise UserError(f"no rows{of_suite} in {where}; `covr-bench run` makes some")
@@ -81,8 +85,12 @@ def frame_of(choice: Choice) -> pd.DataFrame:
     return frame
 
 
-def comparisons_of(frame: pd.DataFrame, choice: Choice) -> list[Comparison]:
-    """One comparison per suite, budget and setting. Raises UserError if nothing was evaluated."""
+def comparisons_of(frame: pd.DataFrame, choice: Choice, *, finite: bool = False) -> list[Comparison]:
+    """One comparison per suite, budget and setting. Raises UserError if nothing was evaluated.
+
+    finite: Only those with a finite score, and raise UserError if there is none.
+    """
+    from analysis.rows.scores import returns
     from analysis.statistics.comparison import comparisons
 
     ranges = score_ranges(frame, choice.score_ranges)
@@ -90,15 +98,20 @@ def comparisons_of(frame: pd.DataFrame, choice: Choice) -> list[Comparison]:
         found = comparisons(frame, ranges, env_steps=choice.env_steps, score=choice.score)
     except ValueError as error:
         raise UserError(str(error)) from error
-    if not any(each.has_scores for each in found):
+    scored = [each for each in found if each.has_scores]
+    evaluated = not returns(frame, choice.env_steps).empty
+    if not scored and (finite or not evaluated):
         raise UserError(NOTHING if choice.score == "last" else f"no run with a finite {choice.score} yet")
-    return found
+    return scored if finite else found
 
 
 def score_ranges(frame: pd.DataFrame, given: Sequence[str] = ()) -> Ranges:
     """By suite and task: the given range, else the suite's own, else one on which all suites with the task agree."""
+    from analysis.statistics.comparison import UNKNOWN_RANGE
+
     known: Ranges = {
-        name: {task.name: task.score_range for task in suite.tasks} for name, suite in registry.suites().items()
+        name: {task.name: task.score_range for task in suite.tasks if task.score_range != UNKNOWN_RANGE}
+        for name, suite in registry.suites().items()
     }
     pairs = [(str(suite), str(task)) for suite, task in frame[["suite", "task"]].drop_duplicates().to_numpy()]
     for suite, task in pairs:
@@ -140,9 +153,11 @@ def check_format(format_: str) -> None:
         raise UserError(f"unknown format {format_!r}. Valid: {', '.join(FORMATS)}.")
 
 
-def show_grids(grids: Sequence[Grid], to_csv: Callable[[], str], format_: str, console: Console) -> None:
+def show_grids(
+    grids: Sequence[Grid], to_csv: Callable[[], str], format_: str, console: Console, *, siunitx: bool = False
+) -> None:
     """Print grids in a format; with CSV their notes go to standard error."""
-    from analysis.grids import to_latex, to_markdown, to_terminal
+    from analysis.grids import to_html, to_latex, to_markdown, to_terminal
 
     if format_ == "terminal":
         console.print(to_terminal(grids))
@@ -150,7 +165,8 @@ def show_grids(grids: Sequence[Grid], to_csv: Callable[[], str], format_: str, c
         warn(dict.fromkeys(note for grid in grids for note in grid.notes))
         sys.stdout.write(to_csv())
     else:
-        sys.stdout.write(to_markdown(grids) if format_ == "md" else to_latex(grids))
+        text = {"md": to_markdown, "html": to_html}.get(format_)
+        sys.stdout.write(text(grids) if text else to_latex(grids, siunitx=siunitx))
 
 
 def warn(remarks: Iterable[str]) -> None:

@@ -36,7 +36,12 @@ _COMMIT = re.compile(r"[0-9a-f]{4,40}")
 
 
 def compare_command(
-    a: Annotated[str, typer.Argument(metavar="A", help="Folder of results, commit, or file or folder of scores.")],
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", help="Folder of results, commit, or file or folder of scores; with :AGENT one of its agents."
+        ),
+    ],
     b: Annotated[str, typer.Argument(metavar="B", help="The same; judged against A.")],
     out: Annotated[Path, typer.Option("--out", help="Results that hold a commit's runs.")] = Path("results"),
     suite: OneSuite = "",
@@ -108,11 +113,21 @@ def compare(question: Question, format_: str, console: Console, *, fail_on_worse
 def _verdicts(question: Question) -> Verdicts:
     import pandas as pd
 
+    from analysis.compare.run_sets import paired
     from analysis.compare.verdicts import verdicts
     from analysis.statistics.summary import Bootstrap
 
     choice = question.choice
-    a, b = (_run_set(name, text, choice) for name, text in (("A", question.a), ("B", question.b)))
+    (text_a, agent_a), (text_b, agent_b) = (_of_agent(text) for text in (question.a, question.b))
+    a, b = (
+        _run_set(name, text, replace(choice, agents=(agent,)) if agent else choice)
+        for name, text, agent in (("A", text_a, agent_a), ("B", text_b, agent_b))
+    )
+    if agent_a or agent_b:
+        try:
+            a, b = paired(a, b, agent_a, agent_b)
+        except ValueError as error:
+            raise UserError(str(error)) from error
     for run_set in (a, b):
         _check_metric(run_set, question.metric)
     rows = pd.concat([run_set.frame[["suite", "task"]].drop_duplicates().astype(str) for run_set in (a, b)])
@@ -134,6 +149,16 @@ def _verdicts(question: Question) -> Verdicts:
         reasons = "".join(f"\n  {note}" for note in outcome.notes)
         raise UserError(f"nothing in {question.a} can be compared with {question.b}:{reasons}")
     return outcome
+
+
+def _of_agent(text: str) -> tuple[str, str]:
+    """`results:drq` as folder, file or commit, and the agent; without an agent it is empty."""
+    if Path(text).exists():
+        return text, ""
+    for index in [index for index, letter in enumerate(text) if letter == ":" and 0 < index < len(text) - 1]:
+        if Path(text[:index]).exists() or _COMMIT.fullmatch(text[:index]):
+            return text[:index], text[index + 1 :]
+    return text, ""
 
 
 def _run_set(letter: str, text: str, choice: Choice) -> RunSet:
@@ -160,17 +185,9 @@ def _run_set(letter: str, text: str, choice: Choice) -> RunSet:
 def _records(out: Path, run_ids: Any) -> dict[str, dict[str, Any]]:
     """The provenance of these runs, without those whose record is missing or damaged."""
     from results import provenance
-    from results.layout import PROVENANCE_FILE, StoreError, run_folder
 
-    records: dict[str, dict[str, Any]] = {}
-    for run_id in run_ids:
-        path = run_folder(out, run_id) / PROVENANCE_FILE
-        if path.exists():
-            try:
-                records[run_id] = provenance.read(path)
-            except StoreError as error:
-                print(f"note: {error}", file=sys.stderr)
-    return records
+    wanted = set(run_ids)
+    return {run: record for run, record in provenance.statuses(out).items() if run in wanted}
 
 
 def _of_commit(text: str, out: Path) -> dict[str, dict[str, Any]]:

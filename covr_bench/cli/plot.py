@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from analysis.statistics.summary import Bootstrap
 
 
+CURVES_OF_PAPER = "F3"
+PANELS = 24  # of a page of learning curves
 KINDS = ("curves", "aggregate", "profile", "improvement", "rounds", "effect")
 
 
@@ -39,6 +42,9 @@ def plot_command(
     out: Out = Path("results"),
     suite: OneSuite = "",
     kind: Annotated[str, typer.Option(help="curves, aggregate, profile, improvement, rounds or effect.")] = "curves",
+    paper: Annotated[
+        str, typer.Option(help="Bars of a paper's table, T1 ...; or F3, curves of its DMControl agents in its grid.")
+    ] = "",
     file: Annotated[
         Path | None, typer.Option("-o", "--output", help="PNG, PDF or SVG by its ending. [KIND.png]")
     ] = None,
@@ -55,6 +61,12 @@ def plot_command(
     """Figures: learning curves, aggregate scores, profiles, probability of improvement, the VLM by round, the study."""
     only = (suite, tuple(task or ()), tuple(agent or ()))
     choice = Choice(out, scores, *only, env_steps, tuple(score_range or ()), score)
+    if paper == CURVES_OF_PAPER:
+        choice, kind = _of_paper(choice), "curves"
+    elif paper:
+        for path in plot_paper(choice, paper, file, {}):
+            print(path)
+        return
     for path in plot(choice, kind, file, reps=reps, seed=seed, over=over):
         print(path)
 
@@ -63,9 +75,7 @@ def plot(choice: Choice, kind: str, file: Path | None, *, reps: int, seed: int, 
     """Draw one file per suite, budget and setting; returns their paths. Raises UserError if none can be drawn."""
     if kind not in KINDS:
         raise unknown("kind of plot", kind, KINDS)
-    file = file or Path(f"{kind}.png")
-    if file.suffix not in (".png", ".pdf", ".svg"):
-        raise UserError(f"cannot draw to {str(file)!r}. Valid endings: .png, .pdf, .svg.")
+    file = _drawable(file or Path(f"{kind}.png"))
     frame = frame_of(choice)
     if choice.score != "last" and kind in ("curves", "rounds", "effect"):
         raise UserError(f"--score is for aggregate, profile and improvement: {kind} shows whole runs")
@@ -76,17 +86,62 @@ def plot(choice: Choice, kind: str, file: Path | None, *, reps: int, seed: int, 
         raise UserError(str(error)) from error
 
 
+def plot_paper(choice: Choice, paper: str, file: Path | None, named: Mapping[str, Sequence[str]]) -> list[Path]:
+    """Draw a paper's table as bars, one file per suite, budget and setting; returns their paths. Raises UserError.
+
+    named: By method of the paper, our agents that stand beside it in place of its own.
+    """
+    from analysis.figures.papers import bars
+    from analysis.papers.layouts import column_names, summaries
+    from analysis.papers.published import PAPERS
+    from analysis.papers.tables import paper_tables
+    from analysis.rows.scores import protocol_name
+
+    if paper not in PAPERS:
+        raise unknown("paper table or figure", paper, (*PAPERS, CURVES_OF_PAPER))
+    file = _drawable(file or Path(f"{paper}.png"))
+    try:
+        tables = paper_tables(frame_of(choice, none=True), paper, named)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    paths = _paths(file, [protocol_name(*table.protocol) for table in tables])
+    for table, path in zip(tables, paths, strict=True):
+        with writing(path.parent):
+            bars(table.title, column_names(table.columns), summaries(table), path)
+    return paths
+
+
+def _of_paper(choice: Choice) -> Choice:
+    """The agents and tasks of the paper's six DMControl tasks, as far as they were run, in the paper's order."""
+    from analysis.papers.published import published
+
+    numbers = [number for number in published("T4") if number.agent]
+    frame = frame_of(replace(choice, suite=choice.suite or "dmc6"))
+    ran = set(frame["agent"].astype(str))
+    agents = tuple(dict.fromkeys(number.agent for number in numbers if number.agent in ran))
+    on = set(frame["task"].astype(str))
+    tasks = tuple(dict.fromkeys(number.task for number in numbers if number.task in on))
+    return replace(choice, suite=choice.suite or "dmc6", tasks=choice.tasks or tasks, agents=choice.agents or agents)
+
+
+def _drawable(file: Path) -> Path:
+    if file.suffix not in (".png", ".pdf", ".svg"):
+        raise UserError(f"cannot draw to {str(file)!r}. Valid endings: .png, .pdf, .svg.")
+    return file
+
+
 def _plot(frame: pd.DataFrame, choice: Choice, kind: str, file: Path, reps: int, seed: int, over: str) -> list[Path]:
     from analysis.statistics import summary
 
     bootstrap = summary.Bootstrap(reps=reps, seed=seed)
-    comparisons = [each for each in comparisons_of(frame, choice) if each.has_scores]
+    comparisons = comparisons_of(frame, choice, finite=kind != "curves")  # who diverged has a curve up to there
     drawn, refused = [], []
     for comparison, path in zip(comparisons, _paths(file, [each.title for each in comparisons]), strict=True):
         warn(comparison.remarks)
         try:
             warn(_draw(frame, choice, kind, comparison, bootstrap, path, over))
-            drawn.append(path)
+            tasks = list(dict.fromkeys(task.split(" (action repeat ")[0] for task in comparison.tasks))
+            drawn += [page for _, page in _pages(tasks, path)] if kind == "curves" else [path]
         except ValueError as error:  # this protocol has too few runs; others may have enough
             refused.append(str(error))
     if not drawn:
@@ -108,14 +163,27 @@ def _draw(
         if kind == "curves":
             rows = returns(frame, choice.env_steps)
             rows = rows[(rows[PROTOCOL] == [comparison.suite, comparison.budget, comparison.setting]).all(axis=1)]
-            efficiency = summary.efficiency(comparison, bootstrap) if len(comparison.tasks) > 1 else None
-            order = [task.split(" (action repeat ")[0] for task in comparison.tasks]
-            return learning_curves(rows, path, tasks=list(dict.fromkeys(order)), efficiency=efficiency)
+            several = len(comparison.tasks) > 1 and comparison.aggregated_agents
+            efficiency = summary.efficiency(comparison, bootstrap) if several else None
+            order = list(dict.fromkeys(task.split(" (action repeat ")[0] for task in comparison.tasks))
+            remarks = []
+            for tasks, page in _pages(order, path):
+                remarks += learning_curves(rows[rows["task"].isin(tasks)], page, tasks=tasks, efficiency=efficiency)
+                efficiency = None  # on the first page
+            return remarks
         if kind == "improvement":
             improvement(comparison, bootstrap, path, over=over)
             return summary.pairing(comparison, over)
         {"aggregate": aggregate, "profile": profile}[kind](comparison, bootstrap, path)
         return []
+
+
+def _pages(tasks: Sequence[str], path: Path) -> list[tuple[list[str], Path]]:
+    """The tasks and file of each page: the file itself if one is enough."""
+    pages = [list(tasks[start : start + PANELS]) for start in range(0, len(tasks), PANELS)]
+    if len(pages) == 1:
+        return [(pages[0], path)]
+    return [(page, path.with_name(f"{path.stem}-{n}{path.suffix}")) for n, page in enumerate(pages, start=1)]
 
 
 def _plot_rounds(frame: pd.DataFrame, file: Path) -> list[Path]:

@@ -83,6 +83,7 @@ def write_report(choice: Choice, file: Path, options: ReportOptions) -> list[str
     from analysis.statistics.comparison import comparisons
     from analysis.statistics.summary import Bootstrap
     from results import provenance
+    from results.files import write_bytes
 
     if file.suffix not in (".html", ".htm"):
         raise UserError(f"the report is a page: give a name that ends in .html, not {str(file)!r}")
@@ -115,7 +116,7 @@ def write_report(choice: Choice, file: Path, options: ReportOptions) -> list[str
     except ValueError as error:  # an unknown --over, a score range or a gate's file that is none
         raise UserError(str(error)) from error
     with writing(file.parent):
-        file.write_text(page, encoding="utf-8")
+        write_bytes(file, page.encode())
     return remarks
 
 
@@ -192,14 +193,22 @@ def _videos(choice: Choice, frame: pd.DataFrame, *, record: bool) -> tuple[list[
 def _episode(folders: Sequence[Path], size: int, remarks: list[str], *, record: bool) -> tuple[Path, bytes]:
     """A run and its stored episode, else the first run and a recorded one; empty if there is none."""
     from results import provenance
-    from results.layout import PROVENANCE_FILE
+    from results.layout import PROVENANCE_FILE, StoreError
 
     for folder in folders:
-        if (folder / EXAMPLE_FILE).is_file():
-            return folder, (folder / EXAMPLE_FILE).read_bytes()
+        try:
+            if (folder / EXAMPLE_FILE).is_file():
+                return folder, (folder / EXAMPLE_FILE).read_bytes()
+        except OSError as error:
+            remarks.append(f"no video: cannot read {folder / EXAMPLE_FILE}: {error.strerror or error}")
     folder = folders[0]
-    if record and "evaluated" not in provenance.read(folder / PROVENANCE_FILE)["config"]:
-        return folder, _recorded(folder, size, remarks)
+    if not record:
+        return folder, b""
+    try:
+        if "evaluated" not in provenance.read(folder / PROVENANCE_FILE)["config"]:
+            return folder, _recorded(folder, size, remarks)
+    except StoreError as error:
+        remarks.append(f"no video: {error}")
     return folder, b""
 
 

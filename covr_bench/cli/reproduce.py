@@ -34,7 +34,11 @@ def commands(records: Mapping[str, Record]) -> list[Command]:
     """
     groups: dict[tuple[str, ...], list[str]] = {}
     for run_id, record in records.items():
-        groups.setdefault(_arguments(RunId.parse(run_id), record) or ("", run_id), []).append(run_id)
+        try:
+            arguments = _arguments(RunId.parse(run_id), record)
+        except KeyError:  # a setting that the command needs is not recorded
+            arguments = ()
+        groups.setdefault(arguments or ("", run_id), []).append(run_id)
     return [Command(tuple(run_ids), _text(arguments, run_ids)) for arguments, run_ids in groups.items()]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covr_bench.cli.options import console, fail, say
+from covr_bench.cli.plan_cost import DAY_S, show_cost, vlm_costs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from covr_bench.config.request import Request
     from covr_bench.face import Preparation
     from covr_bench.launch.base import Job
-    from covr_bench.run.cost.estimate import Cost
-
-DAY_S = 86_400
 
 Texts = list[str] | None
 
@@ -58,15 +55,23 @@ Restart = Annotated[bool, typer.Option("--restart", help="Begin anew what is unf
 AcceptChangedCode = Annotated[
     bool, typer.Option("--accept-changed-code", help="Go on with other code; the rows will say so.")
 ]
+AllowSilentVlm = Annotated[
+    bool, typer.Option("--allow-silent-vlm", help="Keep runs whose VLM never answered; the rows will say so.")
+]
 OutFolder = Annotated[Path | None, typer.Option(help="Folder of the results. [results]")]
 CarlaHost = Annotated[str, typer.Option(help="CARLA server to use; short for --set env.host=HOST.")]
 CarlaPort = Annotated[int | None, typer.Option(help="Port of the CARLA server. [2000]")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
+Paper = Annotated[
+    Texts,
+    typer.Option("--paper", help="Exactly the runs of a paper's table: T1 ... T5, hard, vlm, rounds, all; repeatable."),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before a plan of more than a day.")]
 
 
 def run_command(
     suite: Suite = None,
+    paper: Paper = None,
     agent: Agent = None,
     task: Task = None,
     variant: Variant = None,
@@ -87,6 +92,7 @@ def run_command(
     checkpoint_every: CheckpointEvery = None,
     restart: Restart = False,
     accept_changed_code: AcceptChangedCode = False,
+    allow_silent_vlm: AllowSilentVlm = False,
     out: OutFolder = None,
     carla_host: CarlaHost = "",
     carla_port: CarlaPort = None,
@@ -94,8 +100,7 @@ def run_command(
     yes: Yes = False,
 ) -> None:
     """Train and evaluate agents on a suite; the same command continues where it stopped."""
-    from covr_bench.config.request import from_yaml, overlay, parse_pairs, request
-    from covr_bench.launch.stopping import exit_status, heeding_signals
+    from covr_bench.config.request import from_yaml, overlay, parse_pairs
 
     given: dict[str, Any] = {
         "suite": suite,
@@ -118,22 +123,43 @@ def run_command(
         "checkpoint_every": checkpoint_every,
         "restart": restart,
         "accept_changed_code": accept_changed_code,
+        "allow_silent_vlm": allow_silent_vlm,
         "out": out,
     }
     values = overlay(from_yaml(config) if config else {}, given)
     origin = f"{config} and the command line" if config else "the command line"
-    try:
-        with heeding_signals():
-            code = run_suite(request(values, origin), console(), dry_run=dry_run, yes=yes)
-    except KeyboardInterrupt as stop:  # typer would end here without a word
-        fail("stopped; the same command goes on from here", exit_status(stop))
-    raise typer.Exit(code)
+    raise typer.Exit(_run(paper or (), values, origin, dry_run=dry_run, yes=yes))
 
 
 def _carla_server(host: str, port: int | None) -> list[str]:
     """The settings of the driving tasks that name a server."""
     named = [f"env.host={host or '127.0.0.1'}"] if host or port else []
     return named + ([f"env.port={port}"] if port else [])
+
+
+def _run(papers: Sequence[str], values: dict[str, Any], origin: str, *, dry_run: bool, yes: bool) -> int:
+    from covr_bench.config.request import request
+    from covr_bench.launch.stopping import exit_status, heeding_signals
+
+    try:
+        with heeding_signals():
+            if papers:
+                return run_papers(papers, values, origin, console(), dry_run=dry_run, yes=yes)
+            return run_suite(request(values, origin), console(), dry_run=dry_run, yes=yes)
+    except KeyboardInterrupt as stop:  # typer would end here without a word
+        fail("stopped; the same command goes on from here", exit_status(stop))
+
+
+def run_papers(
+    papers: Sequence[str], values: dict[str, Any], origin: str, console: Console, *, dry_run: bool, yes: bool
+) -> int:
+    """Run what some papers' tables need, one suite after another. Returns the exit code: 1 if a run failed."""
+    from covr_bench.cli.paper_runs import paper_runs
+
+    found = paper_runs(papers, values, origin)
+    for note in found.notes:
+        say(console, f"note: {note}")
+    return max(run_suite(each, console, dry_run=dry_run, yes=yes) for each in found.requests)
 
 
 def run_suite(request: Request, console: Console, *, dry_run: bool = False, yes: bool = False) -> int:
@@ -190,89 +216,9 @@ def _show_plan(preparation: Preparation, console: Console) -> float:
     if not plan.todo:
         say(console, f"nothing to do: every run is in {out}")
         return 0.0
+    for line in vlm_costs(config.agent_config | {"": config.device} for config in plan.todo):
+        say(console, line)
     if not sees(plan.todo[0].device):
         say(console, "time: not known, since there is no GPU here to measure on")
         return 0.0
-    return _show_cost(preparation, console)
-
-
-def _show_cost(preparation: Preparation, console: Console) -> float:
-    from covr_bench.launch.base import HasNodes
-    from covr_bench.run.cores import cores
-    from covr_bench.run.machine import idle_gpus
-
-    todo, workers, suite = preparation.plan.todo, preparation.workers, preparation.experiment.suite
-    out = Path(preparation.experiment.request.out)
-    each = _costs(preparation, console)
-    times = [
-        cost.seconds(config, suite.task(config.task).max_episode_steps) for cost, config in zip(each, todo, strict=True)
-    ]
-    seconds = max(sum(times) / workers, max(times))
-    running = sorted((cost.running_bytes(config) for cost, config in zip(each, todo, strict=True)), reverse=True)
-    disk = sum(running[:workers]) + sum(cost.agent_bytes for cost in each)
-    free = shutil.disk_usage(_existing(out)).free
-    threads = f"{todo[0].threads} torch thread{'s' if todo[0].threads > 1 else ''}"
-    say(console, f"time: about {span(seconds)}, {workers} at a time, {threads} each on {todo[0].device}")
-    elsewhere = isinstance(preparation.launcher, HasNodes)
-    if not preparation.experiment.request.workers and not elsewhere and (limit := cores().reason(len(todo))):
-        say(console, f"note: {limit}")
-    if preparation.placement is None and (idle := idle_gpus(todo[0].device)):
-        say(console, f"note: {idle}")
-    if todo[0].device == "cpu":
-        say(console, f"convolutions: {preparation.kernel.kernel}. {preparation.kernel.reason}")
-    _show_memory(preparation, each, console)
-    say(console, f"disk: up to {disk / 1e9:.1f} GB while they run, {free / 1e9:.0f} GB free")
-    if disk > free:
-        console.print("[bold]that is not enough disk: free some, or give another --out[/bold]", soft_wrap=True)
-    return seconds
-
-
-def _show_memory(preparation: Preparation, costs: Sequence[Cost], console: Console) -> None:
-    """Measured memory of the runs that need most, beside what there is."""
-    from covr_bench.run.machine import ram_bytes
-
-    todo, workers, placement = preparation.plan.todo, preparation.workers, preparation.placement
-    each = sorted((cost.memory_bytes(config) for cost, config in zip(costs, todo, strict=True)), reverse=True)
-    needed, there = sum(each[:workers]), ram_bytes()
-    say(console, f"memory: up to {each[0] / 1e9:.1f} GB a run, {needed / 1e9:.1f} GB together, of {there / 1e9:.0f} GB")
-    if needed > there:
-        fits = max(1, int(there // each[0]))
-        console.print(f"[bold]that is not enough memory: give --workers {fits}[/bold]", soft_wrap=True)
-    gpu = max(cost.gpu_bytes for cost in costs)
-    if gpu:
-        of = f" of {placement.memory_bytes / 1e9:.0f} GB each" if placement and placement.memory_bytes else ""
-        say(console, f"GPU memory: up to {gpu / 1e9:.1f} GB a run{of}, beside CUDA's own")
-
-
-def _costs(preparation: Preparation, console: Console) -> list[Cost]:
-    """The cost of each run to do. What is measured for it is shown; in one line where the output is no terminal."""
-    from covr_bench.run.cost.estimate import costs
-
-    shown: list[str] = []
-    with console.status("looking up what each step costs ...") as status:
-
-        def progress(text: str) -> None:
-            status.update(text)
-            if not shown:
-                say(console, text)
-            shown.append(text)
-
-        return costs(
-            preparation.plan.todo,
-            preparation.facts,
-            progress,
-            lambda text: say(console, f"note: {text}"),
-            lambda origin: say(console, f"costs: {origin}"),
-        )
-
-
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.resolve().parent)
-
-
-def span(seconds: float) -> str:
-    """A time in minutes, hours or days."""
-    minutes = seconds / 60
-    if minutes < 100:
-        return f"{max(minutes, 1):.0f} min"
-    return f"{minutes / 60:.1f} h" if minutes < 2880 else f"{seconds / DAY_S:.1f} days"
+    return show_cost(preparation, console)

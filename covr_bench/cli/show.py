@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +35,7 @@ def report(configs: Sequence[RunConfig], experiment: Experiment, console: Consol
     from analysis.figures.curves import learning_curves
     from analysis.rows.scores import returns, with_setting
     from analysis.tables.scores import tables, to_csv, to_markdown, to_terminal
+    from results.files import write_bytes
     from results.store import read
 
     out = Path(configs[0].out)
@@ -57,7 +59,7 @@ def report(configs: Sequence[RunConfig], experiment: Experiment, console: Consol
     with writing(base.parent):
         base.parent.mkdir(exist_ok=True)
         for path, text in texts.items():
-            path.write_text(text)
+            write_bytes(path, text.encode())
         for path, rows in pictures.items():
             for remark in learning_curves(rows, path, tasks=tasks):
                 say(console, remark)
@@ -89,7 +91,7 @@ def show_run(out: Path, run: str, console: Console) -> None:
     """Print a run's settings, provenance and curve. Raises UserError for an unknown run."""
     from analysis.rows.scores import returns
     from results import provenance
-    from results.layout import PROVENANCE_FILE
+    from results.layout import PROVENANCE_FILE, ROWS_FILE
     from results.store import RowKind, RunId, Status, read_run, run_folder
 
     try:
@@ -98,9 +100,14 @@ def show_run(out: Path, run: str, console: Console) -> None:
         raise UserError(str(error)) from error
     if not (run_folder(out, run_id) / PROVENANCE_FILE).exists():
         raise unknown(f"run in {out}", run, provenance.statuses(out))
-    record = provenance.statuses(out)[str(run_id)]
+    record = provenance.statuses(out).get(str(run_id))
+    if record is None:
+        raise UserError(f"the record of {run_id} is damaged; `covr-bench table` still shows its numbers")
     console.print(f"[bold]{run_id}[/bold]", highlight=False)
     console.print(_facts(record))
+    if not (run_folder(out, run_id) / ROWS_FILE).exists():
+        console.print("\nno evaluation yet")
+        return
     frame = read_run(out, run_id)
     _draw(returns(frame), console)
     if record["status"] == Status.FAILED:
@@ -120,6 +127,7 @@ def _facts(record: Mapping[str, Any]) -> Table:
 
 
 def _fact_lines(record: Mapping[str, Any]) -> dict[str, str]:
+    from analysis.report.origin import processor, rendering
     from results.code_identity import code_changes, own_code, project_code
 
     config, environment, session = record["config"], record["environment"], record["sessions"][-1]
@@ -128,14 +136,13 @@ def _fact_lines(record: Mapping[str, Any]) -> dict[str, str]:
         "status": f"{record['status']} after {record['wall_s']:.0f} s in {len(record['sessions'])} session(s)",
         "started": f"{record['sessions'][0]['started']} by: {session['command']}",
         "settings": _pairs(settings),
-        "agent settings": _pairs(config["agent_config"]) or "none",
-        "task settings": _pairs(config["env"]) or "as published",
+        "agent settings": _pairs(config.get("agent_config", {})) or "none",
+        "task settings": _pairs(config.get("env", {})) or "as published",
         "seeds": _pairs(record["seeds"]),
         "code": project_code(environment),
         "own code": own_code(record),
-        "packages": _pairs({"python": environment["python"], **environment["packages"]}, " "),
-        "machine": f"{environment['cpu_cores']} cores of {environment['cpu']}, "
-        f"{environment['ram_bytes'] / 1e9:.0f} GB, {environment['platform']}",
+        "packages": _pairs({"python": environment.get("python", "unknown"), **environment["packages"]}, " "),
+        "machine": f"{processor(environment)}, {environment.get('platform') or 'unknown'}",
         "gpu": ", ".join(environment["gpus"]) or "none",
     }
     if changes := code_changes(record):
@@ -143,7 +150,7 @@ def _fact_lines(record: Mapping[str, Any]) -> dict[str, str]:
     if place := environment.get("cuda_visible_devices"):
         lines["gpu"] += f"; it ran on {place}"
     if environment.get("gl_backend"):
-        lines["rendering"] = f"{environment['gl_backend']} ({environment['gl_vendor']}, {environment['gl_renderer']})"
+        lines["rendering"] = rendering(environment)
     return lines
 
 
@@ -156,8 +163,8 @@ def _draw(rows: pd.DataFrame, console: Console) -> None:
     if rows.empty:
         console.print("\nno evaluation yet")
         return
-    top = max(1e-9, *(abs(value) for value in rows["value"] if value == value))
+    top = max(1e-9, *(abs(value) for value in rows["value"] if math.isfinite(value)), 0.0)
     console.print("\n env steps    return")
     for step, value in zip(rows["env_steps"], rows["value"], strict=True):
-        bar = "█" * round(40 * max(value, 0) / top) if value == value else ""
+        bar = "█" * round(40 * max(value, 0) / top) if math.isfinite(value) else ""
         say(console, f"{step:>10,} {value:>9.1f} {bar}")

@@ -61,7 +61,7 @@ def print_stats(
 
     check_format(format_)
     frame = frame_of(choice)
-    comparisons = comparisons_of(frame, choice)
+    comparisons = comparisons_of(frame, choice, finite=True)
     bootstrap = summary.Bootstrap(reps=reps, seed=seed)
     try:
         grids = (
@@ -76,9 +76,10 @@ def print_stats(
         raise UserError(str(error)) from error
     if marl_eval:
         from analysis.rows.external import to_marl_eval
+        from results.files import write_bytes
 
-        exported, remarks = to_marl_eval(frame)
+        exported, remarks = to_marl_eval(frame, choice.env_steps)
         with writing(marl_eval.parent):
-            marl_eval.write_text(json.dumps(exported, allow_nan=False) + "\n")
+            write_bytes(marl_eval, (json.dumps(exported, allow_nan=False) + "\n").encode())
         warn(remarks)
         print(f"wrote {marl_eval}", file=sys.stderr)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covr_bench.cli.options import console, say
+from covr_bench.cli.plan_cost import span
 from covr_bench.cli.run import (
     Agent,
     Budget,
@@ -26,7 +27,6 @@ from covr_bench.cli.run import (
     Task,
     Variant,
     Vlm,
-    span,
 )
 from covr_bench.kit.errors import UserError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,8 @@ from covr_bench.cli.show import variant_settings
 from covr_bench.kit.errors import UserError, unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from rich.console import Console
 
 
@@ -31,18 +34,57 @@ def table_command(
     agent: OnlyAgent = None,
     env_steps: UpTo = None,
     score: WhichScore = "last",
+    layout: Annotated[
+        str, typer.Option(help="Of --paper: paper (methods by tasks), long (a line per number), ours or delta.")
+    ] = "paper",
+    as_: Annotated[
+        list[str] | None,
+        typer.Option("--as", metavar="METHOD=AGENT", help="Of --paper: our agent beside a method; repeatable."),
+    ] = None,
+    siunitx: Annotated[
+        bool, typer.Option("--siunitx", help="Of --format latex: numbers by the package siunitx.")
+    ] = False,
 ) -> None:
     """Final returns, mean and deviation over seeds; beside a paper's with --paper."""
     choice = Choice(out, scores, suite, tuple(task or ()), tuple(agent or ()), env_steps, score=score)
     if paper and score != "last":
         raise UserError("--paper compares the last evaluation at the paper's number of steps: it takes no --score")
+    if not paper and (as_ or layout != "paper"):
+        raise UserError("--as and --layout are of --paper")
     if paper:
-        print_paper(choice, paper, format_, console())
+        shape = PaperShape(layout, named_agents(as_ or ()), siunitx)
+        print_paper(choice, paper, format_, console(), shape)
     else:
-        print_table(choice, format_, console())
+        print_table(choice, format_, console(), siunitx=siunitx)
 
 
-def print_table(choice: Choice, format_: str, console: Console) -> None:
+@dataclass(frozen=True)
+class PaperShape:
+    """How a paper's table is shown.
+
+    Attributes:
+        layout: A key of `analysis.papers.layouts.LAYOUTS`.
+        named: By method of the paper, our agents that stand beside it.
+        siunitx: Whether LaTeX sets numbers by siunitx.
+    """
+
+    layout: str = "paper"
+    named: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    siunitx: bool = False
+
+
+def named_agents(texts: Sequence[str]) -> dict[str, list[str]]:
+    """`["RAD=rad-image_size=64"]` by method. Raises UserError for anything else."""
+    named: dict[str, list[str]] = {}
+    for text in texts:
+        method, sign, agent = text.partition("=")
+        if not (method and sign and agent):
+            raise UserError(f"--as takes METHOD=AGENT, such as RAD=rad-image_size=64, got {text!r}")
+        named.setdefault(method, []).append(agent)
+    return named
+
+
+def print_table(choice: Choice, format_: str, console: Console, *, siunitx: bool = False) -> None:
     """Print the final scores. Raises UserError for an unknown format, or without rows."""
     from analysis.tables.scores import tables, to_csv, to_grids
     from covr_bench.config import registry
@@ -60,20 +102,24 @@ def print_table(choice: Choice, format_: str, console: Console) -> None:
     )
     rows = "tasks" if format_ == "terminal" else "agents"
     grids = [grid for table in score_tables for grid in to_grids(table, rows=rows)]
-    show_grids(grids, lambda: to_csv(score_tables), format_, console)
+    show_grids(grids, lambda: to_csv(score_tables), format_, console, siunitx=siunitx)
 
 
-def print_paper(choice: Choice, paper: str, format_: str, console: Console) -> None:
+def print_paper(choice: Choice, paper: str, format_: str, console: Console, shape: PaperShape | None = None) -> None:
     """Print a paper's table beside our runs, or the VLM's rounds. Raises UserError for an unknown paper or format."""
+    from analysis.papers.layouts import LAYOUTS
     from analysis.papers.published import PAPERS
-    from analysis.papers.tables import paper_tables, to_csv, to_grid, to_long_grid
+    from analysis.papers.tables import paper_tables, to_csv
     from analysis.rows import vlm_rounds
     from analysis.tables import effect
 
     if paper not in (*PAPERS, "rounds", "effect"):
         raise unknown("paper table", paper, (*PAPERS, "rounds", "effect"))
     check_format(format_)
-    frame = frame_of(choice)
+    shape = shape or PaperShape()
+    if shape.layout not in LAYOUTS:
+        raise unknown("layout", shape.layout, LAYOUTS)
+    frame = frame_of(choice, none=paper in PAPERS)
     if paper == "rounds":
         rounds = vlm_rounds.rounds(frame)
         if not rounds:
@@ -86,6 +132,9 @@ def print_paper(choice: Choice, paper: str, format_: str, console: Console) -> N
             raise UserError("no runs of the suite effect: covr-bench run --suite effect --budget short makes them")
         show_grids(effect.to_grids(answers), lambda: effect.to_csv(answers), format_, console)
         return
-    tables = paper_tables(frame, paper)
-    as_grid = to_long_grid if format_ == "terminal" else to_grid
-    show_grids([as_grid(table) for table in tables], lambda: to_csv(tables), format_, console)
+    try:
+        tables = paper_tables(frame, paper, shape.named)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    grids = [LAYOUTS[shape.layout](table) for table in tables]
+    show_grids(grids, lambda: to_csv(tables), format_, console, siunitx=shape.siunitx)

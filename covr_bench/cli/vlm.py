@@ -37,6 +37,7 @@ REASONS = {  # of every status but `ok`
     "nonfinite": "nan or inf in place of a number",
     "truncated": "cut off before the answer was whole",
     "no_answer": "the server gave no answer",
+    "nonfinite_model": "the model's logits are NaN or infinite",
 }
 
 vlm_app = typer.Typer(
@@ -232,6 +233,8 @@ def described(prior: VisionLanguagePrior) -> str:
         parts.append(f"{facts['parameters']:,} parameters")
     if "device" in facts:
         parts.append(f"{facts['dtype']} on {facts['device']}")
+    if str(facts.get("path", "fast")) != "fast":
+        parts.append(f"asked by its own steps ({str(facts['path']).removeprefix('plain: ')}), not by the fast path")
     if facts.get("rounds"):
         parts.append(f"tuned in {facts['rounds']} round{'s' if facts['rounds'] > 1 else ''}")
     return f"VLM {facts['name']}{':' if parts else ''} {', '.join(parts)}".rstrip()

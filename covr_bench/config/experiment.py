@@ -81,6 +81,7 @@ class Experiment:
             seeds=(seed,),
             settings={key: value for key, value in request.settings.items() if key in chosen},
             vlm=request.vlm if contender.spec.needs_vlm else "",
+            allow_silent_vlm=request.allow_silent_vlm and contender.spec.needs_vlm,
         )
         return RunConfig(
             run_id=self._run_id(cell, seed),
@@ -138,7 +139,7 @@ def compose(request: Request, suite: Suite, budget: Budget, agents: Mapping[str,
     """
     budget = _of_length(budget, request.env_steps)
     tasks = _tasks(suite, request.tasks)
-    settings = request.settings | _vlm(request.vlm, agents)
+    settings = request.settings | _vlm(request, agents)
     _check_agent_names(agents)
     specs = list(agents.values())
     check_names("setting", settings, specs, tasks)
@@ -184,13 +185,14 @@ def _tasks(suite: Suite, names: tuple[str, ...]) -> list[Task]:
     return [task for task in suite.tasks if task.name in wanted]
 
 
-def _vlm(name: str, agents: Mapping[str, AgentSpec]) -> dict[str, str]:
-    """The `--vlm` option as a setting. Raises UserError if none of the agents asks a VLM."""
-    if not name:
-        return {}
-    if not any(spec.needs_vlm for spec in agents.values()):
-        raise UserError(f"--vlm {name}: none of the agents {', '.join(agents)} asks a VLM; add --agent covr")
-    return {"vlm": name}
+def _vlm(request: Request, agents: Mapping[str, AgentSpec]) -> dict[str, str]:
+    """The options about a VLM as settings. Raises UserError if none of the agents asks a VLM."""
+    given = {"vlm": request.vlm} if request.vlm else {}
+    given |= {"vlm_silent": "allow"} if request.allow_silent_vlm else {}
+    if given and not any(spec.needs_vlm for spec in agents.values()):
+        option = f"--vlm {request.vlm}" if request.vlm else "--allow-silent-vlm"
+        raise UserError(f"{option}: none of the agents {', '.join(agents)} asks a VLM; add --agent covr")
+    return given
 
 
 def _check_agent_names(agents: Mapping[str, AgentSpec]) -> None:

@@ -38,6 +38,7 @@ class Request:
         checkpoint_every: Seconds between checkpoints of a run.
         restart: Begin anew what is stored and unfinished, or was made with other code.
         accept_changed_code: Go on with runs whose code has changed; their rows are labelled.
+        allow_silent_vlm: Keep runs whose VLM never answered with an action; their rows are labelled.
         out: Folder of the results.
     """
 
@@ -61,6 +62,7 @@ class Request:
     checkpoint_every: Annotated[float, Gt(0)] = 300.0
     restart: bool = False
     accept_changed_code: bool = False
+    allow_silent_vlm: bool = False
     out: str = "results"
 
     def resolved(self) -> Request:

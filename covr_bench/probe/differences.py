@@ -66,27 +66,32 @@ def compare(a: Trace, b: Trace) -> Comparison:
 
     Returns:
         `CHANGED` for other defaults or another computation; `NOT_COMPARABLE` where the two draw other random numbers,
-        so that every number differs for that reason alone.
+        so that every number differs for that reason alone. A setting that only one side has changes nothing by itself:
+        what agents compute with it tells.
     """
-    settings = tuple(_settings(a.facts, b.facts))
+    settings, of_one = _settings(a.facts, b.facts)
     if a.facts["dtype"] != b.facts["dtype"]:
         reason = f"A was computed in {a.facts['dtype']}, B in {b.facts['dtype']}"
-        return Comparison(Mathematics.CHANGED if settings else Mathematics.NOT_COMPARABLE, settings, reason)
+        return Comparison(Mathematics.CHANGED if settings else Mathematics.NOT_COMPARABLE, tuple(settings), reason)
     found = (*settings, *_quantities(a.quantities, b.quantities, TOLERANCE[a.facts["dtype"]]))
     if not found:
         return Comparison(Mathematics.SAME, ())
-    if not settings and (reason := _other_draws(a.facts, b.facts)):
+    if not (settings or of_one) and (reason := _other_draws(a.facts, b.facts)):
         return Comparison(Mathematics.NOT_COMPARABLE, found, reason)
-    return Comparison(Mathematics.CHANGED, found)
+    return Comparison(Mathematics.CHANGED, (*settings, *of_one, *found[len(settings) :]))
 
 
-def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterable[Difference]:
-    """Other defaults: what a probe is set to is the same on both sides."""
+def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[list[Difference], list[Difference]]:
+    """Other defaults, and settings that only one side has. What a probe is set to is the same on both sides."""
     ours, theirs = a.get("defaults", {}), b.get("defaults", {})
+    both: list[Difference] = []
+    of_one: list[Difference] = []
     for name in dict.fromkeys([*ours, *theirs]):
         left, right = (str(each.get(name, "absent")) for each in (ours, theirs))
         if left != right:
-            yield Difference(f"setting {name}", left, right, math.nan)
+            known = name in ours and name in theirs
+            (both if known else of_one).append(Difference(f"setting {name}", left, right, math.nan))
+    return both, of_one
 
 
 def _quantities(a: Sequence[Quantity], b: Sequence[Quantity], tolerance: float) -> Iterable[Difference]:

@@ -38,6 +38,8 @@ class Run(RunState):
                 break
             self._pause()
             self.step()
+        if hasattr(self.agent, "finish"):
+            self.agent.finish(self.counters.env_steps)
         self.checkpoints.save_final(self.counters.env_steps, self.state())
         self.meter.tell("done", self.counters.env_steps, now=True)
 

@@ -1,0 +1,181 @@
+"""`covr-bench import FILE...`: what people have logged elsewhere as a file of scores. Imports no torch."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from covr_bench.cli.show import writing
+from covr_bench.kit.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from analysis.rows.imports import Line, Settings
+
+FORMATS = ("auto", "csv", "jsonl", "monitor", "marl-eval", "dreamer", "tdmpc2", "wandb", "tensorboard")
+COLUMNS = (
+    "suite", "budget", "task", "agent", "variant", "seed", "env_steps", "return", "action_repeat", "labels",
+)  # fmt: skip
+_NAMED = ("suite", "task", "agent")  # names that others' data may spell in another way
+_NEAR = 0.8  # ratio of difflib from which a name is asked about
+Pairs = list[str] | None
+
+
+def import_command(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, or folders that are searched.")],
+    from_: Annotated[str, typer.Option("--from", help=", ".join(FORMATS) + ".")] = "auto",
+    columns: Annotated[
+        Pairs, typer.Option(metavar="OURS=THEIRS", help="Their name of a column, such as return=episode_reward.")
+    ] = None,
+    with_: Annotated[
+        Pairs, typer.Option("--with", metavar="NAME=VALUE", help="What the files do not say, such as task=walker_walk.")
+    ] = None,
+    rename: Annotated[Pairs, typer.Option(metavar="OLD=NEW", help="Another name of a suite, task or agent.")] = None,
+    keep_names: Annotated[bool, typer.Option("--keep-names", help="Do not ask about names that nearly fit.")] = False,
+    file: Annotated[Path, typer.Option("-o", "--output", help="The scores to write.")] = Path("scores.csv"),
+) -> None:
+    """Others' logs as scores for `table`, `stats`, `plot`, `compare` and `report`: rl-zoo, marl-eval, W&B and more."""
+    from analysis.rows.external import ScoresError, read_scores
+    from analysis.rows.imports import Settings
+
+    settings = Settings(_pairs("--columns", columns, COLUMNS), _pairs("--with", with_, COLUMNS))
+    try:
+        lines = _renamed(import_lines(files, from_, settings), _pairs("--rename", rename))
+        if not keep_names:
+            lines = _renamed(lines, _asked(lines))
+        write_scores(lines, file)
+        frame, remarks = read_scores(file)  # as every verb will read it
+    except ScoresError as error:
+        raise UserError(str(error)) from error
+    for remark in remarks:
+        print(f"note: {remark}", file=sys.stderr)
+    counts = ", ".join(f"{frame[name].nunique()} {name}s" for name in ("task", "agent"))
+    print(f"{len(lines):,} scores of {frame['run_id'].nunique()} runs, {counts}: {file}")
+
+
+def import_lines(paths: Sequence[Path], format_: str, settings: Settings) -> list[Line]:
+    """The scores of all files. Raises UserError for an unknown format, ScoresError that names all unreadable files."""
+    from analysis.rows.external import ScoresError
+    from analysis.rows.imports import read_file
+
+    if format_ not in FORMATS:
+        raise unknown("format", format_, FORMATS)
+    lines: list[Line] = []
+    problems = []
+    for path in _found(paths):
+        try:
+            lines += [line | {"where": path} for line in read_file(path, format_, settings)]
+        except ScoresError as error:
+            problems.append(str(error))
+    if problems:
+        count = f"{len(problems)} files cannot be imported:\n" if len(problems) > 1 else ""
+        raise ScoresError(count + "\n".join(problems))
+    if not lines:
+        raise ScoresError(f"no scores in {', '.join(map(str, paths))}")
+    _check_conflicts(lines)
+    return lines
+
+
+def write_scores(lines: Iterable[Mapping[str, object]], file: Path) -> None:
+    """Write lines of scores as CSV. Raises UserError if it cannot be written."""
+    from analysis.grids import to_csv
+    from results.files import write_bytes
+
+    text = to_csv(COLUMNS, ([line.get(name, "") for name in COLUMNS] for line in lines))
+    with writing(file.parent):
+        write_bytes(file, text.encode())
+
+
+def _found(paths: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"there is no file or folder {path}")
+        some = [path] if path.is_file() else sorted(each for each in path.rglob("*") if _may_hold_scores(each))
+        if not some:
+            raise UserError(f"nothing in {path} looks like scores; formats are {', '.join(FORMATS[1:])}")
+        found += some
+    return found
+
+
+def _may_hold_scores(path: Path) -> bool:
+    ending = path.name.endswith((".csv", ".jsonl", ".json", ".json.gz"))
+    return path.is_file() and not path.name.startswith(".") and (ending or "tfevents" in path.name)
+
+
+def _check_conflicts(lines: Sequence[Line]) -> None:
+    """Raise ScoresError that names the files whose scores are of one run at one step, all at once."""
+    from analysis.rows.external import MAX_NAMED, ScoresError
+
+    places: dict[tuple[str, ...], set[tuple[str, str]]] = {}
+    for line in lines:
+        key = tuple(str(line.get(name, "")) for name in COLUMNS if name not in ("return", "action_repeat"))
+        places.setdefault(key, set()).add((str(line["where"]), str(line["return"])))
+    conflicts = Counter(" and ".join(sorted({file for file, _ in each})) for each in places.values() if len(each) > 1)
+    if conflicts:
+        total = sum(conflicts.values())
+        texts = [f"\n  {count:,} in {files}" for files, count in conflicts.most_common(MAX_NAMED)]
+        rest = f"\n  and more in {len(conflicts) - MAX_NAMED} others" if len(conflicts) > MAX_NAMED else ""
+        raise ScoresError(
+            f"{total:,} scores are of the same agent, task, seed and step, with different returns:"
+            f"{''.join(texts)}{rest}\n"
+            "Import runs of one name one by one, each with its --with agent=... or --with seed=..."
+        )
+
+
+def _asked(lines: Sequence[Line]) -> dict[str, str]:
+    """By name that nearly fits one of ours, ours: as answered at a terminal, else refused. Raises UserError."""
+    questions = {}
+    for kind, known in _known().items():
+        for name in sorted({str(line[kind]) for line in lines if line.get(kind)} - set(known)):
+            by_form = {_form(each): each for each in known}
+            near = difflib.get_close_matches(_form(name), by_form, n=1, cutoff=_NEAR)
+            if near:
+                questions[name] = (kind, by_form[near[0]])
+    if not questions:
+        return {}
+    if sys.stdin.isatty():
+        asked = {old: f"{kind} {old!r}: is this {new!r}? (y/N) " for old, (kind, new) in questions.items()}
+        return {old: questions[old][1] for old, text in asked.items() if input(text).strip().lower() in ("y", "yes")}
+    texts = "".join(
+        f"\n  {kind} {old!r}: is it {new!r}? --rename {old}={new}" for old, (kind, new) in questions.items()
+    )
+    raise UserError(f"names that nearly fit ours, but are others:{texts}\nGive --rename for those, or --keep-names.")
+
+
+def _known() -> dict[str, list[str]]:
+    """Our names, by what they name."""
+    from covr_bench.config import registry
+
+    suites = registry.suites()
+    tasks = sorted({task.name for suite in suites.values() for task in suite.tasks})
+    return {"suite": sorted(suites), "task": tasks, "agent": sorted(registry.agent_names())}
+
+
+def _form(name: str) -> str:
+    """A name without what spellings differ in: capitals, signs, and the suite before a task."""
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    return re.sub(r"^(dmcontrol|dmc)(?=.)", "", plain)
+
+
+def _renamed(lines: Sequence[Line], names: Mapping[str, str]) -> list[Line]:
+    return [{key: names.get(str(v), v) if key in _NAMED else v for key, v in line.items()} for line in lines]
+
+
+def _pairs(option: str, texts: Pairs, valid: Sequence[str] = ()) -> dict[str, str]:
+    found = {}
+    for text in texts or ():
+        name, sign, value = text.partition("=")
+        if not (sign and name and value):
+            raise UserError(f"{option} takes NAME=VALUE, got {text!r}")
+        if valid and name not in valid:
+            raise unknown(f"column of {option}", name, valid)
+        found[name] = value
+    return found

@@ -1,0 +1,149 @@
+"""The runs that a paper's table needs, as requests: `covr-bench run --paper`. Imports no agent, hence no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from analysis.papers.published import PAPERS, paper_notes, published
+from covr_bench.config.request import request
+from covr_bench.kit.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from analysis.papers.published import Published
+    from covr_bench.config.request import Request
+
+ALL = ("T1", "T2", "T3", "T4", "T5", "hard", "vlm")  # the tables of COVR's paper
+ROUNDS = "rounds"  # of the VLM by itself: COVR on the highway
+ABLATION = "ablation"  # the suite whose variants are table 5
+
+
+@dataclass(frozen=True)
+class PaperRuns:
+    """What tables need. requests: in the order to run. notes: methods that have no run of ours, and why."""
+
+    requests: tuple[Request, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, order=True)
+class _Group:
+    """Runs that one request can ask for. variants: of the suite. settings: what sets the agent apart."""
+
+    suite: str
+    tasks: tuple[str, ...]
+    variants: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+def paper_runs(papers: Sequence[str], given: Mapping[str, Any], origin: str) -> PaperRuns:
+    """The runs of some tables, each once.
+
+    Args:
+        papers: Keys of `analysis.papers.published.PAPERS`, `rounds`, or `all`.
+        given: Values of `covr_bench.config.request.request`; agents, tasks and a suite choose among the table's.
+        origin: Where they come from, for errors.
+
+    Raises:
+        UserError: An unknown table, or nothing of it is chosen.
+    """
+    names = _names(papers)
+    agents_by_group: dict[_Group, list[str]] = {}
+    for name in names:
+        numbers = [number for number in published("T1" if name == ROUNDS else name) if number.agent]
+        for number in numbers:
+            if name != ROUNDS or number.agent == "covr":
+                _add(agents_by_group, numbers, number)
+    requests = []
+    for group, agents in agents_by_group.items():
+        if values := _values(group, agents, given):
+            requests.append(request(values, origin))
+    if not requests:
+        raise UserError(f"nothing of {', '.join(names)} is of the suite, agents and tasks asked for")
+    return PaperRuns(tuple(requests), tuple(note for name in names for note in without_runs(name)))
+
+
+def without_runs(paper: str) -> list[str]:
+    """The methods of a table that have no run of ours, each with the reason."""
+    if paper == ROUNDS:
+        return []
+    missing = dict.fromkeys(number.method.split(" at ")[0] for number in published(paper) if not number.agent)
+    reasons: dict[str, str] = {}
+    for note in sorted(paper_notes(paper), key=lambda note: "published only" not in note):
+        for method in note.partition(": ")[0].split(", "):
+            reasons.setdefault(method, note)
+    texts = {method: reasons.get(method.split(" (")[0], "").partition(": ")[2] for method in missing}
+    return [f"{method} is not run: {text or 'published only'}" for method, text in texts.items()]
+
+
+def _names(papers: Sequence[str]) -> list[str]:
+    valid = (*PAPERS, ROUNDS, "all")
+    for name in papers:
+        if name not in valid:
+            raise unknown("paper table", name, valid)
+    return list(dict.fromkeys(each for name in papers for each in (ALL if name == "all" else (name,))))
+
+
+def _add(agents_by_group: dict[_Group, list[str]], numbers: Iterable[Published], number: Published) -> None:
+    """Put a method's agent to the requests of equal settings."""
+    suite = number.suites[0]
+    variants: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
+    if ABLATION in number.suites and number.variants[0]:  # M1 ... M11 are named by their suite
+        suite, variants = ABLATION, (number.variants[0],)
+    elif number.variants[0]:
+        settings = _pairs(number.variants[0])
+    settings += _pairs(number.labels)
+    same = [each for each in numbers if each.method == number.method and each.suites[0] == number.suites[0]]
+    tasks = tuple(dict.fromkeys(each.task for each in same))
+    group = _Group(suite, tasks, variants, settings)
+    if not variants:
+        agents = agents_by_group.setdefault(group, [])
+        agents += [number.agent] if number.agent not in agents else []
+        return
+    for other in [each for each in agents_by_group if each.suite == suite and each.variants and each.tasks == tasks]:
+        agents = agents_by_group.pop(other)  # all variants in one request
+        agents_by_group[_Group(suite, tasks, tuple(dict.fromkeys((*other.variants, *variants))))] = list(
+            dict.fromkeys((*agents, number.agent))
+        )
+        return
+    agents_by_group[group] = [number.agent]
+
+
+def _pairs(text: str) -> tuple[tuple[str, str], ...]:
+    """`k=v,k=v` as pairs."""
+    parts = (part.partition("=") for part in text.split(",") if part)
+    return tuple((name, value) for name, _, value in parts)
+
+
+def _values(group: _Group, agents: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a request; empty if nothing of the group was asked for."""
+    chosen = [agent for agent in agents if agent in (given.get("agents") or agents)]
+    tasks = [task for task in group.tasks if task in (given.get("tasks") or group.tasks)]
+    variants = [name for name in group.variants if name in (given.get("variants") or group.variants)]
+    if (
+        not chosen
+        or not tasks
+        or given.get("suite") not in (None, "", group.suite)
+        or (group.variants and not variants)
+    ):
+        return {}
+    own = dict(group.settings)
+    vlm = own.pop("vlm", "") or (given.get("vlm") if _asks_a_vlm(chosen) else None)
+    settings = {key: value for key, value in (given.get("settings") or {}).items() if _concerns(key, chosen)} | own
+    named = {"suite": group.suite, "agents": chosen, "tasks": tasks, "variants": variants or None}
+    return {**given, **named, "settings": settings, "vlm": vlm or None}
+
+
+def _concerns(key: str, agents: Sequence[str]) -> bool:
+    """Whether a setting may be one of these agents or of the task: `drqv2.lr` is none of `sac`."""
+    owner, dot, _ = key.partition(".")
+    return not dot or owner == "env" or owner in agents
+
+
+def _asks_a_vlm(agents: Sequence[str]) -> bool:
+    from covr_bench.config import registry
+
+    return any(registry.agent(agent).needs_vlm for agent in agents)

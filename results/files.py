@@ -1,0 +1,57 @@
+"""Files that are replaced as a whole: a reader, or a full disk, meets the old one or the new one, never a part."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from pathlib import Path
+from stat import S_ISREG
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The content of a regular file; a pipe would wait for a writer. Raises OSError."""
+    with open(path, "rb", buffering=0, opener=_open_now) as file:
+        if not S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return file.readall()
+
+
+def _open_now(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes, check: Callable[[], None] | None = None) -> None:
+    """Write a file in one step.
+
+    Args:
+        path: The file. Through a link the file it points to is replaced; what is no regular file is written to.
+        data: Its new content.
+        check: Called last before the new file replaces the old one; may raise.
+
+    Raises:
+        OSError: If it cannot be written; the old one remains.
+    """
+    path = Path(path).resolve()
+    if path.exists() and not path.is_file():  # a device or a pipe; a folder raises
+        path.write_bytes(data)
+        return
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name[:100], suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        if check:
+            check()
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
