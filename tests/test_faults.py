@@ -62,7 +62,7 @@ def command(start: Any) -> Callable[..., subprocess.Popen[str]]:
     def call(out: Path, seeds: str, *more: object, **options: Any) -> subprocess.Popen[str]:
         words = ["--suite", "catch", "--task", "catch", "--agent", "drqv2", "--budget", "short", "--device", "cpu"]
         words += ["--env-steps", "600", "--seeds", seeds, "--workers", "1", "--conv-kernel", "torch"]
-        words += [word for text in (*SMALL_DRQV2, "drqv2.update_every=1") for word in ("--set", text)]
+        words += [word for text in SMALL_DRQV2 for word in ("--set", text)]
         running: subprocess.Popen[str] = start(
             "run", *words, "--launcher", "forked", "--out", out, "--checkpoint-every", "2", *more, **options
         )
