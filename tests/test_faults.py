@@ -241,6 +241,7 @@ def test_a_full_disk_ends_runs_at_once_and_the_same_command_goes_on(command: Any
     said, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1, said + err
     assert "No space left on device" in said + err
+    assert "1 of 1 runs did not finish" in said
     ballast.unlink()
     finished(command(out, "0"))
     assert_as_undisturbed(out, tmp_path / "undisturbed", runs=1)
