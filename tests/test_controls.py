@@ -235,14 +235,17 @@ def test_a_presets_first_round_follows_the_first_update_and_guidance_follows_tha
 ) -> None:
     """An agent that has not begun to learn has nothing to teach; one that is never guided shows nothing."""
     tasks = [suite.task(name) for name in suite.default_tasks] or suite.tasks
-    for task in tasks[:: max(len(tasks) // 6, 1)]:
-        given = {"base": base} | ({"image_size": "48"} if base == "mrq" and budget.name == "gate" else {})
-        (config,) = configure(suite, suite.name, {"covr": COVR}, budget, tasks=[task.name], overrides=given)[:1]
+    names = [task.name for task in tasks[:: max(len(tasks) // 6, 1)]]
+    given = {"base": base} | ({"image_size": "48"} if base == "mrq" and budget.name == "gate" else {})
+    configs = configure(suite, suite.name, {"covr": COVR}, budget, tasks=names, overrides=given)
+    for config in configs:
         chosen = config.agent_config
         learns = chosen["base_settings"]
         first = max(learns.get("seed_steps", 0), config.action_repeat * learns.get("random_agent_steps", 0))
-        assert chosen["psi0"] > first, task.name
-        assert next_step(chosen["guidance_after"] - 1, chosen["psi0"], chosen["growth"]) < config.env_steps, task.name
+        assert chosen["psi0"] > first, config.task
+        last = next_step(chosen["guidance_after"] - 1, chosen["psi0"], chosen["growth"])
+        assert last < config.env_steps, config.task
+    assert {config.task for config in configs} == set(names)
 
 
 # switches beyond the paper
