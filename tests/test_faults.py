@@ -61,7 +61,7 @@ def command(start: Any) -> Callable[..., subprocess.Popen[str]]:
 
     def call(out: Path, seeds: str, *more: object, **options: Any) -> subprocess.Popen[str]:
         words = ["--suite", "catch", "--task", "catch", "--agent", "drqv2", "--budget", "short", "--device", "cpu"]
-        words += ["--env-steps", "600", "--seeds", seeds, "--workers", "1", "--conv-kernel", "torch"]
+        words += ["--env-steps", "300", "--seeds", seeds, "--workers", "1", "--conv-kernel", "torch"]
         words += [word for text in SMALL_DRQV2 for word in ("--set", text)]
         running: subprocess.Popen[str] = start(
             "run", *words, "--launcher", "forked", "--out", out, "--checkpoint-every", "2", *more, **options
@@ -174,7 +174,7 @@ def test_two_commands_and_a_frozen_worker_leave_what_one_undisturbed_command_doe
         os.kill(frozen, signal.SIGCONT)
     said, err = first.communicate(timeout=PATIENCE_S)
     assert first.returncode == 1, said + err
-    assert "interrupted: run catch@short-600" in said and "was taken over by another process" in said
+    assert "interrupted: run catch@short-300" in said and "was taken over by another process" in said
     assert "2 of 2 runs did not finish" not in said  # the other counts as finished
     finished(command(out, "0,1"))
     assert_as_undisturbed(out, tmp_path / "undisturbed", runs=2)
@@ -214,7 +214,7 @@ def test_a_shared_folder_that_is_lost_for_half_a_minute_costs_nothing(
     """Once it is away, as when a mount is gone, and once all writing hangs, as when its server does not answer."""
     monkeypatch.delenv("COVR_BENCH_LEASE_S")
     outs = [tmp_path / "share" / "out", disk / "out"]
-    running = [command(out, "0") for out in outs]
+    running = [command(out, "0", "--env-steps", "600") for out in outs]
     for out in outs:
         wait_for(lambda out=out: trains(out))
     hang = f"fsfreeze -f '{disk}' && sleep {LOST_S}; fsfreeze -u '{disk}'"
