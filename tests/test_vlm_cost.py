@@ -21,9 +21,7 @@ def test_the_papers_comparison_of_vlms_is_one_command() -> None:
         "Qwen2.5-VL-3B-Instruct",
         "llava-1.5-7b-hf",
     ]
-    assert {(each.suite, each.agents, each.tasks) for each in asked} == {
-        ("carla", ("covr",), ("hw",))
-    }
+    assert {(each.suite, each.agents, each.tasks) for each in asked} == {("carla", ("covr",), ("hw",))}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
