@@ -224,15 +224,17 @@ def load_policy(
     task: str = "",
     settings: Mapping[str, Any] | None = None,
     device: str = "cpu",
+    trust_code: bool = False,
 ) -> TrainedPolicy:
-    """The newest policy of a stored run, before its own task or another of the same shapes.
+    """The newest policy of a stored run, or a published one, before its own task or another of the same shapes.
 
     Args:
-        run: The run's id, its folder, or a part of the id that no other has.
+        run: The run's id, its folder, a part of the id that no other has, or `hf:USER/NAME`, published on the hub.
         out: Folder of the results.
         task: `SUITE/TASK`; the run's own where empty.
         settings: Options of the task, such as `{"env.render": "fast"}`.
         device: A torch device.
+        trust_code: Run the agent's own code that a published policy brings along.
 
     Returns:
         A context manager that acts, plays episodes, and has its environment as `env`.
@@ -243,7 +245,7 @@ def load_policy(
     from covr_bench.policies.play import TrainedPolicy
 
     chosen = [f"{key}={value}" for key, value in (settings or {}).items()]
-    return TrainedPolicy(Path(out), run, task=task, settings=chosen, device=device)
+    return TrainedPolicy(Path(out), run, task=task, settings=chosen, device=device, trust_code=trust_code)
 
 
 def _request(suite: str | Request, options: Mapping[str, Any]) -> Request:

@@ -1,13 +1,18 @@
-"""What is measured: tasks as Gymnasium environments. Nothing here imports the rest of the project."""
+"""What is measured: tasks as Gymnasium environments. Nothing here imports the rest of the project.
+
+`import gymnasium, suites` makes every task known to `gymnasium.make`: `suites/gymnasium_ids.py`.
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from suites.gymnasium_adapter import from_gymnasium
+    from suites.gymnasium_ids import register
 
-__all__ = ["from_gymnasium"]
+__all__ = ["from_gymnasium", "register"]
 
 
 def __getattr__(name: str) -> Any:
@@ -16,4 +21,14 @@ def __getattr__(name: str) -> Any:
         from suites.gymnasium_adapter import from_gymnasium
 
         return from_gymnasium
+    if name == "register":
+        from suites.gymnasium_ids import register
+
+        return register
     raise AttributeError(f"module 'suites' has no attribute {name!r}")
+
+
+if "gymnasium" in sys.modules:
+    from suites.gymnasium_ids import register_ours
+
+    register_ours()

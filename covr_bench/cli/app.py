@@ -20,6 +20,7 @@ from covr_bench.cli.listing import list_command
 from covr_bench.cli.options import fail
 from covr_bench.cli.plot import plot_command
 from covr_bench.cli.probe import probe_command
+from covr_bench.cli.publish import publish_command
 from covr_bench.cli.record import record_command
 from covr_bench.cli.remote import pull_command, push_command
 from covr_bench.cli.report import report_command
@@ -29,6 +30,7 @@ from covr_bench.cli.show import show_command
 from covr_bench.cli.stats import stats_command
 from covr_bench.cli.status import cancel_command, status_command
 from covr_bench.cli.table import table_command
+from covr_bench.cli.track import track_command
 from covr_bench.cli.vlm import vlm_app
 
 app = typer.Typer(
@@ -57,6 +59,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "show": show_command,
     "eval": eval_command,
     "record": record_command,
+    "track": track_command,
+    "publish": publish_command,
     "push": push_command,
     "pull": pull_command,
 }

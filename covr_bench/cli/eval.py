@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from covr_bench.cli.options import DeviceName, OfTask, Out, SetEnv, StartSeed, console, fail, say
+from covr_bench.cli.options import DeviceName, OfTask, Out, SetEnv, StartSeed, TrustCode, console, fail, say
 from covr_bench.config.run_config import ASIDE_FIELDS
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.seeds import derive_seed, starts
@@ -31,17 +31,22 @@ if TYPE_CHECKING:
 
 
 def eval_command(
-    run: Annotated[list[str], typer.Argument(help="Run ids, folders of runs, or parts of ids that fit one run each.")],
+    run: Annotated[
+        list[str], typer.Argument(help="Run ids, parts of ids that fit one run, folders of runs, or hf:USER/NAME.")
+    ],
     task: OfTask = "",
     episodes: Annotated[int | None, typer.Option(min=1, help="Episodes. [the run's]")] = None,
     seed: StartSeed = None,
     set_: SetEnv = None,
     device: DeviceName = "auto",
+    trust_code: TrustCode = False,
     out: Out = Path("results"),
 ) -> None:
     """Evaluate trained policies on another task of the same shapes, without training on it."""
     try:
-        evaluate_runs(EvalOptions(tuple(run), task, episodes, seed, tuple(set_ or ()), device, out), console())
+        evaluate_runs(
+            EvalOptions(tuple(run), task, episodes, seed, tuple(set_ or ()), device, out, trust_code), console()
+        )
     except KeyboardInterrupt:
         fail("stopped; the same command goes on from here", 130)
 
@@ -60,6 +65,7 @@ class EvalOptions:
     overrides: tuple[str, ...] = ()
     device: str = "auto"
     out: Path = Path("results")
+    trust_code: bool = False
 
 
 def evaluate_runs(options: EvalOptions, console: Console) -> None:
@@ -69,7 +75,7 @@ def evaluate_runs(options: EvalOptions, console: Console) -> None:
     failures = []
     for folder in folders:
         try:
-            with acting(folder, options.task, options.overrides, device=on) as policy:
+            with acting(folder, options.task, options.overrides, device=on, trust_code=options.trust_code) as policy:
                 _evaluate(policy, options, on, console)
         except UserError as error:
             failures.append(str(error))

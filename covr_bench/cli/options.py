@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Out = Annotated[Path, typer.Option("--out", help="Folder of the results.")]
 OneSuite = Annotated[str, typer.Option("--suite", help="Only this suite.")]
+TrustCode = Annotated[bool, typer.Option("--trust-code", help="Run the agent code that a published policy brings.")]
 Format = Annotated[str, typer.Option("--format", help="terminal, md, csv, latex or html.")]
 Scores = Annotated[
     Path | None, typer.Option(help="CSV or JSONL of agent, task, seed, env_steps, return, instead of the results.")

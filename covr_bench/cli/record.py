@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from covr_bench.cli.options import DeviceName, OfTask, Out, SetEnv, StartSeed, console, say
+from covr_bench.cli.options import DeviceName, OfTask, Out, SetEnv, StartSeed, TrustCode, console, say
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.seeds import starts
 from covr_bench.policies.load import acting, find_run
@@ -38,7 +38,7 @@ EXAMPLE_FPS, EXAMPLE_S = 10, 15
 
 
 def record_command(
-    run: Annotated[str, typer.Argument(help="A run id, the folder of a run, or a part of an id that fits one run.")],
+    run: Annotated[str, typer.Argument(help="A run's id, its folder, a part of its id, or hf:USER/NAME.")],
     task: OfTask = "",
     file: Annotated[Path, typer.Option("-o", "--output", help="MP4, WebM or GIF by its ending.")] = Path("episode.mp4"),
     episodes: Annotated[int, typer.Option(min=1, help="Episodes, one after the other.")] = 1,
@@ -47,11 +47,12 @@ def record_command(
     prior: Annotated[bool, typer.Option("--prior/--no-prior", help="Ask the run's VLM, if any, beside it.")] = True,
     set_: SetEnv = None,
     device: DeviceName = "auto",
+    trust_code: TrustCode = False,
     out: Out = Path("results"),
 ) -> None:
     """A video of a trained policy with its reward and action, and what the VLM would have done."""
     overrides = tuple(set_ or ())
-    record(RecordOptions(run, file, task, episodes, size, seed, prior, overrides, device, out), console())
+    record(RecordOptions(run, file, task, episodes, size, seed, prior, overrides, device, out, trust_code), console())
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class RecordOptions:
     overrides: tuple[str, ...] = ()
     device: str = "auto"
     out: Path = Path("results")
+    trust_code: bool = False
 
 
 def record(options: RecordOptions, console: Console) -> None:
@@ -79,7 +81,7 @@ def record(options: RecordOptions, console: Console) -> None:
     folder = find_run(options.out, options.run)
     on = device(options.device)
     with (
-        acting(folder, options.task, options.overrides, device=on) as policy,
+        acting(folder, options.task, options.overrides, device=on, trust_code=options.trust_code) as policy,
         console.status("recording ..."),
     ):
         adviser = open_adviser(policy, folder) if options.prior else None

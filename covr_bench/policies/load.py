@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import random
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from covr_bench.config.settings import of_env
 from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError, unknown
 from covr_bench.kit.seeds import derive_seed
+from covr_bench.policies.hub import fetch, on_hub
 from covr_bench.run.machine import rendering
 from covr_bench.run.trained import trained_agent
 from results import provenance
@@ -31,14 +32,17 @@ if TYPE_CHECKING:
     from covr_bench.run.checkpoint import Saved
     from suites.base import Suite, Task, TaskEnv
 
+AGENT_FILE = "agent.py"  # of a published policy whose agent is its author's
 SEEN = ("image_size", "frame_stack")  # options of every task that decide what a policy sees
 
 
 def find_run(out: Path, text: str) -> Path:
-    """The folder of a trained run: `text` is its id, its folder, or a part of the id that no other has.
+    """The folder of a trained run: `text` is its id, its folder, a part of the id that no other has, or `hf:USER/NAME`.
 
     Runs that `covr-bench eval` made have no weights and are passed over. Raises UserError.
     """
+    if name := on_hub(text):
+        return fetch(name)
     folder = Path(text)
     if not (folder / PROVENANCE_FILE).is_file():
         name = text.removeprefix(f"{out}/").removeprefix("runs/").strip("/")
@@ -97,10 +101,13 @@ class Acting:
 
 
 @contextmanager
-def acting(folder: Path, task: str = "", overrides: Sequence[str] = (), *, device: str = "cpu") -> Iterator[Acting]:
+def acting(
+    folder: Path, task: str = "", overrides: Sequence[str] = (), *, device: str = "cpu", trust_code: bool = False
+) -> Iterator[Acting]:
     """The newest policy of the run in `folder`, and an environment of `task` that is closed at the end.
 
-    task: `SUITE/TASK`, a task of the run's suite, or empty for the run's own. overrides: `env.KEY=VALUE`.
+    task: `SUITE/TASK`, a task of the run's suite, or empty for the run's own. overrides: `env.KEY=VALUE`. trust_code:
+    run the agent's own code that a published policy brings along.
     Raises UserError where the run, its weights or its files are gone, and where the policy does not fit the task.
     """
     from covr_bench.run.checkpoint import load_saved
@@ -116,7 +123,7 @@ def acting(folder: Path, task: str = "", overrides: Sequence[str] = (), *, devic
     source = _task(config, f"{config.suite}/{config.task}")
     target = _target(config, source, task, overrides)
     _choose_gl(source[2], target.task)
-    _check_agent_file(config)
+    config = _with_agent(config, folder, trust_code)
     trained = None if target.task is source[2] and not target.changes else _trained_spaces(config, source[2])
     env = target.task.make(derive_seed(config.seed, "eval_env"), **target.env)
     try:
@@ -200,9 +207,21 @@ def _check_spaces(config: RunConfig, trained: Spaces, target: Target, offered: S
         )
 
 
-def _check_agent_file(config: RunConfig) -> None:
-    if config.agent.endswith(".py") and not Path(config.agent).is_file():
+def _with_agent(config: RunConfig, folder: Path, trust_code: bool) -> RunConfig:
+    """The configuration with its agent's file where it is now. Raises UserError if it is gone, or not trusted."""
+    published = folder / AGENT_FILE
+    if not config.agent.endswith(".py"):
+        return config
+    if published.is_file():
+        if not trust_code:
+            raise UserError(
+                f"this policy brings the code of its agent along, {published}: read it, then give --trust-code, or "
+                "trust_code=True in Python"
+            )
+        return replace(config, agent=str(published))
+    if not Path(config.agent).is_file():
         raise UserError(f"run {config.run_id} was trained with the agent in {config.agent}, and that file is gone")
+    return config
 
 
 def _agent(config: RunConfig, saved: Saved, context: Context, commit: str | None) -> Agent:

@@ -25,10 +25,11 @@ class TrainedPolicy:
 
     Args:
         out: Folder of the results.
-        run: The run's id, its folder, or a part of the id that no other has.
+        run: The run's id, its folder, a part of the id that no other has, or `hf:USER/NAME`.
         task: `SUITE/TASK`; the run's own where empty.
         settings: Options of the task, `env.KEY=VALUE` each.
         device: A torch device.
+        trust_code: Run the agent's own code that a published policy brings along.
 
     Attributes:
         env: The environment, `suites.base.PixelEnv`.
@@ -40,10 +41,19 @@ class TrainedPolicy:
     """
 
     def __init__(
-        self, out: Path, run: str, *, task: str = "", settings: Sequence[str] = (), device: str = "cpu"
+        self,
+        out: Path,
+        run: str,
+        *,
+        task: str = "",
+        settings: Sequence[str] = (),
+        device: str = "cpu",
+        trust_code: bool = False,
     ) -> None:
         self._open = ExitStack()
-        loaded = self._open.enter_context(acting(find_run(out, run), task, settings, device=device))
+        loaded = self._open.enter_context(
+            acting(find_run(out, run), task, settings, device=device, trust_code=trust_code)
+        )
         self._agent = loaded.agent
         self.env = loaded.env
         self.config: RunConfig = loaded.config

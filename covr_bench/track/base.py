@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from covr_bench.kit.errors import UserError
 
 
 class Tracker(Protocol):
@@ -12,6 +15,8 @@ class Tracker(Protocol):
 
     It is called from one thread of its own, so that it may take its time. After an exception it is not called again:
     the user is told once, the runs go on. `close` alone is called in any case.
+
+    A tracker may have one hook more, `video(run_id, file)`: before `end` it is told of each film in the run's folder.
     """
 
     def begin(self, run_id: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -52,3 +57,13 @@ class TrackerSpec:
     Settings: type[Any]
     make: Callable[[Any], Tracker]
     doc: str
+
+
+def needed(package: str, module: str = "") -> Any:
+    """A module of a tracker's package, whose name is also that of our extra. Raises UserError if it is missing."""
+    try:
+        return importlib.import_module(module or package)
+    except ImportError as error:
+        raise UserError(
+            f"--track {package} needs the package {package} ({error}): pip install 'covr-bench[{package}]'"
+        ) from error

@@ -6,24 +6,35 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 MEASURED = ("eval", "episode", "train", "throughput", "vlm")  # what a run that goes on measures again
 
 
+def by_step(rows: Iterable[Mapping[str, Any]]) -> dict[int, dict[str, float]]:
+    """What was measured in rows, as values by `kind/metric`, by environment step in the order it was reached."""
+    found: dict[int, dict[str, float]] = {}
+    for row in rows:
+        if row["kind"] in MEASURED:  # "nan" is stored as text
+            found.setdefault(row["env_steps"], {})[f"{row['kind']}/{row['metric']}"] = float(row["value"])
+    return found
+
+
 class Rows:
     """The rows of one run that have not been told yet.
 
-    Made before the run starts or goes on: what stands in the file then counts as told. After a `resume` row, measured
-    rows are left out up to the step that had been told of their kind and metric.
+    Made before the run starts or goes on: what stands in the file then counts as told, unless `anew`. After a `resume`
+    row, measured rows are left out up to the step that had been told of their kind and metric.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, anew: bool = False) -> None:
         self.file = file
         self._read = 0  # bytes
         self._told: dict[tuple[Any, Any], Any] = {}  # the last step of each kind and metric
         self._repeated: dict[tuple[Any, Any], Any] = {}  # the same at the last `resume`
-        self.new()
+        if not anew:
+            self.new()
 
     def new(self) -> list[dict[str, Any]]:
         """Whole lines since the last call; lines that are no rows are left out."""

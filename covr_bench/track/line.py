@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from covr_bench.track.base import Tracker
 
+MOST_WAITING = 10_000  # calls, of a second's rows each; a tracker that far behind will not catch up
+
 
 class Line:
     """Tells one tracker everything in order, without waiting for it.
 
     Attributes:
-        failure: The exception that silenced it, in words; empty while there is none.
+        failure: What silenced it, such as an exception, in words; empty while there is none.
     """
 
     def __init__(self, name: str, tracker: Tracker) -> None:
@@ -27,8 +29,12 @@ class Line:
         self._thread.start()
 
     def tell(self, hook: str, *arguments: Any) -> None:
-        """Call a hook of the tracker when its turn comes."""
-        self._calls.put(lambda: getattr(self._tracker, hook)(*arguments))
+        """Call a hook of the tracker when its turn comes, if it has that hook."""
+        if self._calls.qsize() >= MOST_WAITING:
+            self.failure = self.failure or f"it is {MOST_WAITING:,} calls behind"
+        if self.failure:
+            return
+        self._calls.put(lambda: getattr(self._tracker, hook, _deaf)(*arguments))
 
     def close(self, patience_s: float) -> bool:
         """Close the tracker after all that it was told; False if that takes longer than `patience_s`."""
@@ -47,3 +53,7 @@ class Line:
             call()
         except Exception as error:  # whatever it is, the runs go on
             self.failure = self.failure or f"{type(error).__name__}: {error}"
+
+
+def _deaf(*arguments: Any) -> None:
+    """A hook that a tracker does not have."""

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from covr_bench.kit.errors import UserError
-from covr_bench.track.base import TrackerSpec
+from covr_bench.track.base import TrackerSpec, needed
 from covr_bench.track.follow import MEASURED
 
 if TYPE_CHECKING:
@@ -33,14 +32,8 @@ class TensorBoard:
     """Writes event files: `tensorboard --logdir results/tensorboard`."""
 
     def __init__(self, settings: Settings) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise UserError(
-                "--track tensorboard needs the package tensorboard: pip install 'covr-bench[tensorboard]'"
-            ) from error
         self.settings = settings
-        self._open = SummaryWriter
+        self._open = needed("tensorboard", "torch.utils.tensorboard").SummaryWriter
         self._writers: dict[str, SummaryWriter] = {}
 
     def begin(self, run_id: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:

@@ -18,6 +18,8 @@ from results import provenance
 from results.layout import PROVENANCE_FILE, ROWS_FILE, StoreError, run_folder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from covr_bench.launch.base import Job
 
 TRACKERS = Kind("tracker", TrackerSpec)
@@ -123,6 +125,8 @@ class Trackers:
             self._tell("rows", run_id, rows)
         if ended:
             self._ended.add(run_id)
+            for film in films(_folder(job)):
+                self._tell("video", run_id, str(film))
             self._tell("end", run_id, str(job.state))
 
     def _tell(self, hook: str, *arguments: Any) -> None:
@@ -134,6 +138,11 @@ class Trackers:
             if line.failure and line.name not in self._failed:
                 self._failed.add(line.name)
                 self._say(f"tracker {line.name} failed and is silent from now on; the runs go on: {line.failure}")
+
+
+def films(folder: Path) -> list[Path]:
+    """The videos in a run's folder."""
+    return sorted(folder.glob("*.mp4"))
 
 
 def _has_ended(job: Job) -> bool:

@@ -1,0 +1,60 @@
+"""The hub of Hugging Face, by its own client: what is published there, and what is fetched from there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from covr_bench.kit.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HUB = "hf:"
+Repository = Literal["model", "dataset"]
+
+
+def on_hub(place: str) -> str:
+    """The repository that `hf:USER/NAME` names; empty for any other place. Raises UserError for `hf:` alone."""
+    name = place.removeprefix(HUB)
+    if name == place or name.startswith("//"):
+        return ""
+    if name.count("/") != 1 or not all(name.split("/")):
+        raise UserError(f"{place!r} names no repository of the hub; write hf:USER/NAME")
+    return name
+
+
+def fetch(name: str, kind: Repository = "model") -> Path:
+    """The folder of a repository's newest state on this machine, fetched where it is not there yet.
+
+    With `HF_HUB_OFFLINE=1` only what was fetched before is looked at. Raises UserError if it cannot be had.
+    """
+    from huggingface_hub import snapshot_download
+
+    return Path(_asked(f"fetch {HUB}{name}", snapshot_download, repo_id=name, repo_type=kind))
+
+
+def send(folder: Path, name: str, kind: Repository, *, private: bool) -> str:
+    """Make a folder the state of a repository, which is made where it is not there. Returns its address.
+
+    Raises UserError if it cannot be sent.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    _asked(f"make {HUB}{name}", api.create_repo, repo_id=name, repo_type=kind, private=private, exist_ok=True)
+    said = f"covr-bench publish {kind}"
+    _asked(
+        f"send {HUB}{name}", api.upload_folder, folder_path=folder, repo_id=name, repo_type=kind, commit_message=said
+    )
+    return f"{HUB}{name}"
+
+
+def _asked(what: str, call: Callable[..., Any], **arguments: Any) -> Any:
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return call(**arguments)
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"cannot {what}: {first}. Log in by `hf auth login`, or set HF_TOKEN") from error

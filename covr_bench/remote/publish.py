@@ -1,0 +1,120 @@
+"""What is published of a run or a store: folders with a card, without pickles and without this machine's paths."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from covr_bench.kit.errors import UserError
+from covr_bench.policies.load import AGENT_FILE
+from covr_bench.remote.card import policy_card, store_card
+from results import provenance
+from results.layout import PROVENANCE_FILE, ROWS_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+
+CARD = "README.md"
+CURVE, VIDEO = "curve.png", "episode.mp4"
+TABLE = "rows.parquet"
+
+
+def policy(run: Path, out: Path, to: Path, name: str, *, video: bytes = b"", licence: str = "") -> None:
+    """Lay out a trained policy: weights, rows, record, curve, film and card, as `load_policy` reads them.
+
+    Args:
+        run: Its folder.
+        out: The store it stands in.
+        to: A folder that is not there; a failure leaves a part of it.
+        name: By which others will load it, for the card.
+        video: An episode, MP4; none if empty.
+        licence: An SPDX identifier.
+
+    Raises:
+        UserError: The run has not finished, or is of code that cannot be given away in one file.
+    """
+    record = provenance.read(run / PROVENANCE_FILE)
+    if record["status"] != "finished":
+        raise UserError(f"run {record['run_id']} is {record['status']}; the same command that began it finishes it")
+    if str(record["config"]["suite"]).endswith(".py"):
+        raise UserError(f"run {record['run_id']} is of a suite in a file; others need that suite as a package first")
+    final = _final(run)
+    to.mkdir(parents=True)
+    shutil.copytree(final, to / "checkpoint" / final.name)
+    if (run / "adapters").is_dir():
+        shutil.copytree(run / "adapters", to / "adapters")
+    shutil.copyfile(run / ROWS_FILE, to / ROWS_FILE)
+    agent = str(record["config"]["agent"])
+    if agent.endswith(".py"):
+        _copy_agent(Path(agent), to)
+    told = _public(record, [out, *_folders(agent)])
+    (to / PROVENANCE_FILE).write_text(told, encoding="utf-8")
+    if video:
+        (to / VIDEO).write_bytes(video)
+    rows = _rows(out, [str(record["run_id"])])
+    _draw(rows, to / CURVE)
+    (to / CARD).write_text(policy_card(json.loads(told), rows, name, licence, video=bool(video)), encoding="utf-8")
+
+
+def store(out: Path, to: Path, name: str, *, licence: str = "") -> None:
+    """Lay out a store's rows as a data set: one table, the records, and a card.
+
+    A run with a damaged record is left out with a warning. Raises UserError if there are no others.
+    """
+    records = [json.loads(_public(record, [out])) for record in provenance.statuses(out).values()]
+    if not records:
+        raise UserError(f"there are no runs in {out}")
+    rows = _rows(out, [str(record["run_id"]) for record in records])
+    to.mkdir(parents=True)
+    _write_table(rows, to / TABLE)
+    (to / "provenance.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in records), encoding="utf-8")
+    (to / CARD).write_text(store_card(records, rows, name, licence), encoding="utf-8")
+
+
+def _final(run: Path) -> Path:
+    for folder in sorted((run / "checkpoint").glob("[0-9]*-final")):
+        return folder
+    raise UserError(f"{run / 'checkpoint'} has no final weights; they were deleted, or the run is of an early version")
+
+
+def _copy_agent(file: Path, to: Path) -> None:
+    if not file.is_file():
+        raise UserError(f"the run was trained with the agent in {file}, and that file is gone")
+    shutil.copyfile(file, to / AGENT_FILE)
+
+
+def _folders(agent: str) -> list[Path]:
+    return [Path(agent).parent] if agent.endswith(".py") else []
+
+
+def _public(record: dict[str, Any], folders: Iterable[Path]) -> str:
+    """The record as JSON, with folders of this machine by their last names."""
+    text = json.dumps(record, indent=1)
+    for folder in [path for each in folders for path in (each.resolve(), each) if len(path.parts) > 1]:
+        text = text.replace(f"{json.dumps(str(folder))[1:-1]}", folder.name)
+    return text.replace(f"{json.dumps(str(Path.home()))[1:-1]}/", "~/")
+
+
+def _rows(out: Path, run_ids: list[str]) -> pd.DataFrame:
+    from results.store import read
+
+    rows = read(out)
+    return rows[rows["run_id"].astype(str).isin(run_ids)]
+
+
+def _draw(rows: pd.DataFrame, file: Path) -> None:
+    from analysis.figures.curves import learning_curves
+
+    learning_curves(rows, file)
+
+
+def _write_table(rows: pd.DataFrame, file: Path) -> None:
+    """Without what pandas notes about its own types: it cannot read a list's again."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None), file)

@@ -1,0 +1,74 @@
+"""Runs of a store told to trackers after the event."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from covr_bench.kit.errors import UserError
+from covr_bench.track.follow import Rows
+from covr_bench.track.trackers import chosen, films
+from results import provenance
+from results.layout import PROVENANCE_FILE, ROWS_FILE, StoreError, run_folder
+from results.states import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from covr_bench.track.base import Tracker
+
+AT_ONCE = 1000  # rows
+
+
+def tell(
+    out: Path, run_ids: Sequence[str], refs: Sequence[str], settings: Mapping[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    """Tell trackers of runs, one after the other, all from the start.
+
+    Args:
+        out: The store.
+        run_ids: Of runs in it.
+        refs, settings: As of `trackers.make_trackers`.
+
+    Yields:
+        Of each run and tracker: the run's id, the tracker's name, and what went wrong, empty if nothing did. A run that
+        cannot be read or told does not keep the others back.
+
+    Raises:
+        UserError: As `trackers.make_trackers`.
+    """
+    made = [(spec.name, spec.make(own)) for spec, own in chosen(refs, settings)]
+    if not made:
+        raise UserError("name at least one tracker: --track tensorboard, wandb, mlflow, trackio, or a .py file")
+    try:
+        for run_id in run_ids:
+            for name, tracker in made:
+                yield run_id, name, _told(out, run_id, tracker)
+    finally:
+        for _, tracker in made:
+            tracker.close()
+
+
+def _told(out: Path, run_id: str, tracker: Tracker) -> str:
+    folder = run_folder(out, run_id)
+    try:
+        record = provenance.read(folder / PROVENANCE_FILE)
+        config, facts = dict(record["config"]) | {"out": str(out)}, record["environment"]
+        rows = Rows(folder / ROWS_FILE, anew=True).new()
+        tracker.begin(run_id, config, facts)
+        for first in range(0, len(rows), AT_ONCE):
+            tracker.rows(run_id, rows[first : first + AT_ONCE])
+        if callable(video := getattr(tracker, "video", None)):
+            for film in films(folder):
+                video(run_id, str(film))
+        tracker.end(run_id, _ended(str(record["status"])))
+    except StoreError as error:
+        return str(error)
+    except Exception as error:  # of a service: whatever it is, the other runs are told
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _ended(status: str) -> str:
+    """What `Tracker.end` is told; a run without an end is one that was interrupted."""
+    return status if status in (Status.FINISHED, Status.FAILED) else Status.INTERRUPTED.value

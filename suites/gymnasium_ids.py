@@ -1,0 +1,82 @@
+"""Tasks by Gymnasium ids, so that scripts for Gymnasium run on them: `covr-bench/dmc6-walker_walk-v1`.
+
+import gymnasium, suites
+gymnasium.register_envs(suites)
+env = gymnasium.make("covr-bench/dmc6-walker_walk-v1", image_size=64)
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from suites.base import Suite, Task
+
+NAMESPACE = "covr-bench"
+DEFINES = re.compile(r"^SUITES?\b", re.MULTILINE)
+
+
+def register(suite: Suite) -> list[str]:
+    """Make `gymnasium.make` know the tasks of a suite, ours or a user's.
+
+    Keyword arguments of `gymnasium.make` are the task's own settings (`Task.options`: `image_size`, `frame_stack`,
+    `action_repeat`, ...). An episode's time limit is the task's own.
+
+    Returns:
+        The ids, `covr-bench/<suite>-<task>-v<version of the suite>`.
+    """
+    ids = {f"{NAMESPACE}/{suite.name}-{task.name}-v{suite.version}": task for task in suite.tasks}
+    for name, task in ids.items():
+        if name not in gymnasium.registry:
+            gymnasium.register(name, entry_point=partial(make, task), disable_env_checker=True)
+    return list(ids)
+
+
+def register_ours() -> list[str]:
+    """`register` every suite of this package; `import suites` does it where Gymnasium has been imported before."""
+    return [name for suite in _ours() for name in register(suite)]
+
+
+def make(task: Task, render_mode: str = "rgb_array", seed: int = 0, **settings: Any) -> gymnasium.Env[Any, Any]:
+    """The task's environment.
+
+    Args:
+        task: Of a suite.
+        render_mode: `rgb_array`, the only one there is.
+        seed: Of the first episode, where `reset` is given none.
+        **settings: `Task.options`.
+
+    Raises:
+        ValueError: Another render mode.
+        TypeError: A setting that the task does not have.
+    """
+    if render_mode != "rgb_array":
+        raise ValueError(f"render_mode is {render_mode!r}; {task.name} has 'rgb_array'")
+    for strange in set(settings) - set(task.options):  # in Python's words: TorchRL looks for them
+        raise TypeError(
+            f"{task.name} got an unexpected keyword argument {strange!r}; its settings are {', '.join(task.options)}"
+        )
+    if task.needs_gl:
+        from suites.gl import ensure_backend
+
+        ensure_backend()
+    return task.make(seed, **settings)  # type: ignore[return-value]  # a TaskEnv is a gymnasium.Env
+
+
+def _ours() -> Iterator[Suite]:
+    """The suites of this package's modules; those that define none are not imported."""
+    folder = Path(__file__).parent
+    for module in pkgutil.iter_modules([str(folder)]):
+        source = folder / module.name / "__init__.py" if module.ispkg else folder / f"{module.name}.py"
+        if DEFINES.search(source.read_text(encoding="utf-8")):
+            found = importlib.import_module(f"suites.{module.name}")
+            yield from getattr(found, "SUITES", None) or (found.SUITE,)

@@ -1,0 +1,186 @@
+"""Published policies and stores: what a stranger gets acts as the run did, and tells nothing of another's disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from test_policies import store
+from typer.testing import CliRunner
+
+import covr_bench
+from covr_bench.cli.app import app
+from covr_bench.kit.errors import UserError
+from covr_bench.policies import hub
+from covr_bench.policies.play import TrainedPolicy
+from results import provenance
+from results.layout import run_folder
+
+RUN = "catch@smoke/catch/drqv2/0"
+AGENT = """
+from covr_bench.kit.api import AgentSpec
+from baselines.drqv2 import AGENT as DRQV2
+from dataclasses import replace
+AGENT = replace(DRQV2, name="mine")
+"""
+
+
+def publish(out: Path, what: str, to: object, *options: str) -> str:
+    result = CliRunner().invoke(app, ["publish", what, "--out", str(out), "--to", str(to), *options])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def actions(policy: TrainedPolicy) -> np.ndarray[Any, Any]:
+    obs, _ = policy.env.reset(seed=3)
+    return np.stack([policy.act(np.roll(obs, shift, axis=2)) for shift in range(5)])
+
+
+def test_a_published_policy_acts_as_the_run_did(tmp_path: Path) -> None:
+    out, to = tmp_path / "results", tmp_path / "mine"
+    store(out, init=5)
+    publish(out, RUN, to, "--licence", "mit")
+    with covr_bench.load_policy(RUN, out) as run, covr_bench.load_policy(str(to)) as stranger:
+        assert np.array_equal(actions(run), actions(stranger))
+    assert {file.name for file in to.iterdir()} == {
+        "README.md", "checkpoint", "curve.png", "episode.mp4", "provenance.json", "rows.jsonl",
+    }  # fmt: skip
+    assert (to / "episode.mp4").stat().st_size > 1000
+
+
+def test_its_card_says_what_was_measured_and_how_to_evaluate_it(tmp_path: Path) -> None:
+    out, to = tmp_path / "results", tmp_path / "mine"
+    store(out)
+    publish(out, RUN, to, "--licence", "mit", "--no-video")
+    card = (to / "README.md").read_text()
+    front = yaml.safe_load(card.split("---")[1])
+    assert front["license"] == "mit"
+    assert front["model-index"][0]["results"][0]["dataset"]["name"] == "catch/catch"
+    assert front["model-index"][0]["results"][0]["metrics"][0]["value"] == 1.0
+    assert "covr-bench eval mine\n" in card
+    assert "after 400 environment steps: the mean of 1 episodes" in card
+    assert "episode.mp4" not in card
+
+
+def test_no_pickle_and_no_path_of_this_machine_is_published(tmp_path: Path) -> None:
+    out, to = tmp_path / "secret-folder" / "results", tmp_path / "mine"
+    agent = tmp_path / "private" / "mine.py"
+    agent.parent.mkdir()
+    agent.write_text(AGENT)
+    config = store(out, str(agent))
+    publish(out, config.run_id, to, "--no-video")
+    for file in (path for path in to.rglob("*") if path.is_file()):
+        assert file.suffix in (".md", ".json", ".jsonl", ".safetensors", ".png", ".py")
+        for told in (b"secret-folder", tmp_path.name.encode(), str(Path.home()).encode() + b"/"):
+            assert told not in file.read_bytes(), file
+
+
+def test_an_agents_own_code_runs_only_if_trusted(tmp_path: Path) -> None:
+    out, to = tmp_path / "results", tmp_path / "mine"
+    agent = tmp_path / "mine.py"
+    agent.write_text(AGENT)
+    config = store(out, str(agent))
+    publish(out, config.run_id, to, "--no-video")
+    agent.unlink()
+    with pytest.raises(UserError, match="read it, then give --trust-code"):
+        covr_bench.load_policy(str(to))
+    with covr_bench.load_policy(str(to), trust_code=True) as policy:
+        assert policy.act(policy.env.reset(seed=0)[0]).shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [("failed", "is failed"), ("interrupted", "is interrupted"), ("finished", "no final weights")]
+)
+def test_a_run_without_final_weights_is_refused(status: str, said: str, tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    store(out)
+    file = run_folder(out, RUN) / "provenance.json"
+    file.write_text(json.dumps(provenance.read(file) | {"status": status}))
+    shutil.rmtree(run_folder(out, RUN) / "checkpoint")
+    with pytest.raises(UserError, match=said):
+        publish(out, RUN, tmp_path / "mine", "--no-video")
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+    store(tmp_path / "results")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="not empty"):
+        publish(tmp_path / "results", RUN, tmp_path / "mine")
+    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_a_store_becomes_a_data_set(tmp_path: Path) -> None:
+    out, to = tmp_path / "results", tmp_path / "data"
+    for seed in (0, 1):
+        store(out, seed=seed)
+    broken = store(out, seed=2)
+    (run_folder(out, broken.run_id) / "provenance.json").write_text("{")
+    with pytest.warns(UserWarning, match="cannot read"):
+        publish(out, str(out), to)
+    rows = pd.read_parquet(to / "rows.parquet")
+    assert sorted(set(rows["run_id"].astype(str))) == [RUN, RUN.replace("/0", "/1")]
+    assert rows.loc[rows["kind"] == "eval", "value"].tolist() == [1.0, 1.0]
+    assert len((to / "provenance.jsonl").read_text().splitlines()) == 2
+    assert "2 finished" in (to / "README.md").read_text()
+
+
+def test_a_policy_on_the_hub_is_loaded_by_its_name(tmp_path: Path) -> None:
+    """By the client's own cache, offline: what it fetched before."""
+    out = tmp_path / "results"
+    store(out, init=5)
+    repository = tmp_path / "cache" / "models--me--mine"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    (repository / "snapshots").mkdir()
+    publish(out, RUN, repository / "snapshots" / commit, "--no-video")
+    code = "import covr_bench; p = covr_bench.load_policy('hf:me/mine'); print(p.config.run_id); p.close()"
+    environ = os.environ | {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True)
+    assert done.stdout.strip() == RUN, done.stderr
+    missing = subprocess.run(
+        [sys.executable, "-m", "covr_bench", "eval", "hf:me/other"], env=environ, capture_output=True, text=True
+    )
+    assert missing.returncode == 2
+    assert "cannot fetch hf:me/other" in missing.stderr
+    assert "Traceback" not in missing.stderr
+
+
+def test_what_is_sent_to_the_hub_is_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: dict[str, Any] = {}
+
+    class Api:
+        """Takes the place of the network: the client's two calls that `send` makes."""
+
+        def create_repo(self, **given: Any) -> None:
+            sent["made"] = given
+
+        def upload_folder(self, *, folder_path: Path, **given: Any) -> None:
+            sent["files"] = sorted(file.name for file in folder_path.iterdir())
+            sent["to"] = given["repo_id"], given["repo_type"]
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    store(tmp_path)
+    publish(tmp_path, RUN, "hf:me/mine", "--private", "--no-video")
+    assert sent["made"] == {"repo_id": "me/mine", "repo_type": "model", "private": True, "exist_ok": True}
+    assert sent["to"] == ("me/mine", "model")
+    assert "README.md" in sent["files"]
+
+
+@pytest.mark.parametrize("name", ["hf:", "hf:me", "hf:me/", "hf:me/my/model"])
+def test_a_name_that_is_none_of_the_hub_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="write hf:USER/NAME"):
+        hub.on_hub(name)
