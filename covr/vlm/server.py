@@ -134,7 +134,7 @@ class ServerPrior:
         return self._model
 
     def resolve(self) -> None:
-        """Learn the model's name if the server is there. Raises UserError if it lists none or several."""
+        """Learn the model's name if the server is there. Raises UserError if it lists none or several, or will not."""
 
         async def ask() -> None:
             async with self.transport.client() as client:
@@ -142,6 +142,8 @@ class ServerPrior:
 
         try:
             run(ask())
+        except ServerRefused as error:
+            raise UserError(f"the VLM server does not say which models it has: {error}") from error
         except ServerDown as error:
             self.last_error = str(error)
 
