@@ -1,4 +1,4 @@
-# make run   environment, then the tour: dmc6 on the smoke budget, ending in a table and a plot
+# make run   environment, then the tour: six DMControl tasks for seconds each, a game on which learning shows; table, plot, page
 # make test  environment, then everything tox checks
 # make env   .venv with .venv/bin/covr-bench; seconds when nothing changed
 # PYTHON=... picks the interpreter (3.10 or newer); the first suitable one on the PATH otherwise.
@@ -11,6 +11,8 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.10; 
 
 run: env
 	$(VENV)/bin/covr-bench run --suite dmc6 --budget smoke --agent random --agent drqv2
+	$(VENV)/bin/covr-bench run --suite catch --task catch --budget short --agent random --agent drqv2
+	$(VENV)/bin/covr-bench report
 
 test: env
 	$(VENV)/bin/tox
@@ -24,10 +26,12 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
 	@touch $@
 
-# Pins every dependency for every supported Python. torch is held back: newer builds are not everywhere.
+# Pins every dependency for every supported Python. torch is held back: newer builds are not everywhere. Trackers that
+# would hold others back (mlflow: protobuf, trackio: pillow) are not pinned; tox -e trackers tests them by themselves.
 lock:
 	printf 'torch==2.13.0\n' > .torch-pin
-	uv pip compile --universal --python-version 3.10 --all-extras --upgrade -c .torch-pin \
+	uv pip compile --universal --python-version 3.10 $(addprefix --extra ,tensorboard ray docs test lint) \
+		--upgrade -c .torch-pin \
 		--no-header --no-annotate -o constraints.txt pyproject.toml
 	rm .torch-pin
 

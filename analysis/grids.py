@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console, ConsoleOptions, Group
     from rich.table import Table
@@ -159,26 +159,31 @@ class _Fitted:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         from rich.cells import cell_len
 
-        grid = self.grid
-        widths = [max(map(cell_len, column)) + _FRAME for column in zip(grid.header, *grid.rows, strict=True)]
-        names = list(range(grid.text_columns))
-        left = min(sum(widths[: grid.text_columns]), options.max_width // 2) + 1
-        block: list[int] = []
-        for index in range(grid.text_columns, len(widths)):
-            if block and left + sum(widths[each] for each in (*block, index)) > options.max_width:
-                yield self._table([*names, *block])
-                block = []
-            block.append(index)
-        yield self._table([*names, *block])
+        count = self.grid.text_columns
+        columns = list(zip(self.grid.header, *self.grid.rows, strict=True))
+        names = sum(max(map(cell_len, texts)) + _FRAME for texts in columns[:count])
+        room = options.max_width - min(names, options.max_width // 2) - 1
+        block: dict[int, int] = {}  # least widths: a header may be broken between its words
+        for index, (header, *cells) in enumerate(columns[count:], start=count):
+            width = min(max(map(cell_len, (*header.split(), *cells)), default=0) + _FRAME, room)
+            if block and sum(block.values()) + width > room:
+                yield self._table(block, room)
+                block = {}
+            block[index] = width
+        yield self._table(block, room)
 
-    def _table(self, columns: Sequence[int]) -> Table:
+    def _table(self, block: Mapping[int, int], room: int) -> Table:
+        """The columns of text, and those of a block in their least widths if they have no room for more."""
+        from rich.cells import cell_len
         from rich.table import Table
         from rich.text import Text
 
-        shown = Table()
+        tight = sum(max(width, cell_len(self.grid.header[index]) + _FRAME) for index, width in block.items()) > room
+        shown, columns = Table(), [*range(self.grid.text_columns), *block]
         for index in columns:
-            justify: Literal["left", "right"] = "left" if index < self.grid.text_columns else "right"
-            shown.add_column(Text(self.grid.header[index]), justify=justify, overflow="fold")
+            justify: Literal["left", "right"] = "right" if index in block else "left"
+            width = max(block[index] - _FRAME, 1) if tight and index in block else None
+            shown.add_column(Text(self.grid.header[index]), justify=justify, overflow="fold", width=width)
         for number, row in enumerate(self.grid.rows):
             shown.add_row(*(Text(row[index], "bold" if (number, index) in self.grid.bold else "") for index in columns))
         return shown

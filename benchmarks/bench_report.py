@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from browser import browser, find
+from browser import browser
 
 from covr_bench.cli.choice import Choice
 from covr_bench.cli.report import ReportOptions, write_report
@@ -41,14 +41,12 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_fifty_runs_of_a_hundred_evaluations(scores: Path, tmp_path: Path, benchmark: Any) -> None:
-    if not (path := find()):
-        pytest.skip("no Chromium or Chrome on this machine")
     file = tmp_path / "page.html"
     cpu = time.process_time()
     benchmark.pedantic(lambda: write_report(Choice(scores=scores), file, ReportOptions()), rounds=1)
     cpu = time.process_time() - cpu
     loaded, drawn = [], []
-    with browser(path, tmp_path / "profile") as page:
+    with browser(tmp_path / "profile") as page:
         page.open(file)  # the first one starts the browser's own processes
         for _ in range(5):
             start = time.perf_counter()

@@ -12,17 +12,21 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    model_validator,
 )
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 from covr import eddf, schedule
-from covr.controls import VLM, checked
+from covr.controls import KNOWING, VLM, checked
 from covr.experience import SELF, absolute_teacher
 from covr.selection import Rule, Score
 from covr.vlm.base import DecodeMode, Dtype
 from covr.vlm.open import SERVER
 from covr_bench.kit.api import Fraction
 from covr_bench.kit.extensions import absolute
+
+TAUGHT = "tiny-knowing"
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -61,6 +65,17 @@ class GuidedConfig(VLMConfig):
     guidance_weight: NonNegativeFloat = 1.0  # lambda; 2 for CARLA
     guidance_trust: Literal["equal", "variance"] = "equal"  # variance: lambda / sigma^2, of an answer read by `expect`
     prior: Annotated[str, AfterValidator(checked)] = VLM  # who answers: the VLM, or a control of covr/controls.py
+
+    @model_validator(mode="before")
+    @classmethod
+    def _taught(cls, given: ArgsKwargs | dict[str, Any]) -> ArgsKwargs | dict[str, Any]:
+        """`prior=knowing` is short for the VLM that was taught some tasks."""
+        settings = dict(given.kwargs or {}) if isinstance(given, ArgsKwargs) else given
+        if settings.get("prior") != KNOWING:
+            return given
+        if settings.get("vlm", TAUGHT) not in (TAUGHT, "tiny"):
+            raise ValueError(f"prior={KNOWING} is vlm={TAUGHT}; leave vlm={settings['vlm']} out, or prior")
+        return settings | {"prior": VLM, "vlm": TAUGHT}
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

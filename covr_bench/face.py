@@ -1,10 +1,14 @@
 """The Python face: what the commands do, as functions that return values, for notebooks and scripts.
 
-outcome = covr_bench.run("catch", agents=["drqv2"], budget="smoke")
-outcome.results.returns()
-results = covr_bench.read("results")
-with covr_bench.load_policy("catch@smoke/catch/drqv2/0") as policy:
-    policy.play(episodes=3)
+What is wrong raises UserError with the sentence that the command would print::
+
+    outcome = covr_bench.run("catch", agents=["drqv2"], budget="smoke")
+    outcome.results.returns()
+    results = covr_bench.read("results")
+    with covr_bench.load_policy("catch@smoke/catch/drqv2/0") as policy:
+        policy.play(episodes=3)
+
+These are `run`, `plan`, `read` and `load_policy`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import secrets
@@ -17,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from conftest import SMALL_DRQV2
-
-from results.store import run_folder
 
 MARK = "COVR_BENCH_TEST_MARK"  # in the environment of the command and, as all of ours, of its runs
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "memory": 8 << 30}
@@ -128,6 +125,10 @@ class Driver:
             self.start()
         return status != 0
 
+    def has_processes(self) -> bool:
+        """Whether the command or any of its runs lives."""
+        return bool(marked(self.mark))
+
     def runs(self) -> list[int]:
         """Processes of runs."""
         return [pid for pid in marked(self.mark) if b"covr_bench.run.worker" in _read(f"/proc/{pid}/cmdline")]
@@ -211,21 +212,6 @@ def marked(mark: str) -> list[int]:
     wanted = f"{MARK}={mark}".encode()
     pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
     return [pid for pid in pids if wanted in _read(f"/proc/{pid}/environ").split(b"\0")]
-
-
-def counting_rows(out: Path, run_id: str) -> list[dict[str, Any]]:
-    """Rows in the order in which they were written, without those that a later `resume` made void; times left out."""
-    kept: list[dict[str, Any]] = []
-    for line in (run_folder(out, run_id) / "rows.jsonl").read_text().splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:  # cut short by a kill
-            continue
-        if row["kind"] == "resume":
-            kept = [before for before in kept if before["env_steps"] <= row["env_steps"]]
-        elif row["kind"] not in ("throughput", "error"):
-            kept.append({key: value for key, value in row.items() if key not in ("wall_s", "time")})
-    return kept
 
 
 def _read(path: str) -> bytes:

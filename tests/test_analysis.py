@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
+from analysis import grids
 from analysis.figures import style
 from analysis.figures.curves import learning_curves
 from analysis.rows.scores import agent_name, choose, final_scores
@@ -372,3 +374,18 @@ def test_a_table_tells_the_action_repeats_of_a_task_apart(tmp_path: Path) -> Non
 def test_a_table_of_runs_never_evaluated_says_so(tmp_path: Path) -> None:
     write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [], status="error")
     assert "\nNo evaluation yet.\n" in to_markdown(tables(read(tmp_path)))
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_terminal_breaks_no_number_and_loses_no_column(width: int) -> None:
+    """Columns that have no room stand in a further table below, and headers are broken between words."""
+    header = ("method", "our agent", *(f"task {number} ofあい" for number in range(9)))
+    rows = tuple((f"m{row}", "a" * 40, *(f"{row}{number}.5 ± 123.4 (5)" for number in range(9))) for row in range(3))
+    file = io.StringIO()
+    Console(file=file, width=width).print(
+        grids.to_terminal([grids.Grid("title", "caption", header, rows, text_columns=2)])
+    )
+    lines = file.getvalue().splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert all(line.rstrip()[-1] == "│" for line in lines if line.startswith("│"))
+    assert all(cell in file.getvalue() for row in rows for cell in row[2:])

@@ -449,7 +449,7 @@ sys.argv = {["covr-bench", "compare", *map(str, stores)]!r}
 try:
     main()
 except SystemExit as ended:
-    heavy = ("torch", "mujoco", "dm_control", "transformers", "scipy", "matplotlib")
+    heavy = ("torch", "mujoco", "dm_control", "transformers", "scipy.stats", "matplotlib")
     print(ended.code, *[name for name in heavy if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -23,6 +23,8 @@ from covr.selection import less_typical
 from covr.vlm.measures import agreement
 from covr.vlm.scripted import ScriptedPrior
 from covr_bench.config import registry
+from covr_bench.config.experiment import design
+from covr_bench.config.request import Request
 from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError
 from covr_bench.run.player import ScriptedPlayer
@@ -111,6 +113,16 @@ GOOD = np.linspace(-1, 1, 400, dtype=np.float32).reshape(200, 2)
 def answers(prior: str, slots: Any = None, good: Any = GOOD) -> Any:
     slots = np.arange(len(good)) if slots is None else slots
     return Control(prior, seed=3).propose((slots, good), None)
+
+
+@pytest.mark.parametrize("agent", ["covr", "dpl", "apl"])
+def test_the_knowing_prior_is_the_vlm_that_was_taught_and_is_marked_so(agent: str) -> None:
+    request = Request("catch", (agent,), ("catch",), budget="short", settings={"prior": "knowing"})
+    (config,) = design(request.resolved()).runs(device="cpu", threads=1, conv_kernel="torch")
+    assert (config.agent_config["vlm"], config.agent_config["prior"]) == ("tiny-knowing", "vlm")
+    assert registry.agent(agent).labels(config.agent_config) == {"vlm": "tiny-knowing"}
+    with pytest.raises(UserError, match="prior=knowing is vlm=tiny-knowing"):
+        design(replace(request, settings={"prior": "knowing", "vlm": "me/mine"}).resolved())
 
 
 def test_controls_answer_as_their_names_say() -> None:
@@ -223,14 +235,17 @@ def test_a_presets_first_round_follows_the_first_update_and_guidance_follows_tha
 ) -> None:
     """An agent that has not begun to learn has nothing to teach; one that is never guided shows nothing."""
     tasks = [suite.task(name) for name in suite.default_tasks] or suite.tasks
-    for task in tasks[:: max(len(tasks) // 6, 1)]:
-        given = {"base": base} | ({"image_size": "48"} if base == "mrq" and budget.name == "gate" else {})
-        (config,) = configure(suite, suite.name, {"covr": COVR}, budget, tasks=[task.name], overrides=given)[:1]
+    names = [task.name for task in tasks[:: max(len(tasks) // 6, 1)]]
+    given = {"base": base} | ({"image_size": "48"} if base == "mrq" and budget.name == "gate" else {})
+    configs = configure(suite, suite.name, {"covr": COVR}, budget, tasks=names, overrides=given)
+    for config in configs:
         chosen = config.agent_config
         learns = chosen["base_settings"]
         first = max(learns.get("seed_steps", 0), config.action_repeat * learns.get("random_agent_steps", 0))
-        assert chosen["psi0"] > first, task.name
-        assert next_step(chosen["guidance_after"] - 1, chosen["psi0"], chosen["growth"]) < config.env_steps, task.name
+        assert chosen["psi0"] > first, config.task
+        last = next_step(chosen["guidance_after"] - 1, chosen["psi0"], chosen["growth"])
+        assert last < config.env_steps, config.task
+    assert {config.task for config in configs} == set(names)
 
 
 # switches beyond the paper

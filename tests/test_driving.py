@@ -278,7 +278,10 @@ def test_evaluation_without_a_listener_reports_the_loss() -> None:
     [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (5, 10, 0.2366, 0.7634), (1, 30, 0.0059, 0.1667)],
 )
 def test_wilson_intervals(successes: int, n: int, low: float, high: float) -> None:
+    from scipy.stats import binomtest
+
     assert wilson(successes, n) == pytest.approx((low, high), abs=1e-4)
+    assert wilson(successes, n) == pytest.approx(binomtest(successes, n).proportion_ci(method="wilson"), abs=1e-12)
 
 
 @given(n=st.integers(1, 500), share=st.floats(0, 1))

@@ -12,15 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from test_train import go, trained
-
-from covr_bench.config import registry
-from covr_bench.config.run_config import RunConfig
-from results import provenance
+from undisturbed import assert_as_undisturbed
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'covr-bench[ray]'")
 
-from ray_faults import KINDS, Driver, Nodes, counting_rows, kill_at_random, marked, three_nodes, wait_while
+from ray_faults import KINDS, Driver, Nodes, kill_at_random, three_nodes, wait_while
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,20 +49,5 @@ def test_kills_at_random_change_nothing(nodes: Nodes, tmp_path: Path) -> None:
         wait_while(driver.goes_on)
         print(f"killed {', '.join(killed)}; {len(kinds)} to go; {driver.starts} starts of the command")
         assert killed, driver.printed.read_text()
-        assert_as_undisturbed(driver, folder / "undisturbed")
-
-
-def assert_as_undisturbed(driver: Driver, other: Path) -> None:
-    """Rows and final weights, bit for bit; one end a run; no process is left."""
-    wait_while(lambda: bool(marked(driver.mark)))
-    records = provenance.statuses(driver.out)
-    assert len(records) == 3
-    for run_id, record in records.items():
-        assert record["status"] == "finished"
-        config = RunConfig.from_dict(record["config"])
-        whole = RunConfig.from_dict(record["config"] | {"out": str(other)})
-        go(whole, registry.agent(config.agent))
-        *rows, end = counting_rows(driver.out, run_id)
-        assert end["kind"] == "end"
-        assert rows == counting_rows(other, run_id)
-        assert trained(config) == trained(whole)
+        wait_while(driver.has_processes)
+        assert_as_undisturbed(driver.out, folder / "undisturbed", runs=3)

@@ -15,7 +15,14 @@ from covr_bench.kit.errors import UserError
 from covr_bench.launch import cluster, ray
 from covr_bench.launch.base import Job, State
 from covr_bench.launch.find import make_launcher
-from covr_bench.launch.ray import MARGIN, MORE, STEP, UNKNOWN, RayLauncher
+from covr_bench.launch.memory import memory_to_retry
+from covr_bench.launch.place import Report
+from covr_bench.launch.ray import MARGIN, STEP, UNKNOWN, RayLauncher
+from covr_bench.launch.remote import DIED, RemoteRun
+from covr_bench.run.session import INTERRUPTED
+from results.cancel import cancel
+from results.holding import LEASE_FILE, holding_of_this_process
+from results.layout import run_folder
 
 GB = 10**9
 NODES = [
@@ -39,8 +46,16 @@ class Ended:
     """A run that died."""
 
     def __init__(self, job: Job, memory: int = 0, peak: int = 0) -> None:
-        self.job, self.cause, self.peak_memory, self.out_of_memory = job, "killed", peak, bool(memory)
+        self.job, self.cause, self.out_of_memory = job, "killed", bool(memory)
         self.needs = cluster.Needs(1, 0.0, memory)
+        leave_lease(job, peak)
+
+
+def leave_lease(job: Job, peak: int, **fields: Any) -> None:
+    """As a process leaves it that had so much memory and was killed."""
+    folder = run_folder(job.config.out, job.config.run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / LEASE_FILE).write_text(replace(holding_of_this_process(1, "its"), peak_memory=peak, **fields).to_json())
 
 
 @pytest.fixture
@@ -99,10 +114,10 @@ def test_a_run_that_died_goes_on_as_often_as_it_may(launcher: RayLauncher, tmp_p
 def test_a_run_out_of_memory_gets_more_until_no_node_has_more(launcher: RayLauncher, tmp_path: Path) -> None:
     one = job(tmp_path)
     launcher._start_again(Ended(one, memory=10 * GB, peak=GB))
-    assert launcher._needs_of(one).memory == MORE * 10 * GB
+    assert launcher._needs_of(one).memory == 2 * 10 * GB
     one.restarts = 0
     launcher._start_again(Ended(one, memory=20 * GB, peak=40 * GB))
-    assert launcher._needs_of(one).memory == MARGIN * 40 * GB
+    assert launcher._needs_of(one).memory == memory_to_retry(40 * GB) > 40 * GB
     one.restarts = 0
     launcher._start_again(Ended(one, memory=50 * GB, peak=GB))
     assert launcher._needs_of(one).memory == 64 * GB
@@ -110,6 +125,33 @@ def test_a_run_out_of_memory_gets_more_until_no_node_has_more(launcher: RayLaunc
     launcher._start_again(Ended(one, memory=64 * GB, peak=GB))
     assert one.state is State.FAILED
     assert one.error == "killed, and no node has more than the 64.0 GB that were set aside for it"
+
+
+class Ended75:
+    """What a run hears of Ray when its process has ended with status 75."""
+
+    class Exceptions:
+        OutOfMemoryError = RayTaskError = RayError = ZeroDivisionError
+
+    exceptions = Exceptions
+
+    @staticmethod
+    def get(reference: Any) -> Report:
+        return Report(INTERRUPTED, "checkpointed at 20 of 60 env steps")
+
+
+@pytest.mark.parametrize("by", ["", "this command", "cancel", "another writer", "a dead writer"])
+def test_a_run_that_stops_though_nobody_asked_it_has_died(by: str, tmp_path: Path) -> None:
+    """Its node is about to go; but who asked for its end gets it."""
+    one = RemoteRun.__new__(RemoteRun)
+    one.ray, one.job, one.result, one._warned = Ended75(), job(tmp_path), None, []
+    one.job.state = State.STOPPING if by == "this command" else State.RUNNING
+    if by == "cancel":
+        cancel(tmp_path, one.job.config.run_id)
+    elif by:
+        leave_lease(one.job, 0, **({"machine": "another"} if by == "another writer" else {"born": 1}))
+    assert one.status() == (DIED if by in ("", "a dead writer") else INTERRUPTED)
+    assert one.lives
 
 
 def test_a_launcher_with_nodes_says_how_many_runs_there_are_at_a_time(tmp_path: Path) -> None:

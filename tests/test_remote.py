@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import fsspec
@@ -323,15 +324,31 @@ def test_a_run_that_is_being_written_is_left_alone(url: str, tmp_path: Path) -> 
     assert pull(url, tmp_path / "a")[RUN].state is State.COPIED
 
 
-def test_a_run_that_another_machine_writes_is_left_alone(url: str, tmp_path: Path) -> None:
-    """Its lock cannot tell, its lease can."""
+def test_a_run_that_another_machine_writes_is_left_alone_until_its_lease_has_expired(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock cannot tell, the beats of its lease can."""
     folder = make(tmp_path / "a", rows=5)
     with RunWriter(tmp_path / "a", RUN, action_repeat=1):
         lease = json.loads((folder / "lease.json").read_text())
-    (folder / "lease.json").write_text(json.dumps(lease | {"machine": "another"}))
-    assert push(url, tmp_path / "a")[RUN].state is State.RUNNING
-    (folder / "lease.json").unlink()
-    assert push(url, tmp_path / "a")[RUN].state is not State.RUNNING
+    lease |= {"machine": "another", "length_s": 0.5}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def beat(_: float) -> None:
+        lease["beat"] += 1
+        (folder / "lease.json").write_text(json.dumps(lease))
+
+    beat(0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr("covr_bench.run.beats.time", SimpleNamespace(sleep=beat))
+        assert push(url, tmp_path / "a")[RUN].state is State.RUNNING
+    time.sleep(0.6)
+    assert push(url, tmp_path / "a")[RUN].state is State.COPIED  # nobody has beaten it for its length
+    (folder / "rows.jsonl").write_text("")
+    assert pull(url, tmp_path / "a")[RUN].state is State.COPIED
+    monkeypatch.setattr("covr_bench.run.beats.time", SimpleNamespace(sleep=beat))
+    beat(0.0)
+    assert pull(url, tmp_path / "a")[RUN].state is State.RUNNING
 
 
 def test_a_run_that_changes_while_it_is_pushed_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

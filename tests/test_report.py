@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from browser import browser, find
+from browser import browser
 from experiments import configure
 from hypothesis import given
 from hypothesis import strategies as st
@@ -450,9 +450,7 @@ def test_videos(make: Callable[..., Parsed], out: Path, cli: Callable[..., Any])
 
 @pytest.fixture(scope="module")
 def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    if not (path := find()):
-        pytest.skip("no Chromium or Chrome on this machine (Debian: apt-get install chromium)")
-    with browser(path, tmp_path_factory.mktemp("profile")) as page:
+    with browser(tmp_path_factory.mktemp("profile")) as page:
         yield page
 
 
@@ -531,11 +529,11 @@ def test_values_are_shown_under_the_pointer_and_by_keys(shown: Page) -> None:
     shown.move(2, 2)
     shown.wait("document.querySelector('.tip') === null")
     shown.run("document.querySelector('.chart').focus({preventScroll: true})")
-    shown.press("ArrowRight")
+    shown.press("ARROW_RIGHT")
     shown.wait("document.querySelector('.tip')?.textContent.startsWith('0 steps')")
-    shown.press("ArrowRight")
+    shown.press("ARROW_RIGHT")
     shown.wait("document.querySelector('.tip')?.textContent.startsWith('200 steps')")
-    shown.press("Escape")
+    shown.press("ESCAPE")
     shown.wait("document.querySelector('.tip') === null")
 
 

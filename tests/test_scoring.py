@@ -158,7 +158,7 @@ def test_protocols_get_a_file_each(cli: Callable[..., Any], out: Path, tmp_path:
 
 @pytest.mark.parametrize("verb", [("table",), ("table", "--paper", "T4"), ("stats", "--reps", "50")])
 def test_reading_imports_nothing_heavy(out: Path, verb: tuple[str, ...]) -> None:
-    heavy = ("torch", "mujoco", "dm_control", "transformers", "rliable", "scipy", "numba", "matplotlib", "carla")
+    heavy = ("torch", "mujoco", "dm_control", "transformers", "rliable", "scipy.stats", "numba", "matplotlib", "carla")
     code = f"""
 import sys
 from covr_bench.cli.app import main

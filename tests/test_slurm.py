@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,12 +20,12 @@ import pytest
 import slurm_cluster
 from conftest import SMALL_DRQV2
 from test_launch import test_every_launcher_gives_each_job_its_outcome as gives_each_job_its_outcome
-from test_runner import PATIENCE_S, config_of, rows_of, wait_for
-from test_train import go, measured, trained
+from test_runner import PATIENCE_S, wait_for
+from undisturbed import assert_as_undisturbed
 
-from covr_bench.config import registry
+from covr_bench.launch import memory
 from results import provenance
-from results.holding import LEASE_FILE, read_lease
+from results.holding import read_lease
 from results.layout import run_folder
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.cluster
 KILLS = int(os.environ.get("COVR_BENCH_KILLS", "8"))
 STEPS = 600
+LIMITS = ("memory.max", "memory.limit_in_bytes")  # of control groups, version 2 and 1
 QUICK = {"poll_s": "0.5", "settle_s": "3"}
 
 
@@ -39,7 +42,7 @@ QUICK = {"poll_s": "0.5", "settle_s": "3"}
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A running Slurm whose commands are on the path."""
     folder = tmp_path_factory.mktemp("slurm")
-    cluster = slurm_cluster.Cluster(folder / "root", folder / "cluster", array_size=4)
+    cluster = slurm_cluster.Cluster(folder / "root", folder / "cluster", array_size=2)
     with pytest.MonkeyPatch.context() as patch:
         try:
             cluster.root = slurm_cluster.unpacked(Path(os.environ.get("COVR_BENCH_TEST_SLURM", folder)))
@@ -54,43 +57,33 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         cluster.stop()
 
 
-def command(out: Path, seeds: str, *more: str, launcher: str = "slurm") -> list[object]:
-    settings = [item for text in SMALL_DRQV2 for item in ("--set", text)]
-    words = ["run", "--suite", "catch", "--task", "catch", "--agent", "drqv2", "--seeds", seeds, "--out", out]
+def command(out: Path, seeds: str, *more: str, launcher: str = "slurm", agent: str = "drqv2") -> list[object]:
+    name = Path(agent).stem
+    settings = [item for text in SMALL_DRQV2 for item in ("--set", text.replace("drqv2", name))]
+    words = ["run", "--suite", "catch", "--task", "catch", "--agent", agent, "--seeds", seeds, "--out", out]
     words += ["--budget", "smoke", "--env-steps", STEPS, "--conv-kernel", "torch", "--checkpoint-every", "4"]
     quick = [f"{key}={value}" for key, value in QUICK.items()] if launcher == "slurm" else []
     words += ["--launcher", launcher, *(item for text in (*quick, *more) for item in ("--set-launcher", text))]
     return [*words, *settings]
 
 
+def agent_of(path: Path, update: str) -> str:
+    """A file of an agent that does something before each of its updates."""
+    path.write_text(
+        "import os, time\n"
+        "from dataclasses import replace\n"
+        "from baselines import drqv2\n"
+        "class Ours(drqv2.DrQV2):\n"
+        "    def update(self, replay, step):\n"
+        f"        {update}\n"
+        "        return super().update(replay, step)\n"
+        f"AGENT = replace(drqv2.AGENT, name={path.stem!r}, make=Ours)\n"
+    )
+    return str(path)
+
+
 def ids(out: Path) -> list[str]:
     return list(provenance.statuses(out))
-
-
-def assert_undisturbed(out: Path, tmp_path: Path, runs: int) -> None:
-    """Every run finished with the rows and weights of one that nothing disturbed; nothing is left of the others."""
-    records = provenance.statuses(out)
-    assert [record["status"] for record in records.values()] == ["finished"] * runs
-    for run_id in records:
-        one, other = config_of(out, run_id), config_of(out, run_id, out=tmp_path / "undisturbed")
-        go(other, registry.agent("drqv2"))
-        assert measured(one).equals(measured(other))
-        assert trained(one) == trained(other)
-        assert doubled(rows_of(out, run_id)) == []
-        assert not (run_folder(out, run_id) / LEASE_FILE).exists()
-    assert ours() == []
-
-
-def doubled(rows: list[dict[str, Any]]) -> list[Any]:
-    """Rows that count twice, when each `resume` has made those after its step void."""
-    live: list[dict[str, Any]] = []
-    for row in rows:
-        if row["kind"] == "resume":
-            live = [each for each in live if each["env_steps"] <= row["env_steps"]]
-        else:
-            live.append(row)
-    counts = Counter((row["kind"], row["env_steps"], row["metric"]) for row in live if row["kind"] != "throughput")
-    return [key for key, count in counts.items() if count > 1]
 
 
 def ours() -> list[str]:
@@ -221,8 +214,8 @@ def test_runs_that_are_disturbed_in_every_way_end_as_if_they_were_not(
         storm.revive()
     storm.calm()
     print(f"{sum(storm.done.values())} disturbances of {runs} runs: {dict(storm.done)}")
-    wait_for(lambda: not ours())
-    assert_undisturbed(out, tmp_path, runs)
+    wait_for(lambda: not ours())  # no process is left
+    assert_as_undisturbed(out, tmp_path / "undisturbed", runs)
 
 
 QUICK_LAUNCHER = """
@@ -261,30 +254,74 @@ def doing(cluster: Cluster) -> list[str]:
 def test_what_slurm_has_begun_another_command_watches_and_a_local_one_finishes(
     start: Any, cluster: Cluster, tmp_path: Path
 ) -> None:
-    """Two arrays are handed in and left; handed in again and watched; stopped and left; cancelled; finished here."""
-    out = tmp_path / "out"
+    """Two arrays are handed in and left; another with what is missing; watched; left; cancelled; finished here."""
+    out, slow = tmp_path / "out", tmp_path / "slow"
+    slow.touch()
+    agent = agent_of(tmp_path / "patient.py", f"time.sleep(0.5 * os.path.exists({str(slow)!r}))")
 
-    def ended(*words: str, launcher: str = "slurm") -> tuple[int, str, str]:
-        process = start(*command(out, "0-4", *words, launcher=launcher))
+    def ended(seeds: str, *words: str, launcher: str = "slurm") -> tuple[int, str, str]:
+        process = start(*command(out, seeds, *words, launcher=launcher, agent=agent))
         said, err = process.communicate(timeout=PATIENCE_S)
         return process.returncode, said, err
 
-    code, said, err = ended("wait=false", "most=2", "time=1:00:00")
+    code, said, err = ended("0-2", "wait=false", "most=2", "time=1:00:00")
     assert code == 0, err
-    assert "5 runs go on without this command, in Slurm as job " in said
+    assert "3 runs go on without this command, in Slurm as job " in said
     assert "`covr-bench status` shows them" in said
-    assert len(doing(cluster)) == 5
-    process = start(*command(out, "0-4", "most=2"))
+    before = doing(cluster)
+    assert len(before) == 3
+    process = start(*command(out, "0-3", "most=2", agent=agent))
+    wait_for(lambda: len(doing(cluster)) > 3)
     wait_for(lambda: [each for run_id in ids(out) if (each := read_lease(run_folder(out, run_id))) and each.progress])
-    assert len(doing(cluster)) == 5, "they were handed in twice"
+    assert len(doing(cluster)) == 4, "they were handed in twice"
     process.send_signal(signal.SIGINT)
     said, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, err
-    assert "5 runs go on without this command, in Slurm as job " in said
-    assert len(doing(cluster)) == 5
+    assert "4 runs go on without this command, in Slurm as job " in said
+    assert set(before) < set(doing(cluster))
     cluster("scancel", "-u", str(os.getuid()))
     wait_for(lambda: not doing(cluster) and not ours())
     assert "interrupted" in {record["status"] for record in provenance.statuses(out).values()}
-    code, _, err = ended(launcher="local")
+    slow.unlink()
+    code, _, err = ended("0-3", launcher="local")
     assert code == 0, err
-    assert_undisturbed(out, tmp_path, runs=5)
+    assert ours() == []
+    assert_as_undisturbed(out, tmp_path / "undisturbed", runs=4)
+
+
+@pytest.fixture
+def groups() -> Iterator[str]:
+    """The beginning of control groups' names; a task that puts itself into one has no more memory than that allows."""
+    for parent in (*memory._own_groups(), memory.CGROUPS / "memory", memory.CGROUPS):
+        folder = parent / f"covr-bench-{uuid.uuid4().hex[:8]}"
+        try:
+            folder.mkdir()
+        except OSError:
+            continue
+        limited = any((folder / name).exists() for name in LIMITS)
+        folder.rmdir()
+        if limited:
+            yield str(folder)
+            for each in parent.glob(f"{folder.name}*"):
+                each.rmdir()
+            return
+    pytest.skip("this process may make no control groups")
+
+
+def test_a_run_out_of_memory_is_handed_in_again_with_enough(
+    start: Any, cluster: Cluster, groups: str, tmp_path: Path
+) -> None:
+    """The kernel kills it, as under Slurm's own control groups; its next task has twice the memory."""
+    eat = 'self.eaten = vars(self).get("eaten") or (b"x" * (400 << 20) if step > 100 else b"")'
+    agent = agent_of(tmp_path / "eats.py", eat)
+    out = tmp_path / "out"
+    join = f"g={groups}-$SLURM_JOB_ID; mkdir $g; "
+    join += f"for f in {' '.join(LIMITS)}; do [ ! -e $g/$f ] || echo ${{SLURM_MEM_PER_NODE}}M > $g/$f; done; "
+    setup = f"setup={join} echo $$ > $g/cgroup.procs"
+    process = start(*command(out, "0", "mem=600M", setup, agent=agent))
+    said, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, said + err
+    assert "out of memory: the kernel killed it" in said + err
+    (asked,) = {re.findall(r"--mem=(\S+)", path.read_text())[0] for path in out.glob("slurm/*/script.sh")} - {"600M"}
+    assert asked.endswith("M") and int(asked[:-1]) >= 1200
+    assert_as_undisturbed(out, tmp_path / "undisturbed", runs=1)

@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,13 @@ from covr_bench.launch import slurm
 from covr_bench.launch.base import Job, State
 from covr_bench.launch.execute import execute
 from covr_bench.launch.find import make_launcher
+from covr_bench.launch.memory import memory_to_retry
 from covr_bench.launch.slurm_array import Array, Told, script
-from covr_bench.launch.slurm_queue import Key, QueueError, Task
+from covr_bench.launch.slurm_queue import Key, QueueError, Task, _memory_given, bytes_of
 from covr_bench.launch.slurm_watch import Watched
+from results import provenance
+from results.holding import LEASE_FILE, holding_of_this_process
+from results.layout import run_folder
 from results.store import RunWriter
 
 QUICK = {"poll_s": "0.01", "settle_s": "0"}
@@ -38,6 +42,10 @@ class FakeQueue:
     there: dict[Key, Task] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
     silent: bool = False
+    without_memory: dict[str, int] = field(default_factory=dict)
+
+    def ended_without_memory(self, job: str) -> tuple[bool, int]:
+        return job in self.without_memory, self.without_memory.get(job, 0)
 
     def submit(self, script: Path, after: str = "") -> str:
         if len(self.handed) >= self.refuses_after:
@@ -181,7 +189,11 @@ def test_folders_of_arrays_that_are_done_are_removed(queue: FakeQueue, tmp_path:
     queue.there.clear()
     hand_in(jobs_of(tmp_path, 2)[1:])
     assert done.exists(), "nothing was told of its run, and its log may say why"
-    Told("finished").write(Array(done.parent).told(0))
+    (job,) = jobs_of(tmp_path, 1)
+    with RunWriter(tmp_path, job.config.run_id, action_repeat=1) as writer:
+        provenance.begin(tmp_path, job.config.run_id, config=job.config.as_dict(), seeds={}, command="this test")
+        writer.end()
+        provenance.finish(tmp_path, job.config.run_id, "finished", wall_s=1.0)
     queue.there.clear()
     hand_in(jobs_of(tmp_path, 3)[2:])
     assert not done.parent.exists()
@@ -274,6 +286,72 @@ def test_a_task_that_is_gone_without_a_word(told: str | None, queue: FakeQueue, 
     launcher.run(jobs, 1, SESSION, watch)
     assert jobs[0].state is State.INTERRUPTED
     assert "Slurm's job 100_0 is gone without a word" in jobs[0].error
+
+
+GB = 2**30
+
+
+def memory_asked(queue: FakeQueue) -> list[str]:
+    """Of the arrays in the order in which they were handed in."""
+    return ["".join(re.findall(r"--mem=(\S+)", path.read_text())) for path, _ in queue.handed]
+
+
+@pytest.mark.parametrize("by", ["the kernel", "Slurm"])
+def test_a_run_killed_for_memory_is_handed_in_again_with_more(by: str, queue: FakeQueue, tmp_path: Path) -> None:
+    """Until Slurm refuses: then it has failed, and the next command asks for as much at once."""
+    jobs, steps = jobs_of(tmp_path, 2), 0
+    queue.refuses_after = 2
+    folder = run_folder(tmp_path, jobs[1].config.run_id)
+    folder.mkdir(parents=True)
+    peak = replace(holding_of_this_process(1, "its"), born=1, peak_memory=3 * GB)
+    (folder / LEASE_FILE).write_text(peak.to_json())
+
+    def dies(name: str, index: int, given: int) -> None:
+        job = queue.there.pop((name, index)).job
+        if by == "Slurm":
+            queue.without_memory[job] = given
+        else:
+            needed = memory_to_retry(3 * GB, given)
+            Told("failed", "out of memory: the kernel killed it", memory=needed).write(
+                Array(tmp_path / "slurm" / name).told(index)
+            )
+
+    def watch(seen: Sequence[Job]) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            ((name, _),) = {key for key in queue.there if key[1] == 1}
+            dies(name, 1, GB)
+        elif len(queue.handed) == 2 and len(queue.there) == 2:
+            assert (jobs[1].state, jobs[1].restarts) == (State.WAITING, 1)
+            assert f"it is handed in again, with {jobs[1].memory / 1e9:.1f} GB" in jobs[1].warnings[0]
+            dies(queue.handed[1][0].parent.name, 0, 4 * GB)
+        elif jobs[1].state.ended:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_launcher("slurm", QUICK | {"mem": "1G"}).run(jobs, 1, SESSION, watch)
+    assert memory_asked(queue) == ["1G", "3840M"]  # a quarter more than it had, the double of what it was given
+    assert jobs[0].state is State.SUBMITTED
+    assert jobs[1].state is State.FAILED
+    assert "out of memory before, and Slurm refuses to give it 8.6 GB: sbatch: error" in jobs[1].error
+    queue.refuses_after = 99
+    hand_in(jobs_of(tmp_path, 3))
+    assert memory_asked(queue)[2:] == ["", "8192M"]
+    assert Array(queue.handed[-1][0].parent).run_ids == [jobs[1].config.run_id]
+
+
+@pytest.mark.parametrize(
+    ("text", "given"),
+    [
+        ("JobId=7 NumCPUs=2 MinCPUsNode=1 MinMemoryNode=300M MinTmpDiskNode=0", 300 * 2**20),
+        ("JobId=7 NumCPUs=2 MinMemoryCPU=1.50G", 3 * GB),
+        ("JobId=7 NumCPUs=2 MinMemoryNode=0", 0),
+    ],
+)
+def test_memory_as_slurm_writes_it(text: str, given: int) -> None:
+    assert _memory_given(text) == given
+    assert (bytes_of("8192"), bytes_of("8G"), bytes_of("2t"), bytes_of("all")) == (8 * GB, 8 * GB, 2**41, 0)
 
 
 @pytest.mark.parametrize("on_stop", ["leave", "cancel"])

@@ -128,6 +128,13 @@ def test_an_adjusted_p_is_never_below_that_of_a_smaller_p() -> None:
     assert (first, last) == (0.04, 0.5) and math.isnan(missing)
 
 
+def test_holms_correction_equals_that_of_statsmodels() -> None:
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    p_values = np.random.default_rng(0).random((20, 7)) ** 3
+    for p in p_values:
+        np.testing.assert_allclose(holm(p.tolist()), multitest.multipletests(p, method="holm")[1], rtol=1e-12)
+
+
 def test_ragged_interval_resamples_within_the_task() -> None:
     """A task with one run keeps it in every resample."""
     scores = np.array([[0.0, 1.0], [np.nan, 0.0], [np.nan, 0.5]])

@@ -13,7 +13,7 @@ import pytest
 import torch
 from vlm_models import noise
 
-from analysis.report.origin import stand_ins
+from analysis.rows.stand_ins import stand_ins
 from covr.vlm import checkpoint, tiny_knowing
 from covr.vlm.open import is_stand_in, labels, open_prior
 from covr.vlm.tiny_knowing import Lesson, Recipe, error, teach

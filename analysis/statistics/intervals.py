@@ -1,4 +1,8 @@
-"""Closed forms: the difference of two means with interval and p, Holm's correction, the interval of a rate."""
+"""Closed forms: the difference of two means with interval and p, Holm's correction, the interval of a rate.
+
+Student's t comes from `scipy.special`. Holm's correction and Wilson's interval are a few lines each: the packages that
+have them (`statsmodels`, `scipy.stats`) take longer to import than `covr-bench table` may take.
+"""
 
 from __future__ import annotations
 
@@ -123,19 +127,17 @@ def wilson(successes: float, n: int, z: float = Z95) -> tuple[float, float]:
 
 
 def t_quantile(probability: float, freedom: float) -> float:
-    """Quantile of Student's t distribution with `freedom` degrees of freedom, for probabilities from 0.5 on."""
-    low, high = 0.0, 1.0
-    while t_tail(high, freedom) > 1 - probability:
-        low, high = high, 2 * high
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if t_tail(middle, freedom) > 1 - probability else (low, middle)
-    return (low + high) / 2
+    """Quantile of Student's t distribution with `freedom` degrees of freedom."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, probability))
 
 
 def t_tail(t: float, freedom: float) -> float:
-    """Probability that Student's t with `freedom` degrees of freedom exceeds `t`, 0 or more."""
-    return _beta(freedom / (freedom + t * t), freedom / 2, 0.5) / 2
+    """Probability that Student's t with `freedom` degrees of freedom exceeds `t`."""
+    from scipy.special import stdtr
+
+    return float(stdtr(freedom, -t))
 
 
 def _known(ours: Summary, theirs: Summary) -> bool:
@@ -157,18 +159,3 @@ def _pooled(ours: Summary, theirs: Summary) -> tuple[float, float]:
     freedom = ours.n + theirs.n - 2
     variance = ((ours.n - 1) * ours.std**2 + (theirs.n - 1) * theirs.std**2) / freedom
     return math.sqrt(variance * (1 / ours.n + 1 / theirs.n)), freedom
-
-
-def _beta(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function I_x(a, b), by the continued fraction of DLMF 8.17.22."""
-    if x <= 0 or x >= 1:
-        return 1.0 if x >= 1 else 0.0
-    if x > (a + 1) / (a + b + 2):  # the fraction converges slowly here; its mirror image does not
-        return 1 - _beta(1 - x, b, a)
-    fraction = 1.0
-    for m in range(50 + int(4 * math.sqrt(max(a, b))), -1, -1):
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        even = (m + 1) * (b - m - 1) * x / ((a + 2 * m + 1) * (a + 2 * m + 2))
-        fraction = 1 + odd / (1 + even / fraction)
-    front = a * math.log(x) + b * math.log1p(-x) + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
-    return math.exp(front) / (a * fraction)

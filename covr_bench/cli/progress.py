@@ -124,7 +124,7 @@ def _cells(job: Job) -> tuple[str, ...]:
     if not progress:
         return (job.config.run_id, "starting")
     done, speed = progress["env_steps"], progress["env_steps_per_s"]
-    left = _duration((total - done) / speed) if speed > 0 else "?"
+    left = _duration(max(total - done, 0) / speed) if speed > 0 else "?"
     phase = " (evaluating)" if progress["phase"] == "evaluate" else ""
     return (
         job.config.run_id,

@@ -62,20 +62,24 @@ def _sources(file: Path, ref: str, module: str) -> dict[str, bytes]:
     return found
 
 
-def _imports(source: bytes, module: str, is_package: bool) -> Iterator[str]:
-    """Every name that may be a module's: `a`, `a.b` and `a.b.c` of `from a.b import c`."""
+@cache  # agents share most of their files
+def _imports(source: bytes, module: str, is_package: bool) -> tuple[str, ...]:
+    """Every name that may be a module's, in order and once: `a`, `a.b` and `a.b.c` of `from a.b import c`."""
     try:
         tree = ast.parse(source)
     except SyntaxError:  # says so when it is imported
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield from _prefixes(alias.name)
-        elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node, module, is_package)
-            yield from _prefixes(base)
-            yield from (f"{base}.{alias.name}" if base else alias.name for alias in node.names)
+        return ()
+    return tuple(dict.fromkeys(name for node in ast.walk(tree) for name in _imported(node, module, is_package)))
+
+
+def _imported(node: ast.AST, module: str, is_package: bool) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield from _prefixes(alias.name)
+    elif isinstance(node, ast.ImportFrom):
+        base = _absolute(node, module, is_package)
+        yield from _prefixes(base)
+        yield from (f"{base}.{alias.name}" if base else alias.name for alias in node.names)
 
 
 def _absolute(node: ast.ImportFrom, module: str, is_package: bool) -> str:

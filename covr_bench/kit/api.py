@@ -218,20 +218,21 @@ def vlm_as_set(settings: Mapping[str, Any]) -> Mapping[str, str]:
 class AgentSpec:
     """An agent as the registry knows it; an agent file ends in `AGENT = AgentSpec(...)`.
 
-    Config: a frozen (pydantic) dataclass of settings, each with its published default.
-    make: `(config, context) -> Agent`.
-    kind: `control`, `visual-rl` or `vlm`.
-    paper: where the method is published.
-    task_defaults: published exceptions by `family/task`, such as `dmc/walker_walk`; they override the defaults, and the
-        budget's and the user's settings override them.
-    wraps: the setting that names another agent, the base; that agent's settings are resolved as if it ran by itself
-        and handed over as the setting `base_settings`.
-    labels: what marks the rows of an agent with these settings, such as `{"vlm": "tiny"}`; runs whose labels differ are
-        never averaged.
-    sees: what its observations are, `pixels` or `state`; `nothing` if it does not look.
-    checked: exactly what of the agent was compared with what, scores included; empty if nothing yet.
-    replay_frames: frames of replay that the agent reads; 0 of a policy that does not learn from replay. None: its
-        setting `replay_capacity`, or all frames of the run where it has none.
+    Attributes:
+        Config: a frozen (pydantic) dataclass of settings, each with its published default.
+        make: `(config, context) -> Agent`.
+        kind: `control`, `visual-rl` or `vlm`.
+        paper: where the method is published.
+        task_defaults: published exceptions by `family/task`, such as `dmc/walker_walk`; they override the defaults,
+            and the budget's and the user's settings override them.
+        wraps: the setting that names another agent, the base; that agent's settings are resolved as if it ran by itself
+            and handed over as the setting `base_settings`.
+        labels: what marks the rows of an agent with these settings, such as `{"vlm": "tiny"}`; runs whose labels differ
+            are never averaged.
+        sees: what its observations are, `pixels` or `state`; `nothing` if it does not look.
+        checked: exactly what of the agent was compared with what, scores included; empty if nothing yet.
+        replay_frames: frames of replay that the agent reads; 0 of a policy that does not learn from replay. None: its
+            setting `replay_capacity`, or all frames of the run where it has none.
     """
 
     name: str

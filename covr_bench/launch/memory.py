@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CGROUPS = Path("/sys/fs/cgroup")
 _NEAR = 0.9  # of the limit: what a daemon kills for memory, uncounted by the kernel, has had that much
 _RETRY_WITH = 1.25  # of what it had when it was killed: it asked for more
+_MORE = 2  # times what was set aside for it
 
 
 class OomWatch:
@@ -58,15 +59,24 @@ def peak_of(job: Job) -> int:
     return 0
 
 
-def memory_to_retry(peak: int) -> int:
-    """Bytes to ask for when a run that was killed for want of memory is started again."""
-    return round(peak * _RETRY_WITH)
+def memory_to_retry(peak: int, given: int = 0) -> int:
+    """Bytes to ask for when a run that was killed for want of memory is started again.
+
+    Args:
+        peak: What it had by its last beat; 0 if nothing is known.
+        given: What was set aside for it; 0 if nothing was.
+    """
+    return max(round(peak * _RETRY_WITH), _MORE * given)
 
 
 def memory_text(peak: int, limit: int) -> str:
-    """What a run that was killed for want of memory had: `out of memory (it had 3.1 GB by then; ...)`."""
-    had = f"it had {peak / 1e9:.1f} GB by its last beat, " if peak else ""
-    return f"out of memory: the kernel killed it ({had}all runs here have {limit / 1e9:.1f} GB together)"
+    """What a run that was killed for want of memory had: `out of memory: the kernel killed it (it had 3.1 GB ...)`."""
+    return f"out of memory: the kernel killed it ({had(peak)}all runs here have {limit / 1e9:.1f} GB together)"
+
+
+def had(peak: int) -> str:
+    """The most memory that a run is known to have had, for a sentence that goes on; empty if nothing is known."""
+    return f"it had {peak / 1e9:.1f} GB by its last beat, " if peak else ""
 
 
 def oom_kills() -> int | None:

@@ -9,17 +9,17 @@ import os
 import secrets
 import socket
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covr_bench.kit.errors import UserError
 from covr_bench.launch.base import Job
+from covr_bench.launch.memory import OomWatch, peak_of
 from covr_bench.launch.worker import Worker, wait_for_one
+from covr_bench.launch.writers import wait_for_writer
 from covr_bench.run import gpus
 from covr_bench.run.session import FAILED, INTERRUPTED
-from results.store import writer_pid
 
 if TYPE_CHECKING:
     from covr_bench.config.run_config import RunConfig
@@ -37,7 +37,6 @@ class Report:
         status: The exit status of the run's process, negative if a signal killed it; meaningless while it runs.
         error, warnings, progress: As of `launch.base.Job`.
         out_of_memory: Whether the system killed the process for want of memory.
-        peak_memory: Most bytes of RAM that the process has had at a time.
     """
 
     status: int = FAILED
@@ -45,7 +44,6 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     progress: dict[str, Any] = field(default_factory=dict)
     out_of_memory: bool = False
-    peak_memory: int = 0
 
 
 class Place:
@@ -60,7 +58,6 @@ class Place:
         self._change = threading.Lock()
         self._job: Job | None = None
         self._worker: Worker | None = None
-        self._peak_memory = 0
 
     def run(self, config: RunConfig, session: Session, folder: str, patience_s: float) -> Report:
         """Execute a run, and return when its process has ended.
@@ -83,22 +80,23 @@ class Place:
         job = Job(config, place=gpu)
         if not job.log.parent.is_dir():
             return Report(error=f"{socket.gethostname()} does not see {job.log.parent}: {SHARE}")
-        self._wait_for_writer(config, patience_s)
+        wait_for_writer(job, patience_s, lambda: self._asked.wait(LOOK_S))
+        oom = OomWatch()
         try:
             with self._change:
                 if self._asked.is_set():
                     return Report(INTERRUPTED)
-                self._job, self._worker, self._peak_memory = job, Worker(job, session), 0
+                self._job, self._worker = job, Worker(job, session)
         except OSError as error:
             return Report(error=f"cannot start it in {job.log.parent} on {socket.gethostname()}: {error.strerror}")
-        return self._see_to_its_end(self._worker)
+        return self._see_to_its_end(self._worker, oom)
 
     def look(self) -> Report:
         """What is known of the run that it executes."""
         job = self._job
         if job is None:
             return Report()
-        return Report(0, job.error, list(job.warnings), dict(job.progress), peak_memory=self._peak_memory)
+        return Report(0, job.error, list(job.warnings), dict(job.progress))
 
     def stop(self) -> None:
         """Ask the run to checkpoint and end. Nothing runs here any more afterwards."""
@@ -114,24 +112,13 @@ class Place:
             if self._worker:
                 self._worker.kill()
 
-    def _wait_for_writer(self, config: RunConfig, patience_s: float) -> None:
-        deadline = time.monotonic() + patience_s
-        while writer_pid(config.out, config.run_id) is not None and time.monotonic() < deadline:
-            if self._asked.wait(LOOK_S):
-                return
-
-    def _see_to_its_end(self, worker: Worker) -> Report:
-        kills = out_of_memory_kills()
+    def _see_to_its_end(self, worker: Worker, oom: OomWatch) -> Report:
         while not worker.ended():
-            seen = out_of_memory_kills()
-            self._peak_memory = max(self._peak_memory, peak_memory(worker.process.pid))
             wait_for_one([worker.descriptor], LOOK_S)
-            kills = seen
         status, job = worker.status(), worker.job
-        killed = status < 0 and out_of_memory_kills() > kills
         with self._change:
             self._worker = None
-        return Report(status, job.error, list(job.warnings), dict(job.progress), killed, self._peak_memory)
+        return Report(status, job.error, list(job.warnings), dict(job.progress), oom.explains(status, peak_of(job)))
 
 
 def _actor() -> str:
@@ -139,24 +126,6 @@ def _actor() -> str:
     import ray
 
     return str(ray.get_runtime_context().get_actor_id())
-
-
-def peak_memory(pid: int) -> int:
-    """Most bytes of RAM that a process has had at a time; 0 where that is not known."""
-    return _number(Path(f"/proc/{pid}/status"), "VmHWM:") * 1024
-
-
-def out_of_memory_kills() -> int:
-    """How often this machine has killed a process for want of memory, in its containers too; 0 if it does not tell."""
-    return _number(Path("/proc/vmstat"), "oom_kill ")
-
-
-def _number(path: Path, name: str) -> int:
-    """The number behind a name that begins a line; 0 if there is none."""
-    try:
-        return next((int(line.split()[1]) for line in path.read_text().splitlines() if line.startswith(name)), 0)
-    except OSError:
-        return 0
 
 
 @dataclass(frozen=True)

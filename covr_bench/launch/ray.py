@@ -21,6 +21,7 @@ from covr_bench.launch.base import Job, LauncherSpec, State, Watch
 from covr_bench.launch.cluster import Cluster, Needs
 from covr_bench.launch.local import STOPPED_MEANWHILE, TICK_S, LocalLauncher, RunningJob
 from covr_bench.launch.local import Settings as LocalSettings
+from covr_bench.launch.memory import memory_to_retry, peak_of
 from covr_bench.launch.remote import RemoteRun
 from covr_bench.launch.seats import Placement
 from covr_bench.run.cost.estimate import remembered_memory
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from covr_bench.run.session import Session
 
 UNKNOWN = RUN_MEMORY  # bytes that a run may need if nothing is known of it
-MORE = 2.0  # times the memory, for a run that had too little
 MARGIN = 1.25  # over the most memory that was measured
 STEP = 1 << 28  # bytes; runs that need about the same can follow each other in an actor
 
@@ -162,7 +162,7 @@ class RayLauncher(LocalLauncher):
         job = run.job
         if run.out_of_memory:
             most = int(self.cluster.most("memory"))
-            needed = min(int(max(MORE * run.needs.memory, MARGIN * run.peak_memory)), most)
+            needed = min(memory_to_retry(peak_of(job), run.needs.memory), most)
             if needed <= run.needs.memory:
                 job.state = State.FAILED
                 job.error = f"{run.cause}, and no node has more than the {most / 1e9:.1f} GB that were set aside for it"

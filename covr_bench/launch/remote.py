@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from covr_bench.launch.base import State
 from covr_bench.launch.place import Report
-from covr_bench.run.session import FAILED
+from covr_bench.launch.writers import lease_of
+from covr_bench.run.session import FAILED, INTERRUPTED
+from results.cancel import is_cancelled
 
 if TYPE_CHECKING:
     from covr_bench.launch.base import Job
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_S = 1.0
 KILL_S = 5.0  # to wait for an actor to kill its run
-DIED = -1  # status of a run whose actor or node died
+DIED = -1  # status of a run that has to be started again, though no signal killed its process
 
 
 class RemoteRun:
@@ -31,7 +33,6 @@ class RemoteRun:
         lives: Whether the actor can execute another run; known once this one has ended.
         cause: Why the run died, in words.
         out_of_memory: Whether it died for want of memory.
-        peak_memory: Most bytes of RAM that its process had at a time.
     """
 
     descriptor: int | None = None  # its end cannot be waited for by the system
@@ -43,7 +44,6 @@ class RemoteRun:
         self.job, self.place, self.needs = job, place, needs
         self.lives = self.out_of_memory = False
         self.cause = ""
-        self.peak_memory = 0
         self._warned = list(job.warnings)  # before
         self.result = place.run.remote(job.config, session, os.getcwd(), patience_s)
         self._look: Any = None
@@ -58,7 +58,10 @@ class RemoteRun:
         return False
 
     def status(self) -> int:
-        """The exit status of its process, which has ended; negative if a signal killed it, or its actor died."""
+        """The exit status of its process, which has ended; negative if it died: by a signal, or with its actor.
+
+        One that checkpointed and stopped though nobody asked it to has died too: its node is about to go, perhaps.
+        """
         try:
             report: Report = self.ray.get(self.result)
         except self.ray.exceptions.OutOfMemoryError:
@@ -75,7 +78,18 @@ class RemoteRun:
         self.out_of_memory = report.out_of_memory
         if report.status < 0:
             self.cause = _killed(-report.status, report.out_of_memory)
+        elif report.status == INTERRUPTED and not self._was_asked():
+            self.cause = "it was stopped by a signal that this command did not send"
+            return DIED
         return report.status
+
+    def _was_asked(self) -> bool:
+        """Whether this command or `covr-bench cancel` wanted its end, or the run is another process's."""
+        job = self.job
+        if job.state is State.STOPPING or is_cancelled(job.config.out, job.config.run_id):
+            return True
+        holding = lease_of(job)
+        return holding is not None and holding.lives() is not False
 
     def stop(self) -> None:
         """Ask it to checkpoint and end."""
@@ -109,7 +123,6 @@ class RemoteRun:
         self.job.error = report.error
         self.job.warnings = [*self._warned, *report.warnings]
         self.job.progress = report.progress or self.job.progress
-        self.peak_memory = report.peak_memory
 
 
 def _killed(signum: int, out_of_memory: bool) -> str:

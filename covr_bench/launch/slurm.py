@@ -6,10 +6,12 @@ has. A run whose task waits or runs already is not handed in again; so the same 
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import time
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,8 +21,8 @@ from pydantic.dataclasses import dataclass
 
 from covr_bench.kit.errors import UserError
 from covr_bench.launch.base import Job, LauncherSpec, State, Watch
-from covr_bench.launch.slurm_array import PREFIX, Array, handing_in, sweep
-from covr_bench.launch.slurm_queue import Key, Queue, QueueError, Task
+from covr_bench.launch.slurm_array import PREFIX, Array, handing_in, memory_needed, sweep
+from covr_bench.launch.slurm_queue import Key, Queue, QueueError, Task, bytes_of
 from covr_bench.launch.slurm_watch import Watched
 
 if TYPE_CHECKING:
@@ -88,8 +90,8 @@ class Settings:
     poll_s: Annotated[float, Gt(0)] = 10.0
     settle_s: NonNegativeFloat = 60.0  # NFS shows a new file after at most acdirmax, 60 s
 
-    def options(self, tasks: int, threads: int) -> dict[str, str | int | None]:
-        """Options of sbatch for an array."""
+    def options(self, tasks: int, threads: int, memory: int = 0) -> dict[str, str | int | None]:
+        """Options of sbatch for an array. memory: Bytes that its runs are known to need, if `mem` is less."""
         at_a_time = f"%{self.most}" if self.most else ""
         named: dict[str, str | int | None] = {
             "array": f"0-{tasks - 1}{at_a_time}",
@@ -100,6 +102,8 @@ class Settings:
         for name in ("partition", "time", "account", "qos", "gres", "mem", "constraint"):
             if value := getattr(self, name):
                 named[name] = value
+        if memory > bytes_of(self.mem):
+            named["mem"] = f"{math.ceil(memory / 2**20)}M"
         return named
 
 
@@ -139,13 +143,16 @@ class SlurmLauncher:
             UserError: There is no Slurm here, or it refuses the first array.
         """
         queue = Queue()
-        watched = self._hand_in(jobs, session, queue)
+        watched = Watched(queue, self.settings.settle_s)
+        self._hand_in(jobs, session, queue, watched)
         if not self.settings.wait:
             watched.leave()
             return
         try:
             while any(not job.state.ended for job in jobs):
                 watched.look(self.settings.poll_s)
+                if watched.starved:
+                    self._hand_in(watched.starved, session, queue, watched)
                 watch(jobs)
                 time.sleep(TICK_S)
         except BaseException as error:
@@ -155,10 +162,9 @@ class SlurmLauncher:
                 watched.leave()
             raise
 
-    def _hand_in(self, jobs: Sequence[Job], session: Session, queue: Queue) -> Watched:
+    def _hand_in(self, jobs: Sequence[Job], session: Session, queue: Queue, watched: Watched) -> None:
         """Find the tasks of runs that Slurm has, and hand in arrays of the others. Raises UserError."""
         store = Path(jobs[0].config.out)
-        watched = Watched(queue, self.settings.settle_s)
         with handing_in(store):
             try:
                 there = _at_rest(queue)
@@ -167,35 +173,46 @@ class SlurmLauncher:
                 raise UserError(f"Slurm does not show its queue, so nothing was handed in:\n{error}") from error
             names = {name for name, _ in there}
             sweep(store, names)
+            needed = memory_needed(store)
             rest = watched.find(jobs, [Array((store / "slurm" / name).resolve()) for name in names], there)
-            previous = ""
-            for first in range(0, len(rest), most):
-                part = rest[first : first + most]
-                # With a limit one array follows the other, so that all together keep to it.
-                previous = self._submit(part, session, queue, watched, after=previous if self.settings.most else "")
-                if not previous:
-                    for job in rest[first + most :]:
-                        job.state, job.error = State.INTERRUPTED, part[0].error
-                    break
-        return watched
+            for job in rest:
+                job.memory = needed.get(job.config.run_id, 0)
+            # Runs that need more memory than others are arrays of their own, after them.
+            for _, group in groupby(sorted(rest, key=lambda job: job.memory), key=lambda job: job.memory):
+                self._submit_all(list(group), session, queue, watched, most)
+        watched.starved = []
 
-    def _submit(self, jobs: Sequence[Job], session: Session, queue: Queue, watched: Watched, after: str) -> str:
-        """Hand in an array; its number, or nothing if Slurm refuses. Raises UserError if it is the first of all."""
-        settings = self.settings
+    def _submit_all(self, jobs: Sequence[Job], session: Session, queue: Queue, watched: Watched, most: int) -> None:
+        """Hand in arrays of at most so many tasks, until Slurm refuses one. Raises UserError if that is the first."""
+        for first in range(0, len(jobs), most):
+            part = jobs[first : first + most]
+            # With a limit one array follows the other, so that all together keep to it.
+            after = max((each.number for each in watched.tasks), key=int, default="") if self.settings.most else ""
+            if not self._submit(part, session, queue, watched, after):
+                for job in jobs[first + most :]:
+                    job.state, job.error = part[0].state, part[0].error
+                break
+
+    def _submit(self, jobs: Sequence[Job], session: Session, queue: Queue, watched: Watched, after: str) -> bool:
+        """Hand in an array; whether Slurm takes it. Raises UserError if it refuses the first of all."""
+        settings, memory = self.settings, jobs[0].memory
         array = Array.make(Path(jobs[0].config.out), [job.config for job in jobs], session)
-        options = settings.options(len(jobs), max(job.config.threads for job in jobs))
+        options = settings.options(len(jobs), max(job.config.threads for job in jobs), memory)
         try:
             path = array.write_script(options, shlex.split(settings.extra), settings.setup)
             number = queue.submit(path, after)
         except (QueueError, OSError) as error:
             array.remove()
-            if not watched.tasks:
+            if not watched.tasks and not memory:
                 raise UserError(f"Slurm refuses {len(jobs)} runs, of which none was handed in:\n{error}") from error
             for job in jobs:
                 job.state, job.error = State.INTERRUPTED, f"not handed in, Slurm refuses more: {error}"
-            return ""
+                if memory:
+                    job.state = State.FAILED
+                    job.error = f"out of memory before, and Slurm refuses to give it {memory / 1e9:.1f} GB: {error}"
+            return False
         watched.add(jobs, array, number)
-        return number
+        return True
 
     def _cancel(self, watched: Watched, jobs: Sequence[Job], watch: Watch) -> None:
         """End what waits or runs, after a checkpoint; when asked again, at once."""

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from covr_bench.kit.errors import UserError
 from covr_bench.run import child
+from results import provenance
+from results.layout import StoreError
 
 if TYPE_CHECKING:
     from covr_bench.config.run_config import RunConfig
@@ -43,6 +45,7 @@ class Told:
         warnings: What the run told the user.
         restarts: How often its process was killed and started again, and the task was given another turn.
         fruitless: Turns in a row in which the run did not come to its first step.
+        memory: Bytes that it needs, if it failed for want of memory.
         progress: The run's last, once it has an outcome.
     """
 
@@ -51,6 +54,7 @@ class Told:
     warnings: list[str] = field(default_factory=list)
     restarts: int = 0
     fruitless: int = 0
+    memory: int = 0
     progress: dict[str, Any] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
@@ -175,6 +179,16 @@ def handing_in(store: Path) -> Iterator[None]:
         yield
 
 
+def memory_needed(store: Path) -> dict[str, int]:
+    """Bytes of memory, by the ids of runs that were killed for want of it and have not finished since."""
+    needed: dict[str, int] = {}
+    for array in map(Array, (store / FOLDER).glob(f"{PREFIX}*")):
+        for index, run_id in enumerate(array.run_ids):
+            if (told := Told.read(array.told(index))) and told.memory:
+                needed[run_id] = max(told.memory, needed.get(run_id, 0))
+    return needed
+
+
 def sweep(store: Path, at_work: Collection[str]) -> None:
     """Remove the folders of arrays that Slurm has no more of, and whose runs have all finished.
 
@@ -184,7 +198,12 @@ def sweep(store: Path, at_work: Collection[str]) -> None:
     """
     for folder in (store / FOLDER).glob(f"{PREFIX}*"):
         array = Array(folder)
-        if folder.name not in at_work and all(
-            (told := Told.read(array.told(index))) and told.outcome == "finished" for index in range(len(array.run_ids))
-        ):
+        if folder.name not in at_work and all(_is_finished(store, run_id) for run_id in array.run_ids):
             array.remove()
+
+
+def _is_finished(store: Path, run_id: str) -> bool:
+    try:
+        return provenance.is_finished(store, run_id)
+    except StoreError:  # a damaged record
+        return False

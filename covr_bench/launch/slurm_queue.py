@@ -99,6 +99,17 @@ class Queue:
         """A task's state in Slurm's words; empty if it is not in the queue. Raises QueueError."""
         return _run("squeue", "-h", "-j", job, "-o", "%T").strip()
 
+    def ended_without_memory(self, job: str) -> tuple[bool, int]:
+        """Whether Slurm says that a task which left the queue was out of memory, and the bytes that it was given.
+
+        Slurm forgets a task some minutes after its end (`MinJobAge`), without accounting; then nothing is known.
+        """
+        try:
+            text = _run("scontrol", "--oneliner", "show", "job", job)
+        except QueueError:
+            return False, 0
+        return "JobState=OUT_OF_MEMORY" in text, _memory_given(text)
+
     def cancel(self, jobs: Iterable[str], *, kill: bool = False) -> None:
         """End tasks, with time to checkpoint unless they are killed. Raises QueueError."""
         names = list(jobs)
@@ -125,6 +136,19 @@ class Queue:
         """The most tasks an array may have here. Raises QueueError."""
         found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _run("scontrol", "show", "config"), re.MULTILINE)
         return int(found[1]) if found else 1001  # Slurm's default
+
+
+def bytes_of(text: str) -> int:
+    """Memory as Slurm writes it, `300M`; megabytes if it has no unit, 0 if it is none."""
+    found = re.fullmatch(r"([\d.]+)([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    return int(float(found[1]) * 2 ** {"K": 10, "": 20, "M": 20, "G": 30, "T": 40}[found[2].upper()]) if found else 0
+
+
+def _memory_given(text: str) -> int:
+    """Bytes of a job as `scontrol show job` has it; 0 for all of a node."""
+    node = re.search(r"\bMinMemoryNode=(\S+)", text)
+    cpu, cpus = re.search(r"\bMinMemoryCPU=(\S+)", text), re.search(r"\bNumCPUs=(\d+)", text)
+    return bytes_of(node[1]) if node else bytes_of(cpu[1]) * int(cpus[1]) if cpu and cpus else 0
 
 
 def _run(*command: str) -> str:

@@ -21,12 +21,12 @@ from covr_bench.config.run_config import RunConfig
 from covr_bench.launch.base import Job, State, Watch
 from covr_bench.launch.execute import execute
 from covr_bench.launch.local import LocalLauncher, Settings
+from covr_bench.launch.memory import memory_text, memory_to_retry
 from covr_bench.launch.slurm_array import Told
-from covr_bench.launch.slurm_queue import Queue, QueueError
-from covr_bench.launch.slurm_watch import lease_of
+from covr_bench.launch.slurm_queue import Queue, QueueError, bytes_of
 from covr_bench.launch.stopping import heeding_signals
+from covr_bench.launch.writers import wait_for_writer
 from covr_bench.run.session import FAILED, FINISHED, INTERRUPTED, Session
-from results.holding import clock
 
 TICK_S = 0.5
 HELD_FOR_S = 600.0  # a large checkpoint on a slow folder, and a lease that nobody beats
@@ -54,21 +54,26 @@ class Patient(LocalLauncher):
                     raise
 
         for job in jobs:
-            _wait_for_writer(job, lambda: watch_once(jobs))
+            wait_for_writer(job, HELD_FOR_S, lambda: _pause(lambda: watch_once(jobs)))
         super().run(jobs, workers, session, watch_once)
 
+    def _out_of_memory(self, job: Job, peak: int, running: int) -> None:
+        """A task keeps the memory that it was given: the run needs another."""
+        job.state, job.memory = State.FAILED, memory_to_retry(peak, _memory_given())
+        job.error = memory_text(peak, self._oom.limit)
 
-def _wait_for_writer(job: Job, watch: Callable[[], None]) -> None:
-    """Until nobody writes the run, or has for a lease's length; then its next writer may take it over."""
-    begun = since = clock()
-    seen = None
-    while (now := lease_of(job)) and now.lives() is not False and clock() - begun < HELD_FOR_S:
-        if now.state != seen:
-            since, seen = clock(), now.state
-        if clock() - since > now.length_s:
-            return
-        watch()
-        time.sleep(TICK_S)
+
+def _memory_given() -> int:
+    """Bytes that Slurm gave this task; 0 if it did not say."""
+    env = os.environ
+    if node := bytes_of(env.get("SLURM_MEM_PER_NODE", "")):
+        return node
+    return bytes_of(env.get("SLURM_MEM_PER_CPU", "")) * int(env.get("SLURM_CPUS_ON_NODE") or 1)
+
+
+def _pause(watch: Callable[[], None]) -> None:
+    watch()
+    time.sleep(TICK_S)
 
 
 class Teller:
@@ -92,7 +97,8 @@ class Teller:
         """Write what is new."""
         told = replace(self.told, outcome=outcome)
         if outcome != "running":
-            told = replace(told, error=error, progress=self.job.progress if self.job else {})
+            memory = self.job.memory if self.job else 0
+            told = replace(told, error=error, progress=self.job.progress if self.job else {}, memory=memory)
         if self.job:
             warnings = dict.fromkeys([*self.earlier.warnings, *self.job.warnings])
             fruitless = 0 if self.job.progress else self.earlier.fruitless

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from covr_bench.launch.base import Job, State
+from covr_bench.launch.memory import had, memory_to_retry, peak_of
 from covr_bench.launch.slurm_array import PREFIX, Array, Told
 from covr_bench.launch.slurm_queue import Key, Queue, QueueError, Task
+from covr_bench.launch.writers import lease_of
 from covr_bench.run.session import FAILED, FINISHED, INTERRUPTED
 from results import provenance
-from results.holding import Holding, read_lease
 from results.layout import PROVENANCE_FILE, StoreError, run_folder
 from results.states import Status
 
@@ -47,6 +49,11 @@ class Handed:
 class Watched:
     """The tasks of a command.
 
+    Attributes:
+        tasks: Of jobs that Slurm has or had.
+        starved: Jobs that were killed for want of memory and whose tasks are gone: they wait to be handed in again,
+            with their `memory`.
+
     Args:
         queue: Slurm's.
         settle_s: How long a task may be gone without a word before it counts as killed.
@@ -55,6 +62,7 @@ class Watched:
     def __init__(self, queue: Queue, settle_s: float) -> None:
         self.queue, self.settle_s = queue, settle_s
         self.tasks: list[Handed] = []
+        self.starved: list[Job] = []
         self._looked = 0.0
         self._answered = time.monotonic()
 
@@ -93,9 +101,11 @@ class Watched:
             self._tell_silence(error)
             return
         self._looked = self._answered = time.monotonic()
-        for handed in self.tasks:
+        for handed in list(self.tasks):
             if not handed.job.state.ended:
-                _update(handed, there.get(handed.key), self._settled(handed, handed.key in there))
+                _update(handed, there.get(handed.key), self._settled(handed, handed.key in there), self.queue)
+                if handed.job.state is State.FAILED and handed.job.memory:
+                    self._starve(handed)
 
     def cancel(self, *, kill: bool = False) -> None:
         """End all tasks; the runs that had begun are then stopping."""
@@ -116,6 +126,13 @@ class Watched:
             handed.job.state = State.SUBMITTED
             handed.job.error = f"in Slurm as job {numbers}"
 
+    def _starve(self, handed: Handed) -> None:
+        job = handed.job
+        _tell(job, f"{job.error}; it is handed in again, with {job.memory / 1e9:.1f} GB")
+        job.state, job.error, job.restarts = State.WAITING, "", job.restarts + 1
+        self.tasks.remove(handed)
+        self.starved.append(job)
+
     def _settled(self, handed: Handed, there: bool) -> bool:
         """Whether the task has been gone for long enough to believe that nothing more will be told."""
         if there:
@@ -130,13 +147,14 @@ class Watched:
             self.tasks[0].job.warnings.append(f"Slurm does not answer, what it has goes on: {error}")
 
 
-def _update(handed: Handed, task: Task | None, settled: bool) -> None:
+def _update(handed: Handed, task: Task | None, settled: bool, queue: Queue) -> None:
     """Bring a job up to date.
 
     Args:
         handed: The job.
         task: Its task in the queue; None if it is there no more.
         settled: Whether it left the queue long ago.
+        queue: Knows, for a while, why it left.
     """
     job = handed.job
     if task and task.waits:
@@ -149,31 +167,52 @@ def _update(handed: Handed, task: Task | None, settled: bool) -> None:
         for text in told.warnings:
             _tell(job, text)
         job.restarts = told.restarts
-    if told and (_is_finished(job) if told.outcome == "finished" else told.outcome in OUTCOMES and _is_over(task)):
-        job.error, job.progress = told.error, told.progress or job.progress
-        job.end(OUTCOMES[told.outcome])
+    if told and (_is_finished(job) if told.outcome == "finished" else _is_over(task, told)):
+        _end_as_told(job, told)
     elif task:
         if job.state is State.WAITING:
             job.state, job.started = State.RUNNING, time.monotonic()
         _hear_progress(job)
     elif settled:
-        _end_without_word(handed)
+        _end_without_word(handed, queue)
 
 
-def _is_over(task: Task | None) -> bool:
-    return task is None or task.ends
+def _is_over(task: Task | None, told: Told) -> bool:
+    """Whether nothing more will be told; what failed for want of memory has to make room for its next task, too."""
+    return told.outcome in OUTCOMES and (task is None or (task.ends and not told.memory))
 
 
-def _end_without_word(handed: Handed) -> None:
+def _end_as_told(job: Job, told: Told) -> None:
+    job.error, job.progress, job.memory = told.error, told.progress or job.progress, told.memory
+    job.end(OUTCOMES[told.outcome])
+
+
+def _end_without_word(handed: Handed, queue: Queue) -> None:
     job = handed.job
     if _is_finished(job):
         job.end(FINISHED)
+        return
+    if killed := _killed_for_memory(handed, queue):
+        _end_as_told(job, killed)
         return
     job.state = State.INTERRUPTED
     job.error = (
         f"Slurm's job {handed.name} is gone without a word: cancelled while it waited, or killed (memory?). "
         f"The run goes on from its checkpoint, if any. See {handed.array.log(handed.index)}"
     )
+
+
+def _killed_for_memory(handed: Handed, queue: Queue) -> Told | None:
+    """What a task would have told, had Slurm not killed it too; None if it was not for memory."""
+    short, given = queue.ended_without_memory(handed.name)
+    if not short:
+        return None
+    path, peak = handed.array.told(handed.index), peak_of(handed.job)
+    error = f"out of memory: Slurm killed it ({had(peak)}it was given {given / 1e9:.1f} GB)"
+    told = replace(Told.read(path) or Told(), outcome="failed", error=error, memory=memory_to_retry(peak, given))
+    with contextlib.suppress(OSError):
+        told.write(path)  # for whoever hands it in next
+    return told
 
 
 def _is_finished(job: Job) -> bool:
@@ -207,11 +246,3 @@ def _holders(jobs: Sequence[Job]) -> dict[str, str]:
             if held and held.state != first[job.config.run_id].state:
                 silent.discard(job.config.run_id)
     return {run_id: held.where() for run_id, held in first.items() if run_id not in silent}
-
-
-def lease_of(job: Job) -> Holding | None:
-    """Of a job's run; None if nobody writes it, or its folder is away."""
-    try:
-        return read_lease(run_folder(job.config.out, job.config.run_id))
-    except OSError:
-        return None

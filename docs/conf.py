@@ -1,0 +1,58 @@
+"""The site: `tox -e docs` builds it into docs/_build/html, without the network and without a warning."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+project, author, copyright = "covr-bench", "The covr-bench authors", "the covr-bench authors"
+release = version = installed("covr-bench")
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+exclude_patterns = ["_build"]
+default_role = "code"  # docstrings write names in single backticks
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence"]
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+napoleon_numpy_docstring = napoleon_attr_annotations = False
+napoleon_use_ivar = True
+html_theme = "pydata_sphinx_theme"
+html_title = "covr-bench"
+html_copy_source = html_show_sourcelink = False
+html_theme_options = {
+    "navbar_align": "left",
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "secondary_sidebar_items": ["page-toc"],
+}
+
+
+def commands(app: Any) -> None:
+    """Write the page of commands from the commands themselves."""
+    import typer
+    from typer.cli import get_docs_for_click
+
+    from covr_bench.cli.app import app as ours
+
+    command = typer.main.get_command(ours)
+    context = command.context_class(command, info_name="covr-bench")
+    text = get_docs_for_click(obj=command, ctx=context, name="covr-bench", title="Commands")
+    page = Path(app.srcdir) / "reference" / "commands.md"
+    if not page.exists() or page.read_text(encoding="utf-8") != text:
+        page.write_text(text, encoding="utf-8")
+
+
+def outside(app: Any, docname: str, source: list[str]) -> None:
+    """Say what is not on the site by its name: files of the repository, and addresses elsewhere."""
+    files = r"\[`?([^\]`]+)`?\]\((?:\.\./)+(?:examples|benchmarks|docker|tests|results)[^)]*\)"
+    addresses = r"\[([^\]]+)\]\(https?://([^)]+)\)"
+    source[0] = re.sub(addresses, r"\1 (`\2`)", re.sub(files, r"`\1`", source[0]))
+
+
+def setup(app: Any) -> None:
+    app.connect("builder-inited", commands)
+    app.connect("source-read", outside)
