@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import subprocess
 import sys
 from functools import cache
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from suites.carla import maps as maps_package
 from suites.carla.maps import MAPS, RoadMap, load_map, parse
 from suites.carla.maps.geometry import Arc, Line, Spiral, advance, biarc
-from suites.carla.maps.jit import compiled, drop_stale, newest_source
+from suites.carla.maps.jit import WITHOUT_KERNELS, compiled, drop_stale, newest_source
 from suites.carla.maps.roads import Lane
 
 road_map = cache(load_map)
@@ -394,6 +395,19 @@ def test_kernels_older_than_their_sources_are_dropped(tmp_path: Path) -> None:
     drop_stale(tmp_path / "cache", 2000)
     assert not old.exists()
     assert new.exists()
+
+
+def test_folders_without_kernels_concern_none() -> None:
+    package = Path(maps_package.__file__).resolve().parents[1]
+    plain = [package / folder for folder in WITHOUT_KERNELS]
+    assert all(folder.is_dir() for folder in plain)
+    for path in package.glob("*/**/*.py"):
+        text = path.read_text(encoding="utf-8")
+        if any(folder in path.parents for folder in plain) or path.parent == package / "server":
+            assert "maps.jit" not in text, path
+        elif "maps.jit" in text:
+            imported = re.findall(r"^from suites\.carla\.([\w.]+) import", text, re.MULTILINE)
+            assert not [name for name in imported if name.replace(".", "/").startswith(WITHOUT_KERNELS)], path
 
 
 OUTSIDE = """

@@ -22,7 +22,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-START_SECONDS = 300.0  # the first start after an installation compiles for a minute of CPU time
+START_SECONDS = 300.0  # without a word; the first start after an installation compiles for a minute of CPU time
+LISTENED_EVERY = 1.0  # seconds between looks at what a server writes while it starts
 STOP_SECONDS = 5.0
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -92,7 +93,11 @@ def child_environment() -> dict[str, str]:
 
 
 def start(
-    map_name: str = "highway", port: int = 0, client_version: str | None = None, timeout: float = START_SECONDS
+    map_name: str = "highway",
+    port: int = 0,
+    client_version: str | None = None,
+    timeout: float = START_SECONDS,
+    towns: bool = False,
 ) -> ServerProcess:
     """Starts a server and waits until clients can connect; end it with `stop`.
 
@@ -100,7 +105,8 @@ def start(
         map_name: `highway`, `street` or `suburb`.
         port: RPC port; 0 takes a free one.
         client_version: release of the clients that will connect; by default the installed one.
-        timeout: seconds that the server has to listen.
+        timeout: seconds that the server may neither listen nor tell of progress.
+        towns: load the nearest of our maps where a client asks for one of CARLA's towns.
 
     Returns:
         The running server.
@@ -114,13 +120,16 @@ def start(
     command += ["--client-version", release, "--until-stdin-closes"]
     if not _clients_keep_files():
         command.append("--no-walker-navigation")  # the client library ends with an error where it cannot write
+    if towns:
+        command.append("--towns")
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=child_environment()
     )
     server = ServerProcess(0, map_name, release, 0.0, process, log)
-    announced = _first_line(process, begun + timeout)
+    announced = _first_line(process, timeout, log)
     if not announced:
-        fate = f"ended with code {process.returncode}" if not server.alive else f"did not listen within {timeout:g} s"
+        silent = f"neither listened nor told of progress for {timeout:g} s"
+        fate = silent if server.alive else f"ended with code {process.returncode}"
         written = server.log()
         server.stop()
         raise RuntimeError(f"the CARLA server ({' '.join(command[1:])}) {fate}:\n{written}")
@@ -135,15 +144,25 @@ def _clients_keep_files() -> bool:
     return os.access(cache if cache.exists() else home, os.W_OK)
 
 
-def _first_line(process: subprocess.Popen[bytes], until: float) -> bytes:
-    """The first line of a process's output; empty when the process ends or the time is up before it."""
+def _first_line(process: subprocess.Popen[bytes], patience: float, log: IO[bytes]) -> bytes:
+    """The first line of a process's output; empty when it ends before, or writes nothing to `log` for that long.
+
+    What it writes meanwhile, its progress with the compilation, goes on to standard error.
+    """
     assert process.stdout
-    line = b""
+    line, heard, until = b"", 0, time.monotonic() + patience
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while not line.endswith(b"\n"):
-            if not selector.select(max(0.0, until - time.monotonic())):
-                return b""
+            due = selector.select(min(LISTENED_EVERY, max(0.0, until - time.monotonic())))
+            if not due:
+                said = os.pread(log.fileno(), 4096, heard)
+                if said:
+                    heard, until = heard + len(said), time.monotonic() + patience
+                    sys.stderr.write(said.decode(errors="replace"))
+                elif time.monotonic() >= until:
+                    return b""
+                continue
             piece = os.read(process.stdout.fileno(), 64)
             if not piece:
                 process.wait()
@@ -154,14 +173,18 @@ def _first_line(process: subprocess.Popen[bytes], until: float) -> bytes:
 
 @contextlib.contextmanager
 def launch(
-    map_name: str = "highway", port: int = 0, client_version: str | None = None, timeout: float = START_SECONDS
+    map_name: str = "highway",
+    port: int = 0,
+    client_version: str | None = None,
+    timeout: float = START_SECONDS,
+    towns: bool = False,
 ) -> Iterator[ServerProcess]:
     """Starts a server as `start` does, and stops it at the end of the block.
 
     Yields:
         The running server.
     """
-    server = start(map_name, port, client_version, timeout)
+    server = start(map_name, port, client_version, timeout, towns)
     try:
         yield server
     finally:

@@ -5,12 +5,14 @@ Coordinates here are OpenDRIVE's own: right-handed metres and radians, y and cur
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from suites.carla.maps.geometry import Arc, Geometry, Line, Spiral, advance
+from suites.carla.maps.signals import write_signal
 
 # Longitude 0, latitude 0: CARLA's own default, from which its GNSS sensor counts.
 GEO_REFERENCE = "+proj=tmerc +lat_0=0 +lon_0=0 +k=1 +x_0=0 +y_0=0 +datum=WGS84 +units=m +no_defs"
@@ -37,6 +39,13 @@ class Profile:
     speed: float
     centre_colour: str = "standard"
 
+    def driving_lanes(self, end: str) -> dict[int, float]:
+        """The driving lanes that lead to the "start" or the "end" of the road: each id with its outer border's t."""
+        sign, lanes = (1, self.left) if end == "start" else (-1, self.right)
+        borders = itertools.accumulate(lane.width for lane in lanes)
+        found = zip(itertools.count(1), lanes, borders, strict=False)
+        return {sign * number: sign * border for number, lane, border in found if lane.type == "driving"}
+
     def driving_edge(self, side: str) -> float:
         """Metres from the centre to the outer border of the outermost driving lane of that side."""
         edge = total = 0.0
@@ -59,6 +68,7 @@ class Road:
     successor: tuple[str, int, str] | None = None
     lane_links: dict[int, tuple[int | None, int | None]] = field(default_factory=dict)  # lane: (before, after)
     crossings: list[tuple[float, float]] = field(default_factory=list)  # (s of the middle, width along the road)
+    signals: list[str] = field(default_factory=list)  # the ends, "start" or "end", at which it has a traffic light
 
     @property
     def length(self) -> float:
@@ -99,14 +109,28 @@ def matching_lanes(first: Profile, second: Profile) -> Iterable[tuple[int, int]]
             yield from zip(here, there, strict=False)
 
 
-def write(name: str, roads: Iterable[Road], junctions: dict[int, list[Connection]], scenery: str) -> str:
-    """The OpenDRIVE text. `scenery` names what stands beside the roads; it travels in a `userData` record."""
+def write(
+    name: str,
+    roads: Iterable[Road],
+    junctions: dict[int, list[Connection]],
+    scenery: str,
+    controllers: dict[int, list[str]] | None = None,
+) -> str:
+    """The OpenDRIVE text.
+
+    scenery: names what stands beside the roads; it travels in a `userData` record. controllers: by junction, the
+    signals that take turns there; each is one controller.
+    """
+    controllers = controllers or {}
     root = Element("OpenDRIVE")
     header = SubElement(root, "header", revMajor="1", revMinor="4", name=name, version="1.00", vendor="covr-bench")
     SubElement(header, "geoReference").text = GEO_REFERENCE
     SubElement(header, "userData", code="scenery", value=scenery)
     for road in roads:
         _write_road(root, road)
+    for signal in itertools.chain(*controllers.values()):
+        element = SubElement(root, "controller", name=f"controller {signal}", id=signal, sequence="0")
+        SubElement(element, "control", signalId=signal, type="")
     for junction_id, connections in junctions.items():
         element = SubElement(root, "junction", id=str(junction_id), name=f"junction {junction_id}")
         for index, connection in enumerate(connections):
@@ -120,6 +144,8 @@ def write(name: str, roads: Iterable[Road], junctions: dict[int, list[Connection
             )
             for before, after in connection.lane_links:
                 SubElement(record, "laneLink", {"from": str(before), "to": str(after)})
+        for signal in controllers.get(junction_id, ()):
+            SubElement(element, "controller", id=signal, type="")
     ElementTree.indent(root, " ")
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=False)
 
@@ -147,6 +173,10 @@ def _write_road(root: Element, road: Road) -> None:
         objects = SubElement(element, "objects")
         for index, (s, width) in enumerate(road.crossings):
             _write_crossing(objects, road, index, s, width)
+    if road.signals:
+        signals = SubElement(element, "signals")
+        for contact in road.signals:
+            write_signal(signals, road.id, road.length, road.profile.driving_lanes(contact), contact)
 
 
 def _write_plan(plan: Element, road: Road) -> None:
@@ -174,16 +204,17 @@ def _write_lanes(lanes: Element, road: Road) -> None:
     if profile.left:
         left = SubElement(section, "left")
         for index in reversed(range(len(profile.left))):
-            _write_lane(left, road, index + 1, profile.left[index])
+            _write_lane(left, road, index + 1, profile.left)
     centre = SubElement(SubElement(section, "center"), "lane", id="0", type="none", level="false")
-    _write_marking(centre, profile.centre_marking, profile.centre_colour)
+    _write_marking(centre, profile.centre_marking, profile.centre_colour, "none")  # beyond it one drives against you
     if profile.right:
         right = SubElement(section, "right")
-        for index, spec in enumerate(profile.right):
-            _write_lane(right, road, -index - 1, spec)
+        for index in range(len(profile.right)):
+            _write_lane(right, road, -index - 1, profile.right)
 
 
-def _write_lane(side: Element, road: Road, lane_id: int, spec: LaneSpec) -> None:
+def _write_lane(side: Element, road: Road, lane_id: int, lanes: tuple[LaneSpec, ...]) -> None:
+    spec, beyond = lanes[abs(lane_id) - 1], lanes[abs(lane_id) :]
     lane = SubElement(side, "lane", id=str(lane_id), type=spec.type, level="false")
     before, after = road.lane_links.get(lane_id, (None, None))
     if before is not None or after is not None:
@@ -193,13 +224,18 @@ def _write_lane(side: Element, road: Road, lane_id: int, spec: LaneSpec) -> None
                 SubElement(links, tag, id=str(target))
     slope = 0.0 if spec.end_width is None else (spec.end_width - spec.width) / road.length
     SubElement(lane, "width", sOffset="0", a=_num(spec.width), b=_num(slope), c="0", d="0")
-    _write_marking(lane, spec.marking, "standard")
+    _write_marking(lane, spec.marking, "standard", _change(spec, beyond))
     if spec.type == "driving":
         SubElement(lane, "speed", sOffset="0", max=_num(road.profile.speed), unit="m/s")
 
 
-def _write_marking(lane: Element, kind: str, colour: str) -> None:
-    change = "both" if kind in ("broken", "none") else "none"
+def _change(lane: LaneSpec, beyond: tuple[LaneSpec, ...]) -> str:
+    """Which changes of lane the mark at a lane's outer border allows; beyond: the lanes from there outwards."""
+    joined = lane.type == "driving" and bool(beyond) and beyond[0].type == "driving"
+    return "both" if joined and lane.marking in ("broken", "none") else "none"
+
+
+def _write_marking(lane: Element, kind: str, colour: str, change: str) -> None:
     SubElement(
         lane, "roadMark", sOffset="0", type=kind, weight="standard", color=colour, width="0.15", laneChange=change
     )

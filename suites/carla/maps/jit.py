@@ -25,9 +25,15 @@ _OPTIONS |= {
 _INLINE: dict[str, Any] = {"forceinline": True, "no_cpython_wrapper": True}
 
 
+# Folders of the package whose sources hold neither kernels nor anything that kernels use (`test_carla_maps` looks).
+WITHOUT_KERNELS = ("task", "server/api", "server/protocol", "server/sensors")
+
+
 def newest_source(package: Path) -> float:
-    """When a source in the folders of `package` last changed; nothing beside the folders is compiled."""
-    sources = [path.stat().st_mtime for path in package.glob("*/**/*.py")]
+    """When a source that may concern kernels last changed, in the folders of `package`; nothing beside is compiled."""
+    plain = [package / folder for folder in WITHOUT_KERNELS]
+    found = [path for path in package.glob("*/**/*.py") if not any(folder in path.parents for folder in plain)]
+    sources = [path.stat().st_mtime for path in found if path.parent != package / "server"]
     return max((changed for changed in sources if changed <= time.time()), default=0.0)
 
 
@@ -45,6 +51,7 @@ def drop_stale(cache: Path, newest: float) -> None:
 
 
 _NEWEST = newest_source(Path(__file__).parent.parent)
+KERNELS: list[Any] = []  # every compiled function, to tell how many are ready
 _LOOKED_AT: set[Path] = set()  # folders in which numba keeps kernels of ours
 
 
@@ -61,6 +68,7 @@ def compiled(function: Function) -> Function:
             "%s is compiled in every process (%s): set NUMBA_CACHE_DIR to a writable folder", function.__name__, error
         )
         return cast(Function, numba.njit(**_OPTIONS)(function))
+    KERNELS.append(kernel)
     cache = Path(kernel.stats.cache_path)
     if cache not in _LOOKED_AT:
         _LOOKED_AT.add(cache)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from suites.carla.maps.author import Connection, LaneSpec, Pose2, Profile, Road
 from suites.carla.maps.geometry import Geometry, Line, biarc
+from suites.carla.maps.signals import signal_id
 
 # CARLA's client tells junctions from roads by their ids alone, so that the two must not overlap.
 FIRST_JUNCTION = 1000
@@ -67,6 +68,13 @@ def join(junction: int, first_road: int, arms: Sequence[Arm]) -> tuple[list[Road
             roads.append(road)
             connections.append(connection)
     return roads, connections
+
+
+def signalise(arms: Sequence[Arm]) -> list[str]:
+    """Puts a traffic light at each arm of a junction; returns their ids, in the order of the arms."""
+    for arm in arms:
+        arm.road.signals.append(arm.contact)
+    return [signal_id(arm.road.id, arm.contact == "start") for arm in arms]
 
 
 def _turn(source: Arm, target: Arm) -> float:

@@ -7,7 +7,7 @@ import math
 
 from suites.carla.maps.author import LaneSpec, Pose2, Profile, Road, link, write
 from suites.carla.maps.geometry import Arc, Geometry, Line
-from suites.carla.maps.junctions import FIRST_JUNCTION, Arm, join
+from suites.carla.maps.junctions import FIRST_JUNCTION, Arm, join, signalise
 
 SPEED = 50.0 / 3.6  # m/s
 LANE, PARKING, PAVEMENT = 3.25, 2.2, 3.6  # metres
@@ -32,14 +32,16 @@ def opendrive() -> str:
     east = builder.chain((ARM, -HALF_HEIGHT, 0.0), loop)
     middle = builder.chain((0.0, HALF_HEIGHT - ARM, -math.pi / 2), ((mid, 1),))
     roads = builder.roads
-    north, north_links = join(
-        FIRST_JUNCTION, len(roads) + 1, (Arm(west[0], "start"), Arm(middle[0], "start"), Arm(east[-1], "end"))
+    junctions = (
+        (Arm(west[0], "start"), Arm(middle[0], "start"), Arm(east[-1], "end")),
+        (Arm(west[-1], "end"), Arm(middle[-1], "end"), Arm(east[0], "start")),
     )
-    roads = roads + north
-    south, south_links = join(
-        FIRST_JUNCTION + 1, len(roads) + 1, (Arm(west[-1], "end"), Arm(middle[-1], "end"), Arm(east[0], "start"))
-    )
-    return write("street", roads + south, {FIRST_JUNCTION: north_links, FIRST_JUNCTION + 1: south_links}, "town")
+    connections, controllers = {}, {}
+    for junction, arms in enumerate(junctions, FIRST_JUNCTION):
+        inside, connections[junction] = join(junction, len(roads) + 1, arms)
+        controllers[junction] = signalise(arms)
+        roads = roads + inside
+    return write("street", roads, connections, "town", controllers)
 
 
 class _Chains:

@@ -57,15 +57,15 @@ def shapes() -> Shapes:
 def _traffic_light() -> Mesh:
     """A pole that carries three lamps, which face backwards: towards those who drive along its x axis."""
     sculptor = Sculptor()
-    sculptor.box((0.30, -0.16, -1.0), (0.70, 0.16, 0.5), METAL)
-    sculptor.box((-0.7, -0.95, 0.42), (0.3, 0.95, 1.0), (0.10, 0.11, 0.11))
-    sculptor.inside = (0.0, 0.0, 0.7)
+    sculptor.box((0.30, -0.16, -1.0), (0.70, 0.16, 0.833), METAL)
+    sculptor.box((-0.7, -0.95, 0.807), (0.3, 0.95, 1.0), (0.10, 0.11, 0.11))
+    sculptor.inside = (0.0, 0.0, 0.9)
     for z, colour, material in (
-        (0.90, (0.30, 0.06, 0.06), RED),
-        (0.71, (0.30, 0.22, 0.05), YELLOW),
-        (0.52, (0.05, 0.26, 0.10), GREEN),
+        (0.967, (0.30, 0.06, 0.06), RED),
+        (0.903, (0.30, 0.22, 0.05), YELLOW),
+        (0.840, (0.05, 0.26, 0.10), GREEN),
     ):
-        corners = [(-0.72, 0.55 * y, z + 0.07 * dz) for y, dz in _ring()]
+        corners = [(-0.72, 0.55 * y, z + 0.023 * dz) for y, dz in _ring()]
         sculptor.face([(x, y, w) for x, y, w in corners], colour, material)
     return sculptor.mesh()
 

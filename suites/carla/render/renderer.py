@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -24,13 +25,14 @@ from suites.carla.render.raster import Samples, draw, samples_of
 from suites.carla.render.scene import Camera, Scene, Weather
 from suites.carla.render.scenery import scenery_of
 from suites.carla.render.shadows import cast, casters_of
+from suites.carla.render.surfaces import FIRST_OBJECT, owners, paint_normals, paint_owners
 from suites.carla.render.view import View, view_of
 
-Picture = Literal["rgb", "depth", "semantic"]
+Picture = Literal["rgb", "depth", "semantic", "instance", "normals"]
 Bytes = NDArray[np.uint8]
 SIZES_KEPT = 4  # sizes of picture whose buffers are kept
 SPARE = 50_000  # triangles of actors the buffers have room for before they are made anew
-PICTURES = ("rgb", "depth", "semantic")
+PICTURES = ("rgb", "depth", "semantic", "instance", "normals")
 
 
 class Renderer:
@@ -42,12 +44,18 @@ class Renderer:
     def __init__(self, road_map: RoadMap) -> None:
         self.road_map = road_map
         self.scenery = scenery_of(road_map)
-        self._street_lamps = street_table(self.scenery.street_lamps)
+        self._all_lamps = self._street_lamps = street_table(self.scenery.street_lamps)
         self._noise, self._skyline = tile(1), sky.hills(2)
         self._panorama = np.empty((sky.ROWS, sky.COLUMNS, 3), np.float32)
         self._weather: Weather | None = None
         self._light: Light
         self._samples: dict[tuple[int, int], Samples] = {}
+
+    def switch_lamps(self, shares: NDArray[np.float32], colours: NDArray[np.float32]) -> None:
+        """Sets what each street lamp gives of its light, (S,), and its tint, (S, 3): 0 for none, 1 for all."""
+        table = self._all_lamps.copy()
+        table[:, 6:] *= shares[:, None] * colours
+        self._street_lamps = table[shares > 0.0]
 
     def rgb(self, scene: Scene, camera: Camera) -> Bytes:
         """The scene in colour."""
@@ -72,10 +80,11 @@ class Renderer:
             raise ValueError(f"unknown picture {unknown[0]!r}; known: {', '.join(PICTURES)}")
         scene = _finite(scene)
         seen_from = [view_of(camera) for _, camera in views]
-        actors = place(scene, in_sight(scene, seen_from))
-        return [self._take(kind, scene, actors, view) for (kind, _), view in zip(views, seen_from, strict=True)]
+        chosen = in_sight(scene, seen_from)
+        actors, ids = place(scene, chosen), scene.actor_id[chosen]
+        return [self._take(kind, scene, actors, ids, view) for (kind, _), view in zip(views, seen_from, strict=True)]
 
-    def _take(self, kind: str, scene: Scene, actors: Triangles, view: View) -> Bytes:
+    def _take(self, kind: str, scene: Scene, actors: Triangles, ids: NDArray[np.uint32], view: View) -> Bytes:
         out = np.empty((view.height, view.width, 4), np.uint8)
         if kind == "rgb":
             self._take_rgb(scene, actors, view, out)
@@ -86,7 +95,17 @@ class Renderer:
             image.paint_depth(view, self.road_map.ground, samples, out)
         else:
             image.paint_tags(view, self.road_map.ground, self.scenery.triangles, actors, samples, out)
+        if kind == "instance":
+            paint_owners(samples, self._objects, owners(actors, ids), out)
+        elif kind == "normals":
+            paint_normals(samples, self.scenery.triangles, actors, out)
         return out
+
+    @cached_property
+    def _objects(self) -> NDArray[np.uint16]:
+        """(T,): the number of the map's object that each of its triangles belongs to."""
+        scenery = self.scenery.triangles
+        return owners(scenery, FIRST_OBJECT + np.arange(len(scenery.ball)))
 
     def _take_rgb(self, scene: Scene, actors: Triangles, view: View, out: Bytes) -> None:
         light = self._light_for(scene.weather)

@@ -33,11 +33,16 @@ FLAT_ROOF: Rgb = (0.40, 0.40, 0.41)
 
 
 class Scenery(NamedTuple):
-    """triangles: all of it. street_lamps: float32 (S, 3), their heads. casters: float32 (K, 8), as in `shadows`."""
+    """triangles: all of it. street_lamps: float32 (S, 3), their heads. casters: float32 (K, 8), as in `shadows`.
+
+    fixtures: float32 (F, 8), lamp posts and gantries as boxes: CARLA's semantic tag, x, y, z of the foot, yaw in
+    radians, half sizes; the lamp posts first, in the order of `street_lamps`.
+    """
 
     triangles: Triangles
     street_lamps: NDArray[np.float32]
     casters: NDArray[np.float32]
+    fixtures: NDArray[np.float32]
 
 
 @dataclass
@@ -53,6 +58,16 @@ class _Site:
     count: int = 0
     lamps: list[tuple[float, float, float]] = field(default_factory=list)
     casters: list[tuple[float, ...]] = field(default_factory=list)
+    posts: list[tuple[float, ...]] = field(default_factory=list)  # of lamps
+    gantries: list[tuple[float, ...]] = field(default_factory=list)
+
+    def lamp(self, x: float, y: float, yaw: float, scale: float, limit: float) -> None:
+        """Sets a street lamp at (x, y); its arm reaches to the left of `yaw` (radians)."""
+        self.put(shapes.street_lamp(), None, x, y, yaw - math.pi / 2, scale, limit)
+        reach, height = shapes.LAMP_ARM * scale, shapes.LAMP_HEIGHT * scale
+        self.lamps.append((x + reach * math.sin(yaw), y - reach * math.cos(yaw), height))
+        half = 0.08 * scale
+        self.posts.append((shapes.TAG_POLE, x, y, self.ground, yaw, half, half, height / 2))
 
     def put(self, near: Mesh, far: Mesh | None, x: float, y: float, yaw: float, scale: float, limit: float) -> None:
         """Sets a shape on the ground at (x, y), turned by `yaw` radians; `far` stands in for it at a distance."""
@@ -93,6 +108,7 @@ class _Site:
             triangles,
             np.array(self.lamps, np.float32).reshape(-1, 3),
             np.array(self.casters, np.float32).reshape(-1, COLUMNS),
+            np.array([*self.posts, *self.gantries], np.float32).reshape(-1, 8),
         )
 
 
@@ -182,12 +198,11 @@ def _line_highway(site: _Site, road_map: RoadMap) -> None:
     rightmost = [lane for lane in road_map.lanes if lane.kind == "shoulder" and lane.lane_id < 0]
     for lane in rightmost:
         for x, y, yaw in _along(lane, 48.0, 1.3):
-            site.put(shapes.street_lamp(), None, x, y, yaw - math.pi / 2, 1.35, SMALL_LIMIT * 2)
-            reach = shapes.LAMP_ARM * 1.35
-            site.lamps.append((x + reach * math.sin(yaw), y - reach * math.cos(yaw), shapes.LAMP_HEIGHT * 1.35))
+            site.lamp(x, y, yaw, 1.35, SMALL_LIMIT * 2)
         if lane.length > 250.0:
             x, y, yaw = _beside(lane, lane.length * 0.6, -8.0)
             site.put(shapes.gantry(10.0), None, x, y, yaw, 1.0, GANTRY_LIMIT)
+            site.gantries.append((shapes.TAG_SIGN, x, y, site.ground, yaw, 0.39, 10.18, 3.95))
 
 
 def _lamps_along(site: _Site, road_map: RoadMap, kind: str, spacing: float, trees: bool) -> None:
@@ -198,9 +213,7 @@ def _lamps_along(site: _Site, road_map: RoadMap, kind: str, spacing: float, tree
         outer = -0.5 - float(lane.width[0]) * 0.12
         for index, (x, y, yaw) in enumerate(_along(lane, spacing / 2, outer)):
             if index % 2 == 0 and lane.lane_id < 0:
-                site.put(shapes.street_lamp(), None, x, y, yaw - math.pi / 2, 1.0, SMALL_LIMIT * 1.5)
-                head = shapes.LAMP_ARM
-                site.lamps.append((x + head * math.sin(yaw), y - head * math.cos(yaw), shapes.LAMP_HEIGHT))
+                site.lamp(x, y, yaw, 1.0, SMALL_LIMIT * 1.5)
             elif index % 2 == 1 and trees:
                 _tree(site, x, y, 0.0, float(site.rng.uniform(0.55, 0.75)))
 

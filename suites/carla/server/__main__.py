@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import logging
 
-from suites.carla.maps import MAPS
 from suites.carla.server.protocol.versions import VERSIONS
 from suites.carla.server.serve import serve
 
@@ -17,7 +16,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m suites.carla.server", description="An embedded CARLA server.")
     parser.add_argument("--port", type=int, default=2000, help="RPC port; 0 chooses a free one (default: 2000)")
-    parser.add_argument("--map", default="highway", choices=list(MAPS))
+    parser.add_argument("--map", default="highway", help="highway, street or suburb (default: highway)")
     parser.add_argument("--client-version", default="0.9.16", choices=list(VERSIONS), help="release of the clients")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--until-stdin-closes", action="store_true", help="end with the process that started this one")
@@ -27,6 +26,7 @@ def main() -> None:
         default=True,
         help="let clients keep a mesh in ~/carlaCache, which controller.ai.walker needs",
     )
+    parser.add_argument("--towns", action="store_true", help="load the nearest of our maps for Town01 to Town15")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     try:
@@ -37,6 +37,7 @@ def main() -> None:
             arguments.host,
             arguments.until_stdin_closes,
             arguments.walker_navigation,
+            arguments.towns,
         )
     except ValueError as error:
         parser.error(str(error))

@@ -9,6 +9,7 @@ from suites.carla.render.scene import Look, Scene, Weather
 from suites.carla.server.sensors import Camera
 from suites.carla.server.things.actors import Prop, TrafficLight, Vehicle, Walker
 from suites.carla.server.things.geometry import into_frame
+from suites.carla.server.things.signals import POST
 from suites.carla.server.world import World
 
 BRAKE_LIGHT, REVERSE_LIGHT = 8, 64
@@ -63,8 +64,8 @@ def picture_of(world: World) -> Scene:
             scene.lights[i] = lights_of(actor)
         elif isinstance(actor, TrafficLight):
             scene.look[i], scene.lights[i], scene.colour[i] = Look.TRAFFIC_LIGHT, actor.state_now, LAMP_COLOUR
-            (x, y, z), rotation = actor.place
-            offset, extent = actor.box.location, actor.box.extent
+            (x, y, z), rotation = actor.place.location, actor.facing
+            offset, extent = POST.location, POST.extent
             scene.pose[i] = (x, y, z + offset.z, rotation.roll, rotation.pitch, rotation.yaw)
             scene.half_extents[i] = extent
     return scene

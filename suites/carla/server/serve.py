@@ -8,10 +8,10 @@ import signal
 import sys
 import threading
 
-from suites.carla.maps import MAPS
+from suites.carla.server.protocol.refusal import CallError
 from suites.carla.server.protocol.versions import version
 from suites.carla.server.service import MAX_PORT, Service
-from suites.carla.server.warm_up import warm_up
+from suites.carla.server.warm_up import progress, warm_up
 
 
 def serve(
@@ -21,16 +21,18 @@ def serve(
     host: str = "127.0.0.1",
     until_stdin_closes: bool = False,
     walker_navigation: bool = True,
+    towns: bool = False,
 ) -> None:
     """Serves clients of one release until interrupted; prints the RPC port once clients can connect.
 
     Args:
         port: RPC port; 0 chooses a free one.
-        map_name: a name of `MAPS`.
+        map_name: a name of `MAPS`, or with `towns` of one of CARLA's towns.
         client_version: release of the clients, a name of `VERSIONS`.
         host: address to listen on; anything but loopback lets other machines connect.
         until_stdin_closes: also end when standard input closes, that is, when the process at its other end dies.
         walker_navigation: give clients the mesh that their walkers' controllers walk on.
+        towns: load the nearest of our maps where a client asks for one of CARLA's towns.
 
     Raises:
         OSError: the port cannot be listened on.
@@ -38,12 +40,14 @@ def serve(
     """
     if not 0 <= port <= MAX_PORT:
         raise ValueError(f"port {port} is not between 0 (any free one) and {MAX_PORT}")
-    if map_name not in MAPS:
-        raise ValueError(f"unknown map {map_name!r}; known: {', '.join(MAPS)}")
     if until_stdin_closes:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
-    service = Service(version(client_version), map_name, host, port, walker_navigation)
-    warm_up(service.world)
+    try:
+        service = Service(version(client_version), map_name, host, port, walker_navigation, towns)
+    except CallError as error:
+        raise ValueError(str(error)) from error
+    with progress():
+        warm_up(service.world)
     print(service.port, flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:

@@ -19,6 +19,8 @@ from suites.carla.server.protocol.rpc import Session, call, failure, success
 from suites.carla.server.protocol.streams import WORLD_STREAM, Part, StreamHub, StreamSession, header
 from suites.carla.server.protocol.versions import Version
 from suites.carla.server.protocol.wire import EpisodeSettings, Transform
+from suites.carla.server.recording import Recorder
+from suites.carla.server.replay import Replayer, Settings
 from suites.carla.server.sensors import Camera, Sensor
 from suites.carla.server.world import World
 
@@ -35,14 +37,25 @@ CONGESTION = 5.0  # seconds after which a client that does not read is disconnec
 class Service:
     """One server: what `api.server.Server` asks for, and the loop around it."""
 
-    def __init__(self, version: Version, map_name: str, host: str, port: int, walker_navigation: bool = True) -> None:
+    def __init__(
+        self,
+        version: Version,
+        map_name: str,
+        host: str,
+        port: int,
+        walker_navigation: bool = True,
+        towns: bool = False,
+    ) -> None:
         self.walker_navigation = walker_navigation
         self.version = version
         self.loop = Loop()
         self.hub = StreamHub(self.loop, host, self._subscribed, port + 1 if 0 < port < MAX_PORT else 0)
-        self.world = World(version, map_name, self.hub.token)
+        self.world = World(version, map_name, self.hub.token, towns)
         self.session: Session | None = None
         self.managers: dict[int, Manager] = {}
+        self.recorder: Recorder | None = None
+        self.replayer: Replayer | None = None
+        self.replay_settings = Settings()
         self._settings_read = 0.0  # when a client last asked for the settings
         self._sessions: set[Session] = set()
         self._waiting: deque[tuple[Session | None, int]] = deque()
@@ -140,16 +153,27 @@ class Service:
         self._last_tick = now
         lossy = not self.settings.synchronous
         try:
+            self._replay(delta)
             self.world.advance(delta)
+            if self.recorder:
+                self.recorder.add(self.world)
             self.hub.publish(WORLD_STREAM, [self._snapshot()], lossy)
             answer = success(self.world.frame)
         except Exception as error:  # a fault of ours is an error of this tick, not the end of the server
             _log.exception("frame %d failed", self.world.frame)
             answer = failure(f"internal error in frame {self.world.frame} ({type(error).__name__}: {error})")
-        self.world.map_changed = False
+        self.world.map_changed = self.world.lamps_changed = False
         if session:
             session.answer(message_id, answer)
         self._measure(lossy)
+
+    def _replay(self, delta: float) -> None:
+        """Moves the recording that is being played, and ends it after its last moment."""
+        if self.replayer and self.replayer.over:
+            self.replayer.stop(self.world, keep_actors=True)
+            self.replayer = None
+        elif self.replayer:
+            self.replayer.advance(self.world, delta, self.hub.new_stream)
 
     def _measure(self, lossy: bool) -> None:
         world = self.world

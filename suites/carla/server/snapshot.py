@@ -16,12 +16,12 @@ _RECORD = np.dtype([
 ])  # fmt: skip
 assert _RECORD.itemsize == 119
 ACTIVE = 1
-MAP_CHANGED = 1  # bit of the simulation state
+MAP_CHANGED, LAMPS_CHANGED = 1, 2  # bits of the simulation state
 
 
-def episode_header(episode: int, platform_time: float, delta: float, map_changed: bool) -> bytes:
-    """The head of a snapshot; times in seconds."""
-    return _EPISODE.pack(episode, platform_time, delta, 0, 0, 0, MAP_CHANGED if map_changed else 0)
+def episode_header(episode: int, platform_time: float, delta: float, changes: int) -> bytes:
+    """The head of a snapshot; times in seconds; changes: bits as above."""
+    return _EPISODE.pack(episode, platform_time, delta, 0, 0, 0, changes)
 
 
 def actor_records(actors: list[Actor], bodies: Bodies) -> bytes:

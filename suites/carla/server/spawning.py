@@ -14,17 +14,20 @@ from suites.carla.server.sensors import SENSOR_CLASSES
 from suites.carla.server.things.actors import Actor, Prop, Vehicle, Walker
 from suites.carla.server.things.blueprints import BLUEPRINTS, TYPES, Blueprint
 from suites.carla.server.things.bodies import PROP, VEHICLE, WALKER
-from suites.carla.server.things.catalogue import MODELS, PEOPLE, PROPS
+from suites.carla.server.things.catalogue import MODELS
+from suites.carla.server.things.props import MESH, PROPS
+from suites.carla.server.things.walkers import PEOPLE
 from suites.carla.server.world import World
 
+Extent = tuple[float, float, float]  # half sizes in metres
 MAX_DISTANCE = 1e6  # metres from the origin
 WALKER_MASS = 75.0  # kg
 COLLIDES = "Spawn failed because of collision at spawn position"
 INVALID = "Spawn failed because of invalid actor description"
 
 _MODELS = {model.id: model for model in MODELS}
-_PEOPLE = {f"walker.pedestrian.{person.number:04d}": person for person in PEOPLE}
-_PROPS = {prop.id: prop for prop in PROPS}
+_PEOPLE = {person.id: person for person in PEOPLE}
+_PROPS = {prop.id: prop for prop in (*PROPS, MESH)}
 # CARLA's CityObjectLabel.
 _TAGS = {"car": 14, "van": 14, "truck": 15, "bus": 16, "motorcycle": 18, "bicycle": 19}
 _PEDESTRIAN, _DYNAMIC = 12, 21
@@ -37,6 +40,8 @@ def spawn(
 
     new_stream: an unused stream id, for a sensor. Raises CallError for a wrong description or an occupied place.
     """
+    if sent.id in world.version.lacks:
+        raise CallError(f"{INVALID}: CARLA {world.version.name} has no {sent.id!r}")
     actor = _build(world.next_id, sent, place, parent, new_stream)
     _embody(world, actor)
     world.enter(actor)
@@ -56,8 +61,9 @@ def _build(
     _check_values(blueprint, values)
     kept = tuple(AttributeValue(a.id, TYPES.index(a.type), values[a.id]) for a in blueprint.attributes)
     description = ActorDescription(blueprint.uid, blueprint.id, kept)
+    whole = {a.id: str(int(float(values[a.id]))) for a in blueprint.attributes if a.type == "int"}
     try:
-        actor = _class(blueprint.id)(actor_id, description, values, place)
+        actor = _class(blueprint.id)(actor_id, description, values | whole, place)
     except ValueError as error:
         raise CallError(f"{INVALID}: {error}") from error
     if parent:
@@ -75,7 +81,7 @@ def _class(name: str) -> type[Actor]:
 
 _CHECKS = {
     "bool": lambda value: value.lower() in ("true", "false", "1", "0"),
-    "int": lambda value: abs(int(value)) < 2**31,
+    "int": lambda value: abs(float(value)) < 2**31,  # scripts send "64.0", which CARLA cuts to 64
     "float": lambda value: abs(float(value)) < 1e9,
     "colour": lambda value: len([part for part in value.split(",") if 0 <= int(part) <= 255]) == 3,
     "str": lambda value: len(value) < 256,
@@ -110,7 +116,7 @@ def _embody(world: World, actor: Actor) -> None:
         _prop(actor, b)
     actor.parent = None  # a body moves by itself
     (b["x"], b["y"], b["z"]), (b["pitch"], b["yaw"], b["roll"]) = place
-    b["ground"] = world.map.height(b["x"], b["y"])
+    b["ground"] = world.ground_below(b)
     b["z"] = max(b["z"], b["ground"] + b["stand"])
     b["collides"] = b["gravity"] = True
     if touches(world.bodies.rows, world.obstacles, actor.row):
@@ -118,16 +124,19 @@ def _embody(world: World, actor: Actor) -> None:
         raise CallError(COLLIDES)
 
 
-def _shape(actor: Actor, b: Any, extent: tuple[float, float, float], stand: float) -> None:
-    """stand: height of the actor's origin above the ground; the box reaches from the ground upwards."""
-    b["half_x"], b["half_y"], b["half_z"] = extent
-    b["stand"], b["box_z"] = stand, extent[2] - stand
+def _shape(actor: Actor, b: Any, extent: Extent, stand: float, hull: Extent | None = None) -> None:
+    """stand: height of the actor's origin above the ground; the box reaches from the ground upwards.
+
+    extent: of the box that clients are told of; hull: of what collides, where that is another.
+    """
+    b["half_x"], b["half_y"], b["half_z"] = hull or extent
+    b["stand"], b["box_z"] = stand, b["half_z"] - stand
     actor.box = BoundingBox(Vector(0.0, 0.0, extent[2] - stand), Vector(*extent), actor_id=actor.id)
 
 
 def _vehicle(actor: Vehicle, b: Any) -> None:
     model = _MODELS[actor.type_id]
-    _shape(actor, b, model.extent, stand=0.0)
+    _shape(actor, b, model.extent, 0.0, model.hull)
     actor.physics = physics.factory_physics(model)
     actor.tags = bytes([_TAGS[model.base_type]])
     actor.look = int(Look[model.look])

@@ -10,11 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from suites.carla.maps import MAPS, RoadMap, load_map
-from suites.carla.render.renderer import Renderer
 from suites.carla.server import snapshot
 from suites.carla.server.motion import dynamics, pilot, rays
-from suites.carla.server.motion.obstacles import obstacles_of
 from suites.carla.server.motion.traffic import Traffic, driven_control
 from suites.carla.server.protocol import geodesy
 from suites.carla.server.protocol.refusal import CallError
@@ -29,30 +26,18 @@ from suites.carla.server.protocol.wire import (
     WalkerControl,
     Weather,
 )
+from suites.carla.server.sites import Sites
 from suites.carla.server.things.actors import Actor, TrafficLight, Vehicle, Walker
-from suites.carla.server.things.bodies import CONTACT, Bodies, Rows
+from suites.carla.server.things.bodies import CONTACT, Bodies
 from suites.carla.server.things.signals import Signals
 
 Floats = NDArray[np.float64]
 Kind = TypeVar("Kind", bound=Actor)
 MAX_CONTACTS = 256  # pairs that touch in one tick
 MAX_GEAR = 100
-MAX_DELTA = 1.0  # seconds of one tick
+MAX_DELTA = 10.0  # seconds of one tick
+BOTTOMLESS = -1e6  # metres
 LIMIT_EVERY = 5  # ticks between looks at the speed limit where a vehicle is
-
-
-class Site(NamedTuple):
-    """A map with what belongs to it."""
-
-    map: RoadMap
-    renderer: Renderer
-    obstacles: Rows
-
-
-def site_of(road_map: RoadMap) -> Site:
-    """The scenery and the obstacles of a map."""
-    renderer = Renderer(road_map)
-    return Site(road_map, renderer, obstacles_of(road_map, renderer))
 
 
 class Collision(NamedTuple):
@@ -75,6 +60,17 @@ class Hit(NamedTuple):
         return self.code == rays.GROUND
 
 
+FULL = 100.0  # intensity of a street lamp
+
+
+class Lamp(NamedTuple):
+    """A street lamp. active: whether it shines when it is dark."""
+
+    intensity: float = FULL
+    colour: tuple[int, int, int] = (255, 255, 255)
+    active: bool = True
+
+
 class World:
     """One episode on one map.
 
@@ -83,26 +79,27 @@ class World:
         time: simulated seconds of this episode.
         delta: simulated seconds of the last tick.
         next_id: of the actor that enters next.
+        map_name: the name that the map was asked for by.
     """
 
-    def __init__(self, version: Version, map_name: str, token: Callable[[int], bytes]) -> None:
+    def __init__(self, version: Version, map_name: str, token: Callable[[int], bytes], towns: bool = False) -> None:
         self.version = version
         self.token = token  # of a stream
         self.frame = 1
         self.episode = 0
         self.settings = EpisodeSettings()
-        self.custom_map: Site | None = None  # "OpenDriveMap"
-        self._sites: dict[str, Site] = {}
+        self.sites = Sites(towns)
         self.next_id = 1
         self.load(map_name, reset_settings=True)
 
     def load(self, name: str, reset_settings: bool) -> None:
-        """Begins a new episode on a map: ours by name (with or without a path before it), or "OpenDriveMap".
+        """Begins a new episode on a map, see `Sites.find`; an empty name keeps the map.
 
         Raises CallError for an unknown map; the running episode then goes on.
         """
-        self._site = self._find_map(name.rsplit("/", 1)[-1])
-        self.map, self.renderer, self.obstacles = self._site
+        if name:
+            self.map, self.renderer, self.obstacles, self.things = self.sites.find(name)
+            self.map_name = name.rsplit("/", 1)[-1]
         self.map_origin = geodesy.map_origin(self.map.opendrive)
         self.episode += 1
         self.map_changed = True
@@ -119,17 +116,15 @@ class World:
         self.enter(self.spectator)
         self.signals = Signals(self.map, self._light)
         self.traffic = Traffic(self.map, self.signals)
+        self.lamps = [Lamp()] * len(self.renderer.scenery.street_lamps)
+        self.switch_lamps()
 
-    def _find_map(self, name: str) -> Site:
-        if not name:
-            return self._site  # reload
-        if name in MAPS:
-            if name not in self._sites:
-                self._sites[name] = site_of(load_map(name))
-            return self._sites[name]
-        if name == "OpenDriveMap" and self.custom_map:
-            return self.custom_map
-        raise CallError(f"map not found: {name[:80]!r}; available: {', '.join(MAPS)}")
+    def switch_lamps(self) -> None:
+        """Lets the street lamps shine as `lamps` says, and clients ask for them anew."""
+        shares = [lamp.intensity / FULL * lamp.active for lamp in self.lamps]
+        colours = np.array([lamp.colour for lamp in self.lamps], np.float32).reshape(-1, 3) / 255.0
+        self.renderer.switch_lamps(np.array(shares, np.float32), colours)
+        self.lamps_changed = True
 
     def enter(self, actor: Actor) -> None:
         """Adds an actor, whose id is `next_id`. A vehicle whose attributes ask for it is driven from now on."""
@@ -180,7 +175,7 @@ class World:
         """Sets the pedals and the wheel of a vehicle until the next call."""
         b = self.bodies.rows[vehicle.row]
         gear = min(max(control.gear, -1), MAX_GEAR)
-        vehicle.control = control._replace(gear=gear)
+        vehicle.control, vehicle.controlled = control._replace(gear=gear), True
         b["throttle"], b["brake"] = min(max(control.throttle, 0.0), 1.0), min(max(control.brake, 0.0), 1.0)
         b["steer"] = min(max(control.steer, -1.0), 1.0)
         b["hand_brake"], b["reverse"] = control.hand_brake, control.reverse
@@ -194,12 +189,20 @@ class World:
         self.time += delta
         self.signals.advance(delta)
         self.traffic.drive(self.bodies, delta)
+        self._let_go()
         self._hold_speeds()
         self._stop_left_walkers()
         self._survey()
         rows = self.bodies.rows
         count = dynamics.step(rows, self.obstacles, self._near, self._contacts, delta) if len(rows) else 0
         self._report(count)
+
+    def _let_go(self) -> None:
+        """Takes the foot off the pedals of vehicles whose control does not stick and was not sent for this tick."""
+        for vehicle in self.of_kind(Vehicle):
+            if not (vehicle.sticky or vehicle.controlled or self.traffic.drives(vehicle)):
+                self.control(vehicle, VehicleControl())
+            vehicle.controlled = False
 
     def _hold_speeds(self) -> None:
         """Works the pedals and the wheel of vehicles under Ackermann control."""
@@ -222,12 +225,17 @@ class World:
             if actor.row < 0:
                 continue
             b = rows[actor.row]
-            b["ground"] = self.map.height(b["x"], b["y"])
+            b["ground"] = self.ground_below(b)
             if isinstance(actor, Vehicle) and (self._ticks + actor.row) % LIMIT_EVERY == 0:
                 lane, s, _ = self.map.nearest_lane(b["x"], b["y"], b["yaw"])
                 if lane >= 0:
                     actor.speed_limit = self.map.lanes[lane].speed_limit * 3.6
                     actor.light = self.signals.ahead(lane, s)
+
+    def ground_below(self, b: Any) -> float:
+        """The height that a body falls to: the ground's, unless all of it is below the ground, as CARLA's is thin."""
+        height = float(self.map.height(b["x"], b["y"]))
+        return height if b["z"] + b["box_z"] + b["half_z"] > height else BOTTOMLESS
 
     def _report(self, count: int) -> None:
         by_row = self.bodied() if count else []
@@ -275,5 +283,6 @@ class World:
 
     def snapshot(self) -> bytes:
         """The payload of the world's stream."""
-        head = snapshot.episode_header(self.episode, time.time(), self.delta, self.map_changed)
+        changes = snapshot.MAP_CHANGED * self.map_changed | snapshot.LAMPS_CHANGED * self.lamps_changed
+        head = snapshot.episode_header(self.episode, time.time(), self.delta, changes)
         return head + snapshot.actor_records(list(self.actors.values()), self.bodies)

@@ -33,3 +33,16 @@ SCENARIOS = {
         Scenario("a", "suburb", "Town02", DUSK_RAIN),
     )
 }
+# What an embedded server's traffic is drawn from, by name, so that a larger catalogue does not change the tasks.
+CAST = {
+    *(
+        f"vehicle.{name}"
+        for name in (
+            "audi.a2", "audi.tt", "bh.crossbike", "carlamotors.carlacola", "carlamotors.firetruck",
+            "chevrolet.impala", "dodge.charger_2020", "ford.ambulance", "harley-davidson.low_rider",
+            "lincoln.mkz_2020", "mercedes.coupe", "mercedes.sprinter", "mini.cooper_s", "mitsubishi.fusorosa",
+            "nissan.patrol", "tesla.cybertruck", "tesla.model3", "toyota.prius", "volkswagen.t2",
+        )
+    ),
+    *(f"walker.pedestrian.{number:04d}" for number in range(1, 13)),
+}  # fmt: skip

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import carla
 import numpy as np
 
+from suites.carla.task.scenarios import CAST
+
 LIFT = 0.3  # metres above the road at which actors begin
 BAY = 7.0  # metres from one parked vehicle to the next
 STREET = 260.0  # metres without a junction that `gp` asks for
@@ -87,11 +89,15 @@ class Stage:
 
     def blueprint(self, *kinds: str) -> Any:
         """The blueprint of a vehicle of one of the kinds (`base_type`), drawn, in a drawn colour."""
-        known = [b for b in self.library.filter("vehicle.*") if b.get_attribute("base_type") in kinds]
-        blueprint = self.draw(sorted(known, key=lambda b: str(b.id)))
+        blueprint = self.draw([b for b in self._known("vehicle.*") if b.get_attribute("base_type") in kinds])
         if blueprint.has_attribute("color"):
             blueprint.set_attribute("color", self.draw(blueprint.get_attribute("color").recommended_values))
         return blueprint
+
+    def _known(self, kind: str) -> list[Any]:
+        """The blueprints to draw from, by their ids."""
+        found = sorted(self.library.filter(kind), key=lambda b: str(b.id))
+        return [b for b in found if b.id in CAST] if self.embedded else found
 
     def draw(self, items: Any) -> Any:
         """One of the items, drawn."""
@@ -109,8 +115,8 @@ class Stage:
         self, start: Any, place: Any, direction: Any, speed: float, length: float, notice: float, ages: str = ""
     ) -> None:
         """Plans a pedestrian at `start` (carla.Location); the rest as in `Walk`. ages: `child`, `adult`, or any."""
-        known = [b for b in self.library.filter("walker.pedestrian.*") if str(b.get_attribute("age")).startswith(ages)]
-        blueprint = self.draw(sorted(known, key=lambda b: str(b.id)))
+        walkers = self._known("walker.pedestrian.*")
+        blueprint = self.draw([b for b in walkers if str(b.get_attribute("age")).startswith(ages)])
         if blueprint.has_attribute("is_invincible"):
             blueprint.set_attribute("is_invincible", "false")
         yaw = math.degrees(math.atan2(direction.y, direction.x))

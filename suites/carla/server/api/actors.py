@@ -23,7 +23,8 @@ MAX_SPEED = 200.0  # m/s
 
 @cache
 def _definitions(version: Version) -> Packed:
-    return Packed(pack([blueprint.as_sent(version) for blueprint in BLUEPRINTS.values()]))
+    known = (blueprint for blueprint in BLUEPRINTS.values() if blueprint.id not in version.lacks)
+    return Packed(pack([blueprint.as_sent(version) for blueprint in known]))
 
 
 @METHODS.add

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from suites.carla.maps import MAPS, parse
+from suites.carla.maps import parse
 from suites.carla.server.api.server import Server
 from suites.carla.server.motion import navmesh
 from suites.carla.server.protocol import wire
@@ -12,7 +12,8 @@ from suites.carla.server.protocol.refusal import CallError
 from suites.carla.server.protocol.rpc import LATER, Methods
 from suites.carla.server.protocol.streams import WORLD_STREAM
 from suites.carla.server.protocol.wire import EpisodeSettings, OpendriveParameters, Weather
-from suites.carla.server.world import MAX_DELTA, site_of
+from suites.carla.server.sites import site_of
+from suites.carla.server.world import MAX_DELTA
 
 METHODS = Methods()
 MAP_FOLDER = "Carla/Maps/"
@@ -65,7 +66,7 @@ def tick_cue(server: Server) -> Any:
 @METHODS.add
 def get_map_info(server: Server) -> list[Any]:
     points = [[[p.x, p.y, p.z], [p.pitch, p.yaw, p.roll]] for p in server.world.map.spawn_points]
-    return [MAP_FOLDER + server.world.map.name, points]
+    return [MAP_FOLDER + server.world.map_name, points]
 
 
 @METHODS.add
@@ -75,7 +76,7 @@ def get_map_data(server: Server) -> str:
 
 @METHODS.add
 def get_available_maps(server: Server) -> list[str]:
-    return [f"/Game/{MAP_FOLDER}{name}" for name in MAPS]
+    return [f"/Game/{MAP_FOLDER}{name}" for name in server.world.sites.names()]
 
 
 @METHODS.add
@@ -86,7 +87,7 @@ def load_new_episode(server: Server, name: str, reset_settings: bool = True, lay
 @METHODS.add
 def copy_opendrive_to_file(server: Server, opendrive: str, parameters: OpendriveParameters) -> None:
     try:
-        server.world.custom_map = site_of(parse(opendrive))
+        server.world.sites.generated = site_of(parse(opendrive))
     except ValueError as error:
         raise CallError(f"this OpenDRIVE cannot be read: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Traffic lights; and what clients ask about street lamps, which cannot be switched."""
+"""Traffic lights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from suites.carla.server.api.server import Server
 from suites.carla.server.protocol.refusal import CallError
 from suites.carla.server.protocol.rpc import Methods
 from suites.carla.server.things.actors import GREEN, OFF, RED, YELLOW, TrafficLight
+from suites.carla.server.things.signals import head_of
 
 METHODS = Methods()
 
@@ -77,19 +78,5 @@ def get_group_traffic_lights(server: Server, actor: int) -> list[int]:
 
 @METHODS.add
 def get_light_boxes(server: Server, actor: int) -> list[Any]:
-    return [server.world.box_as_sent(light(server, actor).box)]
-
-
-@METHODS.add
-def query_lights_state(server: Server, client: str = "") -> list[Any]:
-    return []
-
-
-@METHODS.add
-def update_lights_state(server: Server, client: str, lamps: Any, discard: bool = False) -> None:
-    """Does nothing: there are no street lamps to switch."""
-
-
-@METHODS.add
-def update_day_night_cycle(server: Server, client: str, active: bool) -> None:
-    """Does nothing: there are no street lamps to switch."""
+    """The box of the lamps, in the world."""
+    return [server.world.box_as_sent(head_of(light(server, actor)))]

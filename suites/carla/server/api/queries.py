@@ -10,9 +10,10 @@ import numpy as np
 from suites.carla.server.api.server import Server
 from suites.carla.server.protocol.refusal import CallError
 from suites.carla.server.protocol.rpc import Methods
-from suites.carla.server.protocol.wire import BoundingBox, Rotation, Vector
+from suites.carla.server.protocol.wire import BoundingBox, Vector
 from suites.carla.server.sensors.clouds import labels
-from suites.carla.server.things.actors import Actor
+from suites.carla.server.things.actors import Actor, TrafficLight
+from suites.carla.server.things.signals import head_of
 
 METHODS = Methods()
 ANY = 255
@@ -53,20 +54,12 @@ def project_point(server: Server, start: Vector, direction: Vector, distance: fl
 
 @METHODS.add
 def get_all_level_BBs(server: Server, label: int = ANY) -> list[Any]:
-    """The boxes of the map's obstacles and of the actors with that label, in the world."""
+    """The boxes of what stands on the map and of the actors with that label, in the world."""
     world = server.world
-    boxes = []
-    for o in world.obstacles:
-        if label in (ANY, o["tag"]):
-            centre, extent = (Vector(*(float(o[name]) for name in names)) for names in (("x", "y", "z"), _HALF))
-            boxes.append(world.box_as_sent(BoundingBox(centre, extent, Rotation(0.0, float(o["yaw"]), 0.0))))
-    for actor in world.bodied():
-        if label in (ANY, actor.tags[0]):
-            boxes.append(world.box_as_sent(_placed(actor, server)))
-    return boxes
-
-
-_HALF = ("half_x", "half_y", "half_z")
+    boxes = [thing.box for thing in world.things if label in (ANY, thing.tag)]
+    boxes += [head_of(light) for light in world.of_kind(TrafficLight) if label in (ANY, light.tags[0])]
+    boxes += [_placed(actor, server) for actor in world.bodied() if label in (ANY, actor.tags[0])]
+    return [world.box_as_sent(box) for box in boxes]
 
 
 def _placed(actor: Actor, server: Server) -> BoundingBox:
@@ -77,17 +70,28 @@ def _placed(actor: Actor, server: Server) -> BoundingBox:
 
 @METHODS.add
 def get_environment_objects(server: Server, label: int = ANY) -> list[Any]:
-    return []
+    """What stands on the map with that label, and its traffic lights; their ids do not change while the map stays."""
+    world = server.world
+    found = [thing for thing in world.things if label in (ANY, thing.tag)]
+    objects = [
+        [[thing.foot, thing.box.rotation], world.box_as_sent(thing.box), thing.id, thing.name, thing.tag]
+        for thing in found
+    ]
+    for number, light in enumerate(world.of_kind(TrafficLight), len(world.things) + 1):
+        if label in (ANY, light.tags[0]):
+            name = f"TrafficLight_{light.sign_id}"
+            objects.append([light.place, world.box_as_sent(head_of(light)), number, name, light.tags[0]])
+    return objects
 
 
 @METHODS.add
 def enable_environment_objects(server: Server, ids: Any, enabled: bool) -> None:
-    """Does nothing: there are none to switch."""
+    """Does nothing: what stands on the map stays in sight."""
 
 
 @METHODS.add
 def get_names_of_all_objects(server: Server) -> list[str]:
-    return []
+    return [thing.name for thing in server.world.things]
 
 
 @METHODS.add

@@ -8,6 +8,8 @@ from suites.carla.server.protocol.rpc import Session
 from suites.carla.server.protocol.streams import StreamHub
 from suites.carla.server.protocol.versions import Version
 from suites.carla.server.protocol.wire import EpisodeSettings
+from suites.carla.server.recording import Recorder
+from suites.carla.server.replay import Replayer, Settings
 from suites.carla.server.world import World
 
 
@@ -24,7 +26,7 @@ class Server(Protocol):
 
     version: release of the clients. session: of the client whose request is being answered; None outside of requests.
     managers: the running Traffic Managers by port. walker_navigation: whether clients are given the mesh that their
-    walkers' controllers walk on.
+    walkers' controllers walk on. recorder, replayer: while the world is recorded, or a recording is played.
     """
 
     version: Version
@@ -33,6 +35,9 @@ class Server(Protocol):
     session: Session | None
     managers: dict[int, Manager]
     walker_navigation: bool
+    recorder: Recorder | None
+    replayer: Replayer | None
+    replay_settings: Settings
 
     @property
     def settings(self) -> EpisodeSettings: ...

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from suites.carla.server.api.actors import set_actor_transform
 from suites.carla.server.api.server import Server
 from suites.carla.server.protocol.refusal import CallError
 from suites.carla.server.protocol.rpc import Methods
 from suites.carla.server.protocol.wire import Rotation, Transform, Vector, WalkerControl
+from suites.carla.server.skeleton import skeleton
 from suites.carla.server.things.actors import Walker
 
 METHODS = Methods()
@@ -61,3 +63,30 @@ def set_actor_dead(server: Server, actor: int) -> None:
     """The walker falls and stays down."""
     found = walker(server, actor)
     server.world.bodies.rows[found.row]["down"] = math.inf
+
+
+@METHODS.add
+def get_bones_transform(server: Server, actor: int) -> list[Any]:
+    """Bones that swing as it walks; one that lies on the ground keeps them upright."""
+    found = walker(server, actor)
+    b = server.world.bodies.rows[found.row]
+    place = found.transform(server.world.bodies)
+    return [skeleton(place, 2.0 * float(b["half_z"]), float(b["travelled"]))]
+
+
+@METHODS.add
+def set_bones_transform(server: Server, actor: int, bones: Any) -> None:
+    """Accepted; walkers keep their own gait."""
+    walker(server, actor)
+
+
+@METHODS.add
+def blend_pose(server: Server, actor: int, blend: float) -> None:
+    """Accepted; walkers keep their own gait."""
+    walker(server, actor)
+
+
+@METHODS.add
+def get_pose_from_animation(server: Server, actor: int) -> None:
+    """Accepted; walkers keep their own gait."""
+    walker(server, actor)

@@ -12,6 +12,9 @@ from suites.carla.server.things.catalogue import Model
 
 # CARLA's wheels come with a tire_friction of 3.5, which is a coefficient of about 1.05 on its roads.
 GRIP_PER_FRICTION = 0.3
+NO_GRIP = 1e-6  # the coefficient of a tyre without friction, by which the tyre's forces are divided
+WHEELS = 4  # of every vehicle's model: as in CARLA, what has two runs on two close pairs
+NARROW = 0.1  # half the distance between the two of a pair, over the half width
 AIR = 1.2  # kg/m3
 FRONTAL = 0.85  # frontal area over width times height
 AXLE = 0.6  # distance of the axles from the middle, over the half length
@@ -46,12 +49,12 @@ _ENGINES: dict[str, tuple[tuple[tuple[float, float], ...], float, tuple[Gear, ..
 def factory_physics(model: Model) -> PhysicsControl:
     """The physical model of a blueprint."""
     points, max_rpm, gears, final_ratio = _ENGINES[model.engine]
-    length, width, height = model.extent
+    length, width, height = model.hull or model.extent
     radius = min(52.0, max(31.0, 100 * height * 0.45))
-    braking = 1.15 * model.mass * 9.81 * radius / 100 / model.wheels  # Nm, a little more than the tyres can take
-    axle, track = AXLE * length * 100, 0.8 * width * 100
+    braking = 1.15 * model.mass * 9.81 * radius / 100 / WHEELS  # Nm, a little more than the tyres can take
+    axle, track = AXLE * length * 100, (0.8 if model.wheels == WHEELS else NARROW) * width * 100
     wheels = []
-    for front, side in ((1, -1), (1, 1), (-1, -1), (-1, 1)) if model.wheels == 4 else ((1, 0), (-1, 0)):
+    for front, side in ((1, -1), (1, 1), (-1, -1), (-1, 1)):
         wheels.append(
             Wheel(
                 tire_friction=3.5,
@@ -84,21 +87,22 @@ def install(row: Any, control: PhysicsControl) -> None:
         if len(getattr(control, name)) > most:
             raise CallError(f"{name} has {len(getattr(control, name))} entries; at most {most} are supported")
     if not front or not rear:
-        raise CallError(f"a vehicle has two or four wheels, front wheels first, not {len(control.wheels)}")
+        raise CallError(f"a vehicle has {WHEELS} wheels, front wheels first, not {len(control.wheels)}")
     positive = {"mass": control.mass, "max_rpm": control.max_rpm, "final_ratio": control.final_ratio}
     positive |= {"wheel radius": min(w.radius for w in control.wheels)}
-    positive |= {"tire_friction": min(w.tire_friction for w in control.wheels)}
     for name, value in positive.items():
         if value <= 0.0:
             raise CallError(f"{name} is {value}; it must be positive")
+    if min(w.tire_friction for w in control.wheels) < 0.0:
+        raise CallError("tire_friction must not be negative")
 
     row["mass"], row["max_rpm"], row["final_ratio"] = control.mass, control.max_rpm, control.final_ratio
     row["inertia"] = control.mass * ((2 * row["half_x"]) ** 2 + (2 * row["half_y"]) ** 2) / 12.0
     axle = AXLE * row["half_x"]
     row["front"] = max(0.1, axle - control.center_of_mass.x)
     row["rear"] = max(0.1, axle + control.center_of_mass.x)
-    row["grip_front"] = GRIP_PER_FRICTION * sum(w.tire_friction for w in front) / len(front)
-    row["grip_rear"] = GRIP_PER_FRICTION * sum(w.tire_friction for w in rear) / len(rear)
+    row["grip_front"] = max(NO_GRIP, GRIP_PER_FRICTION * sum(w.tire_friction for w in front) / len(front))
+    row["grip_rear"] = max(NO_GRIP, GRIP_PER_FRICTION * sum(w.tire_friction for w in rear) / len(rear))
     row["max_steer"] = math.radians(max(w.max_steer_angle for w in front))
     row["radius"] = sum(w.radius for w in control.wheels) / len(control.wheels) / 100.0
     row["brake_torque"] = sum(max(w.max_brake_torque, 0.0) for w in control.wheels)

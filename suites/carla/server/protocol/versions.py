@@ -22,6 +22,7 @@ class Version:
     spawn_has_socket: whether a batched SpawnActor carries the attachment type and the socket name.
     box_has_actor: whether a BoundingBox ends with rotation and actor id, or with the rotation.
     geolocation: (map origin, place) -> (latitude, longitude).
+    lacks: the blueprints of later releases.
     """
 
     name: str
@@ -30,11 +31,13 @@ class Version:
     spawn_has_socket: bool
     box_has_actor: bool
     geolocation: Callable[[tuple[float, float], Vector], tuple[float, float]]
+    lacks: tuple[str, ...] = ()
 
 
 # Sensor-type numbers below the world observer's are the same in both.
 COLLISION, DEPTH, NORMALS, DVS, GNSS, IMU, LANE_INVASION, OBSTACLE, OPTICAL_FLOW, RADAR = range(10)
 SEMANTIC_LIDAR, LIDAR, RSS, RGB, SEMANTIC, INSTANCE = range(10, 16)
+COSMOS = 16  # not in 0.9.15, where it is the world observer's
 
 VERSIONS = {
     version.name: version
@@ -46,6 +49,11 @@ VERSIONS = {
             spawn_has_socket=False,
             box_has_actor=False,
             geolocation=mercator,
+            lacks=(
+                "sensor.camera.cosmos_visualization",
+                "walker.pedestrian.0052",
+                *(f"static.prop.{tree}" for tree in ("aporosatree", "coconutpalm", "cypresstree")),
+            ),
         ),
         Version(
             "0.9.16",

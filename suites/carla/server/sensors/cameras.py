@@ -61,3 +61,34 @@ class DepthCamera(Camera):
 
 class SemanticCamera(Camera):
     number, picture = versions.SEMANTIC, "semantic"
+
+
+class InstanceCamera(Camera):
+    """Semantic tags in red, and in green and blue the number of the object: an actor's id, as far as 16 bits hold."""
+
+    number, picture = versions.INSTANCE, "instance"
+
+
+class NormalsCamera(Camera):
+    number, picture = versions.NORMALS, "normals"
+
+
+class CosmosCamera(Camera):
+    """Flat colours by semantic tag (CityScapes' palette), CARLA's input for a model that dresses pictures up."""
+
+    number, picture = versions.COSMOS, "semantic"
+
+    def message(self, world: World, pixels: NDArray[np.uint8] | None) -> list[Part]:
+        return super().message(world, None if pixels is None else _PALETTE[pixels[..., 2]])
+
+
+# RGB by tag, from 0 to 28, as the client's `ColorConverter.CityScapesPalette` has them.
+_CITYSCAPES = (
+    (0, 0, 0), (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153),
+    (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0),
+    (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32), (110, 190, 160), (170, 120, 50),
+    (55, 90, 80), (45, 60, 150), (227, 227, 227), (81, 0, 81), (150, 100, 100), (230, 150, 140), (180, 165, 180),
+)  # fmt: skip
+_PALETTE = np.zeros((256, 4), np.uint8)
+_PALETTE[: len(_CITYSCAPES), :3] = np.array(_CITYSCAPES)[:, ::-1]
+_PALETTE[:, 3] = 255

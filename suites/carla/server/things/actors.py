@@ -68,7 +68,11 @@ class Actor:
 
 
 class Vehicle(Actor):
-    """lights: VehicleLightState flags; speed_limit in km/h; light: the traffic light that it faces, if any."""
+    """A vehicle on its wheels.
+
+    lights: VehicleLightState flags; speed_limit in km/h; light: the traffic light that it faces, if any; sticky:
+    whether a control holds until the next one, and not for one tick; controlled: whether one came since the last tick.
+    """
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -81,6 +85,8 @@ class Vehicle(Actor):
         self.look = 0
         self.speed_limit = 30.0
         self.light: TrafficLight | None = None
+        self.sticky = self.attributes.get("sticky_control", "true").lower() in ("true", "1")
+        self.controlled = False
         self._sent: tuple[Any, ...] = ()
         self._state = NO_STATE
 
@@ -120,11 +126,15 @@ class Prop(Actor):
 
 
 class TrafficLight(Actor):
-    """sign_id: of its OpenDRIVE signal; durations in seconds; elapsed: since the last change."""
+    """sign_id: of its OpenDRIVE signal; durations in seconds; elapsed: since the last change.
+
+    box: the volume on the approach in which it concerns a vehicle; facing: where its lamps look away from.
+    """
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.sign_id = ""
+        self.facing = Rotation()
         self.state_now = RED
         self.durations = {GREEN: 10.0, YELLOW: 3.0, RED: 2.0}
         self.elapsed = 0.0

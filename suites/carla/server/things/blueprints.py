@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 from suites.carla.server.protocol.versions import Version
 from suites.carla.server.protocol.wire import ActorDescription
-from suites.carla.server.things.catalogue import MODELS, PEOPLE, PROPS
-from suites.carla.server.things.sensor_blueprints import SENSORS
+from suites.carla.server.things.catalogue import MODELS, Model, has_doors, has_lights
+from suites.carla.server.things.props import MESH, PROPS
+from suites.carla.server.things.sensor_blueprints import SENSORS, sensor_choices
+from suites.carla.server.things.walkers import PEOPLE, SPEEDS, Person
 
 TYPES = ("bool", "int", "float", "str", "colour")
 
@@ -63,6 +65,10 @@ DRIVER = (
 )
 
 
+PLACES = ("front", "back", "left", "right", "front_left", "front_right", "back_left", "back_right")  # of sensors
+ROS_NAME = Attribute("ros_name", "str", "")  # every blueprint's; there is no ROS to take notice of it
+
+
 def _fixed(name: str, kind: str, value: object) -> Attribute:
     return Attribute(name, kind, str(value), modifiable=False)
 
@@ -71,43 +77,67 @@ def _role(*recommended: str) -> Attribute:
     return Attribute("role_name", "str", recommended[0], recommended)
 
 
-def _library() -> list[tuple[str, str, tuple[Attribute, ...]]]:
-    entries: list[tuple[str, str, tuple[Attribute, ...]]] = []
-    for model in MODELS:
-        lights = model.wheels == 4
-        entries.append((
-            model.id, ",".join(model.id.split(".")), (
-                Attribute("color", "colour", model.colours[0], model.colours),
-                _role("autopilot", "scenario", "ego_vehicle"),
-                Attribute("sticky_control", "bool", "true"),
-                _fixed("number_of_wheels", "int", model.wheels),
-                _fixed("object_type", "str", ""), _fixed("base_type", "str", model.base_type),
-                _fixed("special_type", "str", model.special_type), _fixed("generation", "int", model.generation),
-                _fixed("has_lights", "bool", str(lights).lower()), _fixed("has_dynamic_doors", "bool", "false"),
-                *DRIVER,
-            ),
-        ))  # fmt: skip
-    for person in PEOPLE:
-        name = f"walker.pedestrian.{person.number:04d}"
-        speeds = ("0.0", "0.9", "1.8") if person.age == "child" else ("0.0", "1.4", "3.0")
-        entries.append((
-            name, ",".join(name.split(".")), (
-                Attribute("is_invincible", "bool", "false"), _role("pedestrian"),
-                Attribute("speed", "float", speeds[1], speeds),
-                _fixed("age", "str", person.age), _fixed("gender", "str", person.gender),
-                _fixed("generation", "int", 1), _fixed("can_use_wheelchair", "bool", "false"),
-                Attribute("use_wheelchair", "bool", "false"),
-            ),
-        ))  # fmt: skip
-    for prop in PROPS:
-        entries.append((prop.id, ",".join(prop.id.split(".")), (_role("prop"), _fixed("size", "str", "small"))))
-    entries.append(("controller.ai.walker", "controller,ai,walker", (_role("default"),)))
-    for sensor, attributes in SENSORS.items():
-        typed = tuple(Attribute(name, kind, value) for name, kind, value in attributes)
-        entries.append((sensor, ",".join(sensor.split(".")), (_role("front", "back", "left", "right"), *typed)))
-    return entries
+# Without effect: a mesh is a box of a metre, and a trigger changes no friction.
+_MESH = (Attribute("mesh_path", "str", ""), Attribute("mass", "float", "0.0"), Attribute("scale", "float", "1.0"))
+_FRICTION = (
+    Attribute("friction", "float", "3.5", ("3.5",)),
+    *(Attribute(f"extent_{axis}", "float", "1.0", ("1.0",)) for axis in "xyz"),
+)
+
+
+def _vehicle(model: Model) -> tuple[Attribute, ...]:
+    riders = () if model.wheels == 4 else (Attribute("driver_id", "int", "0", ("0", "1", "2"), restricted=True),)
+    return (
+        Attribute("color", "colour", model.colours[0], model.colours),
+        *riders,
+        _role("autopilot", "scenario", "ego_vehicle"),
+        Attribute("sticky_control", "bool", "true", ("true",)),
+        Attribute("terramechanics", "bool", "false", ("false",)),
+        _fixed("number_of_wheels", "int", model.wheels),
+        _fixed("object_type", "str", ""),
+        _fixed("base_type", "str", model.base_type),
+        _fixed("special_type", "str", model.special_type),
+        _fixed("generation", "int", model.generation),
+        _fixed("has_lights", "bool", str(has_lights(model)).lower()),
+        _fixed("has_dynamic_doors", "bool", str(has_doors(model)).lower()),
+        *DRIVER,
+    )
+
+
+def _walker(person: Person) -> tuple[Attribute, ...]:
+    speeds = SPEEDS[person.age]
+    return (
+        Attribute("is_invincible", "bool", "true", ("true",)),
+        _role("pedestrian"),
+        Attribute("speed", "float", speeds[0], speeds),
+        _fixed("age", "str", person.age),
+        _fixed("gender", "str", person.gender),
+        _fixed("generation", "int", person.generation),
+        _fixed("can_use_wheelchair", "bool", "false"),
+        Attribute("use_wheelchair", "bool", "false", ("false",)),
+    )
+
+
+def _sensor(entries: tuple[tuple[str, str, str], ...]) -> tuple[Attribute, ...]:
+    typed = (Attribute(name, kind, value, *sensor_choices(name, value)) for name, kind, value in entries)
+    return (_role(*PLACES), *typed)
+
+
+def _library() -> list[tuple[str, tuple[Attribute, ...]]]:
+    """Ids and attributes."""
+    return [
+        *((model.id, _vehicle(model)) for model in MODELS),
+        *((person.id, _walker(person)) for person in PEOPLE),
+        *((prop.id, (_role("prop"), _fixed("size", "str", prop.size))) for prop in PROPS),
+        (MESH.id, (_role("prop"), *_MESH)),
+        ("static.trigger.friction", (_role("default"), *_FRICTION)),
+        ("controller.ai.walker", (_role("default"),)),
+        ("util.actor.empty", (_role("default"),)),
+        *((sensor, _sensor(entries)) for sensor, entries in SENSORS.items()),
+    ]
 
 
 BLUEPRINTS = {
-    name: Blueprint(uid, name, tags, attributes) for uid, (name, tags, attributes) in enumerate(_library(), 1)
+    name: Blueprint(uid, name, ",".join(name.split(".")), (*attributes, ROS_NAME))
+    for uid, (name, attributes) in enumerate(_library(), 1)
 }

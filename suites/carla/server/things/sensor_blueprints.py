@@ -1,6 +1,7 @@
 """The sensors on offer, with the attributes of CARLA 0.9.16 and their defaults: (name, type, value).
 
-Lens and exposure attributes are accepted and kept, so that scripts which set them run; the pictures are those of a
+What an attribute is at first is also what CARLA recommends, see `sensor_choices`. Lens and exposure attributes are
+accepted and kept, so that scripts which set them run; the pictures are those of a
 pinhole camera with a fixed exposure and take no notice of them.
 """
 
@@ -64,11 +65,33 @@ _IMU = (
     *((f"noise_gyro_{kind}_{axis}", "float", "0.0") for kind in ("bias", "stddev") for axis in "xyz"),
 )
 
+# Thresholds in differences of the logarithm of brightness (of brightness itself without `use_log`), times in ns.
+_EVENTS: tuple[Entry, ...] = (
+    ("positive_threshold", "float", "0.3"),
+    ("negative_threshold", "float", "0.3"),
+    ("sigma_positive_threshold", "float", "0.0"),
+    ("sigma_negative_threshold", "float", "0.0"),
+    ("refractory_period_ns", "int", "0"),
+    ("use_log", "bool", "true"),
+    ("log_eps", "float", "0.001"),
+)
+_CHOICES = {"exposure_mode": ("histogram", "manual")}  # the rest may have any value of its type
+
+
+def sensor_choices(name: str, value: str) -> tuple[tuple[str, ...], bool, bool]:
+    """An attribute's recommended values, whether it may be modified, and whether it must have one of them."""
+    return _CHOICES.get(name, (value,)), True, name in _CHOICES
+
+
 SENSORS: dict[str, tuple[Entry, ...]] = {
     "sensor.camera.rgb": (*_IMAGE, *_LENS, *_EXPOSURE),
     "sensor.camera.depth": (*_IMAGE, *_LENS),
     "sensor.camera.semantic_segmentation": (*_IMAGE, *_LENS),
+    "sensor.camera.instance_segmentation": (*_IMAGE, *_LENS),
+    "sensor.camera.normals": (*_IMAGE, *_LENS),
     "sensor.camera.optical_flow": (*_IMAGE, *_LENS),
+    "sensor.camera.cosmos_visualization": (*_IMAGE, *_LENS),
+    "sensor.camera.dvs": (*_IMAGE, *_LENS, *_EXPOSURE, *_EVENTS),
     "sensor.lidar.ray_cast": (*_LIDAR, *_NOISY_LIDAR),
     "sensor.lidar.ray_cast_semantic": _LIDAR,
     "sensor.other.collision": (),

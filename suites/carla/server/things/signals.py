@@ -7,15 +7,22 @@ from collections.abc import Callable
 
 from suites.carla.maps import RoadMap
 from suites.carla.maps.roads import Lane
+from suites.carla.maps.signals import BESIDE, signal_id
 from suites.carla.server.protocol.wire import BoundingBox, Rotation, Transform, Vector
 from suites.carla.server.things.actors import GREEN, RED, YELLOW, TrafficLight
 
 SEEN = 30.0  # metres before its stop line at which a light concerns a vehicle
-BESIDE = 2.0  # metres between the outer border of the lane and the pole
-LENS_HEIGHT = 3.0  # metres of the middle of the lamp's box
-_BOX = BoundingBox(Vector(0.0, 0.0, LENS_HEIGHT), Vector(0.25, 0.25, 0.6))
+POST = BoundingBox(Vector(0.0, 0.0, 1.8), Vector(0.25, 0.25, 1.8))  # what is drawn: the pole with its lamps,
+HEAD = BoundingBox(Vector(0.0, 0.0, 3.43), Vector(0.25, 0.25, 0.18))  # and the lamps alone
+TRIGGER_BACK, TRIGGER_DEPTH, TRIGGER_HEIGHT = 2.0, 1.0, 1.0  # metres: before the stop line; half sizes
 _TRAFFIC_LIGHT = 7  # CARLA's semantic label
 _AFTER = {GREEN: YELLOW, YELLOW: RED}
+
+
+def head_of(light: TrafficLight) -> BoundingBox:
+    """The box of a light's lamps, in the world."""
+    x, y, z = light.place.location
+    return BoundingBox(Vector(x, y, z + HEAD.location.z), HEAD.extent, light.facing, light.id)
 
 
 class Signals:
@@ -41,9 +48,12 @@ class Signals:
             side = float(outer.width[-1]) / 2.0 + BESIDE
             right = math.radians(yaw + 90.0)
             place = Vector(float(x) + side * math.cos(right), float(y) + side * math.sin(right), float(z))
-            light = make(Transform(place, Rotation(0.0, (yaw + 360.0) % 360.0 - 180.0, 0.0)))  # faces the traffic
-            light.pole, light.box, light.tags = pole, _BOX, bytes([_TRAFFIC_LIGHT])
-            light.sign_id = f"{outer.road_id}"
+            # As CARLA's, its x axis lies across the road (to the right), and its lenses look along y, at the traffic.
+            light = make(Transform(place, Rotation(0.0, (yaw + 270.0) % 360.0 - 180.0, 0.0)))
+            light.facing = Rotation(0.0, (yaw + 360.0) % 360.0 - 180.0, 0.0)
+            light.pole, light.tags = pole, bytes([_TRAFFIC_LIGHT])
+            light.box = _trigger(lanes, side - float(outer.width[-1]) / 2.0)._replace(actor_id=light.id)
+            light.sign_id = signal_id(outer.road_id, outer.lane_id > 0)
             group.append(light)
             self.by_lane.update({lane.id: light for lane in lanes})
         self.groups.append(group)
@@ -87,6 +97,16 @@ class Signals:
         """The light that concerns a vehicle `s` metres along a lane."""
         light = self.by_lane.get(lane)
         return light if light and self._map.lanes[lane].length - s < SEEN else None
+
+
+def _trigger(lanes: list[Lane], gap: float) -> BoundingBox:
+    """The volume before the stop line, across all lanes of an approach, in the frame of the light.
+
+    gap: metres from the outer border of the lanes to the light.
+    """
+    half = sum(float(lane.width[-1]) for lane in lanes) / 2.0
+    extent = Vector(half, TRIGGER_DEPTH, TRIGGER_HEIGHT)
+    return BoundingBox(Vector(-gap - half, TRIGGER_BACK, TRIGGER_HEIGHT), extent)
 
 
 def _junction_approaches(road_map: RoadMap) -> list[list[list[Lane]]]:

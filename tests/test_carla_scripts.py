@@ -1,0 +1,168 @@
+"""CARLA's own scripts, unmodified, against the embedded server: where CARLA_PYTHONAPI names their folder.
+
+We ship none of them. Some always connect to port 2000, so the server takes that one; where it is in use all skip.
+Scripts that run until they are stopped get an interrupt, as from Ctrl-C, after some seconds.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from typer.testing import CliRunner
+
+from covr_bench.cli.app import app
+from suites.carla import ue4
+from suites.carla.doctor import examine
+from suites.carla.launch import ServerProcess, launch
+
+FOLDER = os.environ.get("CARLA_PYTHONAPI", "")
+needs_scripts = pytest.mark.skipif(
+    not FOLDER or not importlib.util.find_spec("carla"), reason="CARLA_PYTHONAPI names no folder of CARLA's PythonAPI"
+)
+
+
+class Script(NamedTuple):
+    """path: below PythonAPI; seconds: after which it is stopped, 0 to wait for its end."""
+
+    path: str
+    arguments: tuple[str, ...] = ()
+    seconds: float = 20.0
+
+
+SCRIPTS = (
+    Script("util/test_connection.py", seconds=0),
+    Script("util/config.py", ("--inspect",), 0),
+    Script("util/config.py", ("--map", "Town03", "--weather", "HardRainNoon", "--delta-seconds", "0.05"), 0),
+    Script("util/lane_explorer.py", ("-t", "0.1"), 12),
+    Script("util/raycast_sensor_testing.py", ("-lp", "1", "-rp", "1")),
+    Script("examples/tutorial.py", seconds=0),
+    Script("examples/vehicle_physics.py", seconds=0),
+    Script("examples/lidar_to_camera.py", ("--frames", "3", "--res", "160x120"), 0),
+    Script("examples/sensor_synchronization.py"),
+    Script("examples/synchronous_mode.py"),
+    Script("examples/client_bounding_boxes.py"),
+    Script("examples/bounding_boxes.py", ("--res", "160x120")),
+    Script("examples/open3d_lidar.py"),
+    Script("examples/visualize_multiple_sensors.py", ("--res", "300x200")),
+    Script("examples/dynamic_weather.py", seconds=8),
+    Script("examples/vehicle_gallery.py", seconds=12),
+    Script("examples/no_rendering_mode.py"),
+    Script("examples/draw_skeleton.py"),
+    Script("examples/generate_traffic.py", ("--seed", "1")),
+    Script("examples/generate_traffic.py", ("--asynch", "-n", "5", "-w", "5")),
+    Script("examples/manual_control.py", ("--sync", "--autopilot", "--res", "160x120"), 30),
+    *(
+        Script("examples/automatic_control.py", ("--sync", "--agent", agent, "--res", "160x120"), 30)
+        for agent in ("Basic", "Behavior", "Constant")
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerProcess]:
+    try:
+        started = launch("street", port=2000, towns=True)
+        with started as running:
+            yield running
+    except RuntimeError as error:
+        pytest.skip(f"no server on port 2000: {str(error)[:200]}")
+
+
+@needs_scripts
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: " ".join((Path(script.path).stem, *script.arguments)))
+def test_script(server: ServerProcess, script: Script, tmp_path: Path) -> None:
+    root = Path(FOLDER).resolve()
+    path = root / script.path
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    lacking = [f.name for f in examine(path) if f.kind == "module" and f.verdict == "missing"]
+    if lacking:
+        pytest.skip(f"it needs {', '.join(lacking)}")
+    python_path = os.pathsep.join([str(root / "carla"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = os.environ | {"SDL_VIDEODRIVER": "dummy", "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [sys.executable, str(path), *script.arguments],
+        cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    stopped = False
+    try:
+        said, _ = process.communicate(timeout=script.seconds or 120)
+    except subprocess.TimeoutExpired:
+        stopped = True
+        process.send_signal(signal.SIGINT)
+        try:
+            said, _ = process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            said, _ = process.communicate()
+    faults = [part for part in said.split("Traceback")[1:] if "KeyboardInterrupt" not in part]
+    assert not faults and "Error:" not in said.replace("KeyboardInterrupt", ""), said[-3000:]
+    assert stopped or process.returncode == 0, said[-3000:]
+    assert stopped == bool(script.seconds) or process.returncode == 0, said[-3000:]
+    assert server.alive and "Traceback" not in server.log(), server.log()
+
+
+# ---- the doctor and the launcher -------------------------------------------------------------------------------
+
+NEEDY = """
+    import carla
+    import numpy, nowhere_to_be_found
+    client = carla.Client("localhost", 2000)
+    world = client.load_world("Town03")
+    library = world.get_blueprint_library()
+    car = library.find("vehicle.tesla.model3")
+    bikes = library.filter("vehicle.bh.*")
+    plane = library.find("vehicle.boeing.b747")
+    camera = library.find("sensor.camera.dvs")
+    if car.id.startswith("sensor.camera"):
+        car.open_door(0)
+    car.enable_chrono_physics(1, 2, "", "", "", "")
+"""
+
+
+def test_the_doctor_reads_what_a_script_needs(tmp_path: Path) -> None:
+    script = tmp_path / "needy.py"
+    script.write_text(textwrap.dedent(NEEDY), encoding="utf-8")
+    verdicts = {finding.name: finding.verdict for finding in examine(script)}
+    assert verdicts == {
+        "carla": "ok" if importlib.util.find_spec("carla") else "missing",
+        "numpy": "ok", "nowhere_to_be_found": "missing", "Town03": "towns",
+        "vehicle.tesla.model3": "ok", "vehicle.bh.*": "ok", "vehicle.boeing.b747": "missing", "sensor.camera.dvs": "ok",
+        "sensor.camera": "ok", "open_door": "idle", "enable_chrono_physics": "missing",
+    }  # fmt: skip
+    assert {finding.name: finding.verdict for finding in examine(script, towns=True)}["Town03"] == "ok"
+    answer = CliRunner().invoke(app, ["carla", "doctor", str(script)])
+    assert answer.exit_code == 1 and "line 9: blueprint vehicle.boeing.b747: missing" in answer.output
+    script.write_text("x = 'vehicle.*'\n", encoding="utf-8")
+    assert CliRunner().invoke(app, ["carla", "doctor", str(script)]).exit_code == 0
+
+
+def test_the_launcher_takes_carlas_arguments() -> None:
+    words = ["/Game/Carla/Maps/Town04", "-carla-rpc-port=2412", "-quality-level=Low", "-RenderOffScreen", "-nosound"]
+    arguments = ue4.parse(words)
+    assert (arguments.port, arguments.map_name, arguments.towns) == (2412, "Town04", False)
+    assert arguments.idle == ("-quality-level=Low", "-RenderOffScreen", "-nosound")
+    assert ue4.parse(["-carla-port=3000"]).port == ue4.parse(["--carla-rpc-port=3000"]).port == 3000
+    assert ue4.parse([]) == ue4.Arguments(2000, "street")
+
+
+def test_the_launcher_is_written_and_starts(tmp_path: Path) -> None:
+    answer = CliRunner().invoke(app, ["carla", "launcher", str(tmp_path / "carla"), "--towns"])
+    assert answer.exit_code == 0
+    script = tmp_path / "carla" / "CarlaUE4.sh"
+    run = subprocess.run(
+        ["/bin/sh", str(script), "-carla-rpc-port=99999"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.returncode == 1 and "port 99999 is not between" in run.stderr
+    script.write_text("#!/bin/sh\necho Unreal\n")
+    again = CliRunner().invoke(app, ["carla", "launcher", str(tmp_path / "carla")])
+    assert again.exit_code != 0 and "Unreal" in script.read_text()
