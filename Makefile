@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.10; 
 
 run: env
 	$(VENV)/bin/covr-bench run --suite dmc6 --budget smoke --agent random --agent drqv2
-	$(VENV)/bin/covr-bench run --suite catch --task catch --budget short --agent random --agent drqv2
+	$(VENV)/bin/covr-bench run --suite effect --budget short --agent dpl --variant prior=oracle --variant prior=zero --seeds 1-3
 	$(VENV)/bin/covr-bench report
 
 test: env

@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,7 +28,9 @@ from typing import Any
 import pytest
 from bench_store import EVALUATIONS, line
 
-from results.layout import ROWS_FILE, run_folder
+from results import provenance
+from results.holding import LEASE_FILE, holding_of_this_process
+from results.layout import PROVENANCE_FILE, ROWS_FILE, run_folder
 
 RUNS = int(os.environ.get("COVR_BENCH_RUNS", "2000"))
 LAUNCHES = int(os.environ.get("COVR_BENCH_LAUNCHES", "500"))
@@ -129,6 +132,57 @@ except SystemExit:
     clocks.append(clock())
 """
     say(benchmark, verb[:1], *benchmark.pedantic(measure, args=(code, store)))
+
+
+STATUS_RUNS, RUNNING, STOPPED = 10_000, 1_000, 1_000  # the campaign of docs/scale.md
+
+
+def test_status(tmp_path: Path, benchmark: Any) -> None:
+    """`covr-bench status` of 10,000 runs, of which 1,000 run on other machines and 1,000 were interrupted."""
+    fill_for_status(tmp_path / "out")
+    code = """
+import os
+os.environ["XDG_CACHE_HOME"] = sys.argv[2]
+from covr_bench.cli.app import main
+sys.argv = ["covr-bench", "status", "--out", sys.argv[1]]
+try:
+    main()
+except SystemExit:
+    clocks.append(clock())
+"""
+    for look in ("first", "second"):  # which knows what the first saw
+        peak, ((wall, cpu),) = measure(code, tmp_path / "out", tmp_path / "cache")
+        benchmark.extra_info |= {f"{look}_s": wall, f"{look}_cpu_s": cpu, f"{look}_peak_mib": peak}
+        print(f"\nstatus of {STATUS_RUNS:,} runs, {look} look: {wall:.2f} s, CPU {cpu:.2f} s, peak {peak:.0f} MiB")
+    benchmark.pedantic(measure, args=(code, tmp_path / "out", tmp_path / "cache"))
+
+
+def fill_for_status(out: Path) -> None:
+    """Runs as they lie in a store: each with rows and its record, those that run with a lease."""
+    first = run_id(0)
+    config = {
+        "env_steps": 100_000,
+        "agent": "agent0",
+        "suite": "dmc6",
+        "settings": {f"setting{n}": n for n in range(30)},
+    }
+    provenance.begin(out, first, config=config, seeds={f"seed{n}": n for n in range(20)}, command="covr-bench run")
+    record = (run_folder(out, first) / PROVENANCE_FILE).read_text()
+    rows = "".join(line(0, index) for index in range(EVALUATIONS))
+    lease = replace(holding_of_this_process(1, "its"), machine="another", host="node7", launcher="slurm")
+    lease = replace(
+        lease, progress={"phase": "train", "env_steps": 50_000, "env_steps_per_s": 28.0, "last_return": 1.0}
+    )
+    for number in range(STATUS_RUNS):
+        folder = run_folder(out, run_id(number))
+        folder.mkdir(parents=True, exist_ok=True)
+        running, stopped = number < RUNNING, number < RUNNING + STOPPED
+        status = "running" if running else "interrupted" if stopped else "finished"
+        text = record.replace(first, run_id(number)).replace('"status": "running"', f'"status": "{status}"')
+        (folder / PROVENANCE_FILE).write_text(text.replace('"wall_s": 0.0', '"wall_s": 3600.0'))
+        (folder / ROWS_FILE).write_text(rows if stopped else rows + END)
+        if running:
+            (folder / LEASE_FILE).write_text(lease.to_json())
 
 
 LAUNCHED = """

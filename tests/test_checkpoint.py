@@ -245,12 +245,12 @@ def test_a_checkpoint_is_on_the_disk_before_the_one_before_is_removed(
     checkpoints = Checkpoints(tmp_path)
     name = f"{2:012d}-final" if final else f"{2:012d}"
     checkpoints.save_final(2, {"n": torch.ones(9)}) if final else checkpoints.save(2, {"n": torch.ones(9)}, replay)
-    part = f".{name}.part"
+    part = f".{name}.0.part"
     assert done.index(("fsync", "tensors.safetensors")) < done.index(("rename", part))
     assert done.index(("fsync", "state.json")) < done.index(("rename", part))
     assert done.index(("fsync", part)) < done.index(("rename", part))
     assert done.index(("rename", part)) < done.index(("fsync", tmp_path.name)) < done.index(("remove", f"{1:012d}"))
-    chunks = [file for what, file in done if what == "rename" and file.endswith(".npz.part")]
+    chunks = [file for what, file in done if what == "rename" and file.endswith(".npz.0.part")]
     assert len(chunks) == (0 if final else 1)
     for chunk in chunks:
         assert done.index(("fsync", chunk)) < done.index(("rename", chunk)) < done.index(("fsync", "replay"))

@@ -175,7 +175,7 @@ with RunWriter(*sys.argv[1:], action_repeat=1) as writer:
 """
 
 
-@pytest.mark.parametrize(("call", "of"), [("os.replace", f".{2:012d}.part"), ("shutil.rmtree", f"{1:012d}")])
+@pytest.mark.parametrize(("call", "of"), [("os.replace", f".{2:012d}.1.part"), ("shutil.rmtree", f"{1:012d}")])
 def test_a_checkpoint_that_comes_too_late_replaces_and_removes_nothing(
     call: str, of: str, start: Any, tmp_path: Path
 ) -> None:
@@ -194,6 +194,7 @@ def test_a_checkpoint_that_comes_too_late_replaces_and_removes_nothing(
         writer.lease.check(look=True)
     assert f"{7:012d}" in [path.name for path in folder.glob("[0-9]*")]
     assert f"{2:012d}" not in [path.name for path in folder.glob("[0-9]*")]
+    assert [path.name for path in folder.rglob("*.part")] == []
 
 
 def test_the_run_of_a_dead_process_of_this_machine_is_taken_at_once(

@@ -28,8 +28,9 @@ ENV_STEPS = 1000
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
-    with three_nodes() as started:
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    with pytest.MonkeyPatch.context() as patch, three_nodes() as started:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))  # in which no other test measures costs
         yield started
 
 

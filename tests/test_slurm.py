@@ -53,6 +53,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             cluster.stop()
             pytest.skip(str(error))
         patch.setenv("COVR_BENCH_LEASE_S", "6")
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))  # in which no other test measures costs
         yield cluster
         cluster.stop()
 

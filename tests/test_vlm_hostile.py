@@ -289,12 +289,11 @@ def test_which_model_is_asked_is_never_a_guess(bad: Any, listed: Any, said_of_it
         open_prior(f"openai:{bad(sends(reply(listed))).url}")
 
 
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden", "404 Not Found", "307 Temporary"])
+def test_a_server_that_refuses_to_list_its_models_is_refused_before_a_step(bad: Any, status: str) -> None:
+    with pytest.raises(UserError, match=f"does not say which models it has: {status}"):
+        open_prior(f"openai:{bad(sends(reply('no', status))).url}")
+
+
 def test_the_only_model_is_named_in_what_is_kept_of_the_run(bad: Any) -> None:
     assert open_prior(f"openai:{bad(sends(reply({'data': [{'id': 'only'}]}))).url}").describe()["model"] == "only"
-
-
-def test_two_frames_for_a_server_are_refused_with_the_settings() -> None:
-    from covr.config import VLMConfig
-
-    with pytest.raises(ValueError, match="vlm_frames=1"):
-        VLMConfig(vlm="openai:http://127.0.0.1:1/v1#m", vlm_frames=2)

@@ -300,3 +300,10 @@ def test_png_holds_the_pixels() -> None:
     size = struct.unpack(">I", data[at - 4 : at])[0]
     rows = np.frombuffer(zlib.decompress(data[at + 4 : at + 4 + size]), np.uint8).reshape(28, 1 + 90)
     assert not rows[:, 0].any() and np.array_equal(rows[:, 1:].reshape(28, 30, 3), IMAGES[0])
+
+
+def test_two_frames_for_a_server_are_refused_with_the_settings() -> None:
+    from covr.config import VLMConfig
+
+    with pytest.raises(ValueError, match="vlm_frames=1"):
+        VLMConfig(vlm="openai:http://127.0.0.1:1/v1#m", vlm_frames=2)

@@ -168,7 +168,8 @@ def differences(found: Mapping[str, Estimate], title: str, path: style.Target) -
         for row, name in enumerate(names):
             _bar(axis, row, found[name], colours[name])
         _rows(axis, names)
-        axis.set_xlabel("difference in the mean return over a run's evaluations,\npaired by seed; 95 % interval")
+        axis.set_xlabel("difference in the mean return over a run's\nevaluations, paired by seed; 95 % interval")
+        axis.use_sticky_edges = False  # a bar does not end at the frame
         style.dress(axis, grid="x")
         style.heading(figure, title)
         style.save(figure, path)

@@ -58,6 +58,7 @@ class ServerPrior:
         self.down = False
         self.last_error = ""
         self.adapter = ""
+        self.adapter_folder = Path()
         self._model = model
         self._limit = "max_tokens"  # newer servers call it max_completion_tokens
         self._fixed: dict[str, Any] = {"temperature": 0.0}
@@ -67,6 +68,8 @@ class ServerPrior:
         images = check_images(images)
         if images.ndim == 5:
             raise UserError("a VLM server is shown one frame, not two: set vlm_frames=1")
+        if self.down and self.adapter:
+            self._give_adapter_again()
         answers = run(self._ask_all(images, prompt))
         self.down = all(parsed.status == "no_answer" for _, parsed in answers)
         texts, parsed = [text for text, _ in answers], [p for _, p in answers]
@@ -123,8 +126,7 @@ class ServerPrior:
         """The model asked for, or the only one the server lists. Raises ServerDown, and UserError if it is not one."""
         if not self._model:
             listed = await self.transport.request(client, "/models", attempts=1 if self.down else 0)
-            entries = listed.get("data") if isinstance(listed, dict) else None
-            names = [e["id"] for e in entries or () if isinstance(e, dict) and isinstance(e.get("id"), str) and e["id"]]
+            names = [name for name, parent in _models(listed) if not parent]
             if len(names) != 1:
                 listing = f"lists {len(names)} models, {', '.join(names)}" if names else "lists no model"
                 raise UserError(f"the VLM server {self.url} {listing}: name one, as in openai:{self.url}#MODEL")
@@ -132,7 +134,7 @@ class ServerPrior:
         return self._model
 
     def resolve(self) -> None:
-        """Learn the model's name if the server is there. Raises UserError if it lists none or several."""
+        """Learn the model's name if the server is there. Raises UserError if it lists none or several, or will not."""
 
         async def ask() -> None:
             async with self.transport.client() as client:
@@ -140,6 +142,8 @@ class ServerPrior:
 
         try:
             run(ask())
+        except ServerRefused as error:
+            raise UserError(f"the VLM server does not say which models it has: {error}") from error
         except ServerDown as error:
             self.last_error = str(error)
 
@@ -179,8 +183,16 @@ class ServerPrior:
         body = {"lora_name": name, "lora_path": str(Path(folder).resolve())}
         self._post("/models", None)  # a dead server is not given as long as loading may take
         self._post("/load_lora_adapter", body, LOAD_TIMEOUT)
-        self.adapter = name
+        self.adapter, self.adapter_folder = name, Path(folder)
         self._unload(former)
+
+    def _give_adapter_again(self) -> None:
+        """A server that was started anew has lost it, and knows no model of that name."""
+        try:
+            if self.adapter not in dict(_models(self._post("/models", None))):
+                self.take_up(self.adapter_folder)
+        except ServerDown as error:
+            self.last_error = str(error)
 
     def reset_adapter(self) -> None:
         """Ask without an adapter from now on."""
@@ -204,12 +216,20 @@ class ServerPrior:
         }
 
 
+def _models(listed: Any) -> list[tuple[str, Any]]:
+    """The names in a reply of `/models`, each with its parent: an adapter's is the model that it was made for."""
+    entries = listed.get("data") if isinstance(listed, dict) else None
+    known = [e for e in (entries if isinstance(entries, list) else ()) if isinstance(e, dict)]
+    return [(e["id"], e.get("parent")) for e in known if isinstance(e.get("id"), str) and e["id"]]
+
+
 class ServedPrior:
     """A VisionLanguagePrior that asks a server and tunes a copy of its weights in this process.
 
     local: the same model as the server's. folder: adapters go here, a folder for each round, where the server must find
     them by the same path. An adapter the server cannot take up because it is down goes to it before the next question;
-    until then questions count as unanswered, so that no answer is an older model's.
+    until then questions count as unanswered, so that no answer is an older model's. A server that refuses the first
+    adapter is not set up for them; a later refusal counts as being down.
     """
 
     tunable = True
@@ -255,9 +275,9 @@ class ServedPrior:
             return True
         try:
             self.server.take_up(self.waiting)
-        except ServerRefused as error:
-            raise UserError(f"the VLM server refused the adapter {self.waiting}: {error}") from error
         except ServerDown as error:
+            if isinstance(error, ServerRefused) and not self.server.adapter:
+                raise UserError(f"the VLM server refused the adapter {self.waiting}: {error}") from error
             self.server.down, self.server.last_error = True, str(error)
             return False
         self.waiting = None

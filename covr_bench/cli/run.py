@@ -167,6 +167,7 @@ def run_suite(request: Request, console: Console, *, dry_run: bool = False, yes:
     from covr_bench.cli.progress import Progress
     from covr_bench.cli.show import report
     from covr_bench.face import execute, prepare
+    from covr_bench.kit.errors import UserError
     from covr_bench.launch.base import State
 
     say(console, f"planning {request.suite} ...")
@@ -178,10 +179,14 @@ def run_suite(request: Request, console: Console, *, dry_run: bool = False, yes:
     if preparation.plan.todo:
         with Progress(console) as progress:
             jobs = execute(preparation, progress.watch, lambda text: say(console, text))
-    report([each.config for each in preparation.plan.runs], preparation.experiment, console)
-    return _say_unfinished(
-        [job for job in jobs if job.state not in (State.FINISHED, State.SUBMITTED)], len(preparation.plan.runs), console
-    )
+    unfinished = [job for job in jobs if job.state not in (State.FINISHED, State.SUBMITTED)]
+    try:
+        report([each.config for each in preparation.plan.runs], preparation.experiment, console)
+    except UserError as error:
+        if not unfinished:
+            raise
+        say(console, f"no report: {error}")  # of a full disk the runs tell too
+    return _say_unfinished(unfinished, len(preparation.plan.runs), console)
 
 
 def _say_unfinished(jobs: Sequence[Job], runs: int, console: Console) -> int:

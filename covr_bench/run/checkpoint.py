@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from covr_bench.kit.errors import UserError
+from results.lease import LeaseLost
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +73,7 @@ class Checkpoints:
             ) from error
 
     def _write(self, name: str, state: dict[str, Any], replay: Replay | None) -> None:
+        self._check()
         self.folder.mkdir(exist_ok=True)  # not the run's folder: it may be away
         (self.folder / "replay").mkdir(exist_ok=True)
         chunks = self._save_replay(replay) if replay else []
@@ -84,23 +86,31 @@ class Checkpoints:
             "state": tree,
             "replay": {"chunks": chunks} | (_position(replay) if replay else {}),
         }
-        final, part = self.folder / name, self.folder / f".{name}.part"
-        self._check()
+        final, part = self.folder / name, self._part(self.folder, name)
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         _write_file(part / "tensors.safetensors", packed)
         _write_file(part / "state.json", json.dumps(record).encode())
         _sync_folder(part)
-        self._check()
+        self._check(part)
         os.replace(part, final)
         _sync_folder(self.folder)
         self._remove([*(old for old in self._complete() if old != final), *self.folder.glob(".*.part")])
         self._remove([file for file in (self.folder / "replay").iterdir() if file.name not in chunks])
 
-    def _check(self) -> None:
-        """Raises LeaseLost if the run is another process's."""
-        if self.writer is not None:
-            self.writer.lease.check(look=True)
+    def _part(self, folder: Path, name: str) -> Path:
+        """What becomes that file or folder once it is whole; no other writer of the run calls its own so."""
+        return folder / f".{name}.{self.writer.lease.token if self.writer else 0}.part"
+
+    def _check(self, part: Path | None = None) -> None:
+        """Raises LeaseLost if the run is another process's, and removes what this one was about to put in place."""
+        try:
+            if self.writer is not None:
+                self.writer.lease.check(look=True)
+        except LeaseLost:
+            if part is not None:
+                shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
+            raise
 
     def _remove(self, paths: list[Path]) -> None:
         """Remove what was found before the look: nothing that another process writes later is among it."""
@@ -135,13 +145,13 @@ class Checkpoints:
         start = max(oldest, _span(kept[-1])[1] - 1) if kept else oldest
         if replay.head > start:
             name = f"{start:012d}-{replay.head:012d}.npz"
-            part = folder / f".{name}.part"
+            part = self._part(folder, name)
             with part.open("wb") as file:
                 arrays: dict[str, Any] = replay.slots(start, replay.head)
                 np.savez_compressed(file, **arrays)
                 file.flush()
                 os.fsync(file.fileno())
-            self._check()
+            self._check(part)
             os.replace(part, folder / name)
             _sync_folder(folder)
             kept.append(name)

@@ -98,8 +98,9 @@ class World:
         Raises CallError for an unknown map; the running episode then goes on.
         """
         if name:
-            self.map, self.renderer, self.obstacles, self.things = self.sites.find(name)
+            self._site = self.sites.find(name)
             self.map_name = name.rsplit("/", 1)[-1]
+        self.map, self.renderer, self.obstacles, self.things = self._site
         self.map_origin = geodesy.map_origin(self.map.opendrive)
         self.episode += 1
         self.map_changed = True
