@@ -62,7 +62,7 @@ def imported(cli: Callable[..., Any], tmp_path: Path, *arguments: object) -> lis
           ("scores", "walker_walk", "drq", 1, "returns=training", 150, 2.5)]),
         ("a.json", json.dumps(MARL_EVAL), (),
          [("dmc6", "walker_walk", "sac", 3, "", 10, 2.0), ("dmc6", "walker_walk", "sac", 3, "", 20, 5.0)]),
-        ("b.json.gz", gzip.compress(json.dumps(DREAMER).encode()), ("--rename", "dmc_walker_walk=walker_walk"),
+        ("b.json.gz", gzip.compress(json.dumps(DREAMER).encode(), mtime=0), ("--rename", "dmc_walker_walk=walker_walk"),
          [("scores", "walker_walk", "dreamerv3", 2, "returns=training", 10_000, 10.0),
           ("scores", "walker_walk", "dreamerv3", 2, "returns=training", 20_000, 20.0)]),
         ("tdmpc2-pixels/walker_walk.csv", "step,reward,seed\n0,5.5,1\n100,6.5,1\n", (),
