@@ -102,6 +102,22 @@ def test_a_stored_run_with_other_settings_is_refused_with_the_difference(tmp_pat
     assert str(run_folder(tmp_path, old.run_id)) in str(error.value)
 
 
+def test_a_setting_that_is_younger_than_a_stored_run_had_its_default_there(tmp_path: Path) -> None:
+    """An agent that gains a switch, off by default, or whose base does, has not become another."""
+    covr = {"covr": registry.agent("covr")}
+    (run,) = configure(SUITE, "catch", covr, SUITE.budgets["paper"], tasks=["catch"], seeds=[0], out=str(tmp_path))
+    stored = run.as_dict()
+    stored["agent_config"] = {key: value for key, value in run.agent_config.items() if key != "vlm_silent"}
+    base = stored["agent_config"]["base_settings"]
+    stored["agent_config"]["base_settings"] = {key: value for key, value in base.items() if key != "discount"}
+    provenance.begin(tmp_path, run.run_id, config=stored, seeds={}, command="")
+    provenance.finish(tmp_path, run.run_id, "finished", wall_s=1.0)
+    assert [item.state for item in plan([run]).runs] == [State.DONE]
+    other = replace(run, agent_config=run.agent_config | {"vlm_silent": "allow"})
+    with pytest.raises(UserError, match=r"agent_config\.vlm_silent: fail there, allow here"):
+        plan([other])
+
+
 def test_another_machine_may_go_on(tmp_path: Path) -> None:
     (old,) = configs(tmp_path, tasks=["catch"], seeds=[0])[1:]
     provenance.begin(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ from results.layout import PROVENANCE_FILE, run_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from covr_bench.kit.api import AgentSpec
 
 
 class State(str, Enum):
@@ -139,7 +141,8 @@ def _planned(config: RunConfig, restart: bool, accept: bool) -> Planned:
     state, changed = _state(folder, record), _changed_code(record, config)
     if restart and (changed or state is not State.DONE):
         return Planned(config, State.TO_DO, replaced=_replaced(config))
-    if differing := _differences(record["config"], config.as_dict()):
+    differing = _differences(record["config"], config.as_dict())
+    if differing and (differing := _differences(_with_later_settings(record["config"], config), config.as_dict())):
         raise UserError(
             f"run {config.run_id} exists in {config.out} with other settings:\n  "
             + "\n  ".join(differing)
@@ -179,6 +182,22 @@ def _changed_code(record: Mapping[str, Any], config: RunConfig) -> str:
         if not stored.get(what) and before != now and (is_path(before) or is_path(now))
     ]
     return " and ".join(changed + moved)
+
+
+def _with_later_settings(stored: Mapping[str, Any], config: RunConfig) -> dict[str, Any]:
+    """A stored configuration with the defaults of those of its agent's settings that are younger than it."""
+    from covr_bench.config import registry
+
+    spec, settings = registry.agent(config.agent), dict(stored["agent_config"])
+    settings = _defaults(spec) | settings
+    if spec.wraps:
+        base = registry.agent(str(settings[spec.wraps]))
+        settings["base_settings"] = _defaults(base) | settings.get("base_settings", {})
+    return {**stored, "agent_config": settings}
+
+
+def _defaults(spec: AgentSpec) -> dict[str, Any]:
+    return {item.name: item.default for item in fields(spec.Config) if item.default is not MISSING}
 
 
 def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
