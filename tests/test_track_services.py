@@ -32,7 +32,8 @@ def store(tmp_path: Path) -> Path:
             for step, value in RETURNS.items():
                 writer.write("eval", step, step, {"return": value, "length": 40.0})
             writer.write("signal", 200, 200, {"loss": 7.0})
-        record = {"schema": 1, "run_id": run_id, "status": status, "environment": {"cpu": "some"}}
+        record: dict[str, Any] = {"schema": 1, "run_id": run_id, "status": status, "environment": {"cpu": "some"}}
+        record["sessions"] = [{"command": "covr-bench run it"}]
         suite_budget, task, agent, seed = run_id.split("/")
         config = {"suite": suite_budget, "task": task, "agent": agent, "seed": int(seed), "out": "elsewhere"}
         provenance.write(run_folder(tmp_path, run_id) / PROVENANCE_FILE, record | {"config": config})
@@ -153,7 +154,7 @@ def test_mlflow_has_curves_status_and_provenance_and_the_run_once(store: Path) -
     assert runs[RUNS[1]].data.params["seed"] == "1"
     (artifact,) = client.list_artifacts(runs[RUNS[0]].info.run_id)
     stored = json.loads(Path(client.download_artifacts(runs[RUNS[0]].info.run_id, artifact.path)).read_text())
-    assert stored["facts"] == {"cpu": "some"}
+    assert stored["facts"]["cpu"] == "some"
 
 
 def test_wandb_writes_offline_without_a_key(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
