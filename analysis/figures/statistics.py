@@ -80,8 +80,7 @@ def improvement(comparison: Comparison, bootstrap: Bootstrap, path: style.Target
         )
     pairs = list(found)[::-1]
     shown = style.short_names(dict.fromkeys(name for pair in pairs for name in pair), _PAIRED_LETTERS)
-    mark = style.LEFT_TO_RIGHT
-    names = [f"{mark}{shown[x]}{mark}  >  {mark}{shown[y]}" for x, y in pairs]
+    names = [f"{style.apart(shown[x])}  >  {style.apart(shown[y])}" for x, y in pairs]
     width = 3.6 + _LETTER_INCHES * max(map(style.letters, names))
     with style.look():
         figure, (axis,) = _panels(1, width, 1.35 + _ROW_INCHES * len(pairs))

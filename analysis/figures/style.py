@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
-from unicodedata import east_asian_width
+from unicodedata import bidirectional, east_asian_width
 
 from results.files import write_bytes
 
@@ -44,12 +44,17 @@ _HEADING_INCHES = 0.095  # of a letter of a figure's title
 _FALLBACKS = ("Noto Sans CJK JP", "IPAexGothic", "IPAGothic", "TakaoPGothic", "WenQuanYi Zen Hei", "Noto Sans Arabic")
 _MISSING = "missing from font"  # in matplotlib's warning of each such letter
 BAND_ALPHA = 0.18  # opacity of an interval around a curve
-LEFT_TO_RIGHT = "\u200e"  # between names: else one of a right-to-left script turns the whole line
+LEFT_TO_RIGHT = "\u200e"
 Style = dict[str, Any]
 
 
 class MissingLetters(UserWarning):
     """No installed font has some letters of a figure."""
+
+
+def apart(name: str) -> str:
+    """A name as it is set beside others: one of a right-to-left script would turn the whole line."""
+    return f"{LEFT_TO_RIGHT}{name}{LEFT_TO_RIGHT}" if any(bidirectional(each) in ("R", "AL") for each in name) else name
 
 
 @contextmanager
