@@ -29,6 +29,4 @@ def __getattr__(name: str) -> Any:
 
 
 if "gymnasium" in sys.modules:
-    from suites.gymnasium_ids import register_ours
-
-    register_ours()
+    __getattr__("register")()

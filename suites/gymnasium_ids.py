@@ -25,8 +25,10 @@ NAMESPACE = "covr-bench"
 DEFINES = re.compile(r"^SUITES?\b", re.MULTILINE)
 
 
-def register(suite: Suite) -> list[str]:
-    """Make `gymnasium.make` know the tasks of a suite, ours or a user's.
+def register(suite: Suite | None = None) -> list[str]:
+    """Make `gymnasium.make` know the tasks of a suite; without one, of every suite of this package.
+
+    `import suites` does the latter by itself where Gymnasium has been imported before.
 
     Keyword arguments of `gymnasium.make` are the task's own settings (`Task.options`: `image_size`, `frame_stack`,
     `action_repeat`, ...). An episode's time limit is the task's own.
@@ -34,16 +36,13 @@ def register(suite: Suite) -> list[str]:
     Returns:
         The ids, `covr-bench/<suite>-<task>-v<version of the suite>`.
     """
+    if suite is None:
+        return [name for each in _ours() for name in register(each)]
     ids = {f"{NAMESPACE}/{suite.name}-{task.name}-v{suite.version}": task for task in suite.tasks}
     for name, task in ids.items():
         if name not in gymnasium.registry:
             gymnasium.register(name, entry_point=partial(make, task), disable_env_checker=True)
     return list(ids)
-
-
-def register_ours() -> list[str]:
-    """`register` every suite of this package; `import suites` does it where Gymnasium has been imported before."""
-    return [name for suite in _ours() for name in register(suite)]
 
 
 def make(task: Task, render_mode: str = "rgb_array", seed: int = 0, **settings: Any) -> gymnasium.Env[Any, Any]:

@@ -404,7 +404,7 @@ def test_folders_without_kernels_concern_none() -> None:
     for path in package.glob("*/**/*.py"):
         text = path.read_text(encoding="utf-8")
         if any(folder in path.parents for folder in plain) or path.parent == package / "server":
-            assert "maps.jit" not in text, path
+            assert not re.search(r"maps\.jit import .*\b(compiled|inlined)\b", text), path  # it may count kernels
         elif "maps.jit" in text:
             imported = re.findall(r"^from suites\.carla\.([\w.]+) import", text, re.MULTILINE)
             assert not [name for name in imported if name.replace(".", "/").startswith(WITHOUT_KERNELS)], path

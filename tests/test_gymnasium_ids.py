@@ -18,6 +18,9 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 CATCH = "covr-bench/catch-catch-v1"
 
 
+suites.register()  # another test may have imported suites before Gymnasium
+
+
 def test_every_task_of_every_suite_has_an_id() -> None:
     wanted = {
         f"covr-bench/{suite.name}-{task.name}-v{suite.version}"
