@@ -1,4 +1,4 @@
-"""Draws `recording.svg`: a command as it ran, its lines appearing when they were printed, in at most thirty seconds.
+r"""Draws `recording.svg`: a command as it ran, its lines appearing when they were printed, in at most thirty seconds.
 
 python docs/recording.py -o docs/recording.svg -- covr-bench run --suite catch --task catch --budget smoke --agent drqv2
 """
@@ -48,7 +48,7 @@ def drawn(command: str, lines: list[tuple[float, str]]) -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" role="img">',
             f"<title>{html.escape(command)}, {lines[-1][0]:.0f} s in {lines[-1][0] * pace:.0f} s</title>",
             f'<rect width="100%" height="100%" rx="8" fill="{GROUND}"/>',
-            f'<g font-family="monospace" font-size="14" fill="{INK}" xml:space="preserve">',
+            f'<g font-family="monospace" font-size="14" fill="{INK}">',
             f"<g>{_scroll([at / whole for at, _ in shown], whole)}",
             *texts,
             "</g></g></svg>\n",
@@ -62,7 +62,8 @@ def _text(row: int, share: float, text: str, whole: float) -> str:
     place = f'x="{MARGIN}" y="{MARGIN + (row + 1) * LINE - 4}"'
     show = f'<animate attributeName="opacity" calcMode="discrete" dur="{whole:.2f}s" repeatCount="indefinite" '
     values = f'values="0;1" keyTimes="0;{share:.4f}"/>' if share else 'values="1" keyTimes="0"/>'
-    return f"<text {place}{ink}>{html.escape(text)}{show}{values}</text>"
+    shown = html.escape(text).replace(" ", "\u00a0")  # browsers join common spaces
+    return f"<text {place}{ink}>{shown}{show}{values}</text>"
 
 
 def _scroll(shares: list[float], whole: float) -> str:
