@@ -1,5 +1,6 @@
 # make run   environment, then the tour: six DMControl tasks for seconds each, a game on which learning shows; table, plot, page
 # make test  environment, then everything tox checks
+# make deep  environment, then the tests that take long
 # make env   .venv with .venv/bin/covr-bench; seconds when nothing changed
 # PYTHON=... picks the interpreter (3.10 or newer); the first suitable one on the PATH otherwise.
 
@@ -7,7 +8,7 @@ VENV := .venv
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.10; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: run test env lock clean
+.PHONY: run test deep env lock clean
 
 run: env
 	$(VENV)/bin/covr-bench run --suite dmc6 --budget smoke --agent random --agent drqv2
@@ -16,6 +17,10 @@ run: env
 
 test: env
 	$(VENV)/bin/tox
+
+deep: env
+	OMP_NUM_THREADS=1 LP_NUM_THREADS=0 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --import-mode importlib \
+		-m deep tests
 
 env: $(VENV)/.ready
 

@@ -83,7 +83,7 @@ class COVRConfig(GuidedConfig):
     """Settings of the paper for DMControl; steps are environment steps. Where the paper is silent: docs/covr.md."""
 
     tuner: str = ""  # for openai:URL, a local copy of its model: tuned here, its adapters loaded by the server
-    old_priors: Literal["keep", "relabel"] = "keep"
+    old_priors: Literal["keep", "relabel", "drop"] = "keep"  # what a round that is kept does to the answers before it
 
     guidance_after: NonNegativeInt = 4  # rounds of fine-tuning, the cold start; 2 for CARLA
     guidance_schedule: Literal["constant", "anneal"] = "constant"  # anneal: lambda falls to 0 at the end of the run

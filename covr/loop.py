@@ -139,8 +139,10 @@ class COVR(Guided):
             )
         self.collected_from = end
         self.advice.frames.drop(min([end, *priors.waiting]))
-        if config.old_priors == "relabel" and accepted:
+        if accepted and config.old_priors == "relabel":
             priors.ask_again(replay)
+        if accepted and config.old_priors == "drop":
+            priors.forget()
         measured |= {"collected": float(len(collected)), "mean_weight": float(weights.mean())}
         self.record(step, self.play_vlm() | measured | _reported(report, entropy) | {"accepted": float(accepted)})
 

@@ -123,6 +123,10 @@ class Priors:
         answered = np.sort(self.answered[self.answered >= replay.oldest()])
         self.stale = deque(answered.tolist())
 
+    def forget(self) -> None:
+        """Mask every answer so far: those of a VLM that is another by now."""
+        self.valid[:] = False
+
     def settle(self) -> None:
         """Wait for questions another thread is asking."""
         self._collect(wait=True)

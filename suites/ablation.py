@@ -39,6 +39,7 @@ VARIANTS = (
     _reading("clock", "agent", "steps are agent steps"),
     _reading("between_queries", "hold", "the last prior holds until the next"),
     _reading("old_priors", "relabel", "stored priors are asked for again after each round"),
+    _reading("old_priors", "drop", "beyond the paper: a round makes the answers before it void"),
     _reading("episodes", "cut", "the running episode enters D_f"),
     _reading("guidance_weight", "1", "lambda of DMControl"),
     _reading("guidance_weight", "2", "lambda of driving"),

@@ -132,10 +132,9 @@ def test_our_own_agents_are_as_a_users_must_be(name: str) -> None:
     registry.check_agent(registry.agent(name), name)
 
 
-@pytest.mark.parametrize("act", ["[0.0]", "0.0", "np.zeros(3, np.float32)", "np.full(1, 5.0, np.float32)"])
-def test_a_wrong_action_ends_the_run_with_that_sentence(act: str, start: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_wrong_action_ends_the_run_with_that_sentence(start: Callable[..., Any], tmp_path: Path) -> None:
     agent = FILE.format(config=CONFIG, agent=MADE.replace("Random", "Mine"))
-    mine = f"import numpy as np\nclass Mine(Random):\n    def act(self, obs, step, explore): return {act}\n"
+    mine = "class Mine(Random):\n    def act(self, obs, step, explore): return [0.0]\n"
     (tmp_path / "mine.py").write_text(agent.replace("AGENT =", f"{mine}AGENT ="))
     options = ["--suite", "catch", "--task", "catch", "--budget", "smoke", "--env-steps", "40", "--out", "results"]
     process = start("run", *options, "--agent", "mine.py", cwd=tmp_path)

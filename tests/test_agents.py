@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from deep import a_few_of
 
 from covr_bench.config import registry
 from covr_bench.kit.api import Context
@@ -73,7 +74,7 @@ def train(ours: Any, replay: Replay, side: int, start: int, folder: Path | None)
     return seen
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", a_few_of(LEARNERS, "sac", "drqv2", "curl", "mrq"))
 def test_resumes_exactly(name: str, tmp_path: Path) -> None:
     (whole, side), (resumed, _) = agent(name), agent(name)
     replays = [Replay(16, (9, side, side), A, seed=seed) for seed in (1, 2)]  # the ring wraps before the checkpoint

@@ -132,6 +132,7 @@ def test_an_unchanged_file_may_move(unfinished: tuple[Path, Path], tmp_path: Pat
     assert run.replaced is not None
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("way", ["accept_changed_code", "restart"])
 def test_changed_code_is_in_the_rows_or_the_run_begins_anew(way: str, tmp_path: Path) -> None:
     import covr_bench

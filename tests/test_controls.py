@@ -296,6 +296,7 @@ def test_a_round_that_helps_nothing_is_undone_and_recorded(
     np.testing.assert_array_equal(agent.vlm.propose(images, prompt).actions, fresh.propose(images, prompt).actions)
 
 
+@pytest.mark.deep
 def test_a_teacher_can_be_another_run(tmp_path: Path, cli: Any) -> None:
     run = ("run", "--suite", "catch", "--task", "catch", "--budget", "smoke", "--env-steps", "40", "--out", tmp_path)
     for agent in ("random", "catcher"):

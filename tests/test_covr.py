@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from deep import a_few_of
 from experiments import configure
 from hypothesis import given
 from hypothesis import strategies as st
@@ -195,6 +196,7 @@ SWITCHES: list[dict[str, str]] = [
 STATEFUL: list[dict[str, str]] = [  # those with something of their own to be kept in a checkpoint
     {"between_queries": "hold"},
     {"old_priors": "relabel"},
+    {"old_priors": "drop"},
     {"score": "q"},
     {"rule": "random"},
     {"vlm_frames": "2", "vlm": "random"},
@@ -217,6 +219,7 @@ def with_random_weights(switch: dict[str, str]) -> dict[str, str]:
     return switch | {"vlm": str(random_folder())} if switch.get("vlm") == "random" else switch
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("switch", SWITCHES, ids=name_of)
 def test_every_switch_runs(tmp_path: Path, switch: dict[str, str]) -> None:
     config = configured(tmp_path, **with_random_weights(switch))
@@ -225,7 +228,7 @@ def test_every_switch_runs(tmp_path: Path, switch: dict[str, str]) -> None:
     assert rounds(config, "queries")[-1] > 0 or switch == {"clock": "agent"}
 
 
-@pytest.mark.parametrize("switch", STATEFUL, ids=name_of)
+@pytest.mark.parametrize("switch", a_few_of(STATEFUL, *STATEFUL[-4:]), ids=name_of)
 def test_a_run_with_a_vlm_goes_on_as_if_it_had_not_stopped(tmp_path: Path, switch: dict[str, str]) -> None:
     chosen = with_random_weights(switch)
     whole, halves = configured(tmp_path / "a", **chosen), configured(tmp_path / "b", **chosen)
@@ -240,6 +243,7 @@ def test_a_run_with_a_vlm_goes_on_as_if_it_had_not_stopped(tmp_path: Path, switc
     np.testing.assert_array_equal(run.agent.advice.priors.actions, again.agent.advice.priors.actions)  # type: ignore[attr-defined]
 
 
+@pytest.mark.deep
 def test_a_run_killed_many_rounds_after_its_checkpoint_goes_on(tmp_path: Path) -> None:
     config = configured(tmp_path, psi0="10")
     checkpoint, copy = run_folder(config.out, config.run_id) / "checkpoint", tmp_path / "copy"
@@ -269,6 +273,7 @@ def after(calls: int) -> Callable[[], bool]:
     return stop
 
 
+@pytest.mark.deep
 def test_a_vlm_that_never_states_an_action_leaves_the_base_alone(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(method, "open_prior", lambda *args, **options: ScriptedPrior(silent))
     config = configured(

@@ -216,15 +216,18 @@ def test_guidance_begins_after_so_many_rounds(tmp_path: Path, after: int, begins
     assert stage.base.guided == [step >= begins for step in range(70)]
 
 
-def test_old_priors_are_kept_or_asked_for_again(tmp_path: Path) -> None:
+def test_old_priors_are_kept_asked_for_again_or_dropped(tmp_path: Path) -> None:
     found = {}
-    for name in ("keep", "relabel"):
+    for name in ("keep", "relabel", "drop"):
         stage = Stage(tmp_path / name, old_priors=name, query_batch=1, guidance_after=9)
         stage.play(10)
         before = stage.agent.advice.priors.actions.copy()
         stage.play(15)
         assert stage.rounds() == [10] and any(stage.vlm.shift or ())
-        found[name] = (stage.agent.advice.priors.actions[:6] - before[:6])[::2][:, 0]
+        priors = stage.agent.advice.priors
+        found[name] = (priors.actions[:6] - before[:6])[::2][:, 0]
+        counting = priors.of(torch.arange(15))[1].nonzero().flatten().tolist()
+        assert counting == ([14] if name == "drop" else [0, 2, 4, 7, 9, 12, 14])  # asked at 12, then the round
     assert not found["keep"].any()
     assert found["relabel"] == pytest.approx([stage.vlm.shift[0]] * 3, abs=0.011)  # type: ignore[index]
 

@@ -144,6 +144,7 @@ def spoiled(value: Any) -> Iterator[Any]:
         yield from ([each, *value[1:]] for each in (None, 7, [], *spoiled(value[0])))
 
 
+@pytest.mark.deep
 @pytest.mark.filterwarnings("ignore")
 def test_no_field_of_a_record_can_break_the_report(cli: Callable[..., Any], tmp_path: Path) -> None:
     good, out = tmp_path / "good", tmp_path / "out"

@@ -97,6 +97,7 @@ def test_distillation_trains_convolutions_and_projection_alone() -> None:
     assert not torch.equal(before["encoder"].convs[0].weight, ours.sac.encoder.convs[0].weight)
 
 
+@pytest.mark.deep
 def test_encoder_learns_what_the_vlm_sees() -> None:
     """Well below the error of answering each place's mean, which needs no image."""
     ours = agent(vlm="tiny")
@@ -158,6 +159,7 @@ def test_goes_on_as_if_it_had_not_stopped(tmp_path: Path, switch: dict[str, str]
     )
 
 
+@pytest.mark.deep
 def test_a_trained_policy_acts_without_loading_a_vlm(tmp_path: Path) -> None:
     trained = agent()
     obs = batch(0).obs[0].numpy()

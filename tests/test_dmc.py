@@ -74,6 +74,7 @@ def test_instructions_differ_where_tasks_do() -> None:
 # Each of them
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("task", ALL.tasks, ids=lambda task: task.name)
 def test_every_task_is_built_stepped_and_drawn(task: Task) -> None:
     env: Any = task.make(0, image_size=32, frame_stack=1, render="fast")
@@ -97,6 +98,7 @@ def test_every_task_is_built_stepped_and_drawn(task: Task) -> None:
         env.close()
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("name", REPRESENTATIVE)
 def test_exact_frames_are_dm_controls_also_after_a_second_reset(name: str) -> None:
     env: Any = ALL.task(name).make(0, image_size=48, frame_stack=1)
@@ -125,6 +127,7 @@ def test_fast_frames_are_nearly_the_same(name: str) -> None:
         fast.close()
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("name", ["quadruped_walk", "lqr_lqr_2_1"])
 def test_the_contract_is_kept(name: str) -> None:
     options = {"image_size": 32, "render": "fast"}

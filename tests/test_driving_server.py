@@ -260,6 +260,7 @@ def test_several_environments_on_one_host(own: Any) -> None:
         other.close()
 
 
+@pytest.mark.deep
 def test_nothing_outlives_its_owner() -> None:
     code = "from suites.driving import make; import os, signal\n"
     code += "env = make('hw', 0); env.reset(seed=1); s = env.unwrapped._session\n"

@@ -318,6 +318,7 @@ def test_state_round_trip_continues_bitwise() -> None:
             assert torch.equal(value, results[1][name][key])
 
 
+@pytest.mark.deep
 def test_learns_to_value_a_constant_reward() -> None:
     """The critic's value of a one-step problem (terminal, reward 1) reaches 1."""
     ours = agent(lr=1e-3)

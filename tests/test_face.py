@@ -73,6 +73,7 @@ def test_a_stored_policy_acts_and_plays(outcome: covr_bench.Outcome) -> None:
         assert (policy.env_steps, policy.config.seed) == (80, 0)
 
 
+@pytest.mark.deep
 def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text(
         "from covr_bench import AgentSpec\nfrom baselines.random import Config, Random\n"

@@ -159,6 +159,7 @@ def test_a_missing_package_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -
         from_gymnasium("BipedalWalker-v3").make(0)
 
 
+@pytest.mark.deep
 def test_the_example_is_a_suite_that_runs(cli: Callable[..., Any], tmp_path: Path) -> None:
     suite = registry.suite(str(EXAMPLE))
     assert [task.key for task in suite.tasks] == ["my_pendulum/pendulum"]

@@ -37,6 +37,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.deep
 def test_against_a_revision(cli: Callable[..., Any], repository: Path) -> None:
     same = cli("gate", "--against", "main")
     assert (same.code, "learner on catch_or_end" in same.out or "identical" in same.out) == (0, True), same.err
@@ -55,6 +56,7 @@ def test_against_a_revision(cli: Callable[..., Any], repository: Path) -> None:
     assert unknown.code == 2 and "neither `reference`, nor a folder, nor a git revision" in unknown.err
 
 
+@pytest.mark.deep
 def test_against_a_folder_of_references(cli: Callable[..., Any], repository: Path) -> None:
     (repository / "refs").mkdir()
     nothing = cli("gate", "--against", "refs")

@@ -92,6 +92,7 @@ def test_every_launcher_gives_each_job_its_outcome(ref: str, tmp_path: Path) -> 
         assert record["environment"]["seen"] == "before the start"
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("ref", every_launcher())
 def test_every_launcher_lets_runs_checkpoint_when_it_is_stopped(ref: str, tmp_path: Path) -> None:
     """`watch` raises once the first run trains; that run then goes on to its end."""

@@ -82,6 +82,7 @@ def test_the_search_path_keeps_its_order(tmp_path: Path, monkeypatch: pytest.Mon
     assert child.search_path(["/a"]) == [child.HOME, "/a"]
 
 
+@pytest.mark.deep
 def test_a_command_and_its_runs_work_beside_any_files(trap: Path, tmp_path: Path) -> None:
     """Two agents from two folders, each with modules beside it of the same names, run from a third folder."""
     agents = []

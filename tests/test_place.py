@@ -63,6 +63,7 @@ def test_a_place_that_is_stopped_lets_its_run_checkpoint_and_runs_no_more(tmp_pa
     assert one.run(second, SESSION, str(tmp_path), 60.0) == Report(INTERRUPTED)
 
 
+@pytest.mark.deep
 def test_a_run_whose_process_is_killed_is_told_from_one_that_fails(tmp_path: Path) -> None:
     dies = AGENT.format(name="dies", update="import os; os.kill(os.getpid(), 9)")
     (tmp_path / "dies.py").write_text(dies)

@@ -243,6 +243,7 @@ def test_weights_of_other_shapes_are_refused(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.deep
 def test_a_guided_policy_is_evaluated_without_its_vlm(tmp_path: Path) -> None:
     store(tmp_path, "covr", base="sac", base_settings=BASE, vlm="tiny")
     program = f"""

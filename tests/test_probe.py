@@ -39,10 +39,12 @@ def test_unchanged_code_is_the_same(traced: Callable[..., Trace]) -> None:
     assert any("in an evaluation" in name for name in names) and any(name.startswith("in the replay") for name in names)
 
 
+@pytest.mark.deep
 def test_names_of_networks_do_not_matter(traced: Callable[..., Trace]) -> None:
     assert compare(traced(), traced(critic="value_network")).verdict is Mathematics.SAME
 
 
+@pytest.mark.deep
 def test_a_draw_of_another_shape_in_between_does_not_matter(traced: Callable[..., Trace]) -> None:
     """Torch's and numpy's streams would be moved on by it; prepared draws are not."""
     assert compare(traced(), traced(draw_first="torch.rand(77)")).verdict is Mathematics.SAME
@@ -70,6 +72,7 @@ def test_another_default_is_a_change(traced: Callable[..., Trace]) -> None:
     assert sentence == "changed: the first difference is setting lr: 0.01 in A, 0.02 in B"
 
 
+@pytest.mark.deep
 def test_a_setting_that_one_side_has_is_a_change_where_it_does_something(traced: Callable[..., Trace]) -> None:
     added = "lr: float = 1e-2\n    reward_scale: float = "
     idle, busy = (AGENT.format(**PLAIN).replace("lr: float = 1e-2", f"{added}{scale}") for scale in ("1.0", "2.0"))

@@ -324,6 +324,7 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
     assert (len(grid), grid[0], grid[-1]) == (MAX_POINTS, 0, 4990)
 
 
+@pytest.mark.deep
 @given(st.sets(st.text("ab", min_size=MAX_NAME - 2, max_size=MAX_NAME + 40), max_size=8))
 def test_short_names_differ(names: set[str]) -> None:
     short = short_names(sorted(names), MAX_NAME)

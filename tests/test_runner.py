@@ -70,6 +70,7 @@ def agents(tmp_path: Path) -> Callable[..., str]:
     return write
 
 
+@pytest.mark.deep
 def test_one_bad_run_does_not_stop_the_others(start: Any, agents: Callable[..., str], tmp_path: Path) -> None:
     """A crash, a process killed once and one killed twice, a NaN, a disk too full for one agent's checkpoint."""
     once = f"flag = {str(tmp_path / 'flag')!r}; os.path.exists(flag) or (open(flag, 'w').close(), {DIES})"
@@ -137,6 +138,7 @@ def workers_of(out: Path, ids: list[str]) -> list[int]:
     return [pid for run_id in ids if (pid := writer_pid(out, run_id)) is not None]
 
 
+@pytest.mark.deep
 def test_stopped_and_killed_launchers_leave_runs_that_go_on_bit_for_bit(start: Any, tmp_path: Path) -> None:
     command = ["run", "--suite", "catch", "--task", "catch", "--agent", "drqv2", "--seeds", "0,1", "--workers", "2"]
     slow = (*SMALL_DRQV2, "drqv2.update_every=1")  # seconds of training, so that there is time to stop it in

@@ -295,6 +295,7 @@ def test_convolutions_are_still_tied_after_loading() -> None:
     assert not np.array_equal(before, ours.act(obs, 0, explore=False))  # the critic's step moved what the actor sees
 
 
+@pytest.mark.deep
 def test_critic_learns_the_value_of_a_terminal_reward() -> None:
     ours = agent()
     constant = batch(0)._replace(reward=torch.ones(B, 1), discount=torch.zeros(B, 1))

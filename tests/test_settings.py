@@ -52,6 +52,16 @@ def test_a_budget_may_set_what_agents_have_that_are_not_run(key: str, tmp_path: 
     assert design(Request("catch", agents=("random",), budget=str(tmp_path / "b.py"))).cells
 
 
+def test_an_agent_that_follows_another_has_its_settings_of_a_budget_and_its_own_above_them(tmp_path: Path) -> None:
+    (tmp_path / "b.py").write_text(BUDGET_FILE.format(overrides={"covr.psi0": 32, "covr.accept": "always"}))
+    request = Request("catch", agents=("covr_plus",), tasks=("catch",), seeds=(0,), budget=str(tmp_path / "b.py"))
+    found = {}
+    for own in ({}, {"covr_plus.psi0": "64"}, {"psi0": "48"}):
+        (config,) = design(replace(request, settings=own)).runs(device="cpu", threads=1, conv_kernel="torch")
+        found[str(own)] = config.agent_config["psi0"], config.agent_config["accept"]
+    assert list(found.values()) == [(32, "always"), (64, "always"), (48, "always")]
+
+
 def test_a_variants_unknown_key_is_refused() -> None:
     suite = replace(CATCH, variants=(Variant("drqv2", "M1", {"lrr": "1"}),))
     with pytest.raises(UserError, match=r"unknown setting of variant M1 'lrr'. Did you mean 'lr'"):

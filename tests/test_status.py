@@ -178,6 +178,7 @@ def test_a_run_that_is_cancelled_before_it_starts_is_interrupted(
     assert "`covr-bench cancel` stopped it" in jobs[0].error
 
 
+@pytest.mark.deep
 def test_a_running_run_that_is_cancelled_checkpoints_and_goes_on_later(
     start: Any, cli: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

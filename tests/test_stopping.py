@@ -204,6 +204,7 @@ def unshare() -> list[str]:
     return []
 
 
+@pytest.mark.deep
 @needs_proc
 def test_as_process_1_of_a_container_sigterm_loses_nothing(start: Any, tmp_path: Path) -> None:
     """`docker stop` sends SIGTERM to process 1, for which a signal without a handler does not exist."""

@@ -145,6 +145,7 @@ def test_frames_are_dm_controls(task: Task) -> None:
     env.close()
 
 
+@pytest.mark.deep
 @each_dmc_task
 def test_frames_of_random_states_are_dm_controls(task: Task) -> None:
     env: Any = task.make(0, image_size=100, frame_stack=1)

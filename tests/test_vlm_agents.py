@@ -166,6 +166,7 @@ def test_vbe_sees_what_the_environment_draws(tmp_path: Path) -> None:
 # dpl, apl
 
 
+@pytest.mark.deep
 def test_dpl_is_covr_that_guides_at_once_and_never_tunes(tmp_path: Path) -> None:
     dpl = configured(tmp_path, "dpl", guidance_weight="3.0")
     covr = configured(
@@ -178,6 +179,7 @@ def test_dpl_is_covr_that_guides_at_once_and_never_tunes(tmp_path: Path) -> None
     assert metric(dpl, "guidance_loss")
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("name", ["dpl", "apl"])
 def test_at_weight_0_the_base_learns_as_if_alone(tmp_path: Path, name: str) -> None:
     free, strong = (configured(tmp_path, name, guidance_weight=weight) for weight in ("0", "100"))

@@ -51,6 +51,7 @@ def lesson(images: Any) -> Lesson:
     return Lesson("light", "Say whether it is light.", frames, (bright[:, None] - 0.5).astype(np.float32))
 
 
+@pytest.mark.deep
 def test_a_lesson_is_learnt_kept_and_the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taught = lesson(noise(80, 84))
     recipe = Recipe(rank=8, alpha=16.0, steps=40, batch=8)

@@ -244,6 +244,7 @@ def test_the_learning_rate_falls_as_a_cosine_to_0() -> None:
     assert rates == pytest.approx([1e-2, 5e-3, 0])
 
 
+@pytest.mark.deep
 def test_the_policy_learns_which_digits_pay() -> None:
     """A bandit: each step is an episode, and its reward falls with the distance from 0.6."""
     ours = agent(1, rollout=48, minibatch=16, lr=3e-3, discount=0.0)

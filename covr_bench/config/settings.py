@@ -124,7 +124,7 @@ def names_of(spec: AgentSpec, chosen: Mapping[str, Any]) -> set[str]:
         base = _base(spec, chosen)
         keys = {f"{base.name}.{name}" for name in _fields(base)}
         names |= _fields(base)
-    return keys | names | {f"{spec.name}.{name}" for name in names}
+    return keys | names | {f"{agent}.{name}" for agent in _addressed(spec) for name in names}
 
 
 def concerning(spec: AgentSpec, chosen: Mapping[str, str]) -> dict[str, str]:
@@ -154,7 +154,8 @@ def _checked(spec: AgentSpec, task: Task, chosen: Mapping[str, Any]) -> dict[str
     except ValidationError as error:
         # A default that follows from a bad setting is no second error.
         errors = [e for e in error.errors() if e["type"] != "default_factory_not_called"]
-        lines = [f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in errors]
+        places = [f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: " if e["loc"] else "" for e in errors]
+        lines = [place + e["msg"] for place, e in zip(places, errors, strict=True)]
         raise UserError(f"bad setting of {spec.name}: " + "; ".join(lines)) from error
     return adapter.dump_python(config, mode="json")  # type: ignore[no-any-return]
 
@@ -208,8 +209,15 @@ def _of_base(spec: AgentSpec, base: AgentSpec, chosen: Mapping[str, Any]) -> dic
 
 
 def _prefixed(spec: AgentSpec, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    prefix = f"{spec.name}."
-    return {key.removeprefix(prefix): value for key, value in chosen.items() if key.startswith(prefix)}
+    found: dict[str, Any] = {}
+    for prefix in (f"{agent}." for agent in _addressed(spec)):
+        found |= {key.removeprefix(prefix): value for key, value in chosen.items() if key.startswith(prefix)}
+    return found
+
+
+def _addressed(spec: AgentSpec) -> tuple[str, ...]:
+    """Whose settings `agent.key` are this agent's; a later one's override an earlier one's."""
+    return (spec.follows, spec.name) if spec.follows else (spec.name,)
 
 
 def _base(spec: AgentSpec, chosen: Mapping[str, Any]) -> AgentSpec:

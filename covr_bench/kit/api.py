@@ -227,6 +227,8 @@ class AgentSpec:
             and the budget's and the user's settings override them.
         wraps: the setting that names another agent, the base; that agent's settings are resolved as if it ran by itself
             and handed over as the setting `base_settings`.
+        follows: another agent whose settings `agent.key`, a budget's or a command's, are this one's too, unless it has
+            its own: for a variant with a name of its own.
         labels: what marks the rows of an agent with these settings, such as `{"vlm": "tiny"}`; runs whose labels differ
             are never averaged.
         sees: what its observations are, `pixels` or `state`; `nothing` if it does not look.
@@ -244,6 +246,7 @@ class AgentSpec:
     task_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     checked: str = ""
     wraps: str = ""
+    follows: str = ""
     labels: Callable[[Mapping[str, Any]], Mapping[str, str]] = vlm_as_set
     replay_frames: int | None = None
     sees: Sees = "pixels"
