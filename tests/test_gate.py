@@ -128,6 +128,16 @@ def test_another_formula_is_changed_and_named_until_it_is_blessed() -> None:
     assert "no signal moved" in lines[0].sentence
 
 
+def test_mathematics_that_cannot_be_compared_is_said_beside_what_the_runs_show() -> None:
+    new = Made(code="b", trace=trace(1.1, draws=4))
+    lines = judge(new)
+    assert lines[0].sentence.startswith(
+        "mathematics not comparable: the random numbers are not the same: 3 draws of normal (2,) in the reference, "
+        "4 in the new side; no signal moved"
+    )
+    assert verdicts(lines) == {Verdict.SAME} and lines[0].question == 3
+
+
 def test_a_change_passes_where_it_is_allowed_and_shown_not_to_be_worse() -> None:
     new = Made(code="b", trace=trace(1.1))
     lines = judge(new, allow_change=True, margin=6.0)

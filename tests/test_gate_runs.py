@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,21 +40,35 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.deep
-def test_against_a_revision(cli: Callable[..., Any], repository: Path) -> None:
-    same = cli("gate", "--against", "main")
-    assert (same.code, "learner on catch_or_end" in same.out or "identical" in same.out) == (0, True), same.err
-    write(repository, discount="0.5 * batch.discount")
-    changed = cli("gate", "--against", "main")
-    assert changed.code == 3, changed.out + changed.err
-    assert "target_q" in changed.out and "in main (" not in changed.err
-    record = json.loads((repository / "results" / "gate" / "gate.json").read_text())
-    assert record["exit_code"] == 3 and record["lines"][0]["question"] == "same mathematics?"
-    assert {path.name for path in (repository / "results" / "gate").iterdir()} >= {
+def test_the_tutorial_goes_as_it_says(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands, as docs/gate.md has them, without `git init`; each gate ends with the code that is beside it."""
+    page = (Path(__file__).parents[1] / "docs" / "gate.md").read_text()
+    block = page.split("## Your first gate")[1].split("```")[1].strip().splitlines()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    git(tmp_path, "init", "-q")
+    (tmp_path / ".gitignore").write_text("results/\n")
+    expected = {"identical: exit code 0": (0, "identical"), "changed: exit code 3": (3, "batch 0: reward")}
+    expected["identical again"] = expected["identical: exit code 0"]
+    gates = 0
+    for line in block[1:]:
+        command, _, outcome = line.partition("  #")
+        if command.startswith("covr-bench"):
+            found = cli(*command.split()[1:], "--task", "catch_or_end")
+            code, word = expected[outcome.strip()]
+            assert found.code == code and word in found.out, found.out + found.err
+            gates += 1
+        else:
+            identity = {"GIT_AUTHOR_NAME": "x", "GIT_AUTHOR_EMAIL": "x@y"}
+            identity |= {key.replace("AUTHOR", "COMMITTER"): value for key, value in identity.items()}
+            subprocess.run(command, shell=True, check=True, env=os.environ | identity)
+    assert gates == 3
+    assert {path.name for path in (tmp_path / "results" / "gate").iterdir()} >= {
         "gate.md", "gate.html", "junit.xml", "gate.json",
     }  # fmt: skip
-    worktrees = subprocess.run(["git", "worktree", "list"], cwd=repository, capture_output=True, text=True)
+    worktrees = subprocess.run(["git", "worktree", "list"], capture_output=True, text=True, check=True)
     assert len(worktrees.stdout.splitlines()) == 1
-    unknown = cli("gate", "--against", "nowhere")
+    unknown = cli("gate", "--agent", "my_agent.py", "--against", "nowhere")
     assert unknown.code == 2 and "neither `reference`, nor a folder, nor a git revision" in unknown.err
 
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from analysis.gate.behaviour import behaviour
+from analysis.gate.behaviour import Behaviour, behaviour
 from analysis.gate.returns import Answer, Returns, looks, returns
 from analysis.gate.signals import areas
 from analysis.gate.verdicts import Line, Verdict, judged
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FIRST_NEW_SEED = 100  # the reference's are the first: runs of one seed are not independent
 REFERENCE_SEEDS = 8
 FEWEST, MOST = 3, 8  # new seeds
+SIDES = ("the reference", "the new side")
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Gate:
     rules: Rules
     lines: list[Line] = field(default_factory=list)
     tables: dict[str, tuple[pd.DataFrame, pd.DataFrame]] = field(default_factory=dict)
+    _not_comparable: dict[str, str] = field(default_factory=dict)  # by agent, why its mathematics is not
 
     def judge(self, agents: Sequence[str]) -> list[Line]:
         """Verdicts on agents, each on every task. Raises UserError if a side cannot run at all."""
@@ -129,6 +131,8 @@ class Gate:
                 self._settle(agent, Verdict.IDENTICAL, f"{text}; {sentence}" if sentence else text, 1)
             elif verdict is Mathematics.SAME:
                 self._settle(agent, Verdict.SAME, sentence, 2)
+            elif verdict is Mathematics.NOT_COMPARABLE:
+                changes[agent], self._not_comparable[agent] = "", sentence
             else:
                 changes[agent] = sentence
         return changes
@@ -139,9 +143,9 @@ class Gate:
         if found.verdict is Mathematics.CHANGED and (order := self._same_in_another_order(agent, reference)):
             return Mathematics.SAME, f"same mathematics: {count} quantities agree, {order}"
         if found.verdict is Mathematics.CHANGED:
-            return found.verdict, found.differences[0].sentence("the reference", "the new side")
+            return found.verdict, found.differences[0].sentence(*SIDES)
         agreed = f"same mathematics: {count} quantities of the first updates agree"
-        return found.verdict, agreed if found.verdict is Mathematics.SAME else ""
+        return found.verdict, agreed if found.verdict is Mathematics.SAME else found.sentence(*SIDES)
 
     def _same_in_another_order(self, agent: str, reference: Trace) -> str:
         """Says so if only the order of random numbers is another: of equal draws in pairs, the second comes first.
@@ -161,11 +165,7 @@ class Gate:
         alpha = self.rules.alpha / len(agents)
         seeds = self._affordable(self._seeds_for(alpha), len(agents))
         if not seeds:
-            for agent in agents:
-                self.lines += [
-                    judged(agent, task, changes[agent], None, None, allow_change=self.rules.allow_change)
-                    for task in self.tasks
-                ]
+            self.lines += [self._line(agent, task, changes[agent], None) for agent in agents for task in self.tasks]
             return
         ours = self.new.signals(agents, _new_seeds(seeds))
         theirs = self.reference.signals(agents, range(REFERENCE_SEEDS))
@@ -194,8 +194,13 @@ class Gate:
             answers = self._returns(old, new, planned, alpha)
         self.tables[agent] = (old, new)
         for task in self.tasks:
-            line = judged(agent, task, change, found, answers.get(task), allow_change=self.rules.allow_change)
-            self.lines.append(replace(line, seconds=time.monotonic() - self._begun))
+            self.lines.append(self._line(agent, task, change, found, answers.get(task)))
+
+    def _line(self, agent: str, task: str, change: str, found: Behaviour | None, answer: Returns | None = None) -> Line:
+        line = judged(agent, task, change, found, answer, allow_change=self.rules.allow_change)
+        reason = self._not_comparable.get(agent)
+        sentence = f"mathematics {reason}; {line.sentence}" if reason else line.sentence
+        return replace(line, sentence=sentence, seconds=time.monotonic() - self._begun)
 
     def _returns(
         self, old: pd.DataFrame, new: pd.DataFrame, planned: Sequence[int], alpha: float

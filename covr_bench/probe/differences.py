@@ -42,20 +42,21 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """verdict: of the two traces. differences: in order of arising. reason: why they cannot be compared, else empty."""
+    """verdict: of the two traces. differences: in order of arising. reason: why they cannot be compared, else empty;
+    {a} and {b} stand for the sides."""
 
     verdict: Mathematics
     differences: tuple[Difference, ...]
     reason: str = ""
 
-    def sentence(self) -> str:
-        """The verdict with its evidence."""
+    def sentence(self, a: str = "A", b: str = "B") -> str:
+        """The verdict with its evidence. a, b: what the sides are called."""
         verdict: str = self.verdict.value
         if self.verdict is Mathematics.SAME:
             return verdict
         if self.verdict is Mathematics.NOT_COMPARABLE:
-            return f"{verdict}: {self.reason}"
-        return f"{verdict}: the first difference is {self.differences[0].sentence()}"
+            return f"{verdict}: {self.reason.format(a=a, b=b)}"
+        return f"{verdict}: the first difference is {self.differences[0].sentence(a, b)}"
 
 
 def compare(a: Trace, b: Trace) -> Comparison:
@@ -71,7 +72,7 @@ def compare(a: Trace, b: Trace) -> Comparison:
     """
     settings, of_one = _settings(a.facts, b.facts)
     if a.facts["dtype"] != b.facts["dtype"]:
-        reason = f"A was computed in {a.facts['dtype']}, B in {b.facts['dtype']}"
+        reason = f"{{a}} was computed in {a.facts['dtype']}, {{b}} in {b.facts['dtype']}"
         return Comparison(Mathematics.CHANGED if settings else Mathematics.NOT_COMPARABLE, tuple(settings), reason)
     found = (*settings, *_quantities(a.quantities, b.quantities, TOLERANCE[a.facts["dtype"]]))
     if not found:
@@ -169,5 +170,5 @@ def _other_draws(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
     for (kind, shape), _ in [*ours.items(), *theirs.items()]:
         left, right = ours.get((kind, shape), 0), theirs.get((kind, shape), 0)
         if left != right:
-            return f"the random numbers are not the same: {left} draws of {kind} {shape} in A, {right} in B"
+            return f"the random numbers are not the same: {left} draws of {kind} {shape} in {{a}}, {right} in {{b}}"
     return ""
