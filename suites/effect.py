@@ -72,7 +72,7 @@ SUITE = Suite(
             "paper", 20_000, 2_000, 10, SEEDS, LEARNS, "Does the agent teach the VLM? Ten seeds; no paper's.", STAND_IN
         ),
     },
-    agents=("drqv2", "dpl", "covr"),
+    agents=("drqv2", "dpl", "covr", "covr_plus"),
     doc="Does a VLM in the loop help? COVR, a frozen VLM, placebo and oracle on the small game.",
     default_tasks=("catch_or_end",),
     variants=VARIANTS,

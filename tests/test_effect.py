@@ -60,7 +60,7 @@ def test_arms_are_paired_by_seed_and_what_failed_is_told(tmp_path: Path) -> None
     assert shown.p_holm == shown.p  # the only question that was answered
     assert answers["short", "dose"].n == 0 and answers["paper", "teaching"].n == 0
     short, paper = to_grids(list(answers.values()))[::-1]
-    assert [line[0] for line in paper.rows] == ["late oracle", "teaching"] and paper.rows[1][4] == "not run"
+    assert [line[0] for line in paper.rows] == ["late oracle", "teaching", "better rounds"] and paper.rows[1][4] == "not run"
     (line,) = [line for line in short.rows if line[0] == "transmission"]
     assert line[3] == "4†" and line[4] == "+5.2" and "failed" in short.notes[0]
     assert len(to_csv(list(answers.values())).splitlines()) == 1 + len(answers)
@@ -68,7 +68,7 @@ def test_arms_are_paired_by_seed_and_what_failed_is_told(tmp_path: Path) -> None
 
 def test_every_question_is_about_arms_of_the_suite() -> None:
     suite = registry.suite("effect")
-    arms = {f"{each.agent}-{each.name}" if each.name else each.agent for each in suite.variants} | {"drqv2"}
+    arms = {f"{each.agent}-{each.name}" if each.name else each.agent for each in suite.variants} | set(suite.agents)
     for _, arm, control, budget in QUESTIONS:
         assert {arm, control} <= arms and budget in suite.budgets
 

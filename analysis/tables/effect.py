@@ -32,6 +32,7 @@ QUESTIONS = (  # docs/effect.md: the question, the arm, what it is held against,
     ("learnable", "covr-teacher=scripted", "covr-prior=zero", "short"),
     ("late oracle", "covr-prior=oracle", "covr-prior=zero", "paper"),
     ("teaching", "covr", "covr-prior=zero", "paper"),
+    ("better rounds", "covr_plus", "covr-prior=zero", "paper"),
 )
 CSV_COLUMNS = ("budget", "task", "question", "arm", "control", "n", "difference", "low", "high", "p", "p_holm")
 
