@@ -1,7 +1,8 @@
 """All runs as one table, through a Parquet cache that re-reads only what changed.
 
 `<out>/cache/rows.parquet` holds the rows of all runs, `manifest.parquet` one line per run: the hash of what it was read
-from. `seal` is the hash of both files, so that neither a damaged file nor a pair of two rebuilds is used.
+from, and the stamp of those files, without a change of which they are not hashed again. `seal` is the hash of both, so
+that neither a damaged file nor a pair of two rebuilds is used.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import pyarrow.parquet as pq
 
 from results.files import read_bytes, write_bytes
 from results.layout import ROWS_FILE, RunId, StoreError, StoreWarning, run_folder, scan
-from results.parse import COLUMNS, Parsed, content_of, parse_run, to_table, warn_skipped
+from results.parse import COLUMNS, Parsed, content_of, parse_run, stamp_of, to_table, warn_skipped
 
 if TYPE_CHECKING:
     import os
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _FILES = ("rows.parquet", "manifest.parquet")
-_VERSION = "3"  # raise when the meaning of cached columns changes
+_VERSION = "4"  # raise when the meaning of cached columns changes
 _MANIFEST = pa.schema(
     [
         ("run_id", pa.string()),
         ("content", pa.binary(16)),
+        ("stamp", pa.binary()),
         ("rows", pa.int64()),
         ("skipped", pa.int64()),
         ("first_skipped", pa.int64()),
@@ -49,14 +51,16 @@ def load(out: str | os.PathLike[str], *, compact: bool) -> pd.DataFrame:
     """See `results.store.read`."""
     if not Path(out).is_dir():
         raise StoreError(f"there is no results folder {out}; pass the folder the runs were written to")
-    contents = _contents(out)
-    rows, manifest = _read_cache(Path(out) / "cache")
-    keep = _unchanged(manifest, contents)
+    rows, before = _read_cache(Path(out) / "cache")
+    stamps = {run_id: stamp_of(out, run_id) for run_id, _ in scan(out, ROWS_FILE)}
+    contents = _contents(out, stamps, before)
+    keep = _unchanged(before, contents)
+    manifest = before
     if not keep.all() or len(keep) < len(contents):
-        before = manifest
-        rows, manifest = _rebuild(out, rows, manifest, keep, list(contents))
-        if not manifest.equals(before):  # else all that differs is a run that cannot be read
-            _write_cache(Path(out) / "cache", rows, manifest)
+        rows, manifest = _rebuild(out, rows, before, keep, list(contents))
+    manifest = _stamped(manifest, stamps)
+    if not manifest.equals(before):  # else all that differs is a run that cannot be read
+        _write_cache(Path(out) / "cache", rows, manifest)
     skipped = manifest.filter(pc.greater(manifest["skipped"], 0))
     for line in skipped.to_pylist():
         warn_skipped(run_folder(out, line["run_id"]) / ROWS_FILE, line["skipped"], line["first_skipped"])
@@ -76,15 +80,22 @@ def load_run(out: str | os.PathLike[str], run_id: RunId, *, compact: bool) -> pd
     return _to_frame(to_table([(run_id, parsed)]), compact)
 
 
-def _contents(out: str | os.PathLike[str]) -> dict[str, bytes]:
-    """By run, in the order of `scan`, the hash of what its rows are read from; empty for a file that cannot be read."""
-    contents = {}
-    for run_id, _ in scan(out, ROWS_FILE):
+def _contents(out: str | os.PathLike[str], stamps: dict[str, bytes], manifest: pa.Table) -> dict[str, bytes]:
+    """By run, as `stamps`, the hash of what its rows are read from; empty for a file that cannot be read."""
+    cached = zip(*(manifest[name].to_pylist() for name in ("run_id", "stamp", "content")), strict=True)
+    contents = {run_id: content for run_id, stamp, content in cached if stamp and stamps.get(run_id) == stamp}
+    for run_id in stamps.keys() - contents.keys():
         try:
             contents[run_id] = content_of(out, run_id)
         except OSError:  # `parse_run` says so
             contents[run_id] = b""
-    return contents
+    return {run_id: contents[run_id] for run_id in stamps}
+
+
+def _stamped(manifest: pa.Table, stamps: dict[str, bytes]) -> pa.Table:
+    """The manifest with the stamps that its runs' files had before they were read."""
+    column = pa.array([stamps.get(run_id, b"") for run_id in manifest["run_id"].to_pylist()], pa.binary())
+    return manifest.set_column(manifest.schema.get_field_index("stamp"), _MANIFEST.field("stamp"), column)
 
 
 def _unchanged(manifest: pa.Table, contents: dict[str, bytes]) -> np.ndarray[Any, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import struct
+import time
 import warnings
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+SETTLED_S = 2.0  # file systems whose clocks tick slower are not in use any more
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 COLUMNS = pa.schema(
     [
@@ -101,6 +104,27 @@ def content_of(out: str | os.PathLike[str], run_id: str, rows: bytes | None = No
         with contextlib.suppress(OSError):
             digest.update(read_bytes(f"{folder}/{PROVENANCE_FILE}"))
     return digest.digest()
+
+
+def stamp_of(out: str | os.PathLike[str], run_id: str) -> bytes:
+    """Size, inode and times of the files that `content_of` hashes; empty if one changed so lately that it may change
+    again within its file system's clock.
+
+    The time of an inode's change is set by the system alone: a program that sets back a file's own time moves it.
+    """
+    folder = f"{os.fspath(out)}/runs/{run_id}"
+    names = (ROWS_FILE, PROVENANCE_FILE) if may_be_earlier(run_id) else (ROWS_FILE,)
+    parts = b""
+    for name in names:
+        try:
+            found = os.stat(f"{folder}/{name}")
+        except OSError:
+            parts += b"absent"
+            continue
+        if abs(time.time() - found.st_ctime) < SETTLED_S:
+            return b""
+        parts += struct.pack("<QQqq", found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+    return parts
 
 
 def warn_skipped(path: Path | str, skipped: int, first: int) -> None:

@@ -60,7 +60,9 @@ def test_arms_are_paired_by_seed_and_what_failed_is_told(tmp_path: Path) -> None
     assert shown.p_holm == shown.p  # the only question that was answered
     assert answers["short", "dose"].n == 0 and answers["paper", "teaching"].n == 0
     short, paper = to_grids(list(answers.values()))[::-1]
-    assert [line[0] for line in paper.rows] == ["late oracle", "teaching", "better rounds"] and paper.rows[1][4] == "not run"
+    assert [line[0] for line in paper.rows] == ["late oracle", "teaching", "better rounds"] and paper.rows[1][
+        4
+    ] == "not run"
     (line,) = [line for line in short.rows if line[0] == "transmission"]
     assert line[3] == "4†" and line[4] == "+5.2" and "failed" in short.notes[0]
     assert len(to_csv(list(answers.values())).splitlines()) == 1 + len(answers)

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from results import provenance
 from results.layout import StoreWarning, variant_of
-from results.parse import parse_run
+from results.parse import content_of, parse_run
 from results.store import RunId, RunWriter, StoreError, read, read_run, run_folder, writer_pid
 
 RUN = "dmc6@paper/cartpole_swingup/drqv2/0"
@@ -493,6 +493,37 @@ def test_an_edit_that_keeps_size_and_time_is_seen(tmp_path: Path) -> None:
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert path.stat().st_size == stat.st_size
     assert read(tmp_path)["value"].tolist() == [0.5, 9.5]
+
+
+def test_files_that_have_settled_are_not_read_until_something_touches_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path, evaluations=2)
+    write_run(tmp_path, "catch@quick/catch/sac/0", evaluations=2)
+    hashed = []
+
+    def spy(out: Any, run_id: str) -> bytes:
+        hashed.append(run_id)
+        return content_of(out, run_id)
+
+    monkeypatch.setattr("results.cache.content_of", spy)
+    read(tmp_path)
+    monkeypatch.setattr("results.parse.SETTLED_S", 0.0)
+    before = read(tmp_path)  # written a moment ago: hashed once more, then believed
+    hashed.clear()
+    pd.testing.assert_frame_equal(read(tmp_path), before)
+    assert hashed == []
+    path = rows_file(tmp_path)
+    stat = path.stat()
+    time.sleep(0.05)  # a tick of the file system's clock
+    path.write_text(path.read_text().replace('"value": 1.5', '"value": 9.5'))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    changed = read(tmp_path)
+    assert hashed == [str(RUN)] and 9.5 in changed["value"].tolist()
+    write_run(tmp_path, "catch@quick/catch/rad/0", evaluations=1)
+    hashed.clear()
+    assert len(read(tmp_path)) == len(before) + 1
+    assert hashed == ["catch@quick/catch/rad/0"]
 
 
 def test_reading_needs_no_cache_folder(tmp_path: Path) -> None:
