@@ -181,6 +181,7 @@ def test_error_of_always_answering_the_mean_is_1_and_samples_count_by_weight() -
     assert np.isnan(relative_error(answers, actions * 0 + mean, mean, alike))
 
 
+@pytest.mark.deep
 def test_held_out_samples_that_were_not_to_be_learnt_do_not_count_in_the_weighted_error() -> None:
     """Two rules by the picture; only samples of one have weight."""
     settings = dataclasses.replace(SMALL, heldout=0.5, epochs=20)

@@ -95,6 +95,7 @@ def test_against_a_folder_of_references(cli: Callable[..., Any], repository: Pat
     assert facts["history"][1]["moved"]
 
 
+@pytest.mark.deep
 def test_runs_of_other_seeds_differ_and_equal_ones_are_broken(tmp_path: Path) -> None:
     write(tmp_path)
     with Side("new", tmp_path, tmp_path / "out", "catch", ("catch_or_end",)) as side:

@@ -217,6 +217,7 @@ def config_of(stored: Path, run_id: str, out: Path | None = None) -> RunConfig:
     return RunConfig.from_dict(provenance.statuses(stored)[run_id]["config"] | {"out": str(out or stored)})
 
 
+@pytest.mark.deep
 def test_files_by_relative_path_beside_an_installed_package(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

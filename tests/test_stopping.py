@@ -226,6 +226,7 @@ def test_as_process_1_of_a_container_sigterm_loses_nothing(start: Any, tmp_path:
     assert_nothing_is_lost(out, 2)
 
 
+@pytest.mark.deep
 @needs_proc
 def test_a_closed_terminal_loses_nothing(tmp_path: Path) -> None:
     """The terminal takes its output with it, and sends SIGHUP."""

@@ -276,6 +276,7 @@ def playing(out: Path, **overrides: Any) -> Any:
     return configured(out, "vpf", **(chosen | overrides))
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("task", ["catch", "catch_or_end"])
 def test_goes_on_as_if_it_had_not_stopped(tmp_path: Path, task: str) -> None:
     whole, halves = (playing(tmp_path / part, task=task, eval_every=30, vlm_frames="2") for part in "ab")

@@ -295,6 +295,7 @@ def test_damaged_library_is_built_anew(fresh_build: pytest.MonkeyPatch, tmp_path
     assert made.stat().st_size  # type: ignore[attr-defined]
 
 
+@pytest.mark.deep
 @needs_kernel
 def test_processes_that_start_together_compile_once(fresh_build: pytest.MonkeyPatch, tmp_path: Path) -> None:
     log, real = tmp_path / "log", shlex.join(winograd._compiler())
