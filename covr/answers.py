@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from covr_bench.kit.api import Services
 
 OVER = 200  # answers: how many the latest are, and how many lie between two rows
+WORDS = 200  # characters of an answer that are shown
 
 
 class Answers:
@@ -28,8 +29,10 @@ class Answers:
         self.seconds = 0.0
         self.recent: deque[bool] = deque(maxlen=OVER)
         self.stored = 0  # answers that the newest rows count
+        self.words = ""  # of the latest without an action
 
     def add(self, answer: Proposals) -> None:
+        self.words = words_of(answer) or self.words
         self.statuses.update(answer.statuses)
         self.recent.extend(np.asarray(answer.valid).tolist())
         self.seconds += answer.seconds
@@ -49,7 +52,7 @@ class Answers:
     def finish(self, step: int) -> None:
         """The last rows. Raises UserError if no answer of the run stated an action."""
         self.store(step, all_of_them=True)
-        check_not_silent(self.statuses, self.silent)
+        check_not_silent(self.statuses, self.silent, self.words)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -84,12 +87,23 @@ def totals(statuses: Mapping[str, int], seconds: float) -> dict[str, float]:
     return {"queries": float(asked), "query_seconds": seconds} | share | counts
 
 
-def check_not_silent(statuses: Mapping[str, int], silent: str) -> None:
-    """Raises UserError if the VLM was asked and never answered with an action, unless that is allowed."""
+def words_of(answer: Proposals) -> str:
+    """What the last answer without an action says, or why a server gave none; empty if all state one."""
+    without = [text for text, status in zip(answer.texts, answer.statuses, strict=True) if status != "ok"]
+    return " ".join(without[-1].split())[:WORDS] if without else ""
+
+
+def check_not_silent(statuses: Mapping[str, int], silent: str, words: str) -> None:
+    """Raises UserError if the VLM was asked and never answered with an action, unless that is allowed.
+
+    words: Of the last answer; empty if they are not known.
+    """
     if silent == "allow" or not (asked := sum(statuses.values())) or statuses.get("ok"):
         return
     reasons = ", ".join(f"{number} {status}" for status, number in sorted(statuses.items()))
+    last = f"; the last: {words!r}" if words else ""
     raise UserError(
-        f"the VLM was asked {asked} times and never answered with an action ({reasons}): these numbers are not those "
-        "of an agent with a VLM. See `covr-bench vlm ask`; to keep such a run set vlm_silent=allow (--allow-silent-vlm)"
+        f"the VLM was asked {asked} times and never answered with an action ({reasons}{last}): these numbers are not "
+        "those of an agent with a VLM. See `covr-bench vlm ask`; to keep such a run set vlm_silent=allow "
+        "(--allow-silent-vlm)"
     )

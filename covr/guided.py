@@ -102,7 +102,7 @@ class Guided(BaseActs):
         if not self.rounds_count or not priors.statuses["ok"]:
             self.advice.services.record(step, totals(priors.statuses, priors.seconds))
         if self.advice.config.prior == VLM:
-            check_not_silent(priors.statuses, self.advice.silent)
+            check_not_silent(priors.statuses, self.advice.silent, priors.words)
 
     def describe(self) -> dict[str, Any]:
         """Provenance: the VLM, and how it is asked."""

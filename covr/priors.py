@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from covr.answers import words_of
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Priors:
         self.statuses: Counter[str] = Counter()
         self.recent: deque[bool] = deque(maxlen=HEALTH_OVER)
         self.seconds = 0.0
+        self.words = ""  # of the latest answer without an action
         self.rounds = 0  # of fine-tuning, that the VLM has had
         self.newest = -1  # slot
         self.thread = ThreadPoolExecutor(1) if background else None
@@ -161,6 +163,7 @@ class Priors:
         self.answered[at] = slots
         self.version[at], self.answered_at[at] = self.rounds, self.newest
         self.statuses.update(proposals.statuses)
+        self.words = words_of(proposals) or self.words
         self.recent.extend(proposals.valid.tolist())
         self.seconds += proposals.seconds
 

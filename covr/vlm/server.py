@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 LOAD_TIMEOUT = 120.0  # seconds a server may take to read an adapter
 KEPT = 2_000  # characters of an answer that is none
-UNANSWERED = ("", Parsed(None, "no_answer"))
+UNANSWERED = Parsed(None, "no_answer")
 
 
 class ServerPrior:
@@ -88,7 +88,7 @@ class ServerPrior:
 
             first = [await ask(images[0])] if self.down or not self._model else []  # tells whether it is back
             if first and first[0][1].status == "no_answer":
-                return first + [UNANSWERED] * (len(images) - 1)
+                return first * len(images)
             return first + list(await asyncio.gather(*(ask(image) for image in images[len(first) :])))
 
     async def _ask(self, client: Any, image: npt.NDArray[np.uint8], prompt: Prompt) -> tuple[str, Parsed]:
@@ -101,7 +101,7 @@ class ServerPrior:
             finished = choice.get("finish_reason") != "length"
         except Exception as error:  # a server may send anything, and none of it ends a run
             self.last_error = self.transport.scrubbed(f"{type(error).__name__}: {error}")
-            return UNANSWERED
+            return self.last_error[:KEPT], UNANSWERED
         return text[:KEPT], parse(text, prompt.action_dim, finished=finished)
 
     async def _completed(self, client: Any, body: dict[str, Any], limit: int) -> Any:
