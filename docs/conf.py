@@ -1,4 +1,4 @@
-"""The site: `tox -e docs` builds it into docs/_build/html, without the network and without a warning."""
+"""The site: `python -m sphinx docs docs/_build/html` builds it, without the network and without a warning."""
 
 from __future__ import annotations
 
