@@ -183,6 +183,11 @@ def test_street_has_parking_pavements_and_crossings_and_suburb_is_narrower() -> 
     assert any(lane.in_junction for lane in suburb.lanes)
     assert max(lane.width.max() for lane in driving(suburb)) < min(lane.width.min() for lane in driving(street))
     assert {round(lane.speed_limit * 3.6) for lane in driving(suburb)} == {30}
+    turns = [lane.in_junction and abs(lane.yaw[-1] - lane.yaw[0]) > 1.0 for lane in driving(street)]
+    assert {(round(lane.speed_limit * 3.6), turn) for lane, turn in zip(driving(street), turns, strict=True)} == {
+        (30, True),
+        (50, False),
+    }
 
 
 @every_map

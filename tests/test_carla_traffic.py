@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import json
 import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from carla_worlds import DELTA, drive, fresh, place, put, row, speed
 
+from suites.carla.launch import launch
 from suites.carla.server.protocol.refusal import CallError
 from suites.carla.server.things.actors import GREEN, RED, TrafficLight
 from suites.carla.server.world import World
 
 LIMIT_TIME = 60.0
+BRUSHES = pytest.mark.xfail(strict=False, reason="at crossings without lights the client lets a car brush another")
+needs_client = pytest.mark.skipif(not importlib.util.find_spec("carla"), reason="no CARLA client for this Python")
 
 
 def fill(world: World, count: int, step: int = 3, **attributes: object) -> list[object]:
@@ -169,3 +178,31 @@ def test_any_control_takes_over() -> None:
     world.control(car, VehicleControl(brake=1.0))
     drive(world, car, 100, brake=1.0)
     assert not world.traffic.drives(car) and speed(world, car) < 1e-3
+
+
+def manager_drives(map_name: str, count: int, seconds: float, *mixed: str) -> dict[str, Any]:
+    """What happens to traffic under the client's Traffic Manager, see `carla_manager`."""
+    program = Path(__file__).with_name("carla_manager.py")
+    with launch(map_name) as server:
+        command = [sys.executable, str(program), str(server.port), str(count), str(seconds), *mixed]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=540)
+    assert run.returncode == 0, run.stderr
+    found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    assert found["spawned"] == count
+    return found
+
+
+@needs_client
+def test_cars_under_a_traffic_manager_do_not_collide() -> None:
+    found = manager_drives("street", 30, 90.0)
+    assert found["pairs"] == []
+    assert found["speed"] > 5.0 and found["removed"] == 0 and found["stood"] < 60.0
+
+
+@needs_client
+@pytest.mark.deep
+@pytest.mark.parametrize("map_name", ["highway", "street", pytest.param("suburb", marks=BRUSHES)])
+def test_cars_among_lorries_and_bicycles_under_a_traffic_manager_do_not_collide(map_name: str) -> None:
+    found = manager_drives(map_name, 60, 300.0, "mixed")
+    assert ["car", "car"] not in found["pairs"]
+    assert found["speed"] > 2.0

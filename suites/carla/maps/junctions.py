@@ -47,8 +47,13 @@ class Arm:
         return [(-i - 1, lane) for i, lane in enumerate(profile.right)]
 
 
-def join(junction: int, first_road: int, arms: Sequence[Arm]) -> tuple[list[Road], list[Connection]]:
-    """Connects every arm to every other one. Connecting roads are numbered from `first_road` on."""
+def join(
+    junction: int, first_road: int, arms: Sequence[Arm], turning: float = math.inf
+) -> tuple[list[Road], list[Connection]]:
+    """Connects every arm to every other one. Connecting roads are numbered from `first_road` on.
+
+    turning: the speed limit of connecting roads that bend, in m/s; those of their arms hold too.
+    """
     for arm in arms:
         end = ("junction", junction, "")
         if arm.contact == "start":
@@ -64,7 +69,7 @@ def join(junction: int, first_road: int, arms: Sequence[Arm]) -> tuple[list[Road
                 continue
             turn = turns[id(target)]
             outermost = turn == min(turns.values())  # nothing leaves to the right of it: it carries the kerb
-            road, connection = _connect(first_road + len(roads), junction, source, target, outermost)
+            road, connection = _connect(first_road + len(roads), junction, source, target, outermost, turning)
             roads.append(road)
             connections.append(connection)
     return roads, connections
@@ -83,7 +88,9 @@ def _turn(source: Arm, target: Arm) -> float:
     return math.pi - (math.pi - turn) % (2.0 * math.pi)
 
 
-def _connect(road_id: int, junction: int, source: Arm, target: Arm, with_kerb: bool) -> tuple[Road, Connection]:
+def _connect(
+    road_id: int, junction: int, source: Arm, target: Arm, with_kerb: bool, turning: float
+) -> tuple[Road, Connection]:
     pairs = [
         (before, after)
         for before, after in zip(source.incoming(), target.outgoing(), strict=False)
@@ -91,9 +98,10 @@ def _connect(road_id: int, junction: int, source: Arm, target: Arm, with_kerb: b
     ]
     lanes = tuple(LaneSpec(a.type, a.width, "none", b.width) for (_, a), (_, b) in pairs)
     path: list[Geometry] = biarc(source.inward, target.outward)
-    if all(isinstance(piece, Line) for piece in path):
+    straight = all(isinstance(piece, Line) for piece in path)
+    if straight:
         path = [Line(sum(piece.length for piece in path))]
-    speed = min(source.road.profile.speed, target.road.profile.speed)
+    speed = min(source.road.profile.speed, target.road.profile.speed, math.inf if straight else turning)
     road = Road(road_id, source.inward, path, Profile((), lanes, "none", speed), junction)
     road.predecessor = ("road", source.road.id, source.contact)
     road.successor = ("road", target.road.id, target.contact)

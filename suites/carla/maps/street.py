@@ -10,6 +10,7 @@ from suites.carla.maps.geometry import Arc, Geometry, Line
 from suites.carla.maps.junctions import FIRST_JUNCTION, Arm, join, signalise
 
 SPEED = 50.0 / 3.6  # m/s
+TURNING = 30.0 / 3.6  # m/s in junctions: a client's Traffic Manager keeps the limit in turns, however tight they are
 LANE, PARKING, PAVEMENT = 3.25, 2.2, 3.6  # metres
 HALF_WIDTH, HALF_HEIGHT = 230.0, 95.0  # metres: of the outer loop
 ARM = 14.0  # metres from the middle of a junction to where its roads begin
@@ -38,7 +39,7 @@ def opendrive() -> str:
     )
     connections, controllers = {}, {}
     for junction, arms in enumerate(junctions, FIRST_JUNCTION):
-        inside, connections[junction] = join(junction, len(roads) + 1, arms)
+        inside, connections[junction] = join(junction, len(roads) + 1, arms, TURNING)
         controllers[junction] = signalise(arms)
         roads = roads + inside
     return write("street", roads, connections, "town", controllers)
