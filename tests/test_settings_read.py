@@ -34,7 +34,7 @@ SMALL: dict[str, Any] = {
     "projection_dim": 8, "steps": 2, "frames": 4, "block_size": 2, "patch_size": 9, "smallest_window": 4,
     "vlm": "scripted", "vlm_image_size": 28, "query_every": 4, "query_batch": 2, "psi0": 10, "guidance_after": 1,
     "vlm_episodes": 1, "finetune_min_steps": 1, "base": "sac", "rollout": 4, "epochs": 1, "minibatch": 2,
-    "lora_rank": 2, "target_period": 4,
+    "lora_rank": 2, "target_period": 4, "score": "return",
 }  # fmt: skip
 TOLD = {"driver": (3 * 25 * 7, 2), "catcher": (3, 1), "swing_up": (4, 1)}  # numbers of a state and of an action
 OF_MODELS = ("dgc", "vpf")  # they need a VLM's weights
