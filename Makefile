@@ -1,6 +1,6 @@
 # make run   environment, then the tour: six DMControl tasks for seconds each, a game on which learning shows; table, plot, page
-# make test  environment, then everything tox checks
-# make deep  environment, then the tests that take long
+# make test  environment, then everything tox checks; with DEEP=1 the tests that take long, too
+# make deep  environment, then the tests that take long, and no others
 # make env   .venv with .venv/bin/covr-bench; seconds when nothing changed
 # PYTHON=... picks the interpreter (3.10 or newer); the first suitable one on the PATH otherwise.
 
@@ -16,11 +16,11 @@ run: env
 	$(VENV)/bin/covr-bench report
 
 test: env
-	$(VENV)/bin/tox
+	$(VENV)/bin/tox $(if $(DEEP),-- -m "not cluster and not servers")
 
 deep: env
-	OMP_NUM_THREADS=1 LP_NUM_THREADS=0 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --import-mode importlib \
-		-m deep tests
+	OMP_NUM_THREADS=1 LP_NUM_THREADS=0 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
+		--no-loadscope-reorder --import-mode importlib --durations=20 -m deep tests
 
 env: $(VENV)/.ready
 

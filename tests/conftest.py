@@ -27,12 +27,20 @@ SMALL_DRQV2 = (  # learns from its first steps, and wraps its replay within a hu
 )  # fmt: skip
 
 
-LONGEST = ("test_runner.py", "test_gate_runs.py", "test_covr.py", "test_probe.py")
+LONGEST = (
+    "test_gate_runs.py",
+    "test_carla_traffic.py",
+    "test_runner.py",
+    "test_covr.py",
+    "test_carla_contract.py",
+    "test_probe.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take minutes first: begun last, one process would be at them while the others have nothing."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    names = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: names.get(item.path.name, len(names)))
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def test_every_launcher_gives_each_job_its_outcome(ref: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("ref", every_launcher())
 def test_every_launcher_lets_runs_checkpoint_when_it_is_stopped(ref: str, tmp_path: Path) -> None:
     """`watch` raises once the first run trains; that run then goes on to its end."""
-    (tmp_path / "slow.py").write_text(AGENT.format(name="slow", update="time.sleep(0.01)"))
+    (tmp_path / "slow.py").write_text(AGENT.format(name="slow", update="time.sleep(0.03)"))
     configs = catch_runs(tmp_path, [str(tmp_path / "slow.py")], env_steps=200, seeds=[0, 1])
     jobs: list[Job] = []
 

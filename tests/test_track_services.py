@@ -140,8 +140,11 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
         base.needed("no_such_package")
 
 
-def test_mlflow_has_curves_status_and_provenance_and_the_run_once(store: Path) -> None:
+def test_mlflow_has_curves_status_and_provenance_and_the_run_once(
+    store: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mlflow = pytest.importorskip("mlflow", reason="needs covr-bench[mlflow]")
+    monkeypatch.chdir(elsewhere := tmp_path_factory.mktemp("elsewhere"))
     assert problems(store, "mlflow") == []
     assert problems(store, "mlflow") == []  # told again: the same runs
     client = mlflow.MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
@@ -155,6 +158,7 @@ def test_mlflow_has_curves_status_and_provenance_and_the_run_once(store: Path) -
     (artifact,) = client.list_artifacts(runs[RUNS[0]].info.run_id)
     stored = json.loads(Path(client.download_artifacts(runs[RUNS[0]].info.run_id, artifact.path)).read_text())
     assert stored["facts"]["cpu"] == "some"
+    assert list(elsewhere.iterdir()) == []  # its files are beside the runs, as its database is
 
 
 def test_wandb_writes_offline_without_a_key(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

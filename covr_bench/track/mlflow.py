@@ -85,13 +85,12 @@ class MLflow:
 
     def _open(self, out: Path) -> MlflowClient:
         if self._client is None:
-            beside = f"sqlite:///{(out / 'mlflow.db').resolve()}"
-            self._client = self._mlflow.MlflowClient(
-                self.settings.uri or os.environ.get("MLFLOW_TRACKING_URI", "") or beside
-            )
+            named = self.settings.uri or os.environ.get("MLFLOW_TRACKING_URI", "")
+            self._client = self._mlflow.MlflowClient(named or f"sqlite:///{(out / 'mlflow.db').resolve()}")
+            files = None if named else (out / "mlflow").resolve().as_uri()  # else MLflow's way: below where we are
             known = self._client.get_experiment_by_name(self.settings.experiment)
             self._experiment = (
-                known.experiment_id if known else self._client.create_experiment(self.settings.experiment)
+                known.experiment_id if known else self._client.create_experiment(self.settings.experiment, files)
             )
         return self._client
 
