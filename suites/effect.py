@@ -1,16 +1,16 @@
 """`effect`: does a VLM in the loop help, and which half of COVR does? The same loop with and without it, by controls.
 
 Arms share base, settings and seeds, so that they are compared in pairs: starts, and everything but the prior, are the
-same until guidance begins. It runs on the small game, where a run takes half a minute: docs/effect.md.
+same until guidance begins. It runs on the small game, where a run takes half a minute: docs/effect.md. `effect-hw` and
+`effect-cartpole` ask once, with the agents as the small game left them, whether its answer holds elsewhere.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from suites import catch
+from suites import catch, dmc, driving, short_settings
 from suites.base import Budget, Suite, Variant
-from suites.short_settings import STAND_IN
 
 # Small enough for many seeds; with the suite's own settings drqv2 does not learn the game in so few steps.
 LEARNS: dict[str, Any] = {
@@ -33,9 +33,29 @@ LEARNS: dict[str, Any] = {
     "covr.guidance_after": 1,
     "dpl.decode": "expect",
 }
+# On the highway frames and batches are larger, and noise falls while there is something to explore.
+DRIVES: dict[str, Any] = LEARNS | {
+    "env.image_size": 36,
+    "shift_pad": 2,
+    "batch_size": 128,
+    "lr": 3e-4,
+    "discount": 0.99,
+    "critic_target_tau": 0.01,
+    "stddev_steps": 10_000,
+    "stddev_end": 0.1,
+    "query_every": 4,
+    "covr.psi0": 2_000,
+}
+# As dmc's `short`, whose agents have five to eight times fewer actions than steps.
+SWINGS: dict[str, Any] = dmc.SHORT | {"base": "drqv2", "query_every": 2, "covr.psi0": 3_000, "covr.guidance_after": 1}
 SEEDS = tuple(range(10))
+# The rounds of the study as its first runs were made; other short budgets tune the stand-in longer since.
+ROUNDS = short_settings.STAND_IN | {"covr.finetune_min_steps": 300}
 SMOKE = {**LEARNS, "seed_steps": 100, "random_agent_steps": 50, "covr.psi0": 120, "covr.finetune_min_steps": 10}
 SMOKE |= {"covr.vlm_episodes": 1}
+SMOKE_ELSEWHERE = {key: short_settings.SMOKE[key] for key in ("covr.episodes", "covr.vlm_episodes", "covr.psi0")}
+SMOKE_ELSEWHERE |= {"covr.finetune_min_steps": 10, "seed_steps": 500, "random_agent_steps": 60}
+SMOKE_ELSEWHERE |= {f"{agent}.seed_steps": 500 for agent in ("drqv2", "taco")} | {"mrq.random_agent_steps": 60}
 
 
 def _arm(agent: str, doc: str, **settings: str) -> Variant:
@@ -43,6 +63,11 @@ def _arm(agent: str, doc: str, **settings: str) -> Variant:
     return Variant(agent, ",".join(f"{key}={value}" for key, value in sorted(settings.items())), settings, doc)
 
 
+LATE = (
+    _arm("covr", "the stand-in, tuned by the agent's experience"),
+    _arm("covr", "its placebo: guidance as late, always 0", prior="zero"),
+    _arm("covr", "its upper bound: guidance as late, the scripted player's action", prior="oracle"),
+)
 VARIANTS = (
     _arm("dpl", "placebo: the pull of a prior that always answers 0", prior="zero"),
     _arm("dpl", "a prior that knows nothing and varies", prior="uniform"),
@@ -52,28 +77,50 @@ VARIANTS = (
     _arm("dpl", "the scripted player's action, off by half the range", prior="noise:0.5"),
     _arm("dpl", "the stand-in as it comes"),
     _arm("dpl", "a stand-in that was taught the game", vlm="tiny-knowing"),
-    _arm("covr", "the stand-in, tuned by the agent's experience"),
     _arm("covr", "the stand-in, tuned by the scripted player's experience", teacher="scripted"),
     _arm("covr", "a stand-in that was taught the game, tuned by the agent's experience", vlm="tiny-knowing"),
     _arm("covr", "its frozen twin: every round is measured and undone", vlm="tiny-knowing", accept="never"),
-    _arm("covr", "its placebo: guidance as late, always 0", prior="zero"),
-    _arm("covr", "its upper bound: guidance as late, the scripted player's action", prior="oracle"),
+    *LATE,
 )
-SUITE = Suite(
+SMALL_GAME = Suite(
     name="effect",
     version=1,
     tasks=tuple(catch.SUITE.task(name) for name in ("catch_or_end", "catch")),
     budgets={
         "smoke": Budget("smoke", 400, 200, 1, (0,), SMOKE, "Does it run?"),
         "short": Budget(
-            "short", 4_000, 500, 10, SEEDS, LEARNS, "Does a good prior reach the policy? Ten seeds.", STAND_IN
+            "short", 4_000, 500, 10, SEEDS, LEARNS, "Does a good prior reach the policy? Ten seeds.", ROUNDS
         ),
         "paper": Budget(
-            "paper", 20_000, 2_000, 10, SEEDS, LEARNS, "Does the agent teach the VLM? Ten seeds; no paper's.", STAND_IN
+            "paper", 20_000, 2_000, 10, SEEDS, LEARNS, "Does the agent teach the VLM? Ten seeds; no paper's.", ROUNDS
         ),
     },
     agents=("drqv2", "dpl", "covr", "covr_plus"),
     doc="Does a VLM in the loop help? COVR, a frozen VLM, placebo and oracle on the small game.",
     default_tasks=("catch_or_end",),
     variants=VARIANTS,
+)
+
+
+def _elsewhere(name: str, home: Suite, task: str, settings: dict[str, Any], env_steps: int, seeds: int) -> Suite:
+    """The questions about rounds on a task of another suite."""
+    doc = f"Does the agent teach the VLM on {task}? Seeds 0 to {seeds - 1}; no paper's."
+    return Suite(
+        name=name,
+        version=1,
+        tasks=(home.task(task),),
+        budgets={
+            "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), settings | SMOKE_ELSEWHERE, "Does it run?"),
+            "paper": Budget("paper", env_steps, env_steps // 10, 5, tuple(range(seeds)), settings, doc, ROUNDS),
+        },
+        agents=("drqv2", "covr", "covr_plus"),
+        doc=f"COVR, its placebo and its upper bound on {task}, as `effect` has them on the small game.",
+        variants=LATE,
+    )
+
+
+SUITES = (
+    SMALL_GAME,
+    _elsewhere("effect-hw", driving.SUITE, "hw", DRIVES, 20_000, 5),
+    _elsewhere("effect-cartpole", dmc.SUITES[0], "cartpole_swingup", SWINGS, 60_000, 3),
 )

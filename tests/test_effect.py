@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from test_analysis import write_run
 
-from analysis.tables.effect import QUESTIONS, effect, paired, to_csv, to_grids
+from analysis.tables.effect import QUESTIONS, SUITES, effect, paired, to_csv, to_grids
 from covr_bench.config import registry
 from results.store import read
 
@@ -68,11 +68,26 @@ def test_arms_are_paired_by_seed_and_what_failed_is_told(tmp_path: Path) -> None
     assert len(to_csv(list(answers.values())).splitlines()) == 1 + len(answers)
 
 
-def test_every_question_is_about_arms_of_the_suite() -> None:
-    suite = registry.suite("effect")
+@pytest.mark.parametrize("name", SUITES)
+def test_every_question_is_about_arms_of_its_suite(name: str) -> None:
+    suite = registry.suite(name)
     arms = {f"{each.agent}-{each.name}" if each.name else each.agent for each in suite.variants} | set(suite.agents)
-    for _, arm, control, budget in QUESTIONS:
-        assert {arm, control} <= arms and budget in suite.budgets
+    asked = [question for question in QUESTIONS if question[3] in suite.budgets]
+    assert asked
+    for _, arm, control, _ in asked:
+        assert {arm, control} <= arms
+
+
+def test_suites_are_answered_apart(tmp_path: Path) -> None:
+    for suite, task, gain in (("effect", "catch_or_end", 3.0), ("effect-hw", "hw", -5.0)):
+        for seed in range(3):
+            for arm, score in (("covr_plus", 10.0 + gain), ("covr-prior=zero", 10.0)):
+                write_run(tmp_path, f"{suite}@paper/{task}/{arm}/{seed}", [score + seed], action_repeat=1)
+    answers = {each.suite: each for each in effect(read(tmp_path)) if each.question == "better rounds"}
+    assert [(name, each.n, each.difference.value) for name, each in answers.items()] == [
+        ("effect", 3, 3.0),
+        ("effect-hw", 3, -5.0),
+    ]
 
 
 def test_the_command_says_what_makes_its_runs(tmp_path: Path, cli: Any) -> None:

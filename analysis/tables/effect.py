@@ -1,4 +1,4 @@
-"""The suite `effect` by its questions: differences between arms, paired by seed."""
+"""The suites of `effect` by their questions: differences between arms, paired by seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-SUITE = "effect"
+SUITES = ("effect", "effect-hw", "effect-cartpole")
 QUESTIONS = (  # docs/effect.md: the question, the arm, what it is held against, the budget
     ("transmission", "dpl-prior=oracle", "dpl-prior=zero", "short"),
     ("dose", "dpl-prior=oracle:0.5", "dpl-prior=zero", "short"),
@@ -34,14 +34,15 @@ QUESTIONS = (  # docs/effect.md: the question, the arm, what it is held against,
     ("teaching", "covr", "covr-prior=zero", "paper"),
     ("better rounds", "covr_plus", "covr-prior=zero", "paper"),
 )
-CSV_COLUMNS = ("budget", "task", "question", "arm", "control", "n", "difference", "low", "high", "p", "p_holm")
+CSV_COLUMNS = ("suite", "budget", "task", "question", "arm", "control", "n", "difference", "low", "high", "p", "p_holm")
 
 
 @dataclass(frozen=True)
 class Answer:
     """A question's difference, paired by seed. p: two-sided, of no difference; p_holm: corrected over the questions
-    that were answered for the same budget and task."""
+    that were answered for the same suite, budget and task."""
 
+    suite: str
     budget: str
     task: str
     question: str
@@ -55,12 +56,12 @@ class Answer:
 
 
 def effect(frame: pd.DataFrame) -> list[Answer]:
-    """The answers that rows of the suite give, by budget and task; a question without a pair of runs has n = 0."""
-    scores = final_scores(frame[frame["suite"].astype(str) == SUITE], score=AUC)
+    """The answers that rows give, by suite, budget and task; a question without a pair of runs has n = 0."""
+    scores = final_scores(frame[frame["suite"].astype(str).isin(SUITES)], score=AUC)
     found = []
-    for (budget, task), group in scores.groupby(["budget", "task"], sort=True):
+    for (suite, budget, task), group in scores.groupby(["suite", "budget", "task"], sort=True):
         asked = [question for question in QUESTIONS if question[3] == budget]
-        answers = [_answer(group, *question, str(task)) for question in asked]
+        answers = [_answer(group, (str(suite), str(budget), str(task)), *question[:3]) for question in asked]
         corrected = holm([answer.p for answer in answers])
         found += [Answer(**{**vars(answer), "p_holm": p}) for answer, p in zip(answers, corrected, strict=True)]
     return found
@@ -78,13 +79,12 @@ def paired(ours: Sequence[float], theirs: Sequence[float]) -> tuple[Estimate, fl
     return Estimate(mean, mean - half, mean + half), 2 * t_tail(abs(mean) / error, n - 1)
 
 
-def _answer(scores: pd.DataFrame, question: str, arm: str, control: str, budget: str, task: str) -> Answer:
+def _answer(scores: pd.DataFrame, where: tuple[str, str, str], question: str, arm: str, control: str) -> Answer:
     ours, theirs = (_by_seed(scores, name) for name in (arm, control))
     seeds = sorted(set(ours) & set(theirs))
     found, p = paired([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
-    return Answer(
-        budget, task, question, arm, control, len(seeds), found, p, math.nan, tuple(_remarks(scores, arm, control))
-    )
+    remarks = tuple(_remarks(scores, arm, control))
+    return Answer(*where, question, arm, control, len(seeds), found, p, math.nan, remarks)
 
 
 def _by_seed(scores: pd.DataFrame, name: str) -> dict[int, float]:
@@ -104,11 +104,18 @@ def _remarks(scores: pd.DataFrame, arm: str, control: str) -> list[str]:
     return [f"{name} seed {seed}: {status}" for name, seed, status in runs]
 
 
+def by_place(answers: Sequence[Answer]) -> dict[tuple[str, str, str], list[Answer]]:
+    """Answers by suite, budget and task."""
+    found: dict[tuple[str, str, str], list[Answer]] = {}
+    for answer in answers:
+        found.setdefault((answer.suite, answer.budget, answer.task), []).append(answer)
+    return found
+
+
 def to_grids(answers: Sequence[Answer]) -> list[Grid]:
-    """A grid for each budget and task."""
+    """A grid for each suite, budget and task."""
     grids = []
-    for budget, task in dict.fromkeys((answer.budget, answer.task) for answer in answers):
-        chosen = [answer for answer in answers if (answer.budget, answer.task) == (budget, task)]
+    for (suite, budget, task), chosen in by_place(answers).items():
         caption = (
             f"Difference in the {definition(AUC)}, paired by seed; mean and 95 % interval by Student's t, p corrected "
             "by Holm over these questions."
@@ -116,7 +123,7 @@ def to_grids(answers: Sequence[Answer]) -> list[Grid]:
         lines = [_line(answer) for answer in chosen]
         notes = tuple(f"{answer.question}: {'; '.join(answer.remarks)}" for answer in chosen if answer.remarks)
         header = ("question", "arm", "less", "n", "difference", "interval", "p")
-        grids.append(Grid(f"{protocol_name(SUITE, budget, '')}: {task}", caption, header, tuple(lines), notes, 3))
+        grids.append(Grid(f"{protocol_name(suite, budget, '')}: {task}", caption, header, tuple(lines), notes, 3))
     return grids
 
 
@@ -139,6 +146,6 @@ def to_csv(answers: Sequence[Answer]) -> str:
     """One line per question in full precision; columns `CSV_COLUMNS`."""
     lines: list[Sequence[object]] = []
     for answer in answers:
-        names = (answer.budget, answer.task, answer.question, answer.arm, answer.control)
+        names = (answer.suite, answer.budget, answer.task, answer.question, answer.arm, answer.control)
         lines.append([*names, answer.n, *answer.difference, answer.p, answer.p_holm])
     return csv_text(CSV_COLUMNS, lines)

@@ -204,18 +204,18 @@ def _plot_rounds(frame: pd.DataFrame, file: Path) -> list[Path]:
 
 def _plot_effect(frame: pd.DataFrame, file: Path) -> list[Path]:
     from analysis.figures import statistics
-    from analysis.tables.effect import SUITE, effect
+    from analysis.tables.effect import SUITES, by_place, effect
 
-    answers = [answer for answer in effect(frame) if answer.n]
-    asked = list(dict.fromkeys((answer.budget, answer.task) for answer in answers))
-    if not asked:
-        raise UserError(f"no question of the study can be answered yet: covr-bench run --suite {SUITE} --budget short")
-    paths = _paths(file, [f"{SUITE}@{budget}_{task}" for budget, task in asked])
-    for each, path in zip(asked, paths, strict=True):
-        some = [answer for answer in answers if (answer.budget, answer.task) == each]
+    places = by_place([answer for answer in effect(frame) if answer.n])
+    if not places:
+        raise UserError(
+            f"no question of the study can be answered yet: covr-bench run --suite {SUITES[0]} --budget short"
+        )
+    paths = _paths(file, [f"{suite}@{budget}_{task}" for suite, budget, task in places])
+    for ((_, budget, task), some), path in zip(places.items(), paths, strict=True):
         found = {f"{a.question}:  {a.arm}  less  {a.control}  (n = {a.n})": a.difference for a in some}
         with writing(path.parent):
-            statistics.differences(found, "{1}, budget {0}".format(*each), path)
+            statistics.differences(found, f"{task}, budget {budget}", path)
         warn(f"{answer.question}: {remark}" for answer in some for remark in answer.remarks)
     return paths
 
