@@ -18,9 +18,10 @@ from analysis.gate.output import as_json, junit, markdown, summary
 from analysis.gate.signals import RETURN, areas, features, signals
 from analysis.gate.verdicts import EXIT_CODES, Line, Verdict, exit_code
 from analysis.report.gate import gate_page
+from covr_bench.config import registry
 from covr_bench.gate.gate import FEWEST, REFERENCE_SEEDS, Gate, Rules
 from covr_bench.gate.measure import Broken
-from covr_bench.gate.references import Reference, References
+from covr_bench.gate.references import SHIPPED, Reference, References
 from covr_bench.gate.request import request
 from covr_bench.kit.errors import UserError
 from covr_bench.probe.trace import Trace
@@ -280,6 +281,20 @@ def test_a_reference_that_is_missing_damaged_or_of_other_settings_says_so(tmp_pa
     (tmp_path / "x" / "signals.parquet").unlink()
     gone = references.get("x")
     assert isinstance(gone, Broken) and "signals.parquet is missing" in gone.reason
+
+
+def test_every_agent_that_learns_ships_with_a_reference() -> None:
+    """Those without are the scripted players of single tasks."""
+    agents = registry.our_agents()
+    references = References(SHIPPED, {name: name for name in agents}, {})
+    found = {name: references.get(name) for name in agents}
+    without = {name for name, each in found.items() if isinstance(each, Broken)}
+    assert without == {"catcher", "driver", "full_throttle", "swing_up"}
+    for name in sorted(agents.keys() - without):
+        signals = found[name].signals  # type: ignore[union-attr]
+        runs = signals.groupby("task")["seed"].nunique()
+        assert runs.to_dict() == {"catch": REFERENCE_SEEDS, "catch_or_end": REFERENCE_SEEDS}, name
+    assert sum(file.stat().st_size for file in SHIPPED.rglob("*") if file.is_file()) < 5e6
 
 
 def test_what_is_written_for_people_and_programs() -> None:
