@@ -79,6 +79,15 @@ def test_bars_and_differences_of_long_names(tmp_path: Path, texts: list[str]) ->
     assert len(texts) > 20
 
 
+def test_no_interval_ends_at_the_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[tuple[float, float]] = []
+    monkeypatch.setattr(style, "save", lambda figure, _: limits.append(figure.axes[0].get_xlim()))
+    found = {"below": Estimate(-2.6, -6.7, 1.5), "above": Estimate(5.0, 2.0, 9.0)}
+    differences(found, "of arms", tmp_path / "differences.png")
+    ((low, high),) = limits
+    assert low < -7 and high > 9.3
+
+
 def test_an_agent_that_diverged_is_marked(cli: Callable[..., Any], tmp_path: Path, texts: list[str]) -> None:
     lines = [f"a,t,{seed},{step},{value}" for seed in (0, 1) for step, value in ((0, 1), (10, 2), (20, "nan"))]
     (tmp_path / "a.csv").write_text("\n".join(["agent,task,seed,env_steps,return", *lines]))

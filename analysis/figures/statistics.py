@@ -162,13 +162,13 @@ def differences(found: Mapping[str, Estimate], title: str, path: style.Target) -
     with style.look():
         width = 4.8 + _LETTER_INCHES * max(map(style.letters, names))
         figure, (axis,) = _panels(1, width, 1.35 + _ROW_INCHES * len(names))
+        axis.use_sticky_edges = False  # a bar does not end at the frame
         axis.axvline(0, color=_INK, linewidth=0.8, linestyle=(0, (4, 3)))
         colours = style.styles(sorted(names))
         for row, name in enumerate(names):
             _bar(axis, row, found[name], colours[name])
         _rows(axis, names)
         axis.set_xlabel("difference in the mean return over a run's\nevaluations, paired by seed; 95 % interval")
-        axis.use_sticky_edges = False  # a bar does not end at the frame
         style.dress(axis, grid="x")
         style.heading(figure, title)
         style.save(figure, path)
