@@ -168,14 +168,14 @@ def _model(name: str, options: VLMOptions) -> HFPrior:
 
 
 def _served(name: str, options: VLMOptions, tuner: str, adapter_folder: Path | None) -> VisionLanguagePrior:
-    from covr.vlm.server import ServedPrior, ServerPrior
+    from covr.vlm.served import ServedPrior
+    from covr.vlm.server import ServerPrior
 
     if options.decode not in (None, "generate"):
         raise UserError(f"a VLM server writes free text: set decode=generate (it is {options.decode!r})")
     url, _, model = name.removeprefix(SERVER).partition("#")
     server = ServerPrior(url, model)
-    if not model:
-        server.resolve()
+    server.check()
     if not tuner:
         return server
     if adapter_folder is None:
