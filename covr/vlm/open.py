@@ -73,7 +73,9 @@ def open_prior(
         return _served(name, options, tuner, adapter_folder)
     if _is_named(name):
         return vlm_spec(name).make(options)
-    if not (Path(name).is_dir() or Path(name).is_absolute() or HUB_ID.fullmatch(name)):
+    if name.startswith(("http://", "https://")):
+        raise UserError(f"a VLM server is given as {SERVER}{name}")
+    if not name or not (Path(name).is_dir() or Path(name).is_absolute() or HUB_ID.fullmatch(name)):
         raise UserError(f"{unknown('VLM', name, vlm_names())} Besides names it can be {', '.join(OTHER_FORMS)}.")
     return _model(name, options)
 
