@@ -37,6 +37,11 @@ class Advice:
                 f"prior={config.prior} answers as the task's scripted player does, and this task has none; "
                 "set prior to zero or uniform"
             )
+        if config.guidance_trust == "variance" and vlm.describe().get("decode") in ("forced", "generate"):
+            raise UserError(
+                f"guidance_trust=variance needs answers that tell their variance, and {config.vlm} answers by "
+                f"decode={vlm.describe()['decode']}: set decode=expect, which a server does not offer"
+            )
         self.priors = Priors(
             vlm,
             self.prompt,

@@ -21,6 +21,7 @@ from covr import eddf, schedule
 from covr.controls import KNOWING, VLM, checked
 from covr.experience import SELF, absolute_teacher
 from covr.selection import Rule, Score
+from covr.vlm.address import check_address
 from covr.vlm.base import DecodeMode, Dtype
 from covr.vlm.open import SERVER
 from covr_bench.kit.api import Fraction
@@ -42,8 +43,13 @@ class QueryConfig:
     vlm_silent: Literal["fail", "allow"] = "fail"  # what becomes of a run whose VLM never answered with an action
 
     def __post_init__(self) -> None:
-        if self.vlm_frames == 2 and self.vlm.startswith(SERVER):
+        if not self.vlm.startswith(SERVER):
+            return
+        check_address(self.vlm.removeprefix(SERVER).partition("#")[0])  # before it is stored anywhere
+        if self.vlm_frames == 2:
             raise ValueError("a VLM server is shown one frame: set vlm_frames=1")
+        if not getattr(self, "tuner", "") and (self.vlm_dtype != "auto" or self.vlm_device):
+            raise ValueError("a VLM server has weights and a device of its own: leave vlm_dtype and vlm_device out")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

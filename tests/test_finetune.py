@@ -329,3 +329,43 @@ def test_wrong_adapters_and_samples_are_refused(tmp_path: Path) -> None:
         FinetuneSettings(lr=0)
     with pytest.raises(UserError, match="rank of fine-tuning is 0"):
         FinetuneSettings(rank=0)
+
+
+def _json(name: str, change: Any) -> Any:
+    def write(folder: Path) -> None:
+        stored = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(change(stored)))
+
+    return write
+
+
+def _weights_of(value: float) -> Any:
+    def write(folder: Path) -> None:
+        from safetensors.torch import load_file, save_file
+
+        weights = load_file(folder / "adapter_model.safetensors")
+        filled = {name: torch.full_like(weight, value) for name, weight in weights.items()}
+        save_file(filled, folder / "adapter_model.safetensors")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_json("adapter_config.json", lambda stored: []), "damaged or for another model"),
+        (_json("adapter_config.json", lambda stored: stored | {"peft_type": "GIZMO"}), "KeyError 'GIZMO'"),
+        (_json("adapter_config.json", lambda stored: stored | {"target_modules": "(("}), "unterminated subpattern"),
+        (_json("adapter_config.json", lambda stored: stored | {"lora_alpha": None}), "unsupported operand"),
+        (lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"junk"), "deserializing header"),
+        (_weights_of(float("nan")), "holds NaN or infinite numbers"),
+        (_json("covr_rounds.json", lambda stored: []), "covr_rounds.json does not say how many rounds"),
+        (_json("covr_rounds.json", lambda stored: {"rounds": "x"}), "covr_rounds.json does not say how many rounds"),
+    ],
+)
+def test_a_damaged_adapter_is_refused_in_one_line(tmp_path: Path, damage: Any, said: str) -> None:
+    attached().save_adapter(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(UserError, match=said) as refused:
+        prior().load_adapter(tmp_path)
+    assert "\n" not in str(refused.value) and str(tmp_path) in str(refused.value)

@@ -21,7 +21,7 @@ from vlm_models import noise, random_folder
 from covr.vlm.base import FinetuneSettings, Samples
 from covr.vlm.open import open_prior
 from covr.vlm.prompts import task_prompt
-from covr.vlm.server import ServedPrior
+from covr.vlm.served import ServedPrior
 from covr_bench.kit.errors import UserError
 
 PROMPT = task_prompt("Push the cart.", 2)

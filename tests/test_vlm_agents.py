@@ -269,3 +269,10 @@ def test_a_trained_policy_acts_without_the_vlm(tmp_path: Path, name: str) -> Non
 def test_an_agent_without_an_actor_loss_is_refused() -> None:
     with pytest.raises(UserError, match=r"cannot guide 'random'.*try rad, sac or drqv2"):
         made("dpl", context(), base="random")
+
+
+def test_trust_in_variances_is_refused_before_a_step_of_a_vlm_that_tells_none() -> None:
+    server = "openai:http://127.0.0.1:1/v1#m"
+    for settings in ({"vlm": server}, {"vlm": str(random_folder()), "decode": "forced"}):
+        with pytest.raises(UserError, match="guidance_trust=variance needs answers that tell their variance"):
+            made("dpl", context(services=Nothing()), guidance_trust="variance", **settings)

@@ -20,6 +20,7 @@ from covr.vlm import checkpoint
 from covr.vlm.families.spelling import FORMS, Spelling
 from covr.vlm.hf import HFPrior
 from covr.vlm.images import patches
+from covr.vlm.open import open_prior
 from covr_bench.kit.errors import UserError
 
 
@@ -67,13 +68,84 @@ def a_missing_shard(model: Path) -> None:
     (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
 
 
+def reweighed(change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> Callable[[Path], None]:
+    def rewrite(model: Path) -> None:
+        from safetensors.torch import load_file, save_file
+
+        save_file(
+            change(load_file(model / "model.safetensors")), model / "model.safetensors", metadata={"format": "pt"}
+        )
+
+    return rewrite
+
+
+def one_layer_more(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    last = {name: weight for name, weight in weights.items() if "language_model" in name and "layers.1." in name}
+    return weights | {name.replace("layers.1.", "layers.2."): weight.clone() for name, weight in last.items()}
+
+
+def all_of(value: float) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
+    return lambda weights: {name: torch.full_like(weight, value) for name, weight in weights.items()}
+
+
+def holds(name: str, text: str) -> Callable[[Path], None]:
+    return lambda model: (model / name).write_text(text) and None
+
+
+def header(text: str) -> Callable[[Path], None]:
+    data = len(text).to_bytes(8, "little") + text.encode()
+    return lambda model: (model / "model.safetensors").write_bytes(data) and None
+
+
+def configured_as(**changes: Any) -> Callable[[Path], None]:
+    def change(model: Path) -> None:
+        config = json.loads((model / "config.json").read_text())
+        for name, value in changes.items():
+            part, _, key = name.rpartition("__")
+            (config[part] if part else config)[key] = value
+        (model / "config.json").write_text(json.dumps(config))
+
+    return change
+
+
+def in_shards(named: Any) -> Callable[[Path], None]:
+    def split(model: Path) -> None:
+        (model / "model.safetensors").rename(model / "model-00001-of-00001.safetensors")
+        (model / "model.safetensors.index.json").write_text(json.dumps(named))
+
+    return split
+
+
+def empty_pickle(model: Path) -> None:
+    (model / "model.safetensors").unlink()
+    (model / "pytorch_model.bin").touch()
+
+
 def no_model_type(model: Path) -> None:
     (model / "config.json").write_text("{}")
 
 
 DAMAGES = [
     (without_a_layer, "lack 7 of the model's, first 'model.language_model.layers.1.mlp"),
-    (of_another_shape, "cannot load the VLM"),
+    (of_another_shape, "1 weights of .* have another shape than config.json says, first .*up_proj"),
+    (reweighed(one_layer_more), "hold 9 more of a kind that the model has, first .*layers.2.*fewer layers"),
+    (reweighed(lambda w: {name: x.to(torch.int8) for name, x in w.items()}), "of type I8.*no quantization_config"),
+    (configured_as(text_config=None), "config.json in .* describes a model of [0-9,]+ numbers, and its weights hold"),
+    (configured_as(text_config__hidden_size="32"), "hidden_size.*expected int, got str"),
+    (configured_as(text_config__num_attention_heads=0), "cannot load the VLM.*modulo by zero"),
+    (configured_as(quantization_config="x"), "cannot load the VLM.*to_dict"),
+    (configured_as(text_config__hidden_act="swoosh"), "cannot load the VLM.*KeyError 'swoosh'"),
+    (configured_as(model_type=["llava"]), r"\['llava'\] for a model_type"),
+    (holds("config.json", "null"), "config.json holds a NoneType"),
+    (holds("config.json", "[" * 100_000), "config.json cannot be read"),
+    (holds("preprocessor_config.json", "[]"), "preprocessor_config.json holds a list"),
+    (holds("tokenizer_config.json", "[]"), "tokenizer_config.json holds a list"),
+    (in_shards({"weight_map": ["a"]}), "index.json says of no weight which file it is in"),
+    (in_shards({}), "index.json says of no weight which file it is in"),
+    (header("{'a"), "model.safetensors is no safetensors file"),
+    (header('{"a": {}}'), "model.safetensors is no safetensors file .*data_offsets"),
+    (header('{"a": 1}'), "model.safetensors is no safetensors file .*subscriptable"),
+    (empty_pickle, "pytorch_model.bin is empty"),
     (cut("model.safetensors", 0.5), "model.safetensors.*cut off"),
     (cut("model.safetensors", 0.0), "model.safetensors"),
     (pointer("model.safetensors"), "model.safetensors is a git-lfs pointer.*git lfs pull"),
@@ -96,6 +168,65 @@ def test_damage_is_said_in_one_line_that_names_the_file_and_the_mend(copied: Pat
         HFPrior(str(copied))
     message = str(refused.value)
     assert "\n" not in message and str(copied) in message and "download" in message
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (reweighed(all_of(float("nan"))), "logits for images of noise are NaN or infinite"),
+        (reweighed(all_of(0.0)), "takes two images of noise for one and the same"),
+        (configured_as(auto_map={"AutoConfig": "conf.C"}, model_type="gizmo"), "brings code of its own, which is not"),
+        (holds("adapter_config.json", "{}"), "holds a peft adapter .*--adapter"),
+    ],
+)
+def test_what_cannot_be_a_prior_is_refused_before_a_step(
+    copied: Path, damage: Any, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda *text: pytest.fail("nobody is asked whether to run its code"))
+    damage(copied)
+    with pytest.raises(UserError, match=said):
+        HFPrior(str(copied))
+
+
+def test_files_that_no_model_needs_may_be_anything(copied: Path) -> None:
+    for name in ("trainer_state.json", "._config.json"):  # as macOS leaves beside what it copies
+        (copied / name).write_bytes(b"\x00\xff")
+    pointer("pytorch_model.bin")(copied)
+    pointer("teaser.png")(copied)
+    assert HFPrior(str(copied)).propose(noise(1, 84), prompt()).valid.all()
+
+
+def test_a_file_that_may_not_be_read_is_named(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Path.open
+
+    def refused(path: Path, *args: Any, **options: Any) -> Any:
+        if path.name == "model.safetensors":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(UserError, match=r"model.safetensors cannot be read \(Permission denied\)"):
+        HFPrior(str(copied))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("", "unknown VLM ''"),
+        ("./absent", "no folder ./absent"),
+        ("/absent/model", "no folder /absent/model"),
+        ("http://127.0.0.1:1/v1", "given as openai:http://127.0.0.1:1/v1"),
+    ],
+)
+def test_a_name_that_is_no_models_says_what_was_looked_for(name: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        open_prior(name)
+
+
+@pytest.mark.parametrize("device", ["meta", "gizmo", "cuda:99"])
+def test_a_device_that_is_none_is_not_the_models_fault(device: str) -> None:
+    with pytest.raises(UserError, match=f"cannot run on the device '{device}'"):
+        HFPrior(str(random_folder()), device=device)
 
 
 def test_an_old_template_file_alone_will_do(tmp_path: Path) -> None:

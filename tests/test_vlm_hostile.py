@@ -9,10 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 
+from covr.config import COVRConfig, VLMConfig
 from covr.vlm.open import open_prior
 from covr.vlm.prompts import task_prompt
 from covr.vlm.server import ServerPrior
@@ -126,6 +128,8 @@ def then_stall(data: bytes) -> Behaviour:
 
 CUT_500 = b"HTTP/1.1 500 Oops\r\nContent-Length: 100\r\n\r\nhalf"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+OVERLOADED = {"error": {"message": "the model is overloaded", "code": 502}}
+STREAM = f"data: {json.dumps({'choices': [{'delta': {'content': ANSWER}}]})}\n\ndata: [DONE]\n\n"
 UNANSWERED: dict[str, Behaviour] = {
     "closes at once": lambda connection: None,
     "never replies": then_stall(b""),
@@ -174,6 +178,8 @@ ANSWERED: dict[str, tuple[Any, str]] = {
     "parts": ([{"type": "text", "text": ANSWER[:9]}, {"type": "text", "text": ANSWER[9:]}], "ok"),
     "parts with others between": ([{"type": "reasoning", "x": 1}, {"type": "text", "text": ANSWER}, 3], "ok"),
     "nothing": (None, "no_action_word"),
+    "texts for parts": ([ANSWER[:9], {"type": "output_text", "text": ANSWER[9:]}], "ok"),
+    "a part without words": ([{"type": "text", "text": ANSWER}, {"type": "text", "text": None}], "ok"),
     "half a character": ("Action: \ud800", "no_match"),
     "other digits": ("Action: [+\u0660.10, -0.20]", "no_match"),
     "a million characters": ("Action: " + "9" * 10**6, "no_match"),
@@ -281,6 +287,8 @@ def test_an_address_that_is_none_is_refused_before_a_step(url: str) -> None:
         ({"data": [{"id": "a"}, {"id": "b/c"}]}, r"lists 2 models, a, b/c: name one, as in openai:.*#MODEL"),
         ({"data": [{"id": ""}]}, "lists no model"),
         ({"models": 3}, "lists no model"),
+        ({"data": [{"id": f"m{i}"} for i in range(400)]}, r"lists 400 models, m0, .*, m7 and 392 more: name one"),
+        (OVERLOADED, "lists no model .*overloaded"),
         ([1], "lists no model"),
     ],
 )
@@ -296,4 +304,80 @@ def test_a_server_that_refuses_to_list_its_models_is_refused_before_a_step(bad: 
 
 
 def test_the_only_model_is_named_in_what_is_kept_of_the_run(bad: Any) -> None:
+    assert open_prior(f"openai:{bad(sends(reply([{'id': 'bare'}]))).url}").describe()["model"] == "bare"
     assert open_prior(f"openai:{bad(sends(reply({'data': [{'id': 'only'}]}))).url}").describe()["model"] == "only"
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [(OVERLOADED, "the model is overloaded"), ("<h1>Sign in</h1>", "Sign in"), (STREAM, "data: "), (b"", "nothing")],
+)
+def test_a_reply_that_is_no_answer_is_told_in_the_servers_own_words(bad: Any, sent: Any, told: str) -> None:
+    vlm, answers = asked(bad(sends(reply(sent))).url)
+    assert answers.statuses == ("no_answer",)
+    assert told in vlm.last_error and "sent what is no answer" in vlm.last_error and "Error:" not in vlm.last_error
+
+
+def test_a_model_that_refuses_is_quoted_and_a_byte_order_mark_is_no_matter(bad: Any) -> None:
+    body = {"choices": [{"message": {"content": None, "refusal": "I cannot drive."}, "finish_reason": "stop"}]}
+    _, answers = asked(bad(sends(reply(body))).url, timeout=PATIENCE_S)
+    assert answers.statuses == ("no_action_word",) and answers.texts == ("I cannot drive.",)
+    _, answers = asked(bad(sends(reply(b"\xef\xbb\xbf" + json.dumps(said(ANSWER)).encode()))).url, timeout=PATIENCE_S)
+    assert answers.statuses == ("ok",)
+
+
+@pytest.mark.parametrize("key", ["sk-" + "0123456789" * 16, 'sk-quo"ted\\123', "sk-a b/c+d=="])
+def test_no_part_of_a_key_is_told_however_it_comes_back(bad: Any, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    echo = json.dumps({"error": "z" * 220 + key + quote(key, safe="")})
+    asks = [
+        asked(bad(sends(reply(echo, "401 Unauthorized"))).url)[0].last_error,
+        asked(bad(sends(reply("", "302 Found", f"Location: /login?key={quote(key)}"))).url)[0].last_error,
+        asked(bad(sends(reply(said(f"You sent {key}")))).url, timeout=PATIENCE_S)[1].texts[0],
+    ]
+    for words in asks:
+        assert "<the API key>" in words and key[3:8] not in words
+
+
+def test_a_key_that_is_a_word_is_no_secret_of_others(bad: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "0")  # as for servers that ask for none
+    vlm, _ = asked(bad(sends(reply("no", "400 Bad Request"))).url)
+    assert "400 Bad Request" in vlm.last_error
+
+
+@pytest.mark.parametrize("name", ["ALL_PROXY", "SSL_CERT_FILE", "HTTPS_PROXY"])
+def test_a_proxy_or_certificate_that_cannot_be_used_is_refused_before_a_step(
+    bad: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "gopher://127.0.0.1:9")
+    with pytest.raises(UserError, match=f"environment names.*{name}"):
+        ServerPrior("https://example.org/v1", "m")
+    _, answers = asked(bad(sends(reply(said(ANSWER)))).url, timeout=PATIENCE_S)
+    assert answers.statuses == ("ok",), "a server on this machine needs no proxy"
+
+
+@pytest.mark.parametrize("url", ["http://me:hunter2@127.0.0.1:1/v1", "http://127.0.0.1:1/v1?key=hunter2"])
+def test_an_address_that_holds_a_secret_is_refused_with_the_settings(url: str) -> None:
+    for opened in (lambda: VLMConfig(vlm=f"openai:{url}#m"), lambda: open_prior(f"openai:{url}#m")):
+        with pytest.raises(UserError, match="OPENAI_API_KEY") as refused:
+            opened()
+        assert "hunter2" not in str(refused.value)
+    with pytest.raises(UserError, match="leave /chat/completions out"):
+        VLMConfig(vlm="openai:http://127.0.0.1:1/v1/chat/completions#m")
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "404 Not Found", "400 Bad Request", "413 Too Large"])
+def test_a_server_that_refuses_a_trial_question_is_refused_before_a_step(bad: Any, status: str) -> None:
+    server = bad(sends(reply("the model m takes no images", status)))
+    with pytest.raises(UserError, match=f"refuses a question to 'm': {status}: the model m takes no images"):
+        open_prior(f"openai:{server.url}#m")
+    for passing in (reply("", "503 Busy"), reply(OVERLOADED), reply(said("Hello."))):
+        assert open_prior(f"openai:{bad(sends(passing)).url}#m").describe()["model"] == "m"
+
+
+@pytest.mark.parametrize("more", [{"vlm_dtype": "int4"}, {"vlm_device": "cuda:1"}])
+def test_settings_of_weights_that_a_server_keeps_are_refused(more: dict[str, Any]) -> None:
+    server = "openai:http://127.0.0.1:1/v1#m"
+    with pytest.raises(ValueError, match="leave vlm_dtype and vlm_device out"):
+        VLMConfig(vlm=server, **more)
+    COVRConfig(vlm=server, tuner="tiny", **more)

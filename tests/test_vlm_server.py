@@ -21,7 +21,8 @@ from covr.vlm.base import FinetuneSettings, Samples
 from covr.vlm.chat import png
 from covr.vlm.open import open_prior
 from covr.vlm.prompts import task_prompt
-from covr.vlm.server import ServedPrior, ServerPrior
+from covr.vlm.served import ServedPrior
+from covr.vlm.server import ServerPrior
 from covr_bench.kit.errors import UserError
 
 PROMPT = task_prompt("Push the cart.", 2)
@@ -201,6 +202,7 @@ def tuned(server: Server, folder: Path) -> ServedPrior:
     )
     assert isinstance(vlm, ServedPrior) and vlm.tunable
     vlm.server.transport.backoff = 0.001
+    server.asked.clear()  # the trial question
     return vlm
 
 

@@ -85,7 +85,7 @@ def test_a_run_outlives_its_server(tmp_path: Path, monkeypatch: Any, server: Ser
         return answers
 
     monkeypatch.setattr(ServerPrior, "propose", counted)
-    server.start(dies_at=5)
+    server.start(dies_at=6)  # the first answer is to the trial question
     vlm = f"openai:http://127.0.0.1:{server.port}/v1#m"
     config = configured(tmp_path, "vbe", vlm=vlm, env_steps=80, query_every="10")
     played(config)
@@ -99,7 +99,7 @@ def test_a_run_outlives_its_server(tmp_path: Path, monkeypatch: Any, server: Ser
 
 def test_a_guided_run_outlives_its_server_too(tmp_path: Path, monkeypatch: Any, server: Server) -> None:
     """Questions in batches; the server is killed within one of them."""
-    server.start(dies_at=6)
+    server.start(dies_at=7)  # the first answer is to the trial question
     vlm = f"openai:http://127.0.0.1:{server.port}/v1#m"
     config = configured(tmp_path, "dpl", vlm=vlm, env_steps=80, query_every="4", query_batch="4", queries="batched")
     played(config)

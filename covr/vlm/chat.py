@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,35 @@ if TYPE_CHECKING:
     from covr.vlm.prompts import Prompt
 
 
+class NoAnswer(Exception):
+    """A reply in which no model speaks; the message is the reply."""
+
+
+def answer_of(reply: Any) -> tuple[str, bool]:
+    """What the model says in the reply to a chat, and whether it ended that itself. Raises NoAnswer."""
+    try:
+        choice = reply["choices"][0]
+        message = choice["message"]
+        text = said(message.get("content")) or said(message.get("refusal"))
+        return text, choice.get("finish_reason") != "length"
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise NoAnswer(reply if isinstance(reply, str) else json.dumps(reply)) from error
+
+
 def said(content: Any) -> str:
     """The text of a message: a string, or the texts among its parts. Raises TypeError for anything else."""
     if isinstance(content, list):
-        content = "".join(part["text"] for part in content if isinstance(part, dict) and part.get("type") == "text")
+        content = "".join(_text(part) for part in content)
     if content is not None and not isinstance(content, str):
         raise TypeError(f"a message whose content is a {type(content).__name__}")
     return (content or "").encode(errors="replace").decode()  # half a surrogate pair could not be written down
+
+
+def _text(part: Any) -> str:
+    """Of a part of a message; empty for what is no text, such as the model's reasoning."""
+    if isinstance(part, dict) and part.get("type") in ("text", "output_text"):
+        return part["text"] or ""
+    return part if isinstance(part, str) else ""
 
 
 def chat(prompt: Prompt, image: npt.NDArray[np.uint8]) -> list[dict[str, Any]]:

@@ -63,25 +63,26 @@ def load(name: str, device: str = "cpu", dtype: Dtype = "auto") -> Checkpoint:
     if dtype not in get_args(Dtype):
         raise unknown("dtype of the VLM", dtype, get_args(Dtype))
     source = _source(name)
+    _check_device(device)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        config = AutoConfig.from_pretrained(source)
-        if type(config) not in FAMILIES:
-            raise UserError(
-                f"{name} is a {config.model_type!r} model, and transformers' AutoModelForImageTextToText has none "
-                "such: give one that is shown an image and answers in text, such as Qwen/Qwen2.5-VL-3B-Instruct"
-            )
-    except (OSError, ValueError, KeyError) as error:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except Exception as error:  # of transformers, or of a class that its file is given to
         _check(source)  # may know better what is wrong
-        raise UserError(f"{_missing(name)} ({str(error).strip().splitlines()[0]})") from error
+        raise _unloadable(name, error) from error
+    if type(config) not in FAMILIES:
+        raise UserError(
+            f"{name} is a {config.model_type!r} model, and transformers' AutoModelForImageTextToText has none "
+            "such: give one that is shown an image and answers in text, such as Qwen/Qwen2.5-VL-3B-Instruct"
+        )
     _check(source)
     try:
         processor = load_processor(source, config)
-        model = _model(name, source, device, dtype)
+        model = _model(name, source, config, device, dtype)
     except UserError:
         raise
     except Exception as error:  # of transformers, or of a file it read
-        raise UserError(f"{_missing(name)} ({str(error).strip().splitlines()[0]})") from error
+        raise _unloadable(name, error) from error
     if processor.tokenizer.chat_template is None:
         processor.tokenizer.chat_template = template_of(processor)
     stand_in = (Path(source) / MARKER).is_file()
@@ -95,25 +96,61 @@ def _check(source: str) -> None:
         intact.check_folder(Path(source))
 
 
-def _model(name: str, source: str, device: str, dtype: Dtype) -> Any:
+def _unloadable(name: str, error: Exception) -> UserError:
+    from covr.vlm.families.intact import reason
+
+    if "trust_remote_code" in str(error) or "custom code" in str(error):
+        return UserError(
+            f"{name} brings code of its own, which is not run here: give a model whose classes transformers has, such "
+            "as Qwen/Qwen2.5-VL-3B-Instruct, or put this one behind a server (--vlm openai:URL)"
+        )
+    return UserError(f"{_missing(name)} ({reason(error)})")
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    from covr.vlm.families.intact import reason
+
+    try:
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # torch has a class for each kind of device
+        raise UserError(f"the VLM cannot run on the device {device!r}: {reason(error)}; try cpu or cuda") from error
+
+
+def _model(name: str, source: str, config: Any, device: str, dtype: Dtype) -> Any:
     """The model with its weights, all of them from the files."""
+    import torch
     from transformers import AutoModelForImageTextToText
 
     from covr.vlm.families import intact
     from covr.vlm.families.processing import quiet
 
-    options: dict[str, Any] = {"dtype": torch_dtype(dtype, device)}
+    options: dict[str, Any] = {"dtype": torch_dtype(dtype, device), "trust_remote_code": False}
     if dtype in ("int8", "int4"):
         options |= {"quantization_config": _quantization(dtype), "device_map": device}
     family: Any = AutoModelForImageTextToText
     with quiet():
-        model, report = family.from_pretrained(source, output_loading_info=True, **options)
-    intact.check_loaded(name, report, _tied(model))
+        if Path(source).is_dir() and not getattr(config, "quantization_config", None):
+            with torch.random.fork_rng(devices=[]), torch.device("meta"):
+                numbers = sum(weight.numel() for weight in family.from_config(config).parameters())
+            intact.check_numbers(Path(source), numbers)
+        model, report = family.from_pretrained(
+            source, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )  # mismatches are told by us
+    intact.check_loaded(name, report, _tied(model), _language(model))
     model.requires_grad_(False)
     model.train(False)
     if dtype not in ("int8", "int4"):
         model.to(device)
     return model
+
+
+def _language(model: Any) -> set[str]:
+    """Names of the language model's weights; none where it is not a part by itself."""
+    decoder = model.get_decoder()
+    prefix = next((name for name, module in model.named_modules() if module is decoder), "")
+    return {f"{prefix}.{name}" for name, _ in decoder.named_parameters()} if prefix else set()
 
 
 def torch_dtype(dtype: Dtype, device: str) -> Any:
@@ -145,6 +182,8 @@ def _quantization(dtype: Dtype) -> Any:
 
 
 def _source(name: str) -> str:
+    from covr.vlm.families.intact import check_config
+
     if name == "tiny":
         if not SHIPPED.is_dir():
             raise UserError(
@@ -153,9 +192,9 @@ def _source(name: str) -> str:
             )
         return str(SHIPPED)
     if Path(name).is_dir():
-        if not (Path(name) / "config.json").is_file():
-            raise UserError(f"no config.json in the folder {Path(name).resolve()}; it holds no model. {_WAYS_OUT}")
-        return str(Path(name))
+        check_config(Path(name))
+    elif Path(name).is_absolute() or name.startswith("."):
+        raise UserError(f"no folder {name}. {_WAYS_OUT}")
     return name
 
 
@@ -165,5 +204,6 @@ _WAYS_OUT = "Use --vlm tiny, or download a model (hf download Qwen/Qwen2.5-VL-3B
 def _missing(name: str) -> str:
     from huggingface_hub import constants
 
-    looked = f"the folder {Path(name).resolve()}" if Path(name).is_dir() else f"the cache {constants.HF_HUB_CACHE}"
+    here = Path(name).resolve()
+    looked = f"the folder {here}" if here.is_dir() else f"the cache {constants.HF_HUB_CACHE}, and no folder {here}"
     return f"cannot load the VLM {name!r}: looked in {looked}. {_WAYS_OUT}"

@@ -208,8 +208,7 @@ class HFPrior:
             self.checkpoint.model = self.adapter.unload()
         self.adapter = lora.load_adapter(self.checkpoint.model, Path(folder))
         self._readers.clear()
-        rounds = Path(folder) / ROUNDS
-        self.rounds = json.loads(rounds.read_text())["rounds"] if rounds.is_file() else 0
+        self.rounds = _rounds(Path(folder) / ROUNDS)
 
     def reset_adapter(self) -> None:
         self.unmerge()
@@ -234,3 +233,13 @@ class HFPrior:
             "lora_alpha": adapter.lora_alpha if adapter else None,
             "rounds": self.rounds,
         }
+
+
+def _rounds(file: Path) -> int:
+    """Of fine-tuning that made an adapter; 0 where nobody counted. Raises UserError."""
+    if not file.is_file():
+        return 0
+    try:
+        return int(json.loads(file.read_text())["rounds"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{file} does not say how many rounds made the adapter: delete it to count from 0") from error

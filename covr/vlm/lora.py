@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from covr.vlm.families.intact import reason
 from covr.vlm.families.parts import adapted, targets
 from covr_bench.kit.errors import UserError
 
@@ -59,13 +60,15 @@ def load_adapter(model: Any, folder: Path) -> Any:
     try:
         with _quiet_peft():
             adapter = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"the adapter in {folder} is for another model: {str(error).splitlines()[0]}") from error
-    with safe_open(weights, "pt") as file:
-        stored = set(file.keys())
+        with safe_open(weights, "pt") as file:
+            stored = set(file.keys())
+    except Exception as error:  # of peft, or of a file it read
+        raise UserError(f"the adapter in {folder} is damaged or for another model: {reason(error)}") from error
     if stored != (expected := set(get_peft_model_state_dict(adapter))):
         odd = sorted(stored ^ expected)
         raise UserError(f"the adapter in {folder} is for another model: {len(odd)} weights differ, first {odd[0]!r}")
+    if not all(bool(weight.isfinite().all()) for name, weight in adapter.named_parameters() if "lora_" in name):
+        raise UserError(f"the adapter in {folder} holds NaN or infinite numbers: take that of an earlier round")
     return adapter
 
 

@@ -73,7 +73,9 @@ def open_prior(
         return _served(name, options, tuner, adapter_folder)
     if _is_named(name):
         return vlm_spec(name).make(options)
-    if not (Path(name).is_dir() or Path(name).is_absolute() or HUB_ID.fullmatch(name)):
+    if name.startswith(("http://", "https://")):
+        raise UserError(f"a VLM server is given as {SERVER}{name}")
+    if not name or not (Path(name).is_dir() or Path(name).is_absolute() or HUB_ID.fullmatch(name)):
         raise UserError(f"{unknown('VLM', name, vlm_names())} Besides names it can be {', '.join(OTHER_FORMS)}.")
     return _model(name, options)
 
@@ -168,14 +170,14 @@ def _model(name: str, options: VLMOptions) -> HFPrior:
 
 
 def _served(name: str, options: VLMOptions, tuner: str, adapter_folder: Path | None) -> VisionLanguagePrior:
-    from covr.vlm.server import ServedPrior, ServerPrior
+    from covr.vlm.served import ServedPrior
+    from covr.vlm.server import ServerPrior
 
     if options.decode not in (None, "generate"):
         raise UserError(f"a VLM server writes free text: set decode=generate (it is {options.decode!r})")
     url, _, model = name.removeprefix(SERVER).partition("#")
     server = ServerPrior(url, model)
-    if not model:
-        server.resolve()
+    server.check()
     if not tuner:
         return server
     if adapter_folder is None:

@@ -1,34 +1,38 @@
 """A vision-language model behind an OpenAI-compatible server, such as vLLM: `openai:http://host:8000/v1`.
 
 It answers questions, and takes up a saved adapter where the server offers `/load_lora_adapter` (vLLM with
-VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, on a path the server can read). It cannot be tuned itself; `ServedPrior` tunes a
-copy of its weights in this process.
+VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, on a path the server can read). It cannot be tuned itself; `covr.vlm.served` tunes
+a copy of its weights in this process.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from covr.vlm.base import FinetuneReport, Proposals, Samples, check_images, proposals_from_texts
-from covr.vlm.chat import chat, said
+from covr.vlm.chat import NoAnswer, answer_of, chat
 from covr.vlm.grammar import Parsed, parse
+from covr.vlm.prompts import Prompt
 from covr.vlm.transport import ServerDown, ServerRefused, Transport, run
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
-    from covr.vlm.hf import HFPrior
-    from covr.vlm.prompts import Prompt
 
 LOAD_TIMEOUT = 120.0  # seconds a server may take to read an adapter
 KEPT = 2_000  # characters of an answer that is none
+LISTED = 8  # names of models in a message
 UNANSWERED = Parsed(None, "no_answer")
+SIDE = 84  # pixels of the image of a trial question
+TRIAL = Prompt("You control a robot.", "Push the cart.", 1)
 
 
 class ServerPrior:
@@ -93,16 +97,23 @@ class ServerPrior:
 
     async def _ask(self, client: Any, image: npt.NDArray[np.uint8], prompt: Prompt) -> tuple[str, Parsed]:
         try:
-            model = self.adapter or await self._resolved(client)
-            body = {"model": model, "messages": chat(prompt, image)}
-            reply = await self._completed(client, body, 16 + 8 * prompt.action_dim)
-            choice = reply["choices"][0]
-            text = said(choice["message"]["content"])
-            finished = choice.get("finish_reason") != "length"
+            text, finished = answer_of(await self._reply(client, image, prompt))
         except Exception as error:  # a server may send anything, and none of it ends a run
-            self.last_error = self.transport.scrubbed(f"{type(error).__name__}: {error}")
-            return self.last_error[:KEPT], UNANSWERED
-        return text[:KEPT], parse(text, prompt.action_dim, finished=finished)
+            self.last_error = self._told(error)
+            return self.last_error, UNANSWERED
+        return self.transport.hidden(text)[:KEPT], parse(text, prompt.action_dim, finished=finished)
+
+    async def _reply(self, client: Any, image: npt.NDArray[np.uint8], prompt: Prompt) -> Any:
+        body = {"model": self.adapter or await self._resolved(client), "messages": chat(prompt, image)}
+        return await self._completed(client, body, 16 + 8 * prompt.action_dim)
+
+    def _told(self, error: Exception) -> str:
+        """Why there is no answer, in a line."""
+        if isinstance(error, NoAnswer):
+            return f"{self.url} sent what is no answer: {self.transport.scrubbed(str(error)) or 'nothing'}"
+        if isinstance(error, (ServerDown, UserError)):
+            return self.transport.hidden(str(error))
+        return self.transport.scrubbed(f"{type(error).__name__}: {error}")
 
     async def _completed(self, client: Any, body: dict[str, Any], limit: int) -> Any:
         """The reply to a chat. A server that refuses one of our settings by name is asked without it from now on."""
@@ -126,26 +137,45 @@ class ServerPrior:
         """The model asked for, or the only one the server lists. Raises ServerDown, and UserError if it is not one."""
         if not self._model:
             listed = await self.transport.request(client, "/models", attempts=1 if self.down else 0)
-            names = [name for name, parent in _models(listed) if not parent]
+            names = list(dict.fromkeys(name for name, parent in _models(listed) if not parent))
             if len(names) != 1:
-                listing = f"lists {len(names)} models, {', '.join(names)}" if names else "lists no model"
-                raise UserError(f"the VLM server {self.url} {listing}: name one, as in openai:{self.url}#MODEL")
+                raise UserError(
+                    f"the VLM server {self.url} {self._listing(names, listed)}: name one, as in openai:{self.url}#MODEL"
+                )
             self._model = names[0]
         return self._model
 
-    def resolve(self) -> None:
-        """Learn the model's name if the server is there. Raises UserError if it lists none or several, or will not."""
+    def _listing(self, names: list[str], listed: Any) -> str:
+        """What a server lists in place of one model."""
+        if not names:
+            words = listed if isinstance(listed, str) else json.dumps(listed)
+            return f"lists no model ({self.transport.scrubbed(words) or 'it sent nothing'})"
+        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+        return f"lists {len(names)} models, {self.transport.scrubbed(', '.join(names[:LISTED]))}{more}"
+
+    def check(self) -> None:
+        """Ask a trial question, once; a server that is down may come back, and passes.
+
+        Raises:
+            UserError: The server names no model by itself, or refuses the question: a wrong key, path or model, or one
+                that takes no images.
+        """
 
         async def ask() -> None:
             async with self.transport.client() as client:
                 await self._resolved(client)
+                await self._reply(client, np.zeros((SIDE, SIDE, 3), np.uint8), TRIAL)
 
+        self.down = True  # one try each
         try:
             run(ask())
         except ServerRefused as error:
-            raise UserError(f"the VLM server does not say which models it has: {error}") from error
+            what = f"refuses a question to {self._model!r}" if self._model else "does not say which models it has"
+            raise UserError(f"the VLM server {self.url} {what}: {error}") from error
         except ServerDown as error:
             self.last_error = str(error)
+        finally:
+            self.down = False
 
     def _post(self, path: str, body: dict[str, Any] | None, timeout: float = 0.0) -> Any:
         """Raises ServerDown, and ServerRefused."""
@@ -218,72 +248,6 @@ class ServerPrior:
 
 def _models(listed: Any) -> list[tuple[str, Any]]:
     """The names in a reply of `/models`, each with its parent: an adapter's is the model that it was made for."""
-    entries = listed.get("data") if isinstance(listed, dict) else None
+    entries = listed.get("data") if isinstance(listed, dict) else listed
     known = [e for e in (entries if isinstance(entries, list) else ()) if isinstance(e, dict)]
-    return [(e["id"], e.get("parent")) for e in known if isinstance(e.get("id"), str) and e["id"]]
-
-
-class ServedPrior:
-    """A VisionLanguagePrior that asks a server and tunes a copy of its weights in this process.
-
-    local: the same model as the server's. folder: adapters go here, a folder for each round, where the server must find
-    them by the same path. An adapter the server cannot take up because it is down goes to it before the next question;
-    until then questions count as unanswered, so that no answer is an older model's. A server that refuses the first
-    adapter is not set up for them; a later refusal counts as being down.
-    """
-
-    tunable = True
-
-    def __init__(self, server: ServerPrior, local: HFPrior, folder: Path) -> None:
-        self.server, self.local, self.folder = server, local, Path(folder)
-        self.waiting: Path | None = None  # an adapter the server does not have yet
-
-    def propose(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
-        started = time.perf_counter()
-        if self._hand_over():
-            return self.server.propose(images, prompt)
-        number, seconds = len(check_images(images)), time.perf_counter() - started
-        return proposals_from_texts([""] * number, ["no_answer"] * number, [None] * number, prompt.action_dim, seconds)
-
-    def finetune(self, samples: Samples, prompt: Prompt) -> FinetuneReport:
-        """Also raises UserError if the server refuses the adapter."""
-        report = self.local.finetune(samples, prompt)
-        self._publish()
-        return report
-
-    def save_adapter(self, folder: Path) -> None:
-        self.local.save_adapter(folder)
-
-    def load_adapter(self, folder: Path) -> None:
-        self.local.load_adapter(folder)
-        self._publish()
-
-    def reset_adapter(self) -> None:
-        self.local.reset_adapter()
-        self.waiting = None
-        self.server.reset_adapter()
-
-    def _publish(self) -> None:
-        target = self.folder / f"round_{self.local.rounds}"
-        self.local.save_adapter(target)
-        self.waiting = target
-        self._hand_over()
-
-    def _hand_over(self) -> bool:
-        """Whether the server has the newest adapter, after an attempt to give it."""
-        if self.waiting is None:
-            return True
-        try:
-            self.server.take_up(self.waiting)
-        except ServerDown as error:
-            if isinstance(error, ServerRefused) and not self.server.adapter:
-                raise UserError(f"the VLM server refused the adapter {self.waiting}: {error}") from error
-            self.server.down, self.server.last_error = True, str(error)
-            return False
-        self.waiting = None
-        return True
-
-    def describe(self) -> dict[str, Any]:
-        local = self.local.describe()
-        same = {name: local[name] for name in ("parameters", "stand_in")}
-        return {**local, **self.server.describe(), **same, "tuner": local["name"]}
+    return [(e["id"], e.get("parent")) for e in known if isinstance(e.get("id"), str) and e["id"].strip()]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from covr.vlm.families.intact import reason
 from covr.vlm.families.paths import ANY, PatchPath, PlainPath, SegmentPath
 from covr_bench.kit.errors import UserError
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from covr.vlm.checkpoint import Checkpoint
-    from covr.vlm.families.paths import Path
+    from covr.vlm.families.intact import reason
+from covr.vlm.families.paths import Path
 
 SIDE = 84  # pixels of the images that are tried
 TOLERANCE = {torch.float32: 1e-4}  # of logits, relative to the largest
@@ -66,14 +68,18 @@ def _plain(checkpoint: Checkpoint, images: npt.NDArray[np.uint8]) -> tuple[Plain
         except UserError:
             plain.generate(images, ANY, 2)
             return plain, None
-        return plain, _logits(plain, reader, images)
+        logits = _logits(plain, reader, images)
+        if not bool(logits.logsumexp(-1).isfinite().all()):
+            raise UserError("its logits for images of noise are NaN or infinite, as those of damaged weights are")
+        if torch.equal(logits[0, 0], logits[1, 0]):
+            raise UserError("it takes two images of noise for one and the same, so what it answers is not what it sees")
+        return plain, logits
     except UserError as error:
         raise UserError(f"{checkpoint.name} ({family}) cannot be asked for actions: {error}") from error
     except Exception as error:  # a family that does not keep to what transformers' generate asks of it
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'no reason given'}"
         raise UserError(
             f"{checkpoint.name} ({family}) cannot be asked for actions: its own forward fails on one image and one "
-            f"question, {reason}"
+            f"question, {reason(error)}"
         ) from error
 
 

@@ -26,7 +26,7 @@ def load_processor(source: str, config: Any) -> Any:
     found = _class(source, config)
     if found is None or "image_processor" not in found.get_attributes():
         raise UserError(f"transformers has no processor of images and text for a {config.model_type!r} model")
-    return _images_only(found).from_pretrained(source)
+    return _images_only(found).from_pretrained(source, trust_remote_code=False)
 
 
 def _class(source: str, config: Any) -> Any:
@@ -108,13 +108,15 @@ def _part(part: str, source: str) -> Any:
     from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer
 
     if "image_processor" in part:
-        return AutoImageProcessor.from_pretrained(source, backend="pil")  # type: ignore[no-untyped-call]
+        return AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)  # type: ignore[no-untyped-call]
     if "tokenizer" in part:
-        return AutoTokenizer.from_pretrained(source, subfolder="" if part == "tokenizer" else part)
+        return AutoTokenizer.from_pretrained(
+            source, subfolder="" if part == "tokenizer" else part, trust_remote_code=False
+        )
     if "video" in part:
         return Absent()
     try:
-        return AutoFeatureExtractor.from_pretrained(source)  # type: ignore[no-untyped-call]
+        return AutoFeatureExtractor.from_pretrained(source, trust_remote_code=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, ImportError):
         return Absent()
 
