@@ -116,8 +116,7 @@ def _means(run: Ints, value: Floats, num_runs: int) -> tuple[Floats, Ints]:
 
 def _in_order(rows: Ints, run: Ints, steps: Ints) -> Ints:
     """The rows by run and step; those at one step stay in their order."""
-    key = run[rows] * (int(steps.max(initial=0)) + 1) + steps[rows]
-    return rows[np.argsort(key, kind="stable")]
+    return rows[np.lexsort((steps[rows], run[rows]))]
 
 
 def _label_sets(rows: Ints, run: Ints, label: Ints, own: Ints) -> Ints:

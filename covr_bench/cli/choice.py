@@ -61,7 +61,8 @@ def frame_of(choice: Choice, *, none: bool = False) -> pd.DataFrame:
     if choice.scores is None:
         frame, where = no_rows() if none and not choice.out.exists() else read(choice.out), choice.out
     else:
-        from analysis.rows.external import ScoresError, read_scores
+        from analysis.rows.external import read_scores
+        from analysis.rows.lines import ScoresError
 
         try:
             (frame, remarks), where = read_scores(choice.scores), choice.scores
