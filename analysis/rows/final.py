@@ -38,6 +38,13 @@ def checked(score: str) -> str:
     return score
 
 
+@np.errstate(invalid="ignore", over="ignore")
+def mean_and_deviation(scores: pd.Series[float]) -> tuple[float, float]:
+    """Mean and sample deviation over seeds; not finite, and without a warning, if one score is not."""
+    return float(scores.mean(skipna=False)), float(scores.std(skipna=False))
+
+
+@np.errstate(invalid="ignore", over="ignore")  # remarks name returns that are infinite
 def run_scores(frame: pd.DataFrame, *, env_steps: int | None = None, metric: str = "return") -> pd.DataFrame:
     """All scores of every run.
 
