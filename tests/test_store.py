@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -239,6 +240,13 @@ def test_damaged_line_hides_no_other(tmp_path: Path, line: bytes) -> None:
     write_run(tmp_path, evaluations=2)
     with pytest.warns(UserWarning, match="line 2"):
         assert read(tmp_path, compact=False)["value"].tolist() == [0.5, 0.5, 1.5]
+
+
+def test_a_folder_of_a_seed_beyond_64_bits_hides_no_run(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    shutil.copytree(run_folder(tmp_path, RUN), run_folder(tmp_path, RUN).with_name("9" * 20))
+    with pytest.warns(StoreWarning, match=r"drqv2/9+ is ignored"):
+        assert set(read(tmp_path)["run_id"]) == {RUN}
 
 
 WHOLE_LINE = {

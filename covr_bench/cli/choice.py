@@ -122,6 +122,9 @@ def score_ranges(frame: pd.DataFrame, given: Sequence[str] = ()) -> Ranges:
                 known.setdefault(suite, {})[task] = same.pop()
     for text in given:
         only, bounds = _range(text)
+        tasks = {task for _, task in pairs}
+        if only and only not in tasks:
+            raise unknown("task of --score-range", only, tasks)
         for suite, task in pairs:
             if only in ("", task):
                 known.setdefault(suite, {})[task] = bounds
