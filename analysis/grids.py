@@ -63,9 +63,14 @@ def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return text.getvalue()
 
 
+def unguarded(text: str) -> str:
+    """A name of CSV as it was before `to_csv` put a `'` before it."""
+    return text[1:] if text[:1] == "'" and _harmless(text[1:]) == text else text
+
+
 def _harmless(text: str) -> str:
     if len(text) < 2 or text[0] not in "=+-@\t\r":
-        return text
+        return text if unguarded(text) == text else f"'{text}"  # what has its own is told apart from what gets one
     try:
         float(text)
     except ValueError:

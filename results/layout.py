@@ -24,7 +24,7 @@ CANCEL_FILE = "cancel"  # its presence asks the run's writer to checkpoint and s
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
 _AGENT = r"[A-Za-z0-9_][A-Za-z0-9_.+]*"
 _VARIANT = r"[^/\x00-\x1f\x7f\ud800-\udfff]+"
-_SEED = r"0|[1-9][0-9]*"
+_SEED = r"0|[1-9][0-9]{0,17}"  # 64 bits hold it
 _RUN_ID = re.compile(
     rf"(?P<suite>{_NAME})@(?P<budget>{_NAME})/(?P<task>{_NAME})"
     rf"/(?P<agent>{_AGENT})(?:-(?P<variant>{_VARIANT}))?/(?P<seed>{_SEED})"
@@ -71,7 +71,7 @@ class RunId:
             ("task", _NAME, "letters, digits and _.+-"),
             ("agent", _AGENT, "letters, digits and _.+ (a '-' starts the variant)"),
             ("variant", f"(?:{_VARIANT})?", "any printable text without '/'"),
-            ("seed", _SEED, "a whole number, 0 or more"),
+            ("seed", _SEED, "a whole number, 0 or more, of at most 18 digits"),
         ):
             value = getattr(self, field)
             if not re.fullmatch(pattern, str(value)):

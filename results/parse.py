@@ -183,22 +183,36 @@ def _row(line: bytes, path: Path) -> Row:
         _whole(row["action_repeat"]),
         _text(row["metric"]),
         _number(row["value"]),
-        None if episodes is None else [_number(episode) for episode in episodes],
+        None if episodes is None else _numbers(episodes),
         _text(row.get("text", "")),
-        _text(label_text(row.get("labels", {}))) if row.get("labels") else "",
+        _labels(row["labels"]) if row.get("labels") else "",
         _number(row["wall_s"]),
         _number(row["time"]),
     )
 
 
+def _labels(value: Any) -> str:
+    if not isinstance(value, dict):
+        raise TypeError
+    return _text(label_text(value))
+
+
 def _whole(value: Any) -> int:
-    if not isinstance(value, int) or not 0 <= value < _MAX_INT:
+    if type(value) is not int or not 0 <= value < _MAX_INT:  # a bool is an int, but none that Arrow takes
         raise ValueError
     return value
 
 
 def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError
     return _NON_FINITE[value] if isinstance(value, str) else float(value)
+
+
+def _numbers(values: Any) -> list[float]:
+    if not isinstance(values, list):
+        raise TypeError
+    return [_number(value) for value in values]
 
 
 def _text(value: Any) -> str:

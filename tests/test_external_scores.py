@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from typing import TYPE_CHECKING
 
 import pytest
 
-from analysis.rows.external import ScoresError, read_scores, to_marl_eval
+from analysis.rows.external import read_scores, to_marl_eval
+from analysis.rows.lines import ScoresError
 from analysis.rows.scores import final_scores
 from analysis.tables.scores import tables
 from analysis.tables.scores import to_csv as scores_csv
@@ -83,6 +85,10 @@ def test_two_runs_under_one_name_are_refused(tmp_path: Path) -> None:
         (f"{HEADER}\nsac,walk,-1,10,1\n", r"seed is '-1'"),
         (f"{HEADER}\nsac,walk,0,1.5,1\n", r"env_steps is '1.5'; a whole number"),
         (f"{HEADER}\nsac,walk,0,inf,1\n", r"env_steps is 'inf'"),
+        (f"{HEADER}\nsac,walk,0,{10**23},1\n", r"env_steps is '1000.*'; a whole number"),
+        (f"{HEADER}\nsac,walk,{'9' * 5000},1,1\n", r"seed is '9{150,199}\.\.\.; a whole number"),
+        (f"{HEADER.replace(',', ';')}\nsac;walk;0;10;1,5\n", r"columns are separated by ';'; save it with ','"),
+        (f'labels,{HEADER}\n"=,a=b",sac,walk,0,10,1\n', r"labels are '=,a=b'; expected k=v"),
         (f"{HEADER}\nsac,walk,0,10,high\n", r"return is 'high'; a number or nan"),
         (f"{HEADER}\n,walk,0,10,1\n", r"agent is ''; a name"),
         (f'{HEADER}\n"sac\n\x1b[2J",walk,0,10,1\n', r"agent is .*; a name of printable"),
@@ -101,12 +107,24 @@ def test_bad_files_are_named_line_by_line(tmp_path: Path, text: str, complaint: 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("{\n", "a line that is not JSON"),
+        ("{\n", r"a.jsonl:1 is not JSON: Expecting"),
         ("[1]\n", r"a.jsonl:1: not an object"),
         ('{"agent": "a", "task": "t", "seed": 0, "env_steps": 1, "return": 1, "return": 2}\n', "two entries 'return'"),
         ('{"agent": null, "task": "t", "seed": 0, "env_steps": 1, "return": 1}\n', "agent is None"),
         ('{"agent": "a", "task": ["t"], "seed": 0, "env_steps": 1, "return": 1}\n', "task is"),
         ('{"agent": "a", "task": "t", "seed": true, "env_steps": 1, "return": 1}\n', "seed is True"),
+        ('{"agent": "a", "task": "t", "seed": 0, "env_steps": 1, "return": true}\n', "jsonl:1: return is True"),
+        ('{"agent": "a", "task": "t", "seed": 0, "env_steps": 1%s, "return": 1}\n' % ("0" * 400), "env_steps is a num"),
+        (
+            '{"agent": "a", "task": "t", "seed": 0, "env_steps": 1, "return": 1%s}\n' % ("0" * 400),
+            "return is a number of",
+        ),
+        (
+            '{"agent": "a", "task": "t", "seed": 0, "env_steps": 1, "return": 1%s}\n' % ("0" * 5000),
+            "jsonl:1 is not JSON",
+        ),
+        ("[" * 100_000, r"a.jsonl:1 is not JSON"),
+        ('{"agent": "a", "task": "t", "seed": 0, "env_steps": 1, "return": 1, "labels": {"a": "b"}}\n', "expected k=v"),
     ],
 )
 def test_bad_json_lines_are_named(tmp_path: Path, text: str, complaint: str) -> None:
@@ -120,6 +138,26 @@ def test_nothing_to_read_is_said(tmp_path: Path) -> None:
         read_scores(tmp_path)
     with pytest.raises(ScoresError, match=r"there is no file or folder .*absent.csv"):
         read_scores(tmp_path / "absent.csv")
+    with pytest.raises(ScoresError, match=r"cannot read xxx.*File name too long"):
+        read_scores("x" * 5000)
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(ScoresError, match=r"neither a file nor a folder; write the scores to a .csv file"):
+        read_scores(tmp_path / "pipe.csv")
+
+
+def test_seeds_count_exactly_and_labels_without_their_spaces(tmp_path: Path) -> None:
+    lines = f'{2**53},sac,walk,10,1,"x=1, y=2"\n{2**53 + 1},sac,walk,10,2,"y=2,x=1"\n'
+    (tmp_path / "A.CSV").write_text(f"seed,agent,task,env_steps,return,labels\n{lines}")
+    frame = read_scores(tmp_path / "A.CSV")[0]
+    assert set(frame["seed"]) == {2**53, 2**53 + 1}
+    assert set(frame["labels"]) == {"x=1,y=2"}
+
+
+def test_steps_of_any_size_stay_in_order(tmp_path: Path) -> None:
+    """Also where runs times steps are more than an integer holds."""
+    lines = [f"sac,walk,{seed},{step},{value}" for seed in range(9) for value, step in enumerate((2**61, 2**62))]
+    (tmp_path / "a.csv").write_text("\n".join([HEADER, *lines]) + "\n")
+    assert final_scores(read_scores(tmp_path)[0])["score"].tolist() == [1.0] * 9
 
 
 def test_all_conflicts_are_counted_at_once(tmp_path: Path) -> None:

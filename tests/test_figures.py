@@ -93,3 +93,24 @@ def test_an_agent_that_diverged_is_marked(cli: Callable[..., Any], tmp_path: Pat
     (tmp_path / "a.csv").write_text("\n".join(["agent,task,seed,env_steps,return", *lines]))
     assert cli("plot", "--scores", tmp_path / "a.csv", "-o", tmp_path / "a.png").code == 0
     assert "diverged after this" in texts
+
+
+@pytest.mark.parametrize("last", [0, 1, 2, 3, 100_000])
+def test_an_axis_of_steps_has_whole_steps(cli: Callable[..., Any], tmp_path: Path, texts: list[str], last: int) -> None:
+    file = tmp_path / "scores.csv"
+    file.write_text(f"agent,task,seed,env_steps,return\nm,walker_walk,0,0,1\nm,walker_walk,1,{last},3\n")
+    assert cli("plot", "--scores", file, "-o", tmp_path / "a.png").code == 0
+    assert not [text for text in texts if text.endswith("m") and text[0].isdigit()]  # thousandths
+
+
+def test_infinite_returns_are_remarked_not_warned_of(cli: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "scores.csv"
+    returns = ("inf", "-inf", "inf", "1e308", "1e308", "nan")
+    lines = [f"m,walker_walk,{seed},{step},{value}" for seed, value in enumerate(returns) for step in (1, 2)]
+    file.write_text("\n".join(["agent,task,seed,env_steps,return", *lines]) + "\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for verb in (("table", "--scores", file), ("compare", file, file), ("report", "--scores", file, "--reps", 5)):
+            target = ("-o", tmp_path / "report.html") if verb[0] == "report" else ()
+            assert cli(*verb, *target).code == 0
+    assert "seeds 0-2, 5 not a finite number" in cli("table", "--scores", file, "--format", "md").out

@@ -35,6 +35,10 @@ WANDB = """"Step","drq seed_1 - eval/return","drq seed_1 - eval/return__MIN","dr
 "30","8.5","8.5","8.5"
 """
 
+HEADER = "agent,task,seed,env_steps,return\n"
+LINE = '{"agent": "m", "task": "t", "seed": 0, "env_steps": 10, "return": 1.5}\n'
+ALL_SAID = ("--with", "agent=m", "--with", "task=t", "--with", "seed=0")
+
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:
     path = folder / name
@@ -167,11 +171,98 @@ def test_all_conflicts_are_counted_at_once(cli: Callable[..., Any], tmp_path: Pa
         ("a.csv", "x", ("--from", "cvs"), "Did you mean 'csv'"),
         ("a.csv", "x", ("--with", "task"), "--with takes NAME=VALUE"),
         ("a.csv", "x", ("--columns", "retrun=r"), "Did you mean 'return'"),
+        ("a.csv", f"{HEADER}m,t,0,1,2\n", ("--columns", "return=rewrd"), "no column 'rewrd'; there are agent, task"),
+        ("a.jsonl", LINE, ("--columns", "return=rewrd"), "no column 'rewrd'; there are agent, task"),
+        ("a.csv", WANDB, ("--columns", "return=loss"), "no metric 'loss'; there are eval/return"),
+        ("a.csv", f"{HEADER}m,t,0,1,2\n", ("--rename", "n=m"), "unknown name to --rename 'n'. Valid: m, t."),
+        ("a.csv", f"{HEADER}m,t,0,1,2\n", ("--with", "seed=1", "--with", "seed=2"), "--with states seed twice"),
+        ("a.csv", "agent,task,seed,env_steps,return,return\nm,t,0,1,2,3\n", (), "has two columns 'return'"),
+        ("a.csv", f"{HEADER}m,t,0,1\n", (), "a.csv:2: not as many values as the header has columns, which is 5"),
+        ("a.csv", f"{HEADER}m,t,0,1,2,3\n", (), "a.csv:2: not as many values"),
+        ("a.csv", f"{HEADER}m,t,0,1,2\n".replace(",", ";"), (), "columns are separated by ';'"),
+        ("a.csv", f"{HEADER}m,t,0,1,5%\n", (), "a.csv:2: return is '5%'; a number or nan"),
+        ("a.csv", WANDB.replace('"Step"', '"Relative Time (Wall)"'), (), "is over 'Relative Time (Wall)': export it"),
+        ("a.csv", WANDB.replace('"10"', '"0.5"'), ("--with", "task=t"), "a.csv:2: env_steps is '0.5'; a whole"),
+        ("a.csv", WANDB.replace('"10"', '"Infinity"'), ("--with", "task=t"), "a.csv:2: env_steps is 'Infinity'"),
+        ("a.csv", '"Step","m s1 - r","m s1 - r"\n"1","2","3"\n', ("--with", "task=t"), "has two columns 'm s1 - r'"),
+        ("a.jsonl", LINE.replace("1.5}", '1.5, "return": 2}'), (), "a.jsonl:1: an object has two entries 'return'"),
+        ("a.jsonl", LINE.replace("1.5", "true"), (), "a.jsonl:1: return is True; a number"),
+        ("a.jsonl", "[" * 100_000, (), "a.jsonl:1 is not JSON"),
+        ("a.jsonl", "[1]", (), "not of the format jsonl, which is an object on each line"),
+        ("0.monitor.csv", "", ALL_SAID, "monitor.csv:1 is not JSON"),
+        ("0.monitor.csv", MONITOR + "3.5,2", ALL_SAID, "monitor.csv:5: not as many values"),
+        ("0.monitor.csv", MONITOR.replace(",50,", ",-50,"), ALL_SAID, "monitor.csv:4: length l is '-50'"),
+        (
+            "a.json",
+            json.dumps(MARL_EVAL).replace("[1.0, 3.0]", "[]"),
+            (),
+            "not of the format marl-eval, which is {envi",
+        ),
+        ("a.json", json.dumps(MARL_EVAL).replace("1.0", "1" * 400), (), "not of the format marl-eval"),
+        (
+            "a.json",
+            json.dumps(MARL_EVAL).replace("return", "win_rate"),
+            (),
+            "--columns return=NAME; there are step_count",
+        ),
+        ("a.json", json.dumps(MARL_EVAL).replace("seed_3", "seed_-3"), (), "seed is 'seed_-3'"),
+        ("a.json", json.dumps(MARL_EVAL).replace("seed_3", "seed 3.5"), (), "seed is 'seed 3.5'"),
+        ("a.json", '{"e": {"t": {"a": {"0": {}, "0": {}}}}}', (), "two entries '0'"),
+        ("a.json", json.dumps(DREAMER).replace("10000.0", "1e999"), ("--keep-names",), "env_steps is inf"),
+        ("a.json.gz", b"\x1f\x8b\x08" + b"\0" * 7 + b"garbage!", (), "a.json.gz is damaged"),
     ],
 )
 def test_what_cannot_be_imported_says_what_to_give(
-    cli: Callable[..., Any], tmp_path: Path, name: str, content: str, options: tuple[str, ...], complaint: str
+    cli: Callable[..., Any], tmp_path: Path, name: str, content: str | bytes, options: tuple[str, ...], complaint: str
 ) -> None:
-    result = cli("import", write(tmp_path, name, content), *options, "-o", tmp_path / "scores.csv")
+    kept = write(tmp_path, "scores.csv", "what was imported before")
+    result = cli("import", write(tmp_path, name, content), *options, "-o", kept)
     assert result.code == 2
     assert complaint in result.err
+    assert kept.read_text() == "what was imported before"
+
+
+@pytest.mark.parametrize("name", ["scores.jsonl", "scores", "."])
+def test_a_file_that_no_verb_would_read_is_not_written(cli: Callable[..., Any], tmp_path: Path, name: str) -> None:
+    result = cli("import", write(tmp_path, "a.csv", f"{HEADER}m,t,0,1,2\n"), "-o", tmp_path / name)
+    assert result.code == 2
+    assert "-o takes a file that ends in .csv" in result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", LINE + LINE.replace("10", "20").replace("1.5", "null")),
+        ("a.json", json.dumps(DREAMER).replace("20.0]", "null]")),
+        ("a.json", json.dumps(MARL_EVAL).replace("[5.0, 5.0]", "[5.0, null]")),
+        ("agent/task.csv", "step,reward,seed\n10,1.5,0\n20,,0\n"),
+    ],
+)
+def test_no_number_in_a_list_of_scores_is_a_run_that_diverged(
+    cli: Callable[..., Any], tmp_path: Path, name: str, content: str
+) -> None:
+    found = imported(cli, tmp_path, write(tmp_path, name, content), "--keep-names")
+    assert [math.isnan(line[-1]) for line in found] == [False, True]
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_byte_order_marks_and_line_ends_of_windows_are_read(
+    cli: Callable[..., Any], tmp_path: Path, start: str, end: str
+) -> None:
+    for name, content in (
+        ("drq/walker_walk_1/0.monitor.csv", MONITOR), ("a.json", json.dumps(MARL_EVAL)), ("a.csv", WANDB),
+        ("a.jsonl", LINE.replace("}", ', "note": "one\u2028two"}')),
+    ):  # fmt: skip
+        file = write(tmp_path, name, start + content.replace("\n", end))
+        assert imported(cli, tmp_path, file, "--with", "task=walker_walk")
+
+
+def test_names_and_seeds_come_back_as_they_were(cli: Callable[..., Any], tmp_path: Path) -> None:
+    names = ("-sac", "=1+1", "@x", "'=y", "'z'")
+    runs = [(name, 2**53 + seed) for name in names for seed in range(2)]
+    lines = ({"agent": name, "task": "t", "seed": seed, "env_steps": 1, "return": -2} for name, seed in runs)
+    file = write(tmp_path, "a.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    found = imported(cli, tmp_path, file, "--keep-names")
+    assert [line[2:4] for line in found] == runs

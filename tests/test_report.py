@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from browser import browser
 from experiments import configure
@@ -24,6 +25,7 @@ from hypothesis import strategies as st
 from analysis.figures.style import short_names
 from analysis.report.curves import MAX_POINTS, mean_and_interval
 from analysis.report.drawings import MAX_NAME, inline
+from analysis.report.origin import period
 from analysis.statistics.bootstrap import aggregates
 from analysis.statistics.summary import Bootstrap
 from covr_bench.cli import report as report_command
@@ -247,6 +249,12 @@ def test_numbers_that_are_none_are_gaps(make: Callable[..., Parsed], tmp_path: P
     assert first["series"][0]["mean"] == [None]
     assert [seed["y"] for seed in first["series"][0]["seeds"]] == [[1.0, None, 3.0], [1.0, 2.0], [None]]
     assert (second["series"][0]["mean"], second["series"][0]["low"]) == ([7.0], [None])
+
+
+def test_a_clock_that_was_wrong_hides_no_other_time() -> None:
+    frame = pd.DataFrame({"time": [86_400.0, float("inf"), 1e18, float("nan")]})
+    assert period([], frame) == "1970-01-02 00:00 UTC"
+    assert period([], frame[1:]) == "none recorded"
 
 
 def test_one_run(make: Callable[..., Parsed], tmp_path: Path) -> None:

@@ -66,6 +66,10 @@ def test_stats_of_a_choice(cli: Callable[..., Any], out: Path) -> None:
         (("--task", "walk"), "no run of task 'walk'"),
         (("--over", "drq"), "no agent 'drq' with a score on every task"),
         (("--score-range", "1"), "--score-range takes LOW,HIGH or TASK=LOW,HIGH, got '1'"),
+        (
+            ("--score-range", "walker_wlak=0,100"),
+            "unknown task of --score-range 'walker_wlak'. Did you mean 'walker_walk'",
+        ),
         (("--score-range", "5,5"), "score range of cartpole_swingup is 5 to 5"),
         (("--suite", "dmc7"), "no rows of suite 'dmc7'"),
     ):

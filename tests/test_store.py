@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -239,6 +240,36 @@ def test_damaged_line_hides_no_other(tmp_path: Path, line: bytes) -> None:
     write_run(tmp_path, evaluations=2)
     with pytest.warns(UserWarning, match="line 2"):
         assert read(tmp_path, compact=False)["value"].tolist() == [0.5, 0.5, 1.5]
+
+
+def test_a_folder_of_a_seed_beyond_64_bits_hides_no_run(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    shutil.copytree(run_folder(tmp_path, RUN), run_folder(tmp_path, RUN).with_name("9" * 20))
+    with pytest.warns(StoreWarning, match=r"drqv2/9+ is ignored"):
+        assert set(read(tmp_path)["run_id"]) == {RUN}
+
+
+WHOLE_LINE = {
+    "schema": 1, "kind": "eval", "env_steps": 1, "agent_steps": 1, "action_repeat": 1, "metric": "m", "value": 1.0,
+    "episodes": [1.0], "text": "t", "labels": {"vlm": "tiny"}, "wall_s": 0.0, "time": 0.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", WHOLE_LINE)
+def test_no_field_of_a_line_can_hide_the_other_lines(tmp_path: Path, field: str) -> None:
+    write_run(tmp_path, evaluations=1)
+    odd = (None, True, -1, 1.5, 2**63, 10**400, "x", "\0", ["x"], [[1]], {"x": {}}, {"x": "y"})
+    with rows_file(tmp_path).open("a") as file:
+        file.writelines(json.dumps(WHOLE_LINE | {field: value}) + "\n" for value in odd)
+    write_run(tmp_path, evaluations=2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        frame = read(tmp_path, compact=False)
+    returns = frame[frame["metric"] == "return"]
+    assert returns["value"].tolist() == [0.5, 0.5, 1.5]
+    unreadable = sum(int(number) for each in caught for number in re.findall(r"skipped (\d+)", str(each.message)))
+    assert len(frame) + unreadable == len(returns) + len(odd)
+    assert unreadable >= 5
 
 
 def test_full_disk_says_so_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

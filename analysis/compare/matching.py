@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from analysis.compare.records import code_differences, missing_records, setting_differences, version_differences
 from analysis.compare.run_sets import Match, agent_of
-from analysis.rows.external import OPTIONAL
 from analysis.rows.final import LAST
+from analysis.rows.lines import OPTIONAL
 from analysis.rows.remarks import merged_remarks
 from analysis.rows.scores import CELL, final_scores
 

@@ -16,7 +16,7 @@ from analysis.compare.aggregates import Aggregate, over_tasks
 from analysis.compare.matching import match_runs
 from analysis.compare.records import changed_code, description
 from analysis.compare.run_sets import runs_of_sets
-from analysis.rows.final import LAST
+from analysis.rows.final import LAST, mean_and_deviation
 from analysis.rows.remarks import merged_remarks, remarks, seeds_text
 from analysis.rows.scores import CELL, PROTOCOL, RunState, protocol_name, returns
 from analysis.statistics.bootstrap import Estimate
@@ -204,8 +204,7 @@ def _tested(a: Summary, b: Summary, span: tuple[int, int], margin: float) -> tup
 
 
 def _summary(runs: pd.DataFrame) -> Summary:
-    score = runs["score"]
-    return Summary(float(score.mean(skipna=False)), float(score.std(skipna=False)), len(score))
+    return Summary(*mean_and_deviation(runs["score"]), len(runs))
 
 
 def _broken(runs: pd.DataFrame) -> bool:

@@ -132,8 +132,8 @@ def steps_axis(axis: Axes, *, label: bool) -> None:
     """Format the x axis of environment steps: from 0, with ticks such as `20k`."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    axis.set_xlim(left=0)
-    axis.xaxis.set_major_locator(MaxNLocator(5))
+    axis.set_xlim(left=0, right=max(1, axis.get_xlim()[1]))  # there are no thousandths of a step
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     if label:
         axis.set_xlabel("environment steps")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Record = Mapping[str, Any]
 
 _NONE = "none recorded"
+_YEAR_10000 = 253_402_300_800  # in Unix time; no calendar has later days
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def machines(records: Iterable[Record]) -> list[Machine]:
 def period(records: Iterable[Record], frame: pd.DataFrame) -> str:
     """From the first session's start to the last row."""
     starts = [session["started"] for record in records for session in record["sessions"] if session["started"]]
-    last = float(frame["time"].max())
+    last = float(frame["time"][frame["time"] < _YEAR_10000].max())  # a clock may be wrong
     texts = [min(starts)[:16].replace("T", " ")] if starts else []
     if last > 0:  # external scores have no times
         texts.append(datetime.datetime.fromtimestamp(last, datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"))

@@ -7,31 +7,24 @@ A file of scores is CSV or JSON lines with at least `agent, task, seed, env_step
 from __future__ import annotations
 
 import csv
-import json
 import math
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from analysis.rows.lines import OPTIONAL, REQUIRED, ScoresError, checked_line, csv_lines, json_lines
 from analysis.rows.scores import agent_name, protocol_name, returns
 from results.states import RowKind
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
-REQUIRED = ("agent", "task", "seed", "env_steps", "return")
-OPTIONAL = {"suite": "scores", "budget": "given", "variant": "", "labels": "", "action_repeat": 1}
 _SUFFIXES = (".csv", ".jsonl")
 MAX_NAMED = 10  # conflicts; the others are counted
 _RUN = ["suite", "budget", "labels", "task", "agent", "variant", "seed"]
 _SCORE = [*_RUN, "env_steps"]  # identifies one score
-
-
-class ScoresError(Exception):
-    """A file of scores cannot be read. The message names the file and line, and what is expected."""
 
 
 def read_scores(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, list[str]]:
@@ -49,11 +42,16 @@ def read_scores(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, list[str]]:
     lines = [line for file in _files(Path(path)) for line in _lines(file)]
     if not lines:
         raise ScoresError(f"{path} has no scores; a line states {', '.join(REQUIRED)}")
+    return rows_of(lines)
+
+
+def rows_of(lines: Sequence[Mapping[str, Any]]) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of lines from `checked_line`, and remarks, as `read_scores`. Raises ScoresError for conflicts."""
     frame = pd.DataFrame(lines)
     remarks = []
     ignored = sorted(set(frame.columns) - {*REQUIRED, *OPTIONAL, "where"})
     if ignored:
-        remarks.append(f"columns not used: {', '.join(map(str, ignored))}")
+        remarks.append(f"columns not used: {', '.join(str(name) or 'one without a name' for name in ignored)}")
     frame["value"] = frame.pop("return")
     repeated = frame.duplicated([*_SCORE, "action_repeat", "value"])
     if repeated.any():
@@ -123,13 +121,20 @@ def to_marl_eval(frame: pd.DataFrame, env_steps: int | None = None) -> tuple[dic
 
 
 def _files(path: Path) -> list[Path]:
-    if not path.exists():
+    try:
+        file, folder = path.is_file(), path.is_dir()
+        exists = path.exists()
+    except OSError as error:  # such as a name that is too long
+        raise ScoresError(f"cannot read {str(path)[:100]}: {error.strerror}") from error
+    if not exists:
         raise ScoresError(f"there is no file or folder {path}")
-    if path.is_file() and path.suffix in _SUFFIXES:
+    if file and path.suffix.lower() in _SUFFIXES:
         return [path]
-    if path.is_file():
+    if file:
         raise ScoresError(f"{path} ends in neither {' nor '.join(_SUFFIXES)}; `covr-bench import` reads other formats")
-    found = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+    if not folder:
+        raise ScoresError(f"{path} is neither a file nor a folder; write the scores to a {_SUFFIXES[0]} file first")
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
     if not found:
         raise ScoresError(f"no {' or '.join(_SUFFIXES)} file in {path}")
     return found
@@ -137,81 +142,15 @@ def _files(path: Path) -> list[Path]:
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:
     try:
-        with file.open(encoding="utf-8-sig", newline="") as text:
-            if file.suffix == ".csv":
-                reader = csv.DictReader(text)
-                twice = [name for name, count in Counter(reader.fieldnames or ()).items() if count > 1]
-                if twice:
-                    raise ScoresError(f"{file}: the header has two columns {', '.join(map(repr, twice))}; rename one")
-                for line in reader:
-                    if None in line or None in line.values():
-                        raise ScoresError(f"{file}:{reader.line_num}: not as many values as the header has columns")
-                    yield _checked(line, f"{file}:{reader.line_num}")
-                return
-            for number, entry in enumerate(text, start=1):
-                if entry.strip():
-                    yield _checked(json.loads(entry, object_pairs_hook=_distinct), f"{file}:{number}")
+        if file.suffix.lower() == ".csv":
+            with file.open(encoding="utf-8-sig", newline="") as text:
+                yield from (checked_line(line, where) for where, line in csv_lines(text, file))
+        else:
+            yield from (checked_line(line, where) for where, line in json_lines(file))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ScoresError(f"{file} is not a table in UTF-8 text: {error}") from error
-    except json.JSONDecodeError as error:
-        raise ScoresError(f"{file} has a line that is not JSON: {error}") from error
     except OSError as error:
         raise ScoresError(f"cannot read {file}: {error.strerror or error}") from error
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, whose last of two equal names would win unseen."""
-    twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
-    if twice:
-        raise ScoresError(f"an object has two entries {', '.join(map(repr, twice))}; rename one")
-    return dict(pairs)
-
-
-def _checked(line: Any, where: str) -> dict[str, Any]:
-    """One line with every column, each value of its type."""
-    if not isinstance(line, dict):
-        raise ScoresError(f"{where}: not an object with {', '.join(REQUIRED)}")
-    missing = [name for name in REQUIRED if name not in line]
-    if missing:
-        raise ScoresError(
-            f"{where}: no {', '.join(missing)}; needed are {', '.join(REQUIRED)}, there are {', '.join(map(str, line))}"
-        )
-    checked = {name: default if line.get(name) in (None, "") else line[name] for name, default in OPTIONAL.items()}
-    checked |= line | {name: checked[name] for name in OPTIONAL} | {"where": where}
-    for name in ("suite", "budget", "labels", "task", "agent", "variant"):
-        checked[name] = _name(checked[name], name, where)
-    for name in ("seed", "env_steps", "action_repeat"):
-        checked[name] = _whole(checked[name], name, where)
-    checked["return"] = _number(checked["return"], where)
-    return checked
-
-
-def _name(value: Any, column: str, where: str) -> str:
-    text = "" if value is None else str(value).strip()
-    if isinstance(value, (dict, list)) or not text.isprintable() or not (text or column in ("labels", "variant")):
-        raise ScoresError(f"{where}: {column} is {value!r}; a name of printable characters is needed")
-    if column == "labels" and not all(part.count("=") == 1 for part in text.split(",") if text):
-        raise ScoresError(f"{where}: labels are {value!r}; expected k=v,k=v")
-    return ",".join(sorted(text.split(","))) if column == "labels" else text
-
-
-def _whole(value: Any, column: str, where: str) -> int:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if isinstance(value, bool) or not (math.isfinite(number) and number >= 0 and number == int(number)):
-        raise ScoresError(f"{where}: {column} is {value!r}; a whole number, 0 or more, is needed")
-    return int(number)
-
-
-def _number(value: Any, where: str) -> float:
-    if value is None or value == "":
-        return math.nan
-    try:
-        return math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        raise ScoresError(f"{where}: return is {value!r}; a number or nan is needed") from None
 
 
 def _as_rows(frame: pd.DataFrame) -> pd.DataFrame:

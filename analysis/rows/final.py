@@ -38,6 +38,13 @@ def checked(score: str) -> str:
     return score
 
 
+@np.errstate(invalid="ignore", over="ignore")
+def mean_and_deviation(scores: pd.Series[float]) -> tuple[float, float]:
+    """Mean and sample deviation over seeds; not finite, and without a warning, if one score is not."""
+    return float(scores.mean(skipna=False)), float(scores.std(skipna=False))
+
+
+@np.errstate(invalid="ignore", over="ignore")  # remarks name returns that are infinite
 def run_scores(frame: pd.DataFrame, *, env_steps: int | None = None, metric: str = "return") -> pd.DataFrame:
     """All scores of every run.
 
@@ -116,8 +123,7 @@ def _means(run: Ints, value: Floats, num_runs: int) -> tuple[Floats, Ints]:
 
 def _in_order(rows: Ints, run: Ints, steps: Ints) -> Ints:
     """The rows by run and step; those at one step stay in their order."""
-    key = run[rows] * (int(steps.max(initial=0)) + 1) + steps[rows]
-    return rows[np.argsort(key, kind="stable")]
+    return rows[np.lexsort((steps[rows], run[rows]))]
 
 
 def _label_sets(rows: Ints, run: Ints, label: Ints, own: Ints) -> Ints:

@@ -285,7 +285,9 @@ def _single(scores: Floats) -> bool:
 def _text(estimate: Sequence[float] | Floats) -> str:
     """`0.62 [0.50, 0.73]`."""
     value, low, high = estimate
-    value, low, high = (round(number, 9) + 0.0 for number in (value, low, high))  # what differs by rounding reads alike
+    value, low, high = (
+        round(float(number), 9) + 0.0 for number in (value, low, high)
+    )  # what differs by rounding reads alike
     return f"{value:.2f}" if math.isnan(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 

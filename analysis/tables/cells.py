@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis.grids import MARK
-from analysis.rows.final import SCORES
+from analysis.rows.final import SCORES, mean_and_deviation
 from analysis.rows.remarks import merged_remarks, remarks
 from analysis.rows.scores import CELL, agent_name, with_score
 
@@ -95,8 +95,7 @@ def _of_score(
 
 
 def _cell(key: tuple[str, str, str], column: Column, runs: pd.DataFrame, notes: tuple[str, ...]) -> Cell:
-    score = runs["score"]
-    mean, std = float(score.mean(skipna=False)), float(score.std(skipna=False))
+    mean, std = mean_and_deviation(runs["score"])
     return Cell(*key, *column, len(runs), mean, std, int(runs["env_steps"].to_numpy().min()), notes)
 
 

@@ -61,7 +61,8 @@ def frame_of(choice: Choice, *, none: bool = False) -> pd.DataFrame:
     if choice.scores is None:
         frame, where = no_rows() if none and not choice.out.exists() else read(choice.out), choice.out
     else:
-        from analysis.rows.external import ScoresError, read_scores
+        from analysis.rows.external import read_scores
+        from analysis.rows.lines import ScoresError
 
         try:
             (frame, remarks), where = read_scores(choice.scores), choice.scores
@@ -121,6 +122,9 @@ def score_ranges(frame: pd.DataFrame, given: Sequence[str] = ()) -> Ranges:
                 known.setdefault(suite, {})[task] = same.pop()
     for text in given:
         only, bounds = _range(text)
+        tasks = {task for _, task in pairs}
+        if only and only not in tasks:
+            raise unknown("task of --score-range", only, tasks)
         for suite, task in pairs:
             if only in ("", task):
                 known.setdefault(suite, {})[task] = bounds

@@ -17,7 +17,7 @@ from covr_bench.kit.errors import UserError, unknown
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from analysis.rows.imports import Line, Settings
+    from analysis.rows.formats import Line, Settings
 
 FORMATS = ("auto", "csv", "jsonl", "monitor", "marl-eval", "dreamer", "tdmpc2", "wandb", "tensorboard")
 COLUMNS = (
@@ -42,36 +42,42 @@ def import_command(
     file: Annotated[Path, typer.Option("-o", "--output", help="The scores to write.")] = Path("scores.csv"),
 ) -> None:
     """Others' logs as scores for `table`, `stats`, `plot`, `compare` and `report`: rl-zoo, marl-eval, W&B and more."""
-    from analysis.rows.external import ScoresError, read_scores
-    from analysis.rows.imports import Settings
+    from analysis.rows.external import rows_of
+    from analysis.rows.formats import Settings
+    from analysis.rows.lines import ScoresError, checked_line
 
+    if file.suffix.lower() != ".csv":
+        raise UserError(f"-o takes a file that ends in .csv, by which the other verbs know scores, got {file}")
     settings = Settings(_pairs("--columns", columns, COLUMNS), _pairs("--with", with_, COLUMNS))
     try:
-        lines = _renamed(import_lines(files, from_, settings), _pairs("--rename", rename))
+        lines = import_lines(files, from_, settings)
+        lines = _renamed(lines, _known_names(_pairs("--rename", rename), lines))
         if not keep_names:
             lines = _renamed(lines, _asked(lines))
-        write_scores(lines, file)
-        frame, remarks = read_scores(file)  # as every verb will read it
+        frame, remarks = rows_of([checked_line(line, str(line["where"])) for line in lines])  # as every verb will
     except ScoresError as error:
         raise UserError(str(error)) from error
+    write_scores(lines, file)
     for remark in remarks:
         print(f"note: {remark}", file=sys.stderr)
-    counts = ", ".join(f"{frame[name].nunique()} {name}s" for name in ("task", "agent"))
-    print(f"{len(lines):,} scores of {frame['run_id'].nunique()} runs, {counts}: {file}")
+    counts = {"score": len(lines), "run": frame["run_id"].nunique()}
+    counts |= {name: frame[name].nunique() for name in ("task", "agent")}
+    scores, runs, *rest = (f"{count:,} {name}{'' if count == 1 else 's'}" for name, count in counts.items())
+    print(f"{scores} of {runs}, {', '.join(rest)}: {file}")
 
 
 def import_lines(paths: Sequence[Path], format_: str, settings: Settings) -> list[Line]:
     """The scores of all files. Raises UserError for an unknown format, ScoresError that names all unreadable files."""
-    from analysis.rows.external import ScoresError
     from analysis.rows.imports import read_file
+    from analysis.rows.lines import ScoresError
 
     if format_ not in FORMATS:
         raise unknown("format", format_, FORMATS)
-    lines: list[Line] = []
+    lines: list[tuple[Path, Line]] = []
     problems = []
     for path in _found(paths):
         try:
-            lines += [line | {"where": path} for line in read_file(path, format_, settings)]
+            lines += [(path, line) for line in read_file(path, format_, settings)]
         except ScoresError as error:
             problems.append(str(error))
     if problems:
@@ -80,7 +86,7 @@ def import_lines(paths: Sequence[Path], format_: str, settings: Settings) -> lis
     if not lines:
         raise ScoresError(f"no scores in {', '.join(map(str, paths))}")
     _check_conflicts(lines)
-    return lines
+    return [line for _, line in lines]
 
 
 def write_scores(lines: Iterable[Mapping[str, object]], file: Path) -> None:
@@ -110,14 +116,15 @@ def _may_hold_scores(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".") and (ending or "tfevents" in path.name)
 
 
-def _check_conflicts(lines: Sequence[Line]) -> None:
+def _check_conflicts(lines: Iterable[tuple[Path, Line]]) -> None:
     """Raise ScoresError that names the files whose scores are of one run at one step, all at once."""
-    from analysis.rows.external import MAX_NAMED, ScoresError
+    from analysis.rows.external import MAX_NAMED
+    from analysis.rows.lines import ScoresError
 
     places: dict[tuple[str, ...], set[tuple[str, str]]] = {}
-    for line in lines:
+    for path, line in lines:
         key = tuple(str(line.get(name, "")) for name in COLUMNS if name not in ("return", "action_repeat"))
-        places.setdefault(key, set()).add((str(line["where"]), str(line["return"])))
+        places.setdefault(key, set()).add((str(path), str(line["return"])))
     conflicts = Counter(" and ".join(sorted({file for file, _ in each})) for each in places.values() if len(each) > 1)
     if conflicts:
         total = sum(conflicts.values())
@@ -165,6 +172,15 @@ def _form(name: str) -> str:
     return re.sub(r"^(dmcontrol|dmc)(?=.)", "", plain)
 
 
+def _known_names(names: Mapping[str, str], lines: Sequence[Line]) -> Mapping[str, str]:
+    """The names to replace. Raises UserError for one that no line has."""
+    there = {str(line[kind]) for line in lines for kind in _NAMED if line.get(kind)}
+    for name in names:
+        if name not in there:
+            raise unknown("name to --rename", name, there)
+    return names
+
+
 def _renamed(lines: Sequence[Line], names: Mapping[str, str]) -> list[Line]:
     return [{key: names.get(str(v), v) if key in _NAMED else v for key, v in line.items()} for line in lines]
 
@@ -177,5 +193,6 @@ def _pairs(option: str, texts: Pairs, valid: Sequence[str] = ()) -> dict[str, st
             raise UserError(f"{option} takes NAME=VALUE, got {text!r}")
         if valid and name not in valid:
             raise unknown(f"column of {option}", name, valid)
-        found[name] = value
+        if found.setdefault(name, value) != value:
+            raise UserError(f"{option} states {name} twice: {found[name]!r} and {value!r}")
     return found

@@ -22,7 +22,7 @@ Scores = Annotated[
 ]
 OnlyTask = Annotated[list[str] | None, typer.Option(help="Only this task; repeatable.")]
 OnlyAgent = Annotated[list[str] | None, typer.Option(help="Only this agent; repeatable.")]
-UpTo = Annotated[int | None, typer.Option(min=0, help="Score what was measured up to this step.")]
+UpTo = Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Score what was measured up to this step.")]
 WhichScore = Annotated[
     str,
     typer.Option(

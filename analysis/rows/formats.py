@@ -1,0 +1,237 @@
+"""Readers of others' formats: each turns one file into lines of agent, task, seed, env_steps and return."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from analysis.rows.lines import OPTIONAL, REQUIRED, ScoresError, csv_lines, json_lines, json_value, whole
+
+Line = dict[str, Any]
+TRAINING = "returns=training"  # label of returns of exploring actions, which are no evaluations
+_METRICS = (
+    "eval/return", "eval/episode_reward", "eval/mean_reward", "eval_return", "episode_reward", "rollout/ep_rew_mean",
+    "return", "reward", "score", "episode/score", "charts/episodic_return",
+)  # fmt: skip
+_STEPS = (
+    "env_steps", "global_step", "_step", "step", "Step", "timesteps", "total_timesteps",
+    "time/total_timesteps", "xs",
+)  # fmt: skip
+_MONITOR = re.compile(r"(\d+\.)?monitor\.csv")
+_RUN_NUMBER = re.compile(r"(?:[a-z]+[ _=:-]?)?(\d+)", re.IGNORECASE)  # `3`, `seed_3`, but not `-3`
+_SEED = re.compile(r"(?:^|[^a-z])(?:seed|s)[ _=:-]?(\d+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a file does not say.
+
+    Attributes:
+        columns: By name of ours (`return`, `env_steps`, ...) the file's name for it.
+        constants: By name of ours the value of every line, such as `task` or `agent`.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, str] = field(default_factory=dict)
+
+
+def _table(path: Path) -> list[Line]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return [{**line, "where": where} for where, line in csv_lines(file, path)]
+
+
+def _csv(path: Path, settings: Settings) -> Iterator[Line]:
+    lines = _table(path)
+    _check_columns(path, settings, lines[0] if lines else ())
+    yield from (_renamed(line, settings) for line in lines)
+
+
+def _jsonl(path: Path, settings: Settings) -> Iterator[Line]:
+    lines = [{**line, "where": where} for where, line in json_lines(path)]
+    if lines:
+        _check_columns(path, settings, {name: None for line in lines for name in line})
+    yield from (_renamed(line, settings) for line in lines)
+
+
+def _check_columns(path: Path, settings: Settings, names: Collection[str]) -> None:
+    """Raise ScoresError if the user states a column that is not there: another must not count in its place."""
+    absent = [theirs for theirs in settings.columns.values() if names and theirs not in names]
+    if absent:
+        there = ", ".join(name for name in names if name != "where")
+        raise ScoresError(f"{path}: no column {', '.join(map(repr, absent))}; there are {there}")
+
+
+def _renamed(line: Mapping[str, Any], settings: Settings) -> Line:
+    """A line under our names: as the user says, else as it is, else the usual names of steps and returns.
+
+    An empty `return` is one that diverged, as pandas writes it; under other names it was not logged on this line.
+    """
+    chosen = {"where": line["where"]}
+    for name in (*REQUIRED, *OPTIONAL):
+        usual = {"env_steps": _STEPS, "return": _METRICS}.get(name, ())
+        names = [settings.columns[name]] if name in settings.columns else [name, *usual]
+        found = [each for each in names if line.get(each) not in (None, "")]
+        if found:
+            chosen[name] = line[found[0]]
+        elif name == "return" in names and name in line:
+            chosen[name] = math.nan
+    return chosen
+
+
+def _monitor(path: Path, settings: Settings) -> Iterator[Line]:
+    """Stable-Baselines3's Monitor: a comment with the environment, then return `r` and length `l` of each episode.
+
+    rl-baselines3-zoo writes `logs/AGENT/ENV_RUN/0.monitor.csv`, and `1.monitor.csv`, ... for more environments of
+    the same run. Their episodes count together in the order of their ends, as in Stable-Baselines3's `load_results`.
+    """
+    files = [path]
+    if _MONITOR.fullmatch(path.name):
+        files = sorted(each for each in path.parent.iterdir() if _MONITOR.fullmatch(each.name))
+        if path.name != files[0].name:
+            return  # read with the first
+    facts: dict[str, Any] = {}
+    ends = []
+    for file in files:
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            facts = json_value(text.readline().removeprefix("#"), f"{file}:1")
+            start = float(facts.get("t_start", 0.0))
+            for where, each in csv_lines(text, file, before=1):
+                each |= {"where": where}
+                ends.append((start + float(each.get("t") or 0.0), each))
+    episodes = [episode for _, episode in sorted(ends, key=itemgetter(0))]
+    run = re.fullmatch(r"(.+)_(\d+)", path.parent.name)
+    names = {"task": facts.get("env_id") or (run[1] if run else ""), "agent": path.parent.parent.name if run else ""}
+    names |= {"seed": str(int(run[2]) - 1) if run else "", "labels": TRAINING}
+    lengths = [whole(each["l"], "length l", each["where"]) for each in episodes]
+    for step, episode in zip(accumulate(lengths), episodes, strict=True):
+        value = episode[settings.columns.get("return", "r")]
+        yield names | {"env_steps": step, "return": value, "where": episode["where"]}
+
+
+def _marl_eval(path: Path, settings: Settings) -> Iterator[Line]:
+    """{environment: {task: {algorithm: {seed: {step_N: {step_count, metric: [values]}, absolute_metrics}}}}}."""
+    metric = settings.columns.get("return", "return")
+    for environment, tasks in read_json(path).items():
+        for task, agents in tasks.items():
+            for agent, runs in agents.items():
+                for seed, steps in runs.items():
+                    number = _RUN_NUMBER.fullmatch(seed)
+                    names = {"suite": environment, "task": task, "agent": agent}
+                    names |= {"seed": number[1]} if number else {"seed": seed} if re.search(r"\d", seed) else {}
+                    for name, step in steps.items():
+                        if name != "absolute_metrics":
+                            yield names | {"env_steps": step["step_count"], "return": _mean(step, metric, path)}
+
+
+def _mean(step: Mapping[str, Any], metric: str, path: Path) -> float:
+    """The mean of an evaluation's episodes; nan if one of them is null, as JSON writes what is no number."""
+    if metric not in step:
+        raise ScoresError(f"{path}: which metric is the return? --columns return=NAME; there are {', '.join(step)}")
+    values = step[metric] if isinstance(step[metric], list) else [step[metric]]
+    return math.nan if None in values else math.fsum(values) / len(values)
+
+
+def _dreamer(path: Path, settings: Settings) -> Iterator[Line]:
+    """A list of {task, method, seed, xs, ys}; returns of training episodes, as DreamerV3's are."""
+    for run in read_json(path):
+        names = {"task": run["task"], "agent": run["method"], "seed": run["seed"], "labels": TRAINING}
+        for step, score in zip(run["xs"], run["ys"], strict=True):
+            yield names | {"env_steps": step, "return": math.nan if score is None else score}
+
+
+def _tdmpc2(path: Path, settings: Settings) -> Iterator[Line]:
+    """`results/AGENT/TASK.csv` with step, reward and seed; steps are environment steps."""
+    for line in _csv(path, Settings({"return": "reward", "env_steps": "step"} | dict(settings.columns))):
+        yield {"task": path.stem, "agent": path.parent.name, "return": math.nan} | line
+
+
+def _wandb(path: Path, settings: Settings) -> Iterator[Line]:
+    """The export of a chart, a column `RUN - METRIC` for each run, or of one run's history, a column per metric."""
+    lines = _table(path)
+    if not lines:
+        return
+    step = _step_column(path, settings, lines[0])
+    runs = [name for name in lines[0] if " - " in name and not name.endswith(("__MIN", "__MAX"))]
+    if not runs:
+        _check_columns(path, settings, lines[0])
+        yield from (_renamed({**line, "env_steps": line[step]}, settings) for line in lines)
+    wanted = settings.columns.get("return")
+    metrics = [name.rpartition(" - ")[2] for name in runs]
+    if runs and wanted not in (None, *metrics):
+        raise ScoresError(f"{path}: no metric {wanted!r}; there are {', '.join(dict.fromkeys(metrics))}")
+    for column, metric in zip(runs, metrics, strict=True):
+        for line in lines if wanted in (None, metric) else ():
+            if line[column]:
+                run = _of_run(column.removesuffix(f" - {metric}"))
+                yield {**run, "env_steps": line[step], "return": line[column], "where": line["where"]}
+
+
+def _step_column(path: Path, settings: Settings, header: Collection[str]) -> str:
+    """The column of environment steps: as the user says, else by a usual name, else the first, but no time."""
+    given = settings.columns.get("env_steps")
+    _check_columns(path, Settings({"env_steps": given} if given else {}), header)
+    first = next(iter(header))
+    found = given or next((name for name in _STEPS if name in header), first)
+    if found == first and "time" in first.lower() and not given and first not in _STEPS:
+        raise ScoresError(f"{path} is over {first!r}: export it over steps, or give --columns env_steps=NAME")
+    return found
+
+
+def _tensorboard(path: Path, settings: Settings) -> Iterator[Line]:
+    """An event file, whose folder names the run, or the CSV of one chart, whose file name does."""
+    if path.suffix == ".csv":
+        downloaded = re.fullmatch(r"run-(.+)-tag-.+", path.stem)  # by TensorBoard's own button
+        name = downloaded[1] if downloaded else path.stem
+        for line in _table(path):
+            yield {**_of_run(name), "env_steps": line["Step"], "return": line["Value"], "where": line["where"]}
+        return
+    try:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+        from tensorboard.util.tensor_util import make_ndarray
+    except ImportError:
+        raise ScoresError(f"{path} is an event file: pip install tensorboard, or export the chart as CSV") from None
+    events = EventAccumulator(str(path), {"scalars": 0, "tensors": 0})
+    events.Reload()
+    tags = [*events.Tags()["scalars"], *events.Tags()["tensors"]]  # of torch's writer, and of TensorFlow's
+    tag = next((each for each in (settings.columns.get("return", ""), *_METRICS) if each in tags), None)
+    if tag is None:
+        raise ScoresError(
+            f"{path}: which scalar is the return? --columns return=TAG; there are: {', '.join(sorted(tags)) or 'none'}"
+        )
+    if tag in events.Tags()["scalars"]:
+        points = [(event.step, event.value) for event in events.Scalars(tag)]
+    else:
+        points = [(event.step, float(make_ndarray(event.tensor_proto))) for event in events.Tensors(tag)]
+    for step, value in points:
+        yield {**_of_run(path.parent.name), "env_steps": step, "return": value}
+
+
+def _of_run(name: str) -> Line:
+    """Agent and seed that the name of a run states, such as `drq_walker_seed3`."""
+    seed = _SEED.search(name)
+    rest = _SEED.sub("", name).strip(" _-") if seed else name
+    return {"agent": rest} | ({"seed": seed[1]} if seed else {})
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file, packed by gzip or not. Raises ScoresError."""
+    data = path.read_bytes()
+    try:
+        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise ScoresError(f"{path} is damaged: {error}") from error
+    return json_value(data, str(path))
+
+
+READERS: dict[str, Callable[[Path, Settings], Iterator[Line]]] = {
+    "csv": _csv, "jsonl": _jsonl, "monitor": _monitor, "marl-eval": _marl_eval, "dreamer": _dreamer, "tdmpc2": _tdmpc2,
+    "wandb": _wandb, "tensorboard": _tensorboard,
+}  # fmt: skip
