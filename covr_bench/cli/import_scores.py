@@ -186,7 +186,7 @@ def _renamed(lines: Sequence[Line], names: Mapping[str, str]) -> list[Line]:
 
 
 def _pairs(option: str, texts: Pairs, valid: Sequence[str] = ()) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for text in texts or ():
         name, sign, value = text.partition("=")
         if not (sign and name and value):
