@@ -21,7 +21,7 @@ from suites.carla.server.things.actors import GREEN, RED, TrafficLight
 from suites.carla.server.world import World
 
 LIMIT_TIME = 60.0
-BRUSHES = 2  # pairs: at crossings without lights the client lets a car brush another now and then
+BRUSHES = 3  # pairs: at crossings without lights the client lets a car brush another now and then
 needs_client = pytest.mark.skipif(not importlib.util.find_spec("carla"), reason="no CARLA client for this Python")
 
 
