@@ -49,18 +49,28 @@ def undisturbed(config: dict[str, Any], folder: Path) -> tuple[list[dict[str, An
 
 
 def counting_rows(out: Path, run_id: str) -> list[dict[str, Any]]:
-    """Rows in the order in which they were written, without those that a later `resume` made void; times left out."""
-    kept: list[dict[str, Any]] = []
+    """Rows in the order in which they were last written; times are left out.
+
+    A later `resume` makes rows of later steps void. A session that goes on may write those of its first step again, the
+    same; no session writes a row twice.
+    """
+    kept: dict[tuple[Any, ...], dict[str, Any]] = {}
+    session: set[tuple[Any, ...]] = set()
     for line in (run_folder(out, run_id) / "rows.jsonl").read_text().splitlines():
         try:
             row = json.loads(line)
         except json.JSONDecodeError:  # cut short by a kill
             continue
+        key = row["kind"], row["env_steps"], row["metric"]
         if row["kind"] == "resume":
-            kept = [before for before in kept if before["env_steps"] <= row["env_steps"]]
+            kept = {key: before for key, before in kept.items() if before["env_steps"] <= row["env_steps"]}
+            session.clear()
         elif row["kind"] not in ("throughput", "error"):
-            kept.append({key: value for key, value in row.items() if key not in ("wall_s", "time")})
-    return kept
+            row = {key: value for key, value in row.items() if key not in ("wall_s", "time")}
+            assert key not in session and kept.pop(key, row) == row
+            session.add(key)
+            kept[key] = row
+    return list(kept.values())
 
 
 def leftovers(out: Path) -> list[str]:
