@@ -158,7 +158,7 @@ class Storm:
             if self.process.poll() == 0:
                 return False
             self.revive()
-            assert time.monotonic() < deadline, self.cluster.log_tail()
+            assert time.monotonic() < deadline, self.state()
             time.sleep(0.1)
         time.sleep(2 * self.random.random())
         victim = self.random.choice(victims)
@@ -169,6 +169,12 @@ class Storm:
             return True
         self.done[fault] += 1
         return True
+
+    def state(self) -> str:
+        """What the command printed, the queue, and the ends of Slurm's logs."""
+        self.process.kill()
+        printed = "".join(self.process.communicate())
+        return "\n".join([printed, self.cluster("squeue", "-r", "-o", "%j %K %T %r"), self.cluster.log_tail()])
 
     def calm(self) -> None:
         """Give the command until all runs have finished."""

@@ -23,7 +23,7 @@ from covr_bench.launch.find import make_launcher
 from covr_bench.launch.memory import memory_to_retry
 from covr_bench.launch.slurm_array import Array, Told, script
 from covr_bench.launch.slurm_queue import Key, QueueError, Task, _memory_given, bytes_of
-from covr_bench.launch.slurm_watch import Watched
+from covr_bench.launch.slurm_watch import MOST_RELEASES, Watched
 from results import provenance
 from results.holding import LEASE_FILE, holding_of_this_process
 from results.layout import run_folder
@@ -41,6 +41,7 @@ class FakeQueue:
     handed: list[tuple[Path, str]] = field(default_factory=list)
     there: dict[Key, Task] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
+    released: list[str] = field(default_factory=list)
     silent: bool = False
     without_memory: dict[str, int] = field(default_factory=dict)
 
@@ -72,6 +73,9 @@ class FakeQueue:
 
     def cancel(self, jobs: Sequence[str], *, kill: bool = False) -> None:
         self.cancelled += jobs
+
+    def release(self, job: str) -> None:
+        self.released.append(job)
 
 
 @pytest.fixture
@@ -266,6 +270,23 @@ def test_a_job_follows_its_task(queue: FakeQueue, tmp_path: Path) -> None:
     told_of(queue, "failed", error="ZeroDivisionError", progress={"env_steps": 7})
     assert look("COMPLETING") is State.FAILED
     assert (job.error, job.progress) == ("ZeroDivisionError", {"env_steps": 7})
+
+
+def test_a_task_that_a_node_could_not_start_is_released_and_at_last_left_to_the_user(
+    queue: FakeQueue, tmp_path: Path
+) -> None:
+    (job,) = jobs_of(tmp_path, 1)
+    watched = Watched(queue, settle_s=0.0)  # type: ignore[arg-type]
+    array = Array.make(tmp_path, [job.config], SESSION)
+    watched.add([job], array, queue.submit(array.write_script({}, [], "")))
+    queue.there = {(array.name, 0): Task("100_0", "PENDING", "", "launch failed requeued held")}
+    for _ in range(MOST_RELEASES + 1):
+        watched.look(0.0)
+        assert job.state is State.WAITING
+    assert queue.released == ["100_0"] * MOST_RELEASES
+    held = "a node could not start it (launch failed requeued held)"
+    assert job.warnings[0] == f"{held}: released, 1 of {MOST_RELEASES} times"
+    assert job.warnings[-1].startswith("may wait in Slurm for good: launch failed requeued held")
 
 
 @pytest.mark.parametrize("told", [None, "running", "finished"])

@@ -58,6 +58,11 @@ class Task:
         return self.state == "COMPLETING"
 
     @property
+    def held_by_node(self) -> bool:
+        """Whether Slurm holds it because a node could not start it."""
+        return self.waits and "launch failed" in self.reason.lower()
+
+    @property
     def stuck(self) -> str:
         """Why it may wait for good; empty if it waits for its turn."""
         return self.reason if self.waits and _STUCK.search(self.reason) else ""
@@ -120,6 +125,10 @@ class Queue:
     def requeue(self, job: str) -> None:
         """Have a task wait for another turn. Raises QueueError."""
         _run("scontrol", "requeue", job)
+
+    def release(self, job: str) -> None:
+        """Have a task that Slurm holds wait for its turn. Raises QueueError."""
+        _run("scontrol", "release", job)
 
     def cores(self, partition: str) -> int:
         """CPUs of a partition, or of the cluster's own choice. Raises QueueError."""

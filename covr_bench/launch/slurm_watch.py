@@ -18,6 +18,7 @@ from results.layout import PROVENANCE_FILE, StoreError, run_folder
 from results.states import Status
 
 PATIENCE_WITH_QUEUE_S = 300.0  # of silence, before the user is told
+MOST_RELEASES = 3  # of a task that a node could not start: another node may
 OUTCOMES = {"finished": FINISHED, "failed": FAILED, "interrupted": INTERRUPTED}
 
 
@@ -28,6 +29,7 @@ class Handed:
     Attributes:
         number: Slurm's number of the array, for people.
         gone: When the task was first seen to have left the queue, by `time.monotonic`.
+        releases: How often it was released, when Slurm held it.
     """
 
     job: Job
@@ -35,6 +37,7 @@ class Handed:
     index: int
     number: str
     gone: float | None = None
+    releases: int = 0
 
     @property
     def key(self) -> Key:
@@ -160,6 +163,9 @@ def _update(handed: Handed, task: Task | None, settled: bool, queue: Queue) -> N
     if task and task.waits:
         if job.state is State.RUNNING:
             job.state = State.WAITING
+        if task.held_by_node and handed.releases < MOST_RELEASES:
+            _release(handed, task, queue)
+            return
         _tell(job, task.stuck and f"may wait in Slurm for good: {task.stuck} (scontrol show job {task.job})")
         return
     told = Told.read(handed.array.told(handed.index))
@@ -175,6 +181,19 @@ def _update(handed: Handed, task: Task | None, settled: bool, queue: Queue) -> N
         _hear_progress(job)
     elif settled:
         _end_without_word(handed, queue)
+
+
+def _release(handed: Handed, task: Task, queue: Queue) -> None:
+    """Let a task that a node could not start wait for another."""
+    handed.releases += 1
+    try:
+        queue.release(task.job)
+    except QueueError as error:
+        _tell(handed.job, f"Slurm holds it ({task.reason}) and does not release it: {error}")
+        return
+    _tell(
+        handed.job, f"a node could not start it ({task.reason}): released, {handed.releases} of {MOST_RELEASES} times"
+    )
 
 
 def _is_over(task: Task | None, told: Told) -> bool:
