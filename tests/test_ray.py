@@ -21,7 +21,7 @@ from ray_faults import KINDS, Driver, Nodes, kill_at_random, three_nodes, wait_w
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray")]
 KILLS = int(os.environ.get("COVR_BENCH_KILLS", len(KINDS)))
 SEED = int(os.environ.get("COVR_BENCH_SEED", "0"))
 ENV_STEPS = 1000

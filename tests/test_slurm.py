@@ -31,7 +31,7 @@ from results.layout import run_folder
 if TYPE_CHECKING:
     from slurm_cluster import Cluster
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("slurm")]
 KILLS = int(os.environ.get("COVR_BENCH_KILLS", "8"))
 STEPS = 600
 LIMITS = ("memory.max", "memory.limit_in_bytes")  # of control groups, version 2 and 1
