@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import os
@@ -14,14 +15,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from carla_worlds import fresh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from suites.carla import maps as maps_package
-from suites.carla.maps import MAPS, RoadMap, load_map, parse
+from suites.carla.maps import FIRST_MAPS, MAPS, RoadMap, load_map, parse
 from suites.carla.maps.geometry import Arc, Line, Spiral, advance, biarc
 from suites.carla.maps.jit import WITHOUT_KERNELS, compiled, drop_stale, newest_source
 from suites.carla.maps.roads import Lane
+from suites.carla.server.things.actors import TrafficLight
+from suites.carla.task.scenarios import SCENARIOS
 
 road_map = cache(load_map)
 every_map = pytest.mark.parametrize("name", list(MAPS))
@@ -211,7 +215,40 @@ def test_places_lie_where_they_should(name: str) -> None:
 
 
 def test_opendrive_is_the_same_every_time() -> None:
-    assert all(draw() == draw() for draw in MAPS.values())
+    assert all(draw() == draw() for draw in (*MAPS.values(), *FIRST_MAPS.values()))
+
+
+@pytest.mark.parametrize("name", ["street", "suburb"])
+def test_a_town_has_junctions_with_and_without_lights(name: str) -> None:
+    """The client, the file and the server agree on which road has a light at its end, and at which end."""
+    carla = pytest.importorskip("carla")
+    client, world = client_map(name), fresh(name)
+    junctions = {w.get_junction().id: w.get_junction() for w in client.generate_waypoints(3.0) if w.is_junction}
+    marks = client.get_all_landmarks_of_type("1000001")
+    lit = {client.get_waypoint_xodr(m.road_id, *_before(client, m)).next(4.0)[0].junction_id for m in marks}
+    assert lit and set(junctions) - lit
+    lights = {light.sign_id: light for light in world.of_kind(TrafficLight)}
+    assert set(lights) == {mark.id for mark in marks}
+    for mark in marks:
+        place = lights[mark.id].place.location
+        assert mark.transform.location.distance(carla.Location(*place)) < 0.6
+
+
+def _before(client: Any, mark: Any) -> tuple[int, float]:
+    """(lane id, s) just before the stop line of a light."""
+    (first, last), against = mark.get_lane_validities()[0], mark.s < 1.0
+    assert first == last
+    return first, 3.0 if against else mark.s - 3.0
+
+
+def test_the_driving_tasks_keep_the_maps_of_their_version() -> None:
+    """Stored scores are of these: who changes one raises the suite's version."""
+    texts = {name: hashlib.sha256(road_map(name).opendrive.encode()).hexdigest()[:16] for name in TASK_MAPS}
+    assert texts == TASK_MAPS
+    assert {scenario.map for scenario in SCENARIOS.values()} == set(TASK_MAPS)
+
+
+TASK_MAPS = {"highway": "0427b29f0d74e44d", "street_1": "5c299a9487e35f2e", "suburb_1": "0adebbdf39575b93"}
 
 
 # Mirroring

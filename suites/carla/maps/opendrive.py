@@ -1,7 +1,7 @@
 """Reads OpenDRIVE 1.4 into plain records, still in OpenDRIVE's own frame (right-handed, t positive to the left).
 
 The subset: line, arc, spiral, poly3 and paramPoly3; lane offsets, widths, markings, links, speeds; junctions;
-crosswalk objects. The ground of the embedded server is flat: a road with a slope is refused.
+crosswalk objects; traffic lights. The ground of the embedded server is flat: a road with a slope is refused.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from suites.carla.maps.geometry import Arc, Floats, Geometry, Line, ParamPoly3, Placed, Poly3, Spiral
+from suites.carla.maps.signals import TRAFFIC_LIGHT
 
 SPEED_UNITS = {"": 1.0, "m/s": 1.0, "km/h": 1 / 3.6, "mph": 0.44704}
 _Record = TypeVar("_Record")
@@ -57,6 +58,7 @@ class RoadRecord:
     offsets: Cubics
     sections: list[SectionRecord]
     crosswalks: list[tuple[float, float, float, float]]  # s, t, length along the road, width across it
+    lights: dict[bool, str]  # ids of its traffic lights; True: of the one for the traffic against its s
 
     def reference(self, s: Floats) -> Floats:
         """(N, 3) x, y, heading of the reference line at each s; OpenDRIVE's frame."""
@@ -159,6 +161,7 @@ def _read_road(element: Element) -> RoadRecord:
         offsets=_cubics(lanes.findall("laneOffset"), "s", 0.0),
         sections=sections,
         crosswalks=[_read_crosswalk(o) for o in element.findall("objects/object") if o.get("type") == "crosswalk"],
+        lights=_read_lights(element),
     )
 
 
@@ -272,6 +275,17 @@ def _read_crosswalk(record: Element) -> tuple[float, float, float, float]:
         float(high_s - low_s),
         float(high_t - low_t),
     )
+
+
+def _read_lights(road: Element) -> dict[bool, str]:
+    """The first traffic light for each direction of a road; one of orientation "none" is for both."""
+    found: dict[bool, str] = {}
+    for record in road.findall("signals/signal"):
+        if record.get("type") == TRAFFIC_LIGHT:
+            for against, orientation in ((False, "+"), (True, "-")):
+                if record.get("orientation", "none") in (orientation, "none"):
+                    found.setdefault(against, record.attrib["id"])
+    return found
 
 
 def _read_junction(element: Element) -> JunctionRecord:

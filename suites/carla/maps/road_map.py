@@ -20,6 +20,7 @@ class RoadMap:
 
     name: the map's; opendrive: the text it was read from. lanes: every lane; a lane's id is its index here.
     spawn_points: on driving lanes outside junctions, a little above the ground. parking: middles of parking bays.
+    lights: ids of the traffic lights, by road and whether they are for the traffic against its s.
     scenery: what stands beside the roads ("highway", "town" or "suburb"). ground: the same as arrays, for the renderer.
     """
 
@@ -29,6 +30,7 @@ class RoadMap:
     parking: list[Pose]
     crossings: list[Crossing]
     lanes: list[Lane]
+    lights: dict[tuple[int, bool], str]
     scenery: str
     ground: Ground
     lane_grid: LaneGrid

@@ -1,4 +1,7 @@
-"""`suburb`: winding residential roads with narrow lanes: a ring and a cross, five junctions. Held out from training."""
+"""`suburb`: winding residential roads with narrow lanes: a ring and a cross, five junctions.
+
+The middle one has traffic lights; at the others one gives way.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import math
 
 from suites.carla.maps.author import Connection, LaneSpec, Pose2, Profile, Road, write
 from suites.carla.maps.geometry import Geometry, biarc
-from suites.carla.maps.junctions import FIRST_JUNCTION, Arm, join
+from suites.carla.maps.junctions import FIRST_JUNCTION, Arm, join, signalise
 
 SPEED = 30.0 / 3.6  # m/s
 LANE, VERGE, PAVEMENT = 2.9, 1.4, 1.8  # metres; the verge is the grass between kerb and pavement
@@ -33,8 +36,8 @@ SPOKE_VIAS: tuple[tuple[Pose2, ...], ...] = (
 )
 
 
-def opendrive() -> str:
-    """The map as OpenDRIVE."""
+def opendrive(first: bool = False) -> str:
+    """The map as OpenDRIVE. first: as version 1 of the driving tasks has it, without lights."""
     out = (NORTH, EAST, -NORTH, math.pi)  # from the middle towards each junction of the ring
     spokes = [
         _road(i + 1, _ahead((0.0, 0.0), out[i]), SPOKE_VIAS[i], _before(RING[i], out[i])) for i in range(len(RING))
@@ -51,7 +54,8 @@ def opendrive() -> str:
         junction = FIRST_JUNCTION + index
         connecting, junctions[junction] = join(junction, len(roads) + 1, members)
         roads += connecting
-    return write("suburb", roads, junctions, "suburb")
+    controllers = {} if first else {FIRST_JUNCTION: signalise(arms[0])}
+    return write("suburb", roads, junctions, "suburb", controllers)
 
 
 def _ahead(middle: tuple[float, float], heading: float) -> Pose2:
