@@ -219,7 +219,7 @@ def test_opendrive_is_the_same_every_time() -> None:
 
 
 @pytest.mark.parametrize("name", ["street", "suburb"])
-def test_a_town_has_junctions_with_and_without_lights(name: str) -> None:
+def test_a_town_has_junctions_with_and_without_lights_and_crossings(name: str) -> None:
     """The client, the file and the server agree on which road has a light at its end, and at which end."""
     carla = pytest.importorskip("carla")
     client, world = client_map(name), fresh(name)
@@ -232,6 +232,7 @@ def test_a_town_has_junctions_with_and_without_lights(name: str) -> None:
     for mark in marks:
         place = lights[mark.id].place.location
         assert mark.transform.location.distance(carla.Location(*place)) < 0.6
+    assert len(client.get_crosswalks()) == 5 * len(road_map(name).crossings) > 0
 
 
 def _before(client: Any, mark: Any) -> tuple[int, float]:

@@ -57,6 +57,8 @@ def cut(road: RoadRecord, columns: int) -> CrossSections:
         here = np.flatnonzero(table.part == number)
         if len(here):
             _cut_section(table, road, section, here, s)
+    crossed = (table.flag & CROSSING) != 0
+    table.kind[crossed[:, None] & (table.kind == VERGE)] = SIDEWALK  # the way across the grass to the kerb is paved
     return table
 
 

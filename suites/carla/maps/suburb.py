@@ -1,6 +1,7 @@
 """`suburb`: winding residential roads with narrow lanes: a ring and a cross, five junctions.
 
-The middle one has traffic lights; at the others one gives way.
+The middle one has traffic lights; at the others one gives way. A zebra crossing in the middle of each road joins the
+pavements.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from suites.carla.maps.junctions import FIRST_JUNCTION, Arm, join, signalise
 
 SPEED = 30.0 / 3.6  # m/s
 LANE, VERGE, PAVEMENT = 2.9, 1.4, 1.8  # metres; the verge is the grass between kerb and pavement
+CROSSING_WIDTH = 3.0  # metres along the road
 ARM = 13.0  # metres from the middle of a junction to where its roads begin
 EAST, NORTH = 0.0, math.pi / 2  # headings
 
@@ -37,7 +39,7 @@ SPOKE_VIAS: tuple[tuple[Pose2, ...], ...] = (
 
 
 def opendrive(first: bool = False) -> str:
-    """The map as OpenDRIVE. first: as version 1 of the driving tasks has it, without lights."""
+    """The map as OpenDRIVE. first: as version 1 of the driving tasks has it, without lights and crossings."""
     out = (NORTH, EAST, -NORTH, math.pi)  # from the middle towards each junction of the ring
     spokes = [
         _road(i + 1, _ahead((0.0, 0.0), out[i]), SPOKE_VIAS[i], _before(RING[i], out[i])) for i in range(len(RING))
@@ -47,6 +49,9 @@ def opendrive(first: bool = False) -> str:
         tangent, next_tangent = out[i] - math.pi / 2, out[(i + 1) % 4] - math.pi / 2
         ring.append(_road(5 + i, _ahead(RING[i], tangent), vias, _before(RING[(i + 1) % 4], next_tangent)))
     roads = [*spokes, *ring]
+    if not first:
+        for road in roads:
+            road.crossings.append((road.length / 2.0, CROSSING_WIDTH))
     junctions: dict[int, list[Connection]] = {}
     arms = [tuple(Arm(spoke, "start") for spoke in spokes)]
     arms += [(Arm(spokes[i], "end"), Arm(ring[i], "start"), Arm(ring[i - 1], "end")) for i in range(len(RING))]
