@@ -9,6 +9,7 @@ from typing import Literal
 from suites.carla.maps.ground import Ground, kind_at
 from suites.carla.maps.nearest import LaneGrid, nearest
 from suites.carla.maps.roads import Crossing, Lane, Pose
+from suites.carla.maps.terrain import terrain_height, terrain_slope
 
 Surface = Literal["driving", "parking", "sidewalk", "shoulder", "grass"]
 SURFACES: tuple[Surface, ...] = ("grass", "driving", "parking", "shoulder", "sidewalk", "grass")  # by ground code
@@ -51,5 +52,13 @@ class RoadMap:
         return self.surface(x, y) in ("driving", "parking", "shoulder")
 
     def height(self, x: float, y: float) -> float:
-        """Metres of the ground above z = 0: roads lie at 0; on maps with pavements all else lies a kerb higher."""
-        return 0.0 if self.on_road(x, y) else self.ground.kerb
+        """z of the ground in metres: the terrain's; on maps with pavements all but roads lies a kerb higher."""
+        return self.terrain(x, y) + (0.0 if self.on_road(x, y) else self.ground.kerb)
+
+    def terrain(self, x: float, y: float) -> float:
+        """z of the ground at (x, y) in metres, without kerbs."""
+        return terrain_height(self.ground, float(x), float(y)) if self.ground.hilly else 0.0
+
+    def slope(self, x: float, y: float) -> tuple[float, float]:
+        """How much the terrain rises at (x, y) along x and along y, metres per metre."""
+        return terrain_slope(self.ground, float(x), float(y)) if self.ground.hilly else (0.0, 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from suites.carla.maps.ground import Ground
 from suites.carla.maps.jit import inlined
 from suites.carla.render.lamps import DAYLIGHT, lamp_light
 from suites.carla.render.light import Light
@@ -110,12 +111,15 @@ def triangle_colour(
 
 @inlined
 def wall_colour(
-    light: Light, panorama: NDArray[np.float32], triangles: Triangles, t: int, r: float, g: float, b: float,
-    x: float, y: float, z: float, pixel: float,
+    light: Light, ground: Ground, panorama: NDArray[np.float32], triangles: Triangles, t: int, r: float, g: float,
+    b: float, x: float, y: float, z: float, pixel: float,
 ) -> tuple[float, float, float]:  # fmt: skip
     """The wall of a house at a point, windows and all; `pixel` is half a pixel's size there in metres."""
     nx, ny = float(triangles.normal[t, 0]), float(triangles.normal[t, 1])
     along = -ny * x + nx * y
+    if ground.hilly:  # storeys are counted from the wall's foot
+        corner = triangles.corner[t]
+        z -= min(corner[0, 2], corner[1, 2], corner[2, 2]) - ground.kerb
     half = max(0.01, pixel)
     window = pulses(along, half, BAY, WINDOW_WIDTH) * pulses(z - SILL, half, STOREY, WINDOW_HEIGHT)
     frame = pulses(along + 0.12, half, BAY, WINDOW_WIDTH + 0.24) * pulses(

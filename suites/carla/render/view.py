@@ -38,10 +38,10 @@ class View(NamedTuple):
     supersampling: int
 
 
-def view_of(camera: Camera) -> View:
+def view_of(camera: Camera, ground: float = 0.0) -> View:
     """The view of a camera; the matrix is Unreal's: roll, then pitch, then yaw, in a left-handed frame.
 
-    Raises ValueError for a pose that is not finite.
+    ground: height of the terrain below it. Raises ValueError for a pose that is not finite.
     """
     pose = camera.pose
     if not all(map(math.isfinite, (pose.x, pose.y, pose.z, pose.roll, pose.pitch, pose.yaw))):
@@ -49,7 +49,7 @@ def view_of(camera: Camera) -> View:
     forward, right, up = axes(pose)
     focal = camera.width / (2.0 * math.tan(math.radians(camera.fov) / 2.0))
     samples = SMALL if camera.width * camera.height <= SMALL_PIXELS else LARGE
-    position = (float(pose.x), float(pose.y), max(float(pose.z), LOWEST))
+    position = (float(pose.x), float(pose.y), max(float(pose.z), ground + LOWEST))
     return View(*position, *forward, *right, *up, camera.width, camera.height, focal, samples)
 
 
