@@ -13,6 +13,7 @@ from suites.carla.render.light import Light
 from suites.carla.render.noise import smooth
 from suites.carla.render.road_paint import overlap, paint_cover, pulses
 from suites.carla.render.sky import panorama_at
+from suites.carla.render.textures import asphalt_tone, grass_tone
 from suites.carla.render.view import View
 
 FINE, COARSE = 60.0, 0.7  # noise texels per metre
@@ -51,7 +52,8 @@ def ground_colour(
     fine = smooth(noise, hit.x * FINE, hit.y * FINE) * fine_share if fine_share > 0.08 else 0.0
     road = is_road(hit.kind) and not hit.kerb
     if road:
-        r, g, b = _asphalt(ground, hit, half_s, half_t, coarse, fine)
+        grit = asphalt_tone(noise, hit.x, hit.y, hit.s, hit.slot, size) if view.textured else 1.0
+        r, g, b = _asphalt(ground, hit, half_s, half_t, coarse, fine, grit)
     elif hit.kerb:
         r, g, b = 0.50, 0.49, 0.47
     elif hit.kind == SIDEWALK:
@@ -60,6 +62,9 @@ def ground_colour(
         dry = min(1.0, max(0.0, 0.35 + 0.30 * coarse + 0.12 * smooth(noise, hit.x * 0.11, hit.y * 0.11)))
         bright = 1.0 + 0.16 * fine + 0.05 * coarse
         r, g, b = (0.22 + 0.17 * dry) * bright, (0.36 + 0.04 * dry) * bright, (0.13 + 0.05 * dry) * bright
+        if view.textured:
+            bright, flowers = grass_tone(noise, hit.x, hit.y, size)
+            r, g, b = r * bright + 0.16 * flowers, g * bright + 0.10 * flowers, b * bright
         if hit.kind == VERGE:
             stone = _kerb_stone(ground, hit, half_t)
             r, g, b = r + stone * (0.66 - r), g + stone * (0.65 - g), b + stone * (0.62 - b)
@@ -82,9 +87,10 @@ def ground_colour(
 
 @inlined
 def _asphalt(
-    ground: Ground, hit: Hit, half_s: float, half_t: float, coarse: float, fine: float
+    ground: Ground, hit: Hit, half_s: float, half_t: float, coarse: float, fine: float, grit: float
 ) -> tuple[float, float, float]:
-    tone = 0.355 + 0.010 * coarse + 0.026 * fine
+    """grit: the factor of its texture."""
+    tone = (0.355 + 0.010 * coarse + 0.026 * fine) * grit
     if hit.kind == PARKING:
         tone += 0.035
     elif hit.kind == SHOULDER:

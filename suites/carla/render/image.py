@@ -66,7 +66,9 @@ def paint_rgb(
                             x, y, z = view.x + distance * dx, view.y + distance * dy, view.z + distance * dz
                             half = 0.5 * distance / view.focal
                             if material == WALL:
-                                r, g, b = wall_colour(light, ground, panorama, scenery, t, r, g, b, x, y, z, half)
+                                r, g, b = wall_colour(
+                                    view, light, ground, noise, panorama, scenery, t, r, g, b, x, y, z, half
+                                )
                             else:
                                 tone = leaf_tone(noise, x, y, z, half)
                                 r, g, b = r * tone, g * tone, b * tone

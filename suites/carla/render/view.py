@@ -17,7 +17,8 @@ SMALL_PIXELS = 128 * 128
 class View(NamedTuple):
     """Position, the unit vectors forward (f), right (r) and up (u), and the image.
 
-    focal: pixels. supersampling: samples across a pixel for everything that stands on the ground.
+    focal: pixels. supersampling: samples across a pixel for everything that stands on the ground. textured: whether
+    surfaces have textures.
     """
 
     x: float
@@ -36,6 +37,7 @@ class View(NamedTuple):
     height: int
     focal: float
     supersampling: int
+    textured: bool
 
 
 def view_of(camera: Camera, ground: float = 0.0) -> View:
@@ -50,7 +52,7 @@ def view_of(camera: Camera, ground: float = 0.0) -> View:
     focal = camera.width / (2.0 * math.tan(math.radians(camera.fov) / 2.0))
     samples = SMALL if camera.width * camera.height <= SMALL_PIXELS else LARGE
     position = (float(pose.x), float(pose.y), max(float(pose.z), ground + LOWEST))
-    return View(*position, *forward, *right, *up, camera.width, camera.height, focal, samples)
+    return View(*position, *forward, *right, *up, camera.width, camera.height, focal, samples, camera.textured)
 
 
 def axes(pose: Pose) -> tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]:
