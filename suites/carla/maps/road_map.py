@@ -53,7 +53,8 @@ class RoadMap:
 
     def height(self, x: float, y: float) -> float:
         """z of the ground in metres: the terrain's; on maps with pavements all but roads lies a kerb higher."""
-        return self.terrain(x, y) + (0.0 if self.on_road(x, y) else self.ground.kerb)
+        kerb = 0.0 if self.on_road(x, y) else self.ground.kerb
+        return kerb + self.terrain(x, y) if self.ground.hilly else kerb
 
     def terrain(self, x: float, y: float) -> float:
         """z of the ground at (x, y) in metres, without kerbs."""

@@ -23,12 +23,14 @@ RUT = 0.75  # metres from a lane's middle to where its wheels run
 
 
 @inlined
-def footprint(view: View, hit: Hit, dx: float, dy: float) -> tuple[float, float]:
+def footprint(view: View, hilly: bool, hit: Hit, dx: float, dy: float) -> tuple[float, float]:
     """Half the size of a pixel on the ground in metres, along and across the road (along x and y off the roads)."""
     k = hit.distance / view.focal
     # How the point moves per pixel to the right and per pixel upwards.
-    right = -(view.rz - hit.slope_x * view.rx - hit.slope_y * view.ry) / hit.fall
-    above = -(view.uz - hit.slope_x * view.ux - hit.slope_y * view.uy) / hit.fall
+    right, above = -view.rz / hit.fall, -view.uz / hit.fall
+    if hilly:
+        right += (hit.slope_x * view.rx + hit.slope_y * view.ry) / hit.fall
+        above += (hit.slope_x * view.ux + hit.slope_y * view.uy) / hit.fall
     ax, ay = k * (view.rx + dx * right), k * (view.ry + dy * right)
     bx, by = k * (view.ux + dx * above), k * (view.uy + dy * above)
     along_a, across_a = ax * hit.cos + ay * hit.sin, ay * hit.cos - ax * hit.sin
@@ -45,7 +47,7 @@ def ground_colour(
     lamps: NDArray[np.float32], hit: Hit, dx: float, dy: float, dz: float, shadow: float,
 ) -> tuple[float, float, float]:  # fmt: skip
     """RGB of the ground at a hit, before fog; `shadow` is the share of sunlight that does not arrive."""
-    half_s, half_t = footprint(view, hit, dx, dy)
+    half_s, half_t = footprint(view, ground.hilly, hit, dx, dy)
     size = np.sqrt(half_s * half_t) * 2.0
     coarse = smooth(noise, hit.x * COARSE, hit.y * COARSE) * min(1.0, 1.5 / (COARSE * size + 1e-6))
     fine_share = min(1.0, 0.7 / (FINE * size))
@@ -70,8 +72,10 @@ def ground_colour(
             r, g, b = r + stone * (0.66 - r), g + stone * (0.65 - g), b + stone * (0.62 - b)
     wet = light.wet if road else light.wet * 0.6
     dark = 1.0 - 0.36 * wet
-    steep = np.sqrt(1.0 + hit.slope_x * hit.slope_x + hit.slope_y * hit.slope_y)
-    facing = (light.sun_z - hit.slope_x * light.sun_x - hit.slope_y * light.sun_y) / steep
+    facing = light.sun_z
+    if ground.hilly:
+        steep = np.sqrt(1.0 + hit.slope_x * hit.slope_x + hit.slope_y * hit.slope_y)
+        facing = (facing - hit.slope_x * light.sun_x - hit.slope_y * light.sun_y) / steep
     sun = max(0.0, facing) * (1.0 - shadow)
     ambient = 1.0 - 0.30 * shadow
     if hit.kerb:

@@ -164,7 +164,7 @@ def _ground_tag(view: View, ground: Ground, dx: float, dy: float, dz: float, bar
         return TAG_SIDEWALK
     if point.kind == DRIVING or point.kind == PARKING or point.kind == SHOULDER:
         if point.row >= 0:
-            half_s, half_t = footprint(view, point, dx, dy)
+            half_s, half_t = footprint(view, ground.hilly, point, dx, dy)
             white, yellow = paint_cover(ground, point.kind, point.row, point.slot, point.s, point.t, half_s, half_t)
             if white + yellow >= 0.5:
                 return TAG_ROAD_LINE

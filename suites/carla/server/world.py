@@ -238,7 +238,8 @@ class World:
         height = float(self.map.height(b["x"], b["y"]))
         above = b["z"] + b["box_z"] + b["half_z"] > height
         b["ground"] = height if above else BOTTOMLESS
-        b["slope_x"], b["slope_y"] = self.map.slope(b["x"], b["y"]) if above else (0.0, 0.0)
+        if self.map.ground.hilly:
+            b["slope_x"], b["slope_y"] = self.map.slope(b["x"], b["y"]) if above else (0.0, 0.0)
 
     def _report(self, count: int) -> None:
         by_row = self.bodied() if count else []

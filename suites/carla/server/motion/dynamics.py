@@ -233,8 +233,10 @@ def lean(b: Row, dt: float) -> None:
     yaw = math.radians(b.yaw)
     ahead = b.ax * math.cos(yaw) + b.ay * math.sin(yaw)
     aside = -b.ax * math.sin(yaw) + b.ay * math.cos(yaw)
-    up = math.degrees(math.atan(b.slope_x * math.cos(yaw) + b.slope_y * math.sin(yaw)))
-    over = math.degrees(math.atan(-b.slope_x * math.sin(yaw) + b.slope_y * math.cos(yaw)))
+    up, over = 0.0, 0.0
+    if b.slope_x != 0.0 or b.slope_y != 0.0:
+        up = math.degrees(math.atan(b.slope_x * math.cos(yaw) + b.slope_y * math.sin(yaw)))
+        over = math.degrees(math.atan(-b.slope_x * math.sin(yaw) + b.slope_y * math.cos(yaw)))
     share = min(1.0, dt / SUSPENSION_TIME)
     b.pitch += (min(max(ahead, -8.0), 8.0) * PITCH_PER_ACCELERATION + up - b.pitch) * share
     b.roll += (-min(max(aside, -8.0), 8.0) * ROLL_PER_ACCELERATION - over - b.roll) * share
