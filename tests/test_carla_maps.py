@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import os
@@ -14,14 +15,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from carla_worlds import fresh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from suites.carla import maps as maps_package
-from suites.carla.maps import MAPS, RoadMap, load_map, parse
+from suites.carla.maps import FIRST_MAPS, MAPS, RoadMap, load_map, parse
 from suites.carla.maps.geometry import Arc, Line, Spiral, advance, biarc
 from suites.carla.maps.jit import WITHOUT_KERNELS, compiled, drop_stale, newest_source
 from suites.carla.maps.roads import Lane
+from suites.carla.server.things.actors import TrafficLight
+from suites.carla.task.scenarios import SCENARIOS
 
 road_map = cache(load_map)
 every_map = pytest.mark.parametrize("name", list(MAPS))
@@ -85,6 +89,8 @@ def test_client_sees_the_lanes_where_they_are(name: str) -> None:
                 continue
             assert (waypoint.road_id, waypoint.lane_id) == (lane.road_id, lane.lane_id)
             assert abs((waypoint.transform.rotation.yaw - lane.yaw[k] + 180.0) % 360.0 - 180.0) < 0.5
+            assert abs(found.z - z) < 0.02
+            assert abs((waypoint.transform.rotation.pitch - lane.pitch[k] + 180.0) % 360.0 - 180.0) < 0.05
             assert waypoint.lane_width == pytest.approx(lane.width[k], abs=0.01)
             assert MARKS[str(waypoint.right_lane_marking.type)] == lane.marking_right
             assert MARKS[str(waypoint.left_lane_marking.type)] == lane.marking_left
@@ -148,7 +154,7 @@ def test_lanes_follow_each_other_without_a_gap(name: str) -> None:
 @every_map
 def test_lanes_are_sampled_as_promised(name: str) -> None:
     for lane in road_map(name).lanes:
-        steps = np.linalg.norm(np.diff(lane.centre, axis=0), axis=1)
+        steps = np.linalg.norm(np.diff(lane.centre[:, :2], axis=0), axis=1)
         assert steps.max() <= 1.0 + 1e-9
         assert steps.min() > 0.0
         np.testing.assert_allclose(np.diff(lane.s), steps)
@@ -202,7 +208,7 @@ def test_places_lie_where_they_should(name: str) -> None:
         assert roads.lanes[lane].kind == "driving"
         assert abs(lateral) < 0.01
         assert roads.surface(pose.x, pose.y) == "driving"
-        assert 0.0 < pose.z < 1.0
+        assert 0.0 < pose.z - roads.height(pose.x, pose.y) < 1.0
     assert {roads.surface(pose.x, pose.y) for pose in roads.parking} <= {"parking"}
     for crossing in roads.crossings:
         ends = [roads.surface(*crossing.start[:2]), roads.surface(*crossing.end[:2])]
@@ -211,7 +217,41 @@ def test_places_lie_where_they_should(name: str) -> None:
 
 
 def test_opendrive_is_the_same_every_time() -> None:
-    assert all(draw() == draw() for draw in MAPS.values())
+    assert all(draw() == draw() for draw in (*MAPS.values(), *FIRST_MAPS.values()))
+
+
+@pytest.mark.parametrize("name", ["street", "suburb"])
+def test_a_town_has_junctions_with_and_without_lights_and_crossings(name: str) -> None:
+    """The client, the file and the server agree on which road has a light at its end, and at which end."""
+    carla = pytest.importorskip("carla")
+    client, world = client_map(name), fresh(name)
+    junctions = {w.get_junction().id: w.get_junction() for w in client.generate_waypoints(3.0) if w.is_junction}
+    marks = client.get_all_landmarks_of_type("1000001")
+    lit = {client.get_waypoint_xodr(m.road_id, *_before(client, m)).next(4.0)[0].junction_id for m in marks}
+    assert lit and set(junctions) - lit
+    lights = {light.sign_id: light for light in world.of_kind(TrafficLight)}
+    assert set(lights) == {mark.id for mark in marks}
+    for mark in marks:
+        place = lights[mark.id].place.location
+        assert mark.transform.location.distance(carla.Location(*place)) < 0.6
+    assert len(client.get_crosswalks()) == 5 * len(road_map(name).crossings) > 0
+
+
+def _before(client: Any, mark: Any) -> tuple[int, float]:
+    """(lane id, s) just before the stop line of a light."""
+    (first, last), against = mark.get_lane_validities()[0], mark.s < 1.0
+    assert first == last
+    return first, 3.0 if against else mark.s - 3.0
+
+
+def test_the_driving_tasks_keep_the_maps_of_their_version() -> None:
+    """Stored scores are of these: who changes one raises the suite's version."""
+    texts = {name: hashlib.sha256(road_map(name).opendrive.encode()).hexdigest()[:16] for name in TASK_MAPS}
+    assert texts == TASK_MAPS
+    assert {scenario.map for scenario in SCENARIOS.values()} == set(TASK_MAPS)
+
+
+TASK_MAPS = {"highway": "0427b29f0d74e44d", "street_1": "5c299a9487e35f2e", "suburb_1": "0adebbdf39575b93"}
 
 
 # Mirroring
@@ -237,6 +277,30 @@ def test_a_left_lane_is_driven_against_s() -> None:
     np.testing.assert_allclose(right.centre[0], (0.0, 1.5, 0.0), atol=1e-9)
     assert left.left is left.right is right.left is right.right is None
     assert left.speed_limit == pytest.approx(10.0)
+
+
+# Slopes
+
+
+def test_the_suburb_has_a_hill_and_the_tasks_have_none() -> None:
+    steepest = {name: max(np.abs(lane.pitch).max() for lane in road_map(name).lanes) for name in TASK_MAPS}
+    assert set(steepest.values()) == {0.0}
+    pitches = np.concatenate([lane.pitch for lane in road_map("suburb").lanes])
+    assert pitches.min() < -4.0 < 4.0 < pitches.max()
+    inside = [lane for lane in road_map("suburb").lanes if lane.in_junction]
+    assert max(np.abs(lane.pitch).max() for lane in inside) == 0.0
+
+
+def test_a_clients_map_may_have_slopes() -> None:
+    """The ground is as high as the road on it, also beside its middle, and comes down again far from it."""
+    rising = '<elevationProfile><elevation s="0" a="2" b="0.05" c="0" d="0"/></elevationProfile>'
+    roads = parse(xodr(extra=rising))
+    assert [roads.height(x, 1.75) for x in (0.5, 50.0, 99.5)] == pytest.approx([2.025, 4.5, 6.975], abs=0.03)
+    assert roads.slope(50.0, 1.75) == pytest.approx((0.05, 0.0), abs=0.005)
+    assert roads.height(50.0, 3.0) == pytest.approx(4.5, abs=0.03)
+    assert roads.height(50.0, 500.0) == pytest.approx(2.0)
+    lane = roads.lanes[0]
+    assert lane.centre[-1, 2] == pytest.approx(7.0) and lane.pitch == pytest.approx(math.degrees(math.atan(0.05)))
 
 
 # Look-ups
@@ -288,7 +352,8 @@ def test_surface_follows_the_lanes(name: str) -> None:
             # In a junction a lane may be crossed by another of a higher kind.
             assert surface == lane.kind or (lane.in_junction and rank[surface] > rank[lane.kind])
             assert roads.on_road(x, y) == (surface != "sidewalk")
-            assert roads.height(x, y) == (roads.ground.kerb if surface == "sidewalk" else 0.0)
+            kerb = roads.ground.kerb if surface == "sidewalk" else 0.0
+            assert roads.height(x, y) - kerb == pytest.approx(lane.centre[k, 2], abs=0.05)
 
 
 def test_surface_changes_exactly_at_the_borders() -> None:
@@ -316,7 +381,13 @@ def test_junctions_are_paved_through() -> None:
 
 LANE = '<right><lane id="{}" type="{}">{}</lane></right>'
 GEOMETRY = '<geometry s="0" x="0" y="0" hdg="0" length="{}">{}</geometry>'
-SLOPE = '<elevationProfile><elevation s="0" a="0" b="0.05" c="0" d="0"/></elevationProfile>'
+BANK = '<lateralProfile><superelevation s="0" a="0.05" b="0" c="0" d="0"/></lateralProfile>'
+
+
+NORTH = f'<geometry s="0" x="50" y="-50" hdg="{math.pi / 2}" length="100"><line/></geometry>'
+HIGH = '<elevationProfile><elevation s="0" a="6" b="0" c="0" d="0"/></elevationProfile>'
+OVER = re.search(r"<road.*</road>", xodr(NORTH, extra=HIGH).replace('id="7"', 'id="8"'))
+BRIDGE = xodr().replace("</OpenDRIVE>", f"{OVER.group() if OVER else ''}</OpenDRIVE>")
 
 
 @pytest.mark.parametrize(
@@ -329,7 +400,8 @@ SLOPE = '<elevationProfile><elevation s="0" a="0" b="0.05" c="0" d="0"/></elevat
         (xodr(GEOMETRY.format(-9, "<line/>")), "length -9.0; it must be positive"),
         (xodr(GEOMETRY.format(9, "<arc/>")), "'curvature' is missing"),
         (xodr(""), "no <geometry>"),
-        (xodr(extra=SLOPE), "<elevation> at s=0 is not 0.*flat"),
+        (xodr(extra=BANK), "<superelevation> at s=0 is not 0.*level across"),
+        (BRIDGE, "pass over each other at x=50, y=-0, 6.0 m apart"),
         (xodr(lanes=LANE.format(-2, "driving", "")), "have gaps"),
         (xodr(lanes=LANE.format(-1, "sidewalk", "")), "no lane of type 'driving'"),
         (xodr(lanes=LANE.format(-1, "driving", '<speed max="9" unit="knots"/>')), "'knots' is unknown"),

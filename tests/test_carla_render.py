@@ -374,3 +374,33 @@ def test_what_cannot_be_drawn_is_named() -> None:
         camera(width=0)
     with pytest.raises(ValueError, match=r"field of view of 180\.0 degrees"):
         camera(fov=180.0)
+
+
+def test_textures_change_the_looks_and_nothing_else() -> None:
+    """On average a textured surface is as bright as a plain one, and from afar its texture is gone."""
+    street = renderer("street")
+    lane = next(lane for lane in street.road_map.lanes if lane.kind == "driving" and lane.length > 40.0)
+    x, y, _ = (float(value) for value in lane.centre[10])
+    pose = Pose(x, y, 1.6, yaw=float(lane.yaw[10]))
+    plain, textured = (Camera(pose, 160, 96, 60.0, wanted) for wanted in (False, True))
+    first, second = (street.rgb(Scene.empty(0, NOON), view).astype(float) for view in (plain, textured))
+    assert np.abs(first - second).mean() > 0.5
+    assert abs(first.mean() - second.mean()) < 5.0
+    for kind in ("depth", "semantic"):
+        pictures = [getattr(street, kind)(Scene.empty(0, NOON), view) for view in (plain, textured)]
+        np.testing.assert_array_equal(*pictures)
+
+
+def test_the_tasks_cameras_have_no_textures() -> None:
+    pytest.importorskip("carla")
+    from suites.carla.task.rig import Rig
+
+    class Blueprint(dict[str, str]):
+        has_attribute = dict.__contains__
+        set_attribute = dict.__setitem__
+
+    ours, theirs = Blueprint(textures="true"), Blueprint()
+    for blueprint in (ours, theirs):
+        library = type("Library", (), {"find": lambda self, name, found=blueprint: found})()
+        Rig(1)._blueprint(library, (84, 84))
+    assert ours["textures"] == "false" and "textures" not in theirs

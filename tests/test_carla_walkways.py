@@ -54,9 +54,9 @@ def test_neighbours_share_an_edge_and_know_each_other(ways: tuple[str, Walkways]
                 assert {polygon[edge], polygon[(edge + 1) % len(polygon)]} <= set(corners[other])
 
 
-@pytest.mark.parametrize(("name", "parts"), [("street", 1), ("suburb", 5), ("highway", 0)])
+@pytest.mark.parametrize(("name", "parts"), [("street", 1), ("suburb", 1), ("suburb_1", 5), ("highway", 0)])
 def test_crossings_join_the_pavements(name: str, parts: int) -> None:
-    """The suburb has no crossings: its four blocks and the outside are apart."""
+    """Without crossings the suburb's four blocks and the outside are apart."""
     neighbours = walkways(load_map(name)).neighbours
     left, found = set(range(len(neighbours))), 0
     while left:

@@ -72,6 +72,7 @@ def examine(script: Path, towns: bool = False) -> list[Finding]:
 
 
 def _findings(tree: ast.AST, folder: Path, towns: bool) -> Iterator[Finding]:
+    spared = set(_alternatives(tree, folder))
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from _named(node.lineno, node.value.strip(), towns)
@@ -79,7 +80,7 @@ def _findings(tree: ast.AST, folder: Path, towns: bool) -> Iterator[Finding]:
             yield Finding(node.lineno, "method", node.attr, "missing", f"the server has no {REFUSED[node.attr]}")
         elif isinstance(node, ast.Attribute) and node.attr in IDLE:
             yield Finding(node.lineno, "method", node.attr, "idle", IDLE[node.attr])
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+        elif isinstance(node, (ast.Import, ast.ImportFrom)) and node not in spared:
             yield from _modules(node, folder)
 
 
@@ -104,6 +105,27 @@ def _town(line: int, town: str, towns: bool) -> Finding:
     if ours is None:
         return Finding(line, "map", town, "missing", f"there are {', '.join([*MAPS, *NEAREST])}")
     return Finding(line, "map", town, "ok" if towns else "towns", f"{ours!r} stands in for it with --towns")
+
+
+def _alternatives(tree: ast.AST, folder: Path) -> Iterator[ast.AST]:
+    """Imports that may fail: in a `try` with another branch that goes on, as `import Queue` for want of `queue`."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Try) or not any(_minds_imports(handler) for handler in node.handlers):
+            continue
+        branches = [list(ast.walk(ast.Module(body, []))) for body in (node.body, *(h.body for h in node.handlers))]
+        imports = [[n for n in branch if isinstance(n, (ast.Import, ast.ImportFrom))] for branch in branches]
+        fails = [
+            any(isinstance(n, ast.Raise) for n in branch)
+            or any(f.verdict == "missing" for i in needed for f in _modules(i, folder))
+            for branch, needed in zip(branches, imports, strict=True)
+        ]
+        if not all(fails):
+            yield from (i for needed, failed in zip(imports, fails, strict=True) if failed for i in needed)
+
+
+def _minds_imports(handler: ast.ExceptHandler) -> bool:
+    names = {n.id for n in ast.walk(handler.type) if isinstance(n, ast.Name)} if handler.type else {"Exception"}
+    return bool(names & {"ImportError", "ModuleNotFoundError", "Exception"})
 
 
 def _modules(node: ast.Import | ast.ImportFrom, folder: Path) -> Iterator[Finding]:

@@ -5,21 +5,27 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from suites.carla.maps import cells, highway, lanes, opendrive, places, street, suburb
 from suites.carla.maps.nearest import lane_grid
 from suites.carla.maps.road_map import RoadMap
 
 MAPS = {"highway": highway.opendrive, "street": street.opendrive, "suburb": suburb.opendrive}
+# What version 1 of the driving tasks runs on: two of the maps as they were then, so that stored scores hold. No list
+# of maps names them. When the suite's version is raised, its tasks take the maps above and these go.
+FIRST_MAPS = {"street_1": partial(street.opendrive, first=True), "suburb_1": partial(suburb.opendrive, first=True)}
 SCENERIES = ("highway", "town", "suburb")
 
-__all__ = ["MAPS", "RoadMap", "load_map", "parse"]
+__all__ = ["FIRST_MAPS", "MAPS", "RoadMap", "load_map", "parse"]
 
 
 def load_map(name: str) -> RoadMap:
     """One of our maps: `highway`, `street` or `suburb`. Raises ValueError for any other name."""
-    if name not in MAPS:
+    draw = MAPS.get(name) or FIRST_MAPS.get(name)
+    if draw is None:
         raise ValueError(f"unknown map {name!r}; known: {', '.join(MAPS)}")
-    return parse(MAPS[name](), name)
+    return parse(draw(), name)
 
 
 def parse(xodr: str, name: str = "OpenDriveMap") -> RoadMap:
@@ -34,6 +40,7 @@ def parse(xodr: str, name: str = "OpenDriveMap") -> RoadMap:
         parking=places.parking_bays(all_lanes, walks),
         crossings=walks,
         lanes=all_lanes,
+        lights={(road.id, against): light for road in network.roads.values() for against, light in road.lights.items()},
         scenery=network.scenery if network.scenery in SCENERIES else "suburb",
         ground=cells.build(network),
         lane_grid=lane_grid(all_lanes),

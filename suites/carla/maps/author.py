@@ -68,6 +68,7 @@ class Road:
     successor: tuple[str, int, str] | None = None
     lane_links: dict[int, tuple[int | None, int | None]] = field(default_factory=dict)  # lane: (before, after)
     crossings: list[tuple[float, float]] = field(default_factory=list)  # (s of the middle, width along the road)
+    heights: list[tuple[float, float]] = field(default_factory=list)  # (s, z), ascending; level at each
     signals: list[str] = field(default_factory=list)  # the ends, "start" or "end", at which it has a traffic light
 
     @property
@@ -164,10 +165,8 @@ def _write_road(root: Element, road: Road) -> None:
     kind = SubElement(element, "type", s="0", type="town")
     SubElement(kind, "speed", max=_num(road.profile.speed), unit="m/s")
     _write_plan(SubElement(element, "planView"), road)
-    for tag in ("elevationProfile", "lateralProfile"):
-        profile = SubElement(element, tag)
-        if tag == "elevationProfile":
-            SubElement(profile, "elevation", s="0", a="0", b="0", c="0", d="0")
+    _write_elevation(SubElement(element, "elevationProfile"), road.heights)
+    SubElement(element, "lateralProfile")
     _write_lanes(SubElement(element, "lanes"), road)
     if road.crossings:
         objects = SubElement(element, "objects")
@@ -177,6 +176,15 @@ def _write_road(root: Element, road: Road) -> None:
         signals = SubElement(element, "signals")
         for contact in road.signals:
             write_signal(signals, road.id, road.length, road.profile.driving_lanes(contact), contact)
+
+
+def _write_elevation(profile: Element, heights: list[tuple[float, float]]) -> None:
+    """Smooth steps from one height to the next; the road is level at each and beyond the last."""
+    for (s, z), (end, after) in itertools.pairwise(heights):
+        c, d = 3.0 * (after - z) / (end - s) ** 2, -2.0 * (after - z) / (end - s) ** 3
+        SubElement(profile, "elevation", s=_num(s), a=_num(z), b="0", c=_num(c), d=_num(d))
+    s, z = heights[-1] if heights else (0.0, 0.0)
+    SubElement(profile, "elevation", s=_num(s) if s else "0", a=_num(z) if z else "0", b="0", c="0", d="0")
 
 
 def _write_plan(plan: Element, road: Road) -> None:

@@ -12,6 +12,7 @@ from suites.carla.maps.ground import DRIVING, KERB_HEIGHT, SIDEWALK, Ground, slo
 from suites.carla.maps.jit import compiled
 from suites.carla.maps.junction_hulls import junction_hulls
 from suites.carla.maps.opendrive import Network
+from suites.carla.maps.terrain import raise_ground
 
 CELL = 0.5  # metres; doubled until the grid has at most MAX_CELLS
 MAX_CELLS = 6_000_000
@@ -48,8 +49,16 @@ def build(network: Network) -> Ground:
         mark=np.concatenate([table.mark for table in tables]),
         mark_width=np.concatenate([table.mark_width for table in tables]),
         flag=np.concatenate([table.flag for table in tables]),
+        hilly=False,
+        level=np.zeros((1, 1), np.float32),
+        level_x0=0.0,
+        level_y0=0.0,
+        level_cell=1.0,
+        top=0.0,
+        steepest=0.0,
     )
-    return _with_entries(empty, line, junction_hulls(network))
+    flat = _with_entries(empty, line, junction_hulls(network))
+    return raise_ground(flat, np.concatenate([table.z for table in tables]))
 
 
 def _extent(line: NDArray[np.float64], border: NDArray[np.float32]) -> tuple[float, float, float, int, int]:

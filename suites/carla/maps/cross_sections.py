@@ -22,11 +22,13 @@ CODES = {"driving": DRIVING, "parking": PARKING, "shoulder": SHOULDER, "sidewalk
 class CrossSections:
     """The rows of one road; arrays as in `suites.carla.maps.ground.Ground`.
 
-    line: float64 (rows, 4): x, y, cos and sin of the heading of the reference line in CARLA's frame.
+    line: float64 (rows, 4): x, y, cos and sin of the heading of the reference line in CARLA's frame. z: float64
+    (rows,), its height.
     """
 
     step: float
     line: NDArray[np.float64]
+    z: NDArray[np.float64]
     slots: NDArray[np.int32]
     part: NDArray[np.int32]
     border: NDArray[np.float32]
@@ -45,6 +47,7 @@ def cut(road: RoadRecord, columns: int) -> CrossSections:
     table = CrossSections(
         step=road.length / (rows - 1),
         line=np.stack([x, -y, np.cos(heading), -np.sin(heading)], axis=1),
+        z=road.height(s),
         slots=np.zeros(rows, np.int32),
         part=np.clip(np.searchsorted(starts, s, side="right") - 1, 0, len(starts) - 1).astype(np.int32),
         border=np.zeros((rows, columns), np.float32),
@@ -57,6 +60,8 @@ def cut(road: RoadRecord, columns: int) -> CrossSections:
         here = np.flatnonzero(table.part == number)
         if len(here):
             _cut_section(table, road, section, here, s)
+    crossed = (table.flag & CROSSING) != 0
+    table.kind[crossed[:, None] & (table.kind == VERGE)] = SIDEWALK  # the way across the grass to the kerb is paved
     return table
 
 

@@ -33,6 +33,8 @@ class Ground(NamedTuple):
     border: float32 (R, B) metres, ascending; kind: uint8 (R, B), code of the lane to the right of that border.
     mark: uint8 (R, B): index in MARKINGS, + 8 when yellow; mark_width: float32 (R, B). flag: uint8 (R,).
     kerb: metres by which everything but roads is raised.
+    hilly: whether the ground has slopes; level: float32 (M, N), heights of the terrain without kerbs at nodes
+    `level_cell` metres apart, the first at (level_x0, level_y0); top: the highest; steepest: metres per metre.
     """
 
     x0: float
@@ -54,6 +56,13 @@ class Ground(NamedTuple):
     mark: NDArray[np.uint8]
     mark_width: NDArray[np.float32]
     flag: NDArray[np.uint8]
+    hilly: bool
+    level: NDArray[np.float32]
+    level_x0: float
+    level_y0: float
+    level_cell: float
+    top: float
+    steepest: float
 
 
 @inlined

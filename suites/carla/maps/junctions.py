@@ -32,6 +32,11 @@ class Arm:
         x, y, heading = self.inward
         return x, y, heading + math.pi
 
+    @property
+    def height(self) -> float:
+        heights = self.road.heights or [(0.0, 0.0)]
+        return heights[0 if self.contact == "start" else -1][1]
+
     def incoming(self) -> list[tuple[int, LaneSpec]]:
         """Lanes that lead into the junction, from the centre outwards."""
         profile = self.road.profile
@@ -103,6 +108,8 @@ def _connect(
         path = [Line(sum(piece.length for piece in path))]
     speed = min(source.road.profile.speed, target.road.profile.speed, math.inf if straight else turning)
     road = Road(road_id, source.inward, path, Profile((), lanes, "none", speed), junction)
+    if source.height or target.height:
+        road.heights = [(0.0, source.height), (road.length, target.height)]
     road.predecessor = ("road", source.road.id, source.contact)
     road.successor = ("road", target.road.id, target.contact)
     road.lane_links = {-i - 1: (before[0], after[0]) for i, (before, after) in enumerate(pairs)}

@@ -70,7 +70,8 @@ def build(network: Network) -> list[Lane]:
 def _section_lanes(road: RoadRecord, number: int, section: SectionRecord) -> Iterator[Lane]:
     if section.end - section.start < 1e-3:
         return
-    reference, border = _sampled(road, section)
+    at, reference, border = _sampled(road, section)
+    rise = road.slope(at)
     for lane_id in sorted(section.lanes, reverse=True):
         record = section.lanes[lane_id]
         if lane_id == 0 or record.type not in KINDS:
@@ -78,10 +79,11 @@ def _section_lanes(road: RoadRecord, number: int, section: SectionRecord) -> Ite
         inner = lane_id - 1 if lane_id > 0 else lane_id + 1
         t = (border[lane_id] + border[inner]) / 2.0
         x, y, heading = reference.T
-        centre = np.stack([x - t * np.sin(heading), -(y + t * np.cos(heading)), np.zeros_like(x)], axis=1)
+        centre = np.stack([x - t * np.sin(heading), -(y + t * np.cos(heading)), road.height(at)], axis=1)
         width, yaw = np.abs(border[lane_id] - border[inner]), -np.degrees(np.unwrap(heading))
+        pitch = np.degrees(np.arctan(rise))
         if lane_id > 0:  # it is driven against s
-            centre, width, yaw = centre[::-1], width[::-1], yaw[::-1] + 180.0
+            centre, width, yaw, pitch = centre[::-1], width[::-1], yaw[::-1] + 180.0, -pitch[::-1]
         steps = np.hypot(*np.diff(centre[:, :2], axis=0).T)
         middle = (section.start + section.end) / 2.0
         yield Lane(
@@ -93,6 +95,7 @@ def _section_lanes(road: RoadRecord, number: int, section: SectionRecord) -> Ite
             centre=np.ascontiguousarray(centre),
             width=np.ascontiguousarray(width),
             yaw=np.ascontiguousarray(yaw),
+            pitch=np.ascontiguousarray(pitch),
             s=np.concatenate([[0.0], np.cumsum(steps)]),
             successors=[],
             predecessors=[],
@@ -105,8 +108,8 @@ def _section_lanes(road: RoadRecord, number: int, section: SectionRecord) -> Ite
         )
 
 
-def _sampled(road: RoadRecord, section: SectionRecord) -> tuple[Floats, dict[int, Floats]]:
-    """Reference line and borders, dense enough that the outermost line's points are SAMPLE apart at most."""
+def _sampled(road: RoadRecord, section: SectionRecord) -> tuple[Floats, Floats, dict[int, Floats]]:
+    """s, reference line and borders, dense enough that the outermost line's points are SAMPLE apart at most."""
     length = section.end - section.start
     count = max(2, math.ceil(length / SAMPLE) + 1)
     while True:
@@ -118,7 +121,7 @@ def _sampled(road: RoadRecord, section: SectionRecord) -> tuple[Floats, dict[int
             y = reference[:, 1] + t * np.cos(reference[:, 2])
             longest = max(longest, float(np.hypot(np.diff(x), np.diff(y)).max()))
         if longest <= 1.0:
-            return reference, border
+            return s, reference, border
         count = math.ceil((count - 1) * longest / SAMPLE) + 1
 
 

@@ -1,7 +1,7 @@
 """Reads OpenDRIVE 1.4 into plain records, still in OpenDRIVE's own frame (right-handed, t positive to the left).
 
 The subset: line, arc, spiral, poly3 and paramPoly3; lane offsets, widths, markings, links, speeds; junctions;
-crosswalk objects. The ground of the embedded server is flat: a road with a slope is refused.
+crosswalk objects; traffic lights; elevation. Roads are level across: superelevation is refused.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from suites.carla.maps.geometry import Arc, Floats, Geometry, Line, ParamPoly3, Placed, Poly3, Spiral
+from suites.carla.maps.signals import read_lights
 
 SPEED_UNITS = {"": 1.0, "m/s": 1.0, "km/h": 1 / 3.6, "mph": 0.44704}
 _Record = TypeVar("_Record")
 DEFAULT_SPEED = 50 / 3.6  # m/s, where a file states none
-FLAT = 1e-3  # metres and metres per metre: elevation below this counts as none
+FLAT = 1e-3  # metres and metres per metre: a bank below this counts as none
 Cubics = list[tuple[float, float, float, float, float]]  # (s from which it holds, a, b, c, d), ascending
 
 
@@ -55,8 +56,10 @@ class RoadRecord:
     speed: float
     plan: list[Placed]
     offsets: Cubics
+    elevation: Cubics
     sections: list[SectionRecord]
     crosswalks: list[tuple[float, float, float, float]]  # s, t, length along the road, width across it
+    lights: dict[bool, str]  # ids of its traffic lights; True: of the one for the traffic against its s
 
     def reference(self, s: Floats) -> Floats:
         """(N, 3) x, y, heading of the reference line at each s; OpenDRIVE's frame."""
@@ -71,6 +74,14 @@ class RoadRecord:
     def offset(self, s: Floats) -> Floats:
         """Lane offset in metres at each s, positive to the left."""
         return cubic(self.offsets, s)
+
+    def height(self, s: Floats) -> Floats:
+        """Height in metres of the reference line at each s."""
+        return cubic(self.elevation, s)
+
+    def slope(self, s: Floats) -> Floats:
+        """How much the reference line rises at each s, metres per metre."""
+        return cubic([(start, b, 2 * c, 3 * d, 0.0) for start, _, b, c, d in self.elevation], s)
 
 
 @dataclass
@@ -135,7 +146,7 @@ def _guard(element: Element, kind: str, read_one: Callable[[Element], _Record]) 
 
 def _read_road(element: Element) -> RoadRecord:
     length = float(element.attrib["length"])
-    _refuse_slopes(element)
+    _refuse_banks(element)
     lanes = element.find("lanes")
     if lanes is None or not lanes.findall("laneSection"):
         raise ValueError("it has no <laneSection>; at least one is needed")
@@ -157,18 +168,20 @@ def _read_road(element: Element) -> RoadRecord:
         speed=DEFAULT_SPEED if speed is None else _speed(speed),
         plan=plan,
         offsets=_cubics(lanes.findall("laneOffset"), "s", 0.0),
+        elevation=_cubics(element.findall("elevationProfile/elevation"), "s", 0.0),
         sections=sections,
         crosswalks=[_read_crosswalk(o) for o in element.findall("objects/object") if o.get("type") == "crosswalk"],
+        lights=read_lights(element),
     )
 
 
-def _refuse_slopes(road: Element) -> None:
-    for path in ("elevationProfile/elevation", "lateralProfile/superelevation", "lateralProfile/crossfall"):
+def _refuse_banks(road: Element) -> None:
+    for path in ("lateralProfile/superelevation", "lateralProfile/crossfall"):
         for record in road.findall(path):
             if any(abs(float(record.get(key, "0"))) > FLAT for key in "abcd"):
                 raise ValueError(
-                    f"<{record.tag}> at s={record.get('s')} is not 0, but the ground of the embedded server is flat; "
-                    "set its a, b, c and d to 0"
+                    f"<{record.tag}> at s={record.get('s')} is not 0, but roads of the embedded server are level "
+                    "across; set its a, b, c and d to 0"
                 )
 
 

@@ -48,9 +48,9 @@ def crossings(network: Network) -> list[Crossing]:
 
 
 def _on(lane: Lane, s: float, z: float) -> Pose:
-    x, y = (float(np.interp(s, lane.s, lane.centre[:, axis])) for axis in (0, 1))
-    yaw = float(np.interp(s, lane.s, lane.yaw))
-    return Pose(x, y, z, yaw=(yaw + 180.0) % 360.0 - 180.0)
+    x, y, ground = (float(np.interp(s, lane.s, lane.centre[:, axis])) for axis in range(3))
+    yaw, pitch = (float(np.interp(s, lane.s, angle)) for angle in (lane.yaw, lane.pitch))
+    return Pose(x, y, ground + z, pitch=pitch, yaw=(yaw + 180.0) % 360.0 - 180.0)
 
 
 def _distance(pose: Pose, crossing: Crossing) -> float:
@@ -61,4 +61,4 @@ def _distance(pose: Pose, crossing: Crossing) -> float:
 def _point(road: RoadRecord, s: float, t: float) -> tuple[float, float, float]:
     at = np.array([s])
     x, y, heading = road.reference(at)[0]
-    return float(x - t * np.sin(heading)), float(-(y + t * np.cos(heading))), 0.0
+    return float(x - t * np.sin(heading)), float(-(y + t * np.cos(heading))), float(road.height(at)[0])

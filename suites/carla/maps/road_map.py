@@ -9,6 +9,7 @@ from typing import Literal
 from suites.carla.maps.ground import Ground, kind_at
 from suites.carla.maps.nearest import LaneGrid, nearest
 from suites.carla.maps.roads import Crossing, Lane, Pose
+from suites.carla.maps.terrain import terrain_height, terrain_slope
 
 Surface = Literal["driving", "parking", "sidewalk", "shoulder", "grass"]
 SURFACES: tuple[Surface, ...] = ("grass", "driving", "parking", "shoulder", "sidewalk", "grass")  # by ground code
@@ -20,6 +21,7 @@ class RoadMap:
 
     name: the map's; opendrive: the text it was read from. lanes: every lane; a lane's id is its index here.
     spawn_points: on driving lanes outside junctions, a little above the ground. parking: middles of parking bays.
+    lights: ids of the traffic lights, by road and whether they are for the traffic against its s.
     scenery: what stands beside the roads ("highway", "town" or "suburb"). ground: the same as arrays, for the renderer.
     """
 
@@ -29,6 +31,7 @@ class RoadMap:
     parking: list[Pose]
     crossings: list[Crossing]
     lanes: list[Lane]
+    lights: dict[tuple[int, bool], str]
     scenery: str
     ground: Ground
     lane_grid: LaneGrid
@@ -49,5 +52,14 @@ class RoadMap:
         return self.surface(x, y) in ("driving", "parking", "shoulder")
 
     def height(self, x: float, y: float) -> float:
-        """Metres of the ground above z = 0: roads lie at 0; on maps with pavements all else lies a kerb higher."""
-        return 0.0 if self.on_road(x, y) else self.ground.kerb
+        """z of the ground in metres: the terrain's; on maps with pavements all but roads lies a kerb higher."""
+        kerb = 0.0 if self.on_road(x, y) else self.ground.kerb
+        return kerb + self.terrain(x, y) if self.ground.hilly else kerb
+
+    def terrain(self, x: float, y: float) -> float:
+        """z of the ground at (x, y) in metres, without kerbs."""
+        return terrain_height(self.ground, float(x), float(y)) if self.ground.hilly else 0.0
+
+    def slope(self, x: float, y: float) -> tuple[float, float]:
+        """How much the terrain rises at (x, y) along x and along y, metres per metre."""
+        return terrain_slope(self.ground, float(x), float(y)) if self.ground.hilly else (0.0, 0.0)

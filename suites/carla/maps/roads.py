@@ -45,7 +45,8 @@ class Lane:
 
     id: its index in `RoadMap.lanes`; road_id, section and lane_id: OpenDRIVE's.
     centre: float64 (N, 3) metres; width: float64 (N,) metres; yaw: float64 (N,) degrees, unwrapped (no jumps of 360);
-    s: float64 (N,) metres travelled along `centre` from its first point. N >= 2.
+    pitch: float64 (N,) degrees, positive where it rises; s: float64 (N,) metres travelled along `centre` from its first
+    point, seen from above. N >= 2.
     successors, predecessors: ids of the lanes that follow and precede in the direction of travel.
     left, right: ids of the adjacent driving lanes of the same direction, as the driver sees them.
     speed_limit: m/s. marking_left, marking_right: the lines at its borders, as the driver sees them.
@@ -60,6 +61,7 @@ class Lane:
     centre: NDArray[np.float64]
     width: NDArray[np.float64]
     yaw: NDArray[np.float64]
+    pitch: NDArray[np.float64]
     s: NDArray[np.float64]
     successors: list[int]
     predecessors: list[int]

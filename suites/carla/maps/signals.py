@@ -14,6 +14,20 @@ def signal_id(road: int, against: bool) -> str:
     return str(10 * road + (1 if against else 0))
 
 
+def read_lights(road: Element) -> dict[bool, str]:
+    """The first traffic light for each direction of a road; one of orientation "none" is for both.
+
+    True: for the traffic against its s.
+    """
+    found: dict[bool, str] = {}
+    for record in road.findall("signals/signal"):
+        if record.get("type") == TRAFFIC_LIGHT:
+            for against, orientation in ((False, "+"), (True, "-")):
+                if record.get("orientation", "none") in (orientation, "none"):
+                    found.setdefault(against, record.attrib["id"])
+    return found
+
+
 def write_signal(parent: Element, road: int, length: float, lanes: dict[int, float], end: str) -> None:
     """The light at an end of a road. lanes: the driving lanes that lead there, each id with its outer border's t."""
     against = end == "start"

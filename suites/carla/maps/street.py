@@ -1,4 +1,7 @@
-"""`street`: a town's two-way street with parked cars, pavements and zebra crossings: two blocks, two T junctions."""
+"""`street`: a town's two-way street with parked cars, pavements and zebra crossings: two blocks, two T junctions.
+
+One junction has traffic lights; at the other one gives way.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ HALF_WIDTH, HALF_HEIGHT = 230.0, 95.0  # metres: of the outer loop
 ARM = 14.0  # metres from the middle of a junction to where its roads begin
 APPROACH = 16.0  # metres before a junction without parking
 CORNER = 25.0  # metres: radius of the loop's corners
+LIT = FIRST_JUNCTION + 1  # the junction with traffic lights
 CROSSING_GAP, CROSSING_WIDTH = 12.0, 4.0  # metres: length of the gap between parked cars, and of the zebra in it
 
 _BAY = (LaneSpec("driving", LANE, "solid"), LaneSpec("parking", PARKING), LaneSpec("sidewalk", PAVEMENT))
@@ -24,8 +28,8 @@ PARKED = Profile(_BAY, _BAY, "broken", SPEED)
 FREE = Profile(_FREE, _FREE, "solid", SPEED)
 
 
-def opendrive() -> str:
-    """The map as OpenDRIVE."""
+def opendrive(first: bool = False) -> str:
+    """The map as OpenDRIVE. first: as version 1 of the driving tasks has it, with lights at both junctions."""
     builder = _Chains()
     side, end, mid = HALF_WIDTH - ARM, 2 * HALF_HEIGHT, 2 * (HALF_HEIGHT - ARM)
     loop = ((side, 2), (end, 1), (side, 2))
@@ -40,7 +44,8 @@ def opendrive() -> str:
     connections, controllers = {}, {}
     for junction, arms in enumerate(junctions, FIRST_JUNCTION):
         inside, connections[junction] = join(junction, len(roads) + 1, arms, TURNING)
-        controllers[junction] = signalise(arms)
+        if first or junction == LIT:
+            controllers[junction] = signalise(arms)
         roads = roads + inside
     return write("street", roads, connections, "town", controllers)
 

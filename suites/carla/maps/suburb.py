@@ -1,4 +1,8 @@
-"""`suburb`: winding residential roads with narrow lanes: a ring and a cross, five junctions. Held out from training."""
+"""`suburb`: winding residential roads with narrow lanes: a ring and a cross, five junctions.
+
+The middle one has traffic lights; at the others one gives way. A zebra crossing in the middle of each road joins the
+pavements. The middle lies on a hill.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,13 @@ import math
 
 from suites.carla.maps.author import Connection, LaneSpec, Pose2, Profile, Road, write
 from suites.carla.maps.geometry import Geometry, biarc
-from suites.carla.maps.junctions import FIRST_JUNCTION, Arm, join
+from suites.carla.maps.junctions import FIRST_JUNCTION, Arm, join, signalise
 
 SPEED = 30.0 / 3.6  # m/s
 LANE, VERGE, PAVEMENT = 2.9, 1.4, 1.8  # metres; the verge is the grass between kerb and pavement
+MIDDLE_HEIGHT, CREST = 8.0, 9.0  # metres: of the middle junction, and of the road from north to east half-way
+RING_HEIGHTS = (3.0, 0.0, 4.0, 0.0)  # metres
+CROSSING_WIDTH = 3.0  # metres along the road
 ARM = 13.0  # metres from the middle of a junction to where its roads begin
 EAST, NORTH = 0.0, math.pi / 2  # headings
 
@@ -33,8 +40,8 @@ SPOKE_VIAS: tuple[tuple[Pose2, ...], ...] = (
 )
 
 
-def opendrive() -> str:
-    """The map as OpenDRIVE."""
+def opendrive(first: bool = False) -> str:
+    """The map as OpenDRIVE. first: as version 1 of the driving tasks has it, without lights and crossings."""
     out = (NORTH, EAST, -NORTH, math.pi)  # from the middle towards each junction of the ring
     spokes = [
         _road(i + 1, _ahead((0.0, 0.0), out[i]), SPOKE_VIAS[i], _before(RING[i], out[i])) for i in range(len(RING))
@@ -44,6 +51,10 @@ def opendrive() -> str:
         tangent, next_tangent = out[i] - math.pi / 2, out[(i + 1) % 4] - math.pi / 2
         ring.append(_road(5 + i, _ahead(RING[i], tangent), vias, _before(RING[(i + 1) % 4], next_tangent)))
     roads = [*spokes, *ring]
+    if not first:
+        for road in roads:
+            road.crossings.append((road.length / 2.0, CROSSING_WIDTH))
+        _raise(spokes, ring)
     junctions: dict[int, list[Connection]] = {}
     arms = [tuple(Arm(spoke, "start") for spoke in spokes)]
     arms += [(Arm(spokes[i], "end"), Arm(ring[i], "start"), Arm(ring[i - 1], "end")) for i in range(len(RING))]
@@ -51,7 +62,17 @@ def opendrive() -> str:
         junction = FIRST_JUNCTION + index
         connecting, junctions[junction] = join(junction, len(roads) + 1, members)
         roads += connecting
-    return write("suburb", roads, junctions, "suburb")
+    controllers = {} if first else {FIRST_JUNCTION: signalise(arms[0])}
+    return write("suburb", roads, junctions, "suburb", controllers)
+
+
+def _raise(spokes: list[Road], ring: list[Road]) -> None:
+    """Puts the middle on a hill and another one on the way; junctions are level."""
+    for spoke, height in zip(spokes, RING_HEIGHTS, strict=True):
+        spoke.heights = [(0.0, MIDDLE_HEIGHT), (spoke.length, height)]
+    for i, road in enumerate(ring):
+        road.heights = [(0.0, RING_HEIGHTS[i]), (road.length, RING_HEIGHTS[(i + 1) % len(ring)])]
+    ring[0].heights.insert(1, (ring[0].length / 2.0, CREST))
 
 
 def _ahead(middle: tuple[float, float], heading: float) -> Pose2:

@@ -20,7 +20,6 @@ Floats = NDArray[np.float64]
 PAVEMENT, CROSSING = 1, 2  # kinds
 CLEARANCE = 0.3  # metres between a polygon and a pavement's border: the radius of a pedestrian
 STEP, TURN = 8.0, 5.0  # metres and degrees of a pavement in one polygon, at most
-ONTO_PAVEMENT = 1.0  # metres by which a crossing's walk reaches onto the pavements (`places.crossings`)
 MERGE = 0.02  # metres within which two points are one
 MAX_CORNERS = 6
 
@@ -40,8 +39,13 @@ class Walkways(NamedTuple):
 
 def walkways(road_map: RoadMap) -> Walkways:
     """The walkways of a map; without polygons where there are no pavements."""
-    outlines = [(PAVEMENT, quad) for lane in road_map.lanes if lane.kind == "sidewalk" for quad in _pavement(lane)]
-    outlines += [(CROSSING, _crossing(crossing)) for crossing in road_map.crossings]
+    pavements = [lane for lane in road_map.lanes if lane.kind == "sidewalk"]
+    met = [both for crossing in road_map.crossings if (both := _meets(crossing, pavements))]
+    outlines: list[tuple[int, Floats]] = []
+    for lane in pavements:
+        crossed = [stretch for both in met for stretch in both if stretch.lane is lane]
+        outlines += [(PAVEMENT, quad) for quad in _pavement(lane, crossed)]
+    outlines += [(CROSSING, np.concatenate([stretch.kerb() for stretch in both])) for both in met]
     points, polygons = _weld([outline for _, outline in outlines])
     pieces = [
         (kind, piece)
@@ -52,27 +56,55 @@ def walkways(road_map: RoadMap) -> Walkways:
     return Walkways(points, [kind for kind, _ in pieces], corners, _neighbours(corners))
 
 
-def _pavement(lane: Lane) -> list[Floats]:
-    """(4, 2) corners of the pieces of a pavement."""
+class _Stretch(NamedTuple):
+    """Where a crossing meets a pavement: between two samples of its lane."""
+
+    lane: Lane
+    first: int
+    last: int
+
+    def kerb(self) -> Floats:
+        """(2, 2): the ends of the stretch on the side of the road, which is a driver's left."""
+        return _sides(self.lane, [self.first, self.last])[0]
+
+
+def _meets(crossing: Crossing, pavements: list[Lane]) -> tuple[_Stretch, _Stretch] | None:
+    """The stretches of pavement at both ends of a crossing, so wide as it is; None where an end has no pavement."""
+    start, end = np.array(crossing.start[:2]), np.array(crossing.end[:2])
+    along = (end - start) / np.linalg.norm(end - start)
+    side = np.array([-along[1], along[0]]) * crossing.width / 2.0
+    found = []
+    for point in (start, end):
+        beside = [lane for lane in pavements if lane.road_id == crossing.road_id]
+        away = [np.hypot(*(lane.centre[:, :2] - point).T).min() for lane in beside]
+        if not away or min(away) > crossing.width:
+            return None
+        lane = beside[int(np.argmin(away))]
+        ends = sorted(int(np.argmin(np.hypot(*(lane.centre[:, :2] - at).T))) for at in (point - side, point + side))
+        found.append(_Stretch(lane, ends[0], max(ends[1], ends[0] + 1)))
+    return None if found[0].lane is found[1].lane else (found[0], found[1])
+
+
+def _pavement(lane: Lane, crossed: list[_Stretch]) -> list[Floats]:
+    """(4, 2) corners of the pieces of a pavement; each stretch where a crossing meets it is one piece."""
+    inside = {i for stretch in crossed for i in range(stretch.first + 1, stretch.last)}
+    bounds = {i for stretch in crossed for i in (stretch.first, stretch.last)}
     keep = [0]
     for i in range(1, len(lane.s)):
         far = i + 1 == len(lane.s) or lane.s[i + 1] - lane.s[keep[-1]] > STEP
-        if far or abs(lane.yaw[min(i + 1, len(lane.s) - 1)] - lane.yaw[keep[-1]]) > TURN:
+        turned = abs(lane.yaw[min(i + 1, len(lane.s) - 1)] - lane.yaw[keep[-1]]) > TURN
+        if i in bounds or ((far or turned) and i not in inside):
             keep.append(i)
-    yaw, half = np.radians(lane.yaw[keep]), np.maximum(lane.width[keep] / 2.0 - CLEARANCE, 0.05)
-    right = np.stack([-np.sin(yaw), np.cos(yaw)], axis=1) * half[:, None]
-    middle = lane.centre[keep, :2]
-    left, right = middle - right, middle + right
+    left, right = _sides(lane, keep)
     return [np.array([left[i], right[i], right[i + 1], left[i + 1]]) for i in range(len(keep) - 1)]
 
 
-def _crossing(crossing: Crossing) -> Floats:
-    """(4, 2) corners of a crossing, as far as the polygons of the pavements."""
-    start, end = np.array(crossing.start[:2]), np.array(crossing.end[:2])
-    along = (end - start) / np.linalg.norm(end - start)
-    start, end = start + along * (ONTO_PAVEMENT - CLEARANCE), end - along * (ONTO_PAVEMENT - CLEARANCE)
-    side = np.array([-along[1], along[0]]) * crossing.width / 2.0
-    return np.array([start - side, start + side, end + side, end - side])
+def _sides(lane: Lane, at: list[int]) -> tuple[Floats, Floats]:
+    """(N, 2) each: the left and the right border of what of a pavement is walked on, at some of its samples."""
+    yaw, half = np.radians(lane.yaw[at]), np.maximum(lane.width[at] / 2.0 - CLEARANCE, 0.05)
+    right = np.stack([-np.sin(yaw), np.cos(yaw)], axis=1) * half[:, None]
+    middle = lane.centre[at, :2]
+    return middle - right, middle + right
 
 
 def _weld(outlines: list[Floats]) -> tuple[Floats, list[list[int]]]:

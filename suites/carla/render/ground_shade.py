@@ -13,6 +13,7 @@ from suites.carla.render.light import Light
 from suites.carla.render.noise import smooth
 from suites.carla.render.road_paint import overlap, paint_cover, pulses
 from suites.carla.render.sky import panorama_at
+from suites.carla.render.textures import asphalt_tone, grass_tone
 from suites.carla.render.view import View
 
 FINE, COARSE = 60.0, 0.7  # noise texels per metre
@@ -22,11 +23,14 @@ RUT = 0.75  # metres from a lane's middle to where its wheels run
 
 
 @inlined
-def footprint(view: View, hit: Hit, dx: float, dy: float, dz: float) -> tuple[float, float]:
+def footprint(view: View, hilly: bool, hit: Hit, dx: float, dy: float) -> tuple[float, float]:
     """Half the size of a pixel on the ground in metres, along and across the road (along x and y off the roads)."""
     k = hit.distance / view.focal
     # How the point moves per pixel to the right and per pixel upwards.
-    right, above = -view.rz / dz, -view.uz / dz
+    right, above = -view.rz / hit.fall, -view.uz / hit.fall
+    if hilly:
+        right += (hit.slope_x * view.rx + hit.slope_y * view.ry) / hit.fall
+        above += (hit.slope_x * view.ux + hit.slope_y * view.uy) / hit.fall
     ax, ay = k * (view.rx + dx * right), k * (view.ry + dy * right)
     bx, by = k * (view.ux + dx * above), k * (view.uy + dy * above)
     along_a, across_a = ax * hit.cos + ay * hit.sin, ay * hit.cos - ax * hit.sin
@@ -43,14 +47,15 @@ def ground_colour(
     lamps: NDArray[np.float32], hit: Hit, dx: float, dy: float, dz: float, shadow: float,
 ) -> tuple[float, float, float]:  # fmt: skip
     """RGB of the ground at a hit, before fog; `shadow` is the share of sunlight that does not arrive."""
-    half_s, half_t = footprint(view, hit, dx, dy, dz)
+    half_s, half_t = footprint(view, ground.hilly, hit, dx, dy)
     size = np.sqrt(half_s * half_t) * 2.0
     coarse = smooth(noise, hit.x * COARSE, hit.y * COARSE) * min(1.0, 1.5 / (COARSE * size + 1e-6))
     fine_share = min(1.0, 0.7 / (FINE * size))
     fine = smooth(noise, hit.x * FINE, hit.y * FINE) * fine_share if fine_share > 0.08 else 0.0
     road = is_road(hit.kind) and not hit.kerb
     if road:
-        r, g, b = _asphalt(ground, hit, half_s, half_t, coarse, fine)
+        grit = asphalt_tone(noise, hit.x, hit.y, hit.s, hit.slot, size) if view.textured else 1.0
+        r, g, b = _asphalt(ground, hit, half_s, half_t, coarse, fine, grit)
     elif hit.kerb:
         r, g, b = 0.50, 0.49, 0.47
     elif hit.kind == SIDEWALK:
@@ -59,12 +64,19 @@ def ground_colour(
         dry = min(1.0, max(0.0, 0.35 + 0.30 * coarse + 0.12 * smooth(noise, hit.x * 0.11, hit.y * 0.11)))
         bright = 1.0 + 0.16 * fine + 0.05 * coarse
         r, g, b = (0.22 + 0.17 * dry) * bright, (0.36 + 0.04 * dry) * bright, (0.13 + 0.05 * dry) * bright
+        if view.textured:
+            bright, flowers = grass_tone(noise, hit.x, hit.y, size)
+            r, g, b = r * bright + 0.16 * flowers, g * bright + 0.10 * flowers, b * bright
         if hit.kind == VERGE:
             stone = _kerb_stone(ground, hit, half_t)
             r, g, b = r + stone * (0.66 - r), g + stone * (0.65 - g), b + stone * (0.62 - b)
     wet = light.wet if road else light.wet * 0.6
     dark = 1.0 - 0.36 * wet
-    sun = max(0.0, light.sun_z) * (1.0 - shadow)
+    facing = light.sun_z
+    if ground.hilly:
+        steep = np.sqrt(1.0 + hit.slope_x * hit.slope_x + hit.slope_y * hit.slope_y)
+        facing = (facing - hit.slope_x * light.sun_x - hit.slope_y * light.sun_y) / steep
+    sun = max(0.0, facing) * (1.0 - shadow)
     ambient = 1.0 - 0.30 * shadow
     if hit.kerb:
         ambient, sun = ambient * 0.75, sun * 0.55
@@ -79,9 +91,10 @@ def ground_colour(
 
 @inlined
 def _asphalt(
-    ground: Ground, hit: Hit, half_s: float, half_t: float, coarse: float, fine: float
+    ground: Ground, hit: Hit, half_s: float, half_t: float, coarse: float, fine: float, grit: float
 ) -> tuple[float, float, float]:
-    tone = 0.355 + 0.010 * coarse + 0.026 * fine
+    """grit: the factor of its texture."""
+    tone = (0.355 + 0.010 * coarse + 0.026 * fine) * grit
     if hit.kind == PARKING:
         tone += 0.035
     elif hit.kind == SHOULDER:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from suites.carla.maps.ground import DRIVING, PARKING, SHOULDER, SIDEWALK, Ground
 from suites.carla.maps.jit import compiled, inlined
-from suites.carla.render.ground_hit import hit
+from suites.carla.render.ground_hit import hit, in_view
 from suites.carla.render.ground_shade import footprint, ground_colour
 from suites.carla.render.light import Light
 from suites.carla.render.mesh import LEAF, MATTE, WALL
@@ -18,7 +18,6 @@ from suites.carla.render.sky import sky
 from suites.carla.render.triangle_shade import leaf_tone, triangle_colour, wall_colour
 from suites.carla.render.view import View
 
-HORIZON = -0.0008  # z of a unit direction: sight lines above it meet no ground worth drawing
 FAR_DEPTH = 1000.0  # metres: CARLA's depth code ends here
 TAG_ROAD, TAG_SIDEWALK, TAG_TERRAIN, TAG_SKY, TAG_ROAD_LINE = 1, 2, 10, 11, 24
 
@@ -67,15 +66,17 @@ def paint_rgb(
                             x, y, z = view.x + distance * dx, view.y + distance * dy, view.z + distance * dz
                             half = 0.5 * distance / view.focal
                             if material == WALL:
-                                r, g, b = wall_colour(light, panorama, scenery, t, r, g, b, x, y, z, half)
+                                r, g, b = wall_colour(
+                                    view, light, ground, noise, panorama, scenery, t, r, g, b, x, y, z, half
+                                )
                             else:
                                 tone = leaf_tone(noise, x, y, z, half)
                                 r, g, b = r * tone, g * tone, b * tone
                         r, g, b = _fogged(light, r, g, b, distance * length)
                     red, green, blue = red + r, green + g, blue + b
             if open_samples:
-                if dz < HORIZON * length:
-                    point = hit(ground, view.x, view.y, view.z, dx, dy, dz)
+                if in_view(ground, samples, row, column, dz, length):
+                    point = hit(ground, view.x, view.y, view.z, dx, dy, dz, samples.bare[row, column])
                     shadow = shade / (255.0 * open_samples)
                     r, g, b = ground_colour(view, ground, light, noise, panorama, lamps, point, dx, dy, dz, shadow)
                     r, g, b = _fogged(light, r, g, b, point.distance * length)
@@ -121,8 +122,8 @@ def paint_depth(view: View, ground: Ground, samples: Samples, out: NDArray[np.ui
             else:
                 dx, dy = view.fx + right * view.rx + up * view.ux, view.fy + right * view.ry + up * view.uy
                 dz = view.fz + right * view.rz + up * view.uz
-                if dz < HORIZON * np.sqrt(dx * dx + dy * dy + dz * dz):
-                    depth = hit(ground, view.x, view.y, view.z, dx, dy, dz).distance
+                if in_view(ground, samples, row, column, dz, np.sqrt(dx * dx + dy * dy + dz * dz)):
+                    depth = hit(ground, view.x, view.y, view.z, dx, dy, dz, samples.bare[row, column]).distance
             code = int(min(1.0, max(0.0, depth / FAR_DEPTH)) * 16777215.0)
             out[row, column, 2] = code & 255
             out[row, column, 1] = (code >> 8) & 255
@@ -147,8 +148,9 @@ def paint_tags(
             else:
                 dx, dy = view.fx + right * view.rx + up * view.ux, view.fy + right * view.ry + up * view.uy
                 dz = view.fz + right * view.rz + up * view.uz
-                below = dz < HORIZON * np.sqrt(dx * dx + dy * dy + dz * dz)
-                tag = np.uint8(_ground_tag(view, ground, dx, dy, dz) if below else TAG_SKY)
+                below = in_view(ground, samples, row, column, dz, np.sqrt(dx * dx + dy * dy + dz * dz))
+                bare = samples.bare[row, column]
+                tag = np.uint8(_ground_tag(view, ground, dx, dy, dz, bare) if below else TAG_SKY)
             out[row, column, 0] = 0
             out[row, column, 1] = 0
             out[row, column, 2] = tag
@@ -156,13 +158,13 @@ def paint_tags(
 
 
 @inlined
-def _ground_tag(view: View, ground: Ground, dx: float, dy: float, dz: float) -> int:
-    point = hit(ground, view.x, view.y, view.z, dx, dy, dz)
+def _ground_tag(view: View, ground: Ground, dx: float, dy: float, dz: float, bare: float) -> int:
+    point = hit(ground, view.x, view.y, view.z, dx, dy, dz, bare)
     if point.kerb or point.kind == SIDEWALK:
         return TAG_SIDEWALK
     if point.kind == DRIVING or point.kind == PARKING or point.kind == SHOULDER:
         if point.row >= 0:
-            half_s, half_t = footprint(view, point, dx, dy, dz)
+            half_s, half_t = footprint(view, ground.hilly, point, dx, dy)
             white, yellow = paint_cover(ground, point.kind, point.row, point.slot, point.s, point.t, half_s, half_t)
             if white + yellow >= 0.5:
                 return TAG_ROAD_LINE

@@ -18,6 +18,8 @@ class Samples(NamedTuple):
     nearness: float32 (H, W), 1 / metres along the camera's axis, 0 where no triangle is. seen: int32 (H, W), which of
     the `drawn` triangles the sample sees, -1 for none. shadow: uint8 (H, W), how much of the sunlight is missing on
     the ground, of 255.
+    bare: float32 (pixels high, pixels wide), where on a hilly map a pixel's line of sight meets the ground, in
+    multiples of its direction; inf for nowhere.
     drawn: int32 (T,), the triangles that were drawn, in order: numbers of the scenery, then, counted on, of the actors.
     cut: float64 (16, 3), corners of a projected polygon. box, crown: float32 (4, 3) and (10, 3), corners of shadows.
     """
@@ -25,6 +27,7 @@ class Samples(NamedTuple):
     nearness: NDArray[np.float32]
     seen: NDArray[np.int32]
     shadow: NDArray[np.uint8]
+    bare: NDArray[np.float32]
     drawn: NDArray[np.int32]
     cut: NDArray[np.float64]
     box: NDArray[np.float32]
@@ -38,6 +41,7 @@ def samples_of(view: View, triangles: int) -> Samples:
         nearness=np.empty(shape, np.float32),
         seen=np.empty(shape, np.int32),
         shadow=np.empty(shape, np.uint8),
+        bare=np.zeros((view.height, view.width), np.float32),
         drawn=np.empty(triangles, np.int32),
         cut=np.empty((16, 3)),
         box=np.zeros((4, 3), np.float32),

@@ -1,7 +1,7 @@
 """Pictures of a scene on a map, by a software rasteriser on one core.
 
 How a picture comes about: the actors' shapes are put into the world; triangles go through a depth buffer with several
-samples a pixel; the ground, which is flat but for kerbs, is found by intersecting each pixel's line of sight with it,
+samples a pixel; the ground, flat or a terrain, with kerbs, is found by intersecting each pixel's line of sight with it,
 and its paint is averaged over the pixel exactly; the sky comes from a panorama. The same input gives the same bytes.
 """
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from suites.carla.maps.road_map import RoadMap
 from suites.carla.render import effects, image, sky
+from suites.carla.render.ground_hit import bury
 from suites.carla.render.lamps import lamps_of, street_table
 from suites.carla.render.light import Light, light_of
 from suites.carla.render.noise import tile
@@ -79,10 +80,14 @@ class Renderer:
         if unknown:
             raise ValueError(f"unknown picture {unknown[0]!r}; known: {', '.join(PICTURES)}")
         scene = _finite(scene)
-        seen_from = [view_of(camera) for _, camera in views]
+        seen_from = [view_of(camera, self._level(camera)) for _, camera in views]
         chosen = in_sight(scene, seen_from)
         actors, ids = place(scene, chosen), scene.actor_id[chosen]
         return [self._take(kind, scene, actors, ids, view) for (kind, _), view in zip(views, seen_from, strict=True)]
+
+    def _level(self, camera: Camera) -> float:
+        """Height of the terrain at a camera."""
+        return self.road_map.terrain(camera.pose.x, camera.pose.y)
 
     def _take(self, kind: str, scene: Scene, actors: Triangles, ids: NDArray[np.uint32], view: View) -> Bytes:
         out = np.empty((view.height, view.width, 4), np.uint8)
@@ -98,7 +103,7 @@ class Renderer:
         if kind == "instance":
             paint_owners(samples, self._objects, owners(actors, ids), out)
         elif kind == "normals":
-            paint_normals(samples, self.scenery.triangles, actors, out)
+            paint_normals(view, self.road_map.ground, samples, self.scenery.triangles, actors, out)
         return out
 
     @cached_property
@@ -110,13 +115,14 @@ class Renderer:
     def _take_rgb(self, scene: Scene, actors: Triangles, view: View, out: Bytes) -> None:
         light = self._light_for(scene.weather)
         samples, drawn = self._drawn(actors, view)
-        cast(view, light, self.scenery.casters, samples)
-        cast(view, light, casters_of(scene), samples)
+        ground = self.road_map.ground
+        cast(view, ground, light, self.scenery.casters, samples)
+        cast(view, ground, light, casters_of(scene, ground), samples)
         lamps = lamps_of(scene, self._street_lamps, view, light.glow)
         colours = np.empty((view.height, view.width, 3), np.float32)
         lit = np.full((drawn, 3), -1.0, np.float32)
         image.paint_rgb(
-            view, self.road_map.ground, light, self._noise, self._panorama, self._skyline, lamps,
+            view, ground, light, self._noise, self._panorama, self._skyline, lamps,
             self.scenery.triangles, actors, samples, scene.time, lit, colours,
         )  # fmt: skip
         effects.shine(view, light, self.scenery.triangles, actors, samples, scene.time, colours)
@@ -146,7 +152,10 @@ class Renderer:
         samples.seen.fill(-1)
         samples.shadow.fill(0)
         count = draw(view, scenery, 0, 0, samples)
-        return samples, draw(view, actors, len(scenery.material), count, samples)
+        count = draw(view, actors, len(scenery.material), count, samples)
+        if self.road_map.ground.hilly:
+            bury(view, self.road_map.ground, samples)
+        return samples, count
 
 
 def _finite(scene: Scene) -> Scene:

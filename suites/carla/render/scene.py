@@ -102,12 +102,16 @@ class Scene:
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera without distortion; `fov` is the horizontal field of view in degrees, as CARLA's."""
+    """A pinhole camera without distortion; `fov` is the horizontal field of view in degrees, as CARLA's.
+
+    textured: whether its colour pictures have textures.
+    """
 
     pose: Pose
     width: int = 84
     height: int = 84
     fov: float = 60.0
+    textured: bool = False
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:

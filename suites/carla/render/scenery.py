@@ -51,7 +51,7 @@ class _Site:
 
     plots: Plots
     rng: np.random.Generator
-    ground: float  # metres: height of the ground beside the roads
+    road_map: RoadMap
     meshes: list[Mesh] = field(default_factory=list)
     corners: list[NDArray[np.float32]] = field(default_factory=list)
     objects: list[tuple[int, int, int, float, float]] = field(default_factory=list)  # near, far, end, reach, limit
@@ -61,22 +61,40 @@ class _Site:
     posts: list[tuple[float, ...]] = field(default_factory=list)  # of lamps
     gantries: list[tuple[float, ...]] = field(default_factory=list)
 
+    def ground(self, x: float, y: float) -> float:
+        """Height of the ground beside the roads."""
+        return self.road_map.terrain(x, y) + self.road_map.ground.kerb
+
+    def lowest(self, x: float, y: float, yaw: float, half_x: float, half_y: float) -> float:
+        """Height of the lowest ground at the corners of a rectangle."""
+        cos, sin = math.cos(yaw), math.sin(yaw)
+        corners = ((a, b) for a in (-half_x, half_x) for b in (-half_y, half_y))
+        return min(self.ground(x + a * cos - b * sin, y + a * sin + b * cos) for a, b in corners)
+
     def lamp(self, x: float, y: float, yaw: float, scale: float, limit: float) -> None:
         """Sets a street lamp at (x, y); its arm reaches to the left of `yaw` (radians)."""
         self.put(shapes.street_lamp(), None, x, y, yaw - math.pi / 2, scale, limit)
         reach, height = shapes.LAMP_ARM * scale, shapes.LAMP_HEIGHT * scale
-        self.lamps.append((x + reach * math.sin(yaw), y - reach * math.cos(yaw), height))
+        foot = self.ground(x, y)
+        terrain = foot - self.road_map.ground.kerb
+        self.lamps.append((x + reach * math.sin(yaw), y - reach * math.cos(yaw), terrain + height))
         half = 0.08 * scale
-        self.posts.append((shapes.TAG_POLE, x, y, self.ground, yaw, half, half, height / 2))
+        self.posts.append((shapes.TAG_POLE, x, y, foot, yaw, half, half, height / 2))
 
-    def put(self, near: Mesh, far: Mesh | None, x: float, y: float, yaw: float, scale: float, limit: float) -> None:
-        """Sets a shape on the ground at (x, y), turned by `yaw` radians; `far` stands in for it at a distance."""
-        start = self.count
+    def put(
+        self, near: Mesh, far: Mesh | None, x: float, y: float, yaw: float, scale: float, limit: float,
+        foot: float | None = None,
+    ) -> None:  # fmt: skip
+        """Sets a shape on the ground at (x, y), turned by `yaw` radians; `far` stands in for it at a distance.
+
+        foot: its height, where that is not the ground's.
+        """
+        start, foot = self.count, self.ground(x, y) if foot is None else foot
         for mesh in (near, far):
             if mesh is not None:
                 cos, sin = math.cos(yaw) * scale, math.sin(yaw) * scale
                 px, py, pz = mesh.anchor[..., 0], mesh.anchor[..., 1], mesh.anchor[..., 2]
-                placed = np.stack([x + px * cos - py * sin, y + px * sin + py * cos, self.ground + pz * scale], axis=-1)
+                placed = np.stack([x + px * cos - py * sin, y + px * sin + py * cos, foot + pz * scale], axis=-1)
                 self.corners.append(placed.astype(np.float32))
                 self.meshes.append(mesh)
                 self.count += len(mesh.part)
@@ -114,7 +132,7 @@ class _Site:
 
 def scenery_of(road_map: RoadMap) -> Scenery:
     """The scenery of a map, by its kind and by its roads alone."""
-    site = _Site(Plots(road_map), np.random.default_rng(7), road_map.ground.kerb)
+    site = _Site(Plots(road_map), np.random.default_rng(7), road_map)
     if road_map.scenery == "highway":
         _line_highway(site, road_map)
         _scatter_trees(site, spacing=11.0, share=0.36, conifers=0.4)
@@ -191,8 +209,8 @@ def _line_highway(site: _Site, road_map: RoadMap) -> None:
         rail = list(_along(lane, 4.0, 0.45))
         rail = [_beside(lane, 0.0, 0.45), *rail, _beside(lane, lane.length, 0.45)]
         for k in range(0, len(rail) - 1, 4):
-            piece = [(x, y, 0.0) for x, y, _ in rail[k : k + 5]]
-            site.put(shapes.rail(piece), None, 0.0, 0.0, 0.0, 1.0, SMALL_LIMIT * 1.4)
+            piece = [(x, y, road_map.terrain(x, y)) for x, y, _ in rail[k : k + 5]]
+            site.put(shapes.rail(piece), None, 0.0, 0.0, 0.0, 1.0, SMALL_LIMIT * 1.4, road_map.ground.kerb)
         for x, y, _ in rail:
             site.plots.take(x, y, 0.0, 1.0, 1.0)
     rightmost = [lane for lane in road_map.lanes if lane.kind == "shoulder" and lane.lane_id < 0]
@@ -202,7 +220,7 @@ def _line_highway(site: _Site, road_map: RoadMap) -> None:
         if lane.length > 250.0:
             x, y, yaw = _beside(lane, lane.length * 0.6, -8.0)
             site.put(shapes.gantry(10.0), None, x, y, yaw, 1.0, GANTRY_LIMIT)
-            site.gantries.append((shapes.TAG_SIGN, x, y, site.ground, yaw, 0.39, 10.18, 3.95))
+            site.gantries.append((shapes.TAG_SIGN, x, y, site.ground(x, y), yaw, 0.39, 10.18, 3.95))
 
 
 def _lamps_along(site: _Site, road_map: RoadMap, kind: str, spacing: float, trees: bool) -> None:
@@ -246,7 +264,8 @@ def _house(site: _Site, x: float, y: float, yaw: float, wide: float, deep: float
     else:
         storeys = int(site.rng.integers(1, 3))
         wall, roof = RENDERED[int(site.rng.integers(len(RENDERED)))], TILES[int(site.rng.integers(len(TILES)))]
-    site.put(shapes.house(wide, deep, storeys, wall, roof, not town), None, x, y, yaw, 1.0, HOUSE_LIMIT)
+    foot = site.lowest(x, y, yaw, wide / 2, deep / 2)
+    site.put(shapes.house(wide, deep, storeys, wall, roof, not town), None, x, y, yaw, 1.0, HOUSE_LIMIT, foot)
     site.casters.append((BOX, x, y, yaw, wide / 2, deep / 2, 0.0, storeys * 3.3 + (1.5 if not town else 0.7)))
 
 
@@ -266,4 +285,5 @@ def _build_behind(site: _Site) -> None:
                     0.0,
                     1.0,
                     HOUSE_LIMIT,
+                    site.lowest(float(x), float(y), 0.0, wide / 2, deep / 2),
                 )

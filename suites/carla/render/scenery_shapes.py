@@ -130,13 +130,18 @@ def rail(points: list[Vec]) -> Mesh:
     sculptor = Sculptor(tag=TAG_GUARD_RAIL)
     for a, b in itertools.pairwise(points):
         for low, high, tone in ((0.48, 0.60, 0.80), (0.60, 0.66, 1.12), (0.66, 0.80, 0.95)):
-            band = [(a[0], a[1], low), (b[0], b[1], low), (b[0], b[1], high), (a[0], a[1], high)]
+            band = [
+                (a[0], a[1], a[2] + low),
+                (b[0], b[1], b[2] + low),
+                (b[0], b[1], b[2] + high),
+                (a[0], a[1], a[2] + high),
+            ]
             colour = _scaled(STEEL, tone)
             for side in (-100.0, 100.0):
-                sculptor.inside = (a[0] - side * (b[1] - a[1]), a[1] + side * (b[0] - a[0]), 0.6)
+                sculptor.inside = (a[0] - side * (b[1] - a[1]), a[1] + side * (b[0] - a[0]), a[2] + 0.6)
                 sculptor.face(band, colour)
-    for x, y, _ in points[:-1]:
-        sculptor.box((x - 0.06, y - 0.06, 0.0), (x + 0.06, y + 0.06, 0.62), (0.45, 0.46, 0.47))
+    for x, y, z in points[:-1]:
+        sculptor.box((x - 0.06, y - 0.06, z), (x + 0.06, y + 0.06, z + 0.62), (0.45, 0.46, 0.47))
     return sculptor.mesh()
 
 

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from suites.carla.maps.ground import Ground
 from suites.carla.maps.jit import compiled
+from suites.carla.maps.terrain import slope_at
 from suites.carla.render.image import TAG_SKY
 from suites.carla.render.place import Triangles
 from suites.carla.render.raster import Samples
+from suites.carla.render.view import View
 
 FIRST_OBJECT = 0x8000  # numbers of the map's objects begin here, far from the ids of actors
 
@@ -43,15 +46,23 @@ def paint_owners(
 
 
 @compiled
-def paint_normals(samples: Samples, scenery: Triangles, actors: Triangles, out: NDArray[np.uint8]) -> None:
+def paint_normals(
+    view: View, ground: Ground, samples: Samples, scenery: Triangles, actors: Triangles, out: NDArray[np.uint8]
+) -> None:
     """The surface's normal in the world, -1 to 1 as 0 to 255: x in red, y in green, z in blue; the sky is black."""
     count = len(scenery.material)
     for row in range(out.shape[0]):
+        up = (view.height / 2.0 - row - 0.5) / view.focal
         for column in range(out.shape[1]):
+            right = (column + 0.5 - view.width / 2.0) / view.focal
+            x = view.x + samples.bare[row, column] * (view.fx + right * view.rx + up * view.ux)
+            y = view.y + samples.bare[row, column] * (view.fy + right * view.ry + up * view.uy)
+            slope_x, slope_y = slope_at(ground, x, y)
+            upright = 1.0 / np.sqrt(1.0 + slope_x * slope_x + slope_y * slope_y)
             seen = samples.seen[row, column]
             sky = seen < 0 and out[row, column, 2] == TAG_SKY
             for axis in range(3):
-                part = 1.0 if axis == 2 else 0.0
+                part = upright * (-slope_x if axis == 0 else (-slope_y if axis == 1 else 1.0))
                 if seen >= 0:
                     t = samples.drawn[seen]
                     part = scenery.normal[t, axis] if t < count else actors.normal[t - count, axis]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from suites.carla.maps.ground import Ground
 from suites.carla.maps.jit import inlined
 from suites.carla.render.lamps import DAYLIGHT, lamp_light
 from suites.carla.render.light import Light
@@ -25,6 +26,7 @@ from suites.carla.render.noise import smooth
 from suites.carla.render.place import Triangles
 from suites.carla.render.road_paint import pulses
 from suites.carla.render.sky import panorama_at
+from suites.carla.render.textures import facade_tone
 from suites.carla.render.view import View
 
 POSITION_LIGHT, LOW_BEAM, HIGH_BEAM, BRAKE, RIGHT, LEFT, REVERSE = 1, 2, 4, 8, 16, 32, 64  # VehicleLightState
@@ -110,12 +112,15 @@ def triangle_colour(
 
 @inlined
 def wall_colour(
-    light: Light, panorama: NDArray[np.float32], triangles: Triangles, t: int, r: float, g: float, b: float,
-    x: float, y: float, z: float, pixel: float,
+    view: View, light: Light, ground: Ground, noise: NDArray[np.float32], panorama: NDArray[np.float32],
+    triangles: Triangles, t: int, r: float, g: float, b: float, x: float, y: float, z: float, pixel: float,
 ) -> tuple[float, float, float]:  # fmt: skip
     """The wall of a house at a point, windows and all; `pixel` is half a pixel's size there in metres."""
     nx, ny = float(triangles.normal[t, 0]), float(triangles.normal[t, 1])
     along = -ny * x + nx * y
+    if ground.hilly:  # storeys are counted from the wall's foot
+        corner = triangles.corner[t]
+        z -= min(corner[0, 2], corner[1, 2], corner[2, 2]) - ground.kerb
     half = max(0.01, pixel)
     window = pulses(along, half, BAY, WINDOW_WIDTH) * pulses(z - SILL, half, STOREY, WINDOW_HEIGHT)
     frame = pulses(along + 0.12, half, BAY, WINDOW_WIDTH + 0.24) * pulses(
@@ -130,6 +135,10 @@ def wall_colour(
     wr, wg, wb = 0.08 + 0.42 * tone * sr, 0.09 + 0.42 * tone * sg, 0.10 + 0.44 * tone * sb
     if light.glow > DAYLIGHT and hashed % 5 < 2:
         wr, wg, wb = wr + light.glow * (0.95 - wr), wg + light.glow * (0.78 - wg), wb + light.glow * (0.45 - wb)
+    if view.textured:
+        colour = triangles.colour[t]
+        tone = facade_tone(noise, along, z, half, colour[0] > 1.12 * colour[1])
+        r, g, b = r * tone, g * tone, b * tone
     r, g, b = r * (1.0 + 0.18 * frame), g * (1.0 + 0.18 * frame), b * (1.0 + 0.18 * frame)
     return r + window * (wr - r), g + window * (wg - g), b + window * (wb - b)
 

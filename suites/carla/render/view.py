@@ -17,7 +17,8 @@ SMALL_PIXELS = 128 * 128
 class View(NamedTuple):
     """Position, the unit vectors forward (f), right (r) and up (u), and the image.
 
-    focal: pixels. supersampling: samples across a pixel for everything that stands on the ground.
+    focal: pixels. supersampling: samples across a pixel for everything that stands on the ground. textured: whether
+    surfaces have textures.
     """
 
     x: float
@@ -36,12 +37,13 @@ class View(NamedTuple):
     height: int
     focal: float
     supersampling: int
+    textured: bool
 
 
-def view_of(camera: Camera) -> View:
+def view_of(camera: Camera, ground: float = 0.0) -> View:
     """The view of a camera; the matrix is Unreal's: roll, then pitch, then yaw, in a left-handed frame.
 
-    Raises ValueError for a pose that is not finite.
+    ground: height of the terrain below it. Raises ValueError for a pose that is not finite.
     """
     pose = camera.pose
     if not all(map(math.isfinite, (pose.x, pose.y, pose.z, pose.roll, pose.pitch, pose.yaw))):
@@ -49,8 +51,8 @@ def view_of(camera: Camera) -> View:
     forward, right, up = axes(pose)
     focal = camera.width / (2.0 * math.tan(math.radians(camera.fov) / 2.0))
     samples = SMALL if camera.width * camera.height <= SMALL_PIXELS else LARGE
-    position = (float(pose.x), float(pose.y), max(float(pose.z), LOWEST))
-    return View(*position, *forward, *right, *up, camera.width, camera.height, focal, samples)
+    position = (float(pose.x), float(pose.y), max(float(pose.z), ground + LOWEST))
+    return View(*position, *forward, *right, *up, camera.width, camera.height, focal, samples, camera.textured)
 
 
 def axes(pose: Pose) -> tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]:

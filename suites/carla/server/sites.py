@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import NamedTuple
 
-from suites.carla.maps import MAPS, RoadMap, load_map
+from suites.carla.maps import FIRST_MAPS, MAPS, RoadMap, load_map
 from suites.carla.maps.towns import NEAREST, nearest
 from suites.carla.render.renderer import Renderer
 from suites.carla.server.motion.obstacles import obstacles_of
@@ -54,7 +54,7 @@ class Sites:
         name = name.rsplit("/", 1)[-1]
         if name == GENERATED and self.generated:
             return self.generated
-        ours = name if name in MAPS else self._stand_in(name)
+        ours = name if name in MAPS or name in FIRST_MAPS else self._stand_in(name)
         if ours not in self._ready:
             self._ready[ours] = site_of(load_map(ours))
         return self._ready[ours]

@@ -116,7 +116,7 @@ def _embody(world: World, actor: Actor) -> None:
         _prop(actor, b)
     actor.parent = None  # a body moves by itself
     (b["x"], b["y"], b["z"]), (b["pitch"], b["yaw"], b["roll"]) = place
-    b["ground"] = world.ground_below(b)
+    world.ground_below(b)
     b["z"] = max(b["z"], b["ground"] + b["stand"])
     b["collides"] = b["gravity"] = True
     if touches(world.bodies.rows, world.obstacles, actor.row):

@@ -226,17 +226,20 @@ class World:
             if actor.row < 0:
                 continue
             b = rows[actor.row]
-            b["ground"] = self.ground_below(b)
+            self.ground_below(b)
             if isinstance(actor, Vehicle) and (self._ticks + actor.row) % LIMIT_EVERY == 0:
                 lane, s, _ = self.map.nearest_lane(b["x"], b["y"], b["yaw"])
                 if lane >= 0:
                     actor.speed_limit = self.map.lanes[lane].speed_limit * 3.6
                     actor.light = self.signals.ahead(lane, s)
 
-    def ground_below(self, b: Any) -> float:
-        """The height that a body falls to: the ground's, unless all of it is below the ground, as CARLA's is thin."""
+    def ground_below(self, b: Any) -> None:
+        """Notes what a body falls to: the ground, unless all of it is below the ground, as CARLA's is thin."""
         height = float(self.map.height(b["x"], b["y"]))
-        return height if b["z"] + b["box_z"] + b["half_z"] > height else BOTTOMLESS
+        above = b["z"] + b["box_z"] + b["half_z"] > height
+        b["ground"] = height if above else BOTTOMLESS
+        if self.map.ground.hilly:
+            b["slope_x"], b["slope_y"] = self.map.slope(b["x"], b["y"]) if above else (0.0, 0.0)
 
     def _report(self, count: int) -> None:
         by_row = self.bodied() if count else []

@@ -48,6 +48,8 @@ class Rig:
         fov = math.degrees(2 * math.atan(math.tan(math.radians(FOV / 2)) * max(1.0, side / height)))
         for name, value in (("image_size_x", side), ("image_size_y", height), ("fov", fov)):
             blueprint.set_attribute(name, str(value))
+        if blueprint.has_attribute("textures"):  # of our servers: the tasks' pictures are those of their version
+            blueprint.set_attribute("textures", "false")
         return blueprint
 
     def _mount(self, world: Any, ego: Any, blueprint: Any, yaw: float) -> queue.SimpleQueue[Any]:

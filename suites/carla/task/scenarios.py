@@ -29,8 +29,8 @@ SCENARIOS = {
     scenario.name: scenario
     for scenario in (
         Scenario("hw", "highway", "Town04", CLEAR),
-        Scenario("gp", "street", "Town10HD_Opt", CLEAR),
-        Scenario("a", "suburb", "Town02", DUSK_RAIN),
+        Scenario("gp", "street_1", "Town10HD_Opt", CLEAR),
+        Scenario("a", "suburb_1", "Town02", DUSK_RAIN),
     )
 }
 # What an embedded server's traffic is drawn from, by name, so that a larger catalogue does not change the tasks.

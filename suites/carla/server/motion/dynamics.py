@@ -154,6 +154,7 @@ def move(b: Row, dt: float) -> None:
         b.vx = b.held_x * math.cos(yaw) - b.held_y * math.sin(yaw)
         b.vy = b.held_x * math.sin(yaw) + b.held_y * math.cos(yaw)
     elif b.kind == VEHICLE and b.simulated and grounded:
+        roll_down(b, dt)
         force_x, force_y, torque = vehicle_force(b, yaw, dt)
         b.vx += force_x / b.mass * dt
         b.vy += force_y / b.mass * dt
@@ -169,6 +170,7 @@ def move(b: Row, dt: float) -> None:
             if b.walk_speed > 0.0:
                 b.yaw = math.degrees(math.atan2(b.walk_y, b.walk_x))
     elif b.kind == PROP and b.simulated and grounded:
+        roll_down(b, dt)
         slide(b, dt)
     b.x += b.vx * dt
     b.y += b.vy * dt
@@ -178,14 +180,24 @@ def move(b: Row, dt: float) -> None:
 
 
 @compiled
+def roll_down(b: Row, dt: float) -> None:
+    """Gravity along the slope that a body stands on."""
+    steep = 1.0 + b.slope_x * b.slope_x + b.slope_y * b.slope_y
+    b.vx -= GRAVITY * b.slope_x / steep * dt
+    b.vy -= GRAVITY * b.slope_y / steep * dt
+
+
+@compiled
 def fall(b: Row, dt: float) -> None:
-    """Lets a body fall to the ground, or lifts it up a step in it."""
+    """Lets a body fall to the ground, which rises or falls as it moves over it, or lifts it up a step in it."""
+    rise = b.slope_x * b.vx + b.slope_y * b.vy + 0.0  # m/s; the sum turns -0 into 0
+    b.ground += rise * dt
     floor = b.ground + b.stand
     b.vz -= GRAVITY * dt
     b.z += b.vz * dt
     if b.z <= floor:
-        b.z = min(floor, b.z - b.vz * dt + STEP_UP * dt) if b.z < floor - 0.001 else floor
-        b.vz = 0.0
+        b.z = min(floor, b.z - b.vz * dt + rise * dt + STEP_UP * dt) if b.z < floor - 0.001 else floor
+        b.vz = rise
 
 
 @compiled
@@ -217,10 +229,14 @@ def step(bodies: Rows, obstacles: Rows, near: Rows, contacts: Rows, dt: float) -
 
 @compiled
 def lean(b: Row, dt: float) -> None:
-    """Pitches and rolls a body on its springs, which changes its looks only."""
+    """Pitches and rolls a body on its springs and with the slope below it, which changes its looks only."""
     yaw = math.radians(b.yaw)
     ahead = b.ax * math.cos(yaw) + b.ay * math.sin(yaw)
     aside = -b.ax * math.sin(yaw) + b.ay * math.cos(yaw)
+    up, over = 0.0, 0.0
+    if b.slope_x != 0.0 or b.slope_y != 0.0:
+        up = math.degrees(math.atan(b.slope_x * math.cos(yaw) + b.slope_y * math.sin(yaw)))
+        over = math.degrees(math.atan(-b.slope_x * math.sin(yaw) + b.slope_y * math.cos(yaw)))
     share = min(1.0, dt / SUSPENSION_TIME)
-    b.pitch += (min(max(ahead, -8.0), 8.0) * PITCH_PER_ACCELERATION - b.pitch) * share
-    b.roll += (-min(max(aside, -8.0), 8.0) * ROLL_PER_ACCELERATION - b.roll) * share
+    b.pitch += (min(max(ahead, -8.0), 8.0) * PITCH_PER_ACCELERATION + up - b.pitch) * share
+    b.roll += (-min(max(aside, -8.0), 8.0) * ROLL_PER_ACCELERATION - over - b.roll) * share

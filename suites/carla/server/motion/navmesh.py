@@ -11,6 +11,7 @@ import struct
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from suites.carla.maps import RoadMap
 from suites.carla.maps.walkways import CROSSING, PAVEMENT, Walkways, walkways
@@ -49,17 +50,18 @@ def navigation_mesh(road_map: RoadMap) -> bytes:
     if not ways.corners:
         return b""
     low, high = ways.points.min(axis=0) - MARGIN, ways.points.max(axis=0) + MARGIN
-    height = road_map.ground.kerb
-    tile = _tile(ways, height, low.tolist(), high.tolist())
-    origin = (low[0], height - 1.0, low[1])
+    kerb = road_map.ground.kerb
+    heights = np.array([road_map.terrain(x, y) + kerb for x, y in ways.points.tolist()])
+    tile = _tile(ways, heights, low.tolist(), high.tolist())
+    origin = (low[0], heights.min() - 1.0, low[1])
     head = _SET.pack(_SET_MAGIC, _SET_VERSION, 1, *origin, *(high - low), 1, MAX_POLYGONS)
     return head + _ENTRY.pack(_FIRST_TILE, len(tile)) + tile
 
 
-def _tile(ways: Walkways, height: float, low: list[float], high: list[float]) -> bytes:
+def _tile(ways: Walkways, heights: NDArray[np.float64], low: list[float], high: list[float]) -> bytes:
     """Every polygon comes with the fan of triangles that tells its height; there is no tree of bounding volumes."""
     points = np.empty((len(ways.points), 3), "<f4")
-    points[:, 0], points[:, 1], points[:, 2] = ways.points[:, 0], height, ways.points[:, 1]
+    points[:, 0], points[:, 1], points[:, 2] = ways.points[:, 0], heights, ways.points[:, 1]
     polygons, details, triangles = bytearray(), bytearray(), bytearray()
     for kind, corners, beyond in zip(ways.kinds, ways.corners, ways.neighbours, strict=True):
         empty = [0] * (_SIX - len(corners))
@@ -73,6 +75,6 @@ def _tile(ways: Walkways, height: float, low: list[float], high: list[float]) ->
     header = _HEADER.pack(
         _TILE_MAGIC, _TILE_VERSION, 0, 0, 0, 0, len(ways.corners), len(points), links,
         len(ways.corners), 0, len(triangles) // 4, 0, 0, len(ways.corners), HEIGHT, RADIUS, CLIMB,
-        low[0], height - 1.0, low[1], high[0], height + HEIGHT, high[1], 1.0,
+        low[0], heights.min() - 1.0, low[1], high[0], heights.max() + HEIGHT, high[1], 1.0,
     )  # fmt: skip
     return header + points.tobytes() + bytes(polygons) + bytes(12 * links) + bytes(details) + bytes(triangles)

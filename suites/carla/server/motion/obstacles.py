@@ -22,7 +22,9 @@ def obstacles_of(road_map: RoadMap, renderer: Renderer) -> Rows:
     pieces = [_scenery(renderer.scenery.casters)]
     if road_map.scenery == "highway":
         pieces += [_rail(lane) for lane in road_map.lanes if lane.kind == "shoulder"]
-    return np.concatenate(pieces)
+    rows = np.concatenate(pieces)
+    rows["z"] = [road_map.terrain(o["x"], o["y"]) for o in rows]
+    return rows
 
 
 def _scenery(casters: NDArray[np.float32]) -> Rows:

@@ -123,7 +123,9 @@ def pedals(b: Row, speed: float, acceleration: float) -> tuple[float, float]:
     """(throttle, brake) that give a vehicle about this acceleration."""
     ratio = b.ratios[max(b.gear, 1) - 1] * b.final_ratio
     engine_drag = b.engine_drag * (b.rpm / b.max_rpm) * ratio / b.radius
-    force = b.mass * (acceleration + ROLLING * GRAVITY) + b.drag * speed * speed
+    yaw = math.radians(b.yaw)
+    uphill = GRAVITY * (b.slope_x * math.cos(yaw) + b.slope_y * math.sin(yaw))
+    force = b.mass * (acceleration + ROLLING * GRAVITY + uphill) + b.drag * speed * speed
     if force >= -engine_drag:
         most = curve(b.rpm, b.torque_rpm, b.torque, b.torque_points) * ratio * EFFICIENCY / b.radius
         return min(1.0, max(0.0, (force + engine_drag) / max(most + engine_drag, 1.0))), 0.0

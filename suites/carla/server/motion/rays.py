@@ -8,6 +8,7 @@ import numpy as np
 
 from suites.carla.maps.ground import Ground, locate
 from suites.carla.maps.jit import compiled
+from suites.carla.maps.terrain import reaches, slope_at
 from suites.carla.server.things.bodies import Rows
 
 NOTHING, GROUND = -1, -2  # hit codes; bodies are 0..., obstacles FIRST_OBSTACLE - index
@@ -38,11 +39,18 @@ def box_entry(
 
 @compiled
 def cast(
-    origin: Rows, ray: Rows, reach: float, bodies: Rows, obstacles: Rows, near: Rows, count: int, skip: int
-) -> tuple[float, int, float]:
+    origin: Rows, ray: Rows, reach: float, bodies: Rows, obstacles: Rows, near: Rows, count: int, skip: int,
+    ground: Ground,
+) -> tuple[float, int, float]:  # fmt: skip
     """(distance, hit code, cosine) of the first thing along a unit ray; row `skip` is unseen."""
     best, hit, cos = reach, NOTHING, 0.0
-    if ray[2] < -1e-9 and -origin[2] / ray[2] < best and origin[2] > 0.0:
+    if ground.hilly:
+        met = reaches(ground, origin[0], origin[1], origin[2], ray[0], ray[1], ray[2], 0.0, reach)
+        if met < best:
+            gx, gy = slope_at(ground, origin[0] + met * ray[0], origin[1] + met * ray[1])
+            facing = (gx * ray[0] + gy * ray[1] - ray[2]) / math.sqrt(1.0 + gx * gx + gy * gy)
+            best, hit, cos = met, GROUND, max(0.0, facing)
+    elif ray[2] < -1e-9 and -origin[2] / ray[2] < best and origin[2] > 0.0:
         best, hit, cos = -origin[2] / ray[2], GROUND, -ray[2]
     for j in range(len(bodies)):
         b = bodies[j]
@@ -102,7 +110,7 @@ def cast_all(
             near[count] = k
             count += 1
     for i in range(len(rays)):
-        distance, hit, cos = cast(origin, rays[i], reach, bodies, obstacles, near, count, skip)
+        distance, hit, cos = cast(origin, rays[i], reach, bodies, obstacles, near, count, skip, ground)
         kind = -1
         if hit == GROUND:
             kind = locate(ground, origin[0] + rays[i, 0] * distance, origin[1] + rays[i, 1] * distance)[0]

@@ -39,7 +39,8 @@ class Camera(Sensor):
     def view(self, bodies: Bodies) -> scene.Camera:
         """Where the renderer takes the picture from."""
         (x, y, z), (pitch, yaw, roll) = self.transform(bodies)
-        return scene.Camera(Pose(x, y, z, roll, pitch, yaw), self.width, self.height, self.fov)
+        textured = self.attributes.get("textures", "true").lower() in ("true", "1")
+        return scene.Camera(Pose(x, y, z, roll, pitch, yaw), self.width, self.height, self.fov, textured)
 
     def head(self) -> bytes:
         """What comes before the pixels."""

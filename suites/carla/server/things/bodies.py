@@ -15,7 +15,8 @@ _POSE = ["x", "y", "z", "roll", "pitch", "yaw"]  # metres, degrees
 _MOTION = ["vx", "vy", "vz", "yaw_rate", "ax", "ay", "az"]  # m/s, deg/s, m/s2, all in the world frame
 # The oriented box: half sizes, and where its centre lies from the actor's origin (forward and up).
 _SHAPE = ["half_x", "half_y", "half_z", "box_x", "box_z", "mass", "inertia"]
-_GROUND = ["ground", "stand"]  # height of the ground below, and of the origin above it when standing
+# Height of the ground below, how it rises along x and y, and height of the origin above it when standing.
+_GROUND = ["ground", "slope_x", "slope_y", "stand"]
 _CONTROL = ["throttle", "steer", "brake", "walk_x", "walk_y", "walk_speed"]
 _HELD = ["held_x", "held_y", "held_z"]  # constant velocity in the actor's frame, m/s
 # wheel: front wheels' angle in radians; shift: seconds of a gear change left; down: seconds a walker stays down.

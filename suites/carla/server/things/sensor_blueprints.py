@@ -41,6 +41,7 @@ _EXPOSURE: tuple[Entry, ...] = (
         }.items()
     ),
 )  # fmt: skip
+_TEXTURES: Entry = ("textures", "bool", "true")  # ours: whether surfaces have textures
 _LIDAR: tuple[Entry, ...] = (
     ("channels", "int", "32"),
     ("range", "float", "10.0"),
@@ -84,14 +85,14 @@ def sensor_choices(name: str, value: str) -> tuple[tuple[str, ...], bool, bool]:
 
 
 SENSORS: dict[str, tuple[Entry, ...]] = {
-    "sensor.camera.rgb": (*_IMAGE, *_LENS, *_EXPOSURE),
+    "sensor.camera.rgb": (*_IMAGE, *_LENS, *_EXPOSURE, _TEXTURES),
     "sensor.camera.depth": (*_IMAGE, *_LENS),
     "sensor.camera.semantic_segmentation": (*_IMAGE, *_LENS),
     "sensor.camera.instance_segmentation": (*_IMAGE, *_LENS),
     "sensor.camera.normals": (*_IMAGE, *_LENS),
     "sensor.camera.optical_flow": (*_IMAGE, *_LENS),
     "sensor.camera.cosmos_visualization": (*_IMAGE, *_LENS),
-    "sensor.camera.dvs": (*_IMAGE, *_LENS, *_EXPOSURE, *_EVENTS),
+    "sensor.camera.dvs": (*_IMAGE, *_LENS, *_EXPOSURE, *_EVENTS, _TEXTURES),
     "sensor.lidar.ray_cast": (*_LIDAR, *_NOISY_LIDAR),
     "sensor.lidar.ray_cast_semantic": _LIDAR,
     "sensor.other.collision": (),

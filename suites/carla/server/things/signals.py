@@ -1,4 +1,4 @@
-"""Traffic lights: one for each road that leads into a junction of a town, one green at a time in each junction."""
+"""Traffic lights: where the map has signals, one for each road into a junction, one green at a time in each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from suites.carla.maps import RoadMap
 from suites.carla.maps.roads import Lane
-from suites.carla.maps.signals import BESIDE, signal_id
+from suites.carla.maps.signals import BESIDE
 from suites.carla.server.protocol.wire import BoundingBox, Rotation, Transform, Vector
 from suites.carla.server.things.actors import GREEN, RED, YELLOW, TrafficLight
 
@@ -33,9 +33,9 @@ class Signals:
         self.groups: list[list[TrafficLight]] = []
         self.by_lane: dict[int, TrafficLight] = {}
         self._greens: list[int] = []
-        if road_map.scenery == "town":
-            for approaches in _junction_approaches(road_map):
-                self._equip(approaches, make)
+        for approaches in _junction_approaches(road_map):
+            if equipped := [lanes for lanes in approaches if self._sign(lanes[0])]:
+                self._equip(equipped, make)
         self._greens = [0 for _ in self.groups]
         self.reset()
 
@@ -53,10 +53,14 @@ class Signals:
             light.facing = Rotation(0.0, (yaw + 360.0) % 360.0 - 180.0, 0.0)
             light.pole, light.tags = pole, bytes([_TRAFFIC_LIGHT])
             light.box = _trigger(lanes, side - float(outer.width[-1]) / 2.0)._replace(actor_id=light.id)
-            light.sign_id = signal_id(outer.road_id, outer.lane_id > 0)
+            light.sign_id = self._sign(outer)
             group.append(light)
             self.by_lane.update({lane.id: light for lane in lanes})
         self.groups.append(group)
+
+    def _sign(self, lane: Lane) -> str:
+        """The id of the signal at the end of a lane; empty where there is none."""
+        return self._map.lights.get((lane.road_id, lane.lane_id > 0), "")
 
     def reset(self, light: TrafficLight | None = None) -> None:
         """Restarts all cycles, or the one of a light's junction."""
