@@ -52,7 +52,7 @@ def load(out: str | os.PathLike[str], *, compact: bool) -> pd.DataFrame:
     if not Path(out).is_dir():
         raise StoreError(f"there is no results folder {out}; pass the folder the runs were written to")
     rows, before = _read_cache(Path(out) / "cache")
-    stamps = {run_id: stamp_of(out, run_id) for run_id, _ in scan(out, ROWS_FILE)}
+    stamps = {run_id: stamp_of(out, run_id, stat) for run_id, stat in scan(out, ROWS_FILE)}
     contents = _contents(out, stamps, before)
     keep = _unchanged(before, contents)
     manifest = before

@@ -1,12 +1,23 @@
-"""The parts of a line of rows.jsonl: labels, and numbers as JSON has them."""
+"""The parts of a line of rows.jsonl: labels, and numbers as JSON has them; JSON read fast."""
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+
+def json_value(text: bytes) -> Any:
+    """The value of JSON text. Raises ValueError or RecursionError."""
+    from pydantic_core import from_json  # four times as fast as Python's own
+
+    try:
+        return from_json(text)
+    except ValueError:  # which reads more: half of a surrogate pair, say
+        return json.loads(text)
 
 
 def checked_labels(labels: Mapping[str, object]) -> dict[str, str]:
