@@ -609,12 +609,14 @@ def test_a_link_to_a_run_opens_it(shown: Page) -> None:
 
 def unpacked(data: Any) -> list[tuple[Any, ...]]:
     """As the page's script does it: id, status, score, facts, settings."""
-    texts, lines, found = data["texts"], [], []
-    for run_id, status, score, facts, length, changes in data["runs"]:
-        lines = [*lines, *[("", "")] * length][:length]
-        for position, name, text in zip(changes[::3], changes[1::3], changes[2::3], strict=True):
-            lines[position] = (texts[name], texts[text])
-        found.append((run_id, status, score, tuple(lines[:facts]), tuple(lines[facts:])))
+    texts, found = data["texts"], []
+    lines: list[list[tuple[str, str]]] = [[], []]  # facts, settings
+    for run_id, status, score, *parts in data["runs"]:
+        for part, (length, changes) in enumerate(zip(parts[::2], parts[1::2], strict=True)):
+            lines[part] = [*lines[part], *[("", "")] * length][:length]
+            for position, name, text in zip(changes[::3], changes[1::3], changes[2::3], strict=True):
+                lines[part][position] = (texts[name], texts[text])
+        found.append((run_id, status, score, *map(tuple, lines)))
     return found
 
 
@@ -649,7 +651,7 @@ def test_runs_beyond_a_page_are_found_and_linked(tab: Page, make: Callable[..., 
     tab.run("location.hash = '#run-7'")
     tab.wait("document.querySelector('#run-7')?.open === true")
     tab.run(
-        "const box = document.querySelector('#runs input'); box.value = 'm/149 FINISHED';"
-        "box.dispatchEvent(new Event('input'))"
+        "(box => { box.value = 'm/149 FINISHED'; box.dispatchEvent(new Event('input')) })"
+        "(document.querySelector('#runs input'))"
     )
     assert [name.endswith("m/149") for name in tab.run(shown)] == [True]

@@ -100,24 +100,28 @@
     return list;
   }
 
-  function runElement({id, status, score, lines, facts, number}) {
+  function runElement({id, status, score, facts, settings, number}) {
     const run = made("details", {className: "run", id: `run-${number}`}), summary = made("summary");
     summary.append(made("span", {className: "run-id", textContent: id}), " ",
       made("span", {className: `status-${status}`, textContent: status}), " ",
       made("span", {className: "score", textContent: score}));
-    run.append(summary, pairs(lines.slice(0, facts)));
-    if (lines.length > facts) run.append(made("h4", {textContent: "Settings"}), pairs(lines.slice(facts)));
+    run.append(summary, pairs(facts));
+    if (settings.length) run.append(made("h4", {textContent: "Settings"}), pairs(settings));
     return run;
   }
 
   // Each run is stored as its difference from the run before: analysis/report/runs.py.
   function unpacked({texts, runs}) {
-    let before = [];
-    return runs.map(([id, status, score, facts, length, changes], number) => {
+    const changed = (before, length, changes) => {
       const lines = before.slice(0, length);
       for (let i = 0; i < changes.length; i += 3) lines[changes[i]] = [texts[changes[i + 1]], texts[changes[i + 2]]];
-      before = lines;
-      return {id, status, score, facts, lines, number, text: `${id} ${status} ${score}`.toLowerCase()};
+      return lines;
+    };
+    let facts = [], settings = [];
+    return runs.map(([id, status, score, numFacts, ofFacts, numSettings, ofSettings], number) => {
+      facts = changed(facts, numFacts, ofFacts);
+      settings = changed(settings, numSettings, ofSettings);
+      return {id, status, score, facts, settings, number, text: `${id} ${status} ${score}`.toLowerCase()};
     });
   }
 
