@@ -124,13 +124,14 @@ def _rebuild(
         for run_id in runs:
             if run_id not in known:
                 try:
-                    parsed: Parsed = parse_run(out, RunId.parse(run_id))
+                    run = RunId.parse(run_id)
+                    parsed: Parsed = parse_run(out, run)
                 except StoreError as error:
                     warnings.warn(f"run {run_id} is left out: {error}", StoreWarning, stacklevel=2)
                     continue
                 counts = {"rows": len(parsed.rows), "skipped": parsed.skipped, "first_skipped": parsed.first_skipped}
                 fresh.append({"run_id": run_id, "content": parsed.content, **counts})
-                yield RunId.parse(run_id), parsed
+                yield run, parsed
 
     new_rows = to_table(parse())
     _log.debug("parsed %d runs, took %d from the cache", len(fresh), len(kept))

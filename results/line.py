@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 def json_value(text: bytes) -> Any:
     """The value of JSON text. Raises ValueError or RecursionError."""
+    try:
+        return _fast_parser()(text)
+    except ValueError:  # Python's own reads more: half of a surrogate pair, say
+        return json.loads(text)
+
+
+@cache  # an import statement that is met for every line takes as long as the parser
+def _fast_parser() -> Callable[[bytes], Any]:
     from pydantic_core import from_json  # four times as fast as Python's own
 
-    try:
-        return from_json(text)
-    except ValueError:  # which reads more: half of a surrogate pair, say
-        return json.loads(text)
+    return from_json
 
 
 def checked_labels(labels: Mapping[str, object]) -> dict[str, str]:

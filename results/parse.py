@@ -224,7 +224,7 @@ def _number(value: Any) -> float:
 def _numbers(values: Any) -> list[float]:
     if not isinstance(values, list):
         raise TypeError
-    return values if all(type(value) is float for value in values) else [_number(value) for value in values]
+    return values if set(map(type, values)) == {float} else [_number(value) for value in values]
 
 
 def _text(value: Any) -> str:

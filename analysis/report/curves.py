@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from analysis.rows.held import Steps
     from analysis.statistics.comparison import Comparison
     from analysis.statistics.summary import Bootstrap
 
@@ -68,7 +69,7 @@ def agents(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def mean_and_interval(steps: Sequence[Floats], values: Sequence[Floats], bootstrap: Bootstrap) -> tuple[Floats, Floats]:
+def mean_and_interval(steps: Steps, values: Sequence[Floats], bootstrap: Bootstrap) -> tuple[Floats, Floats]:
     """Mean over runs against environment steps, with its bootstrap interval.
 
     At each step a run has the value of its last evaluation so far. The grid reaches from the first step at which every
