@@ -50,7 +50,7 @@ def run_id(number: int) -> str:
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """RUNS runs; those that a kept store lacks are written."""
     kept = os.environ.get("COVR_BENCH_STORE")
-    out = Path(kept) if kept else tmp_path_factory.mktemp("store")
+    out = Path(kept).resolve() if kept else tmp_path_factory.mktemp("store")
     for number in range(RUNS):
         folder = run_folder(out, run_id(number))
         if not folder.exists():
@@ -119,19 +119,30 @@ clocks.append(clock())
 
 
 @pytest.mark.parametrize(
-    "verb", [("table", "--format", "csv"), ("stats", "--reps", "2000", "--format", "csv")], ids=lambda verb: verb[0]
+    "verb",
+    [
+        ("table", "--format", "csv"),
+        ("stats", "--reps", "2000", "--format", "csv"),
+        ("plot", "--kind", "curves", "-o", "curves.pdf"),
+        ("report", "-o", "report.html"),
+    ],
+    ids=lambda verb: verb[0],
 )
-def test_a_whole_command(store: Path, verb: tuple[str, ...], benchmark: Any) -> None:
+def test_a_whole_command(store: Path, tmp_path: Path, verb: tuple[str, ...], benchmark: Any) -> None:
     """`covr-bench` on the store, as a user gives it."""
     code = f"""
+import os
 from covr_bench.cli.app import main
 sys.argv = ["covr-bench", *{verb!r}, "--out", sys.argv[1]]
+os.chdir({str(tmp_path)!r})
 try:
     main()
 except SystemExit:
     clocks.append(clock())
 """
     say(benchmark, verb[:1], *benchmark.pedantic(measure, args=(code, store)))
+    for file in tmp_path.iterdir():
+        print(f"  {file.name}: {file.stat().st_size / 1e6:.1f} MB")
 
 
 STATUS_RUNS, RUNNING, STOPPED = 10_000, 1_000, 1_000  # the campaign of docs/scale.md

@@ -52,7 +52,7 @@ def load(out: str | os.PathLike[str], *, compact: bool) -> pd.DataFrame:
     if not Path(out).is_dir():
         raise StoreError(f"there is no results folder {out}; pass the folder the runs were written to")
     rows, before = _read_cache(Path(out) / "cache")
-    stamps = {run_id: stamp_of(out, run_id) for run_id, _ in scan(out, ROWS_FILE)}
+    stamps = {run_id: stamp_of(out, run_id, stat) for run_id, stat in scan(out, ROWS_FILE)}
     contents = _contents(out, stamps, before)
     keep = _unchanged(before, contents)
     manifest = before
@@ -124,13 +124,14 @@ def _rebuild(
         for run_id in runs:
             if run_id not in known:
                 try:
-                    parsed: Parsed = parse_run(out, RunId.parse(run_id))
+                    run = RunId.parse(run_id)
+                    parsed: Parsed = parse_run(out, run)
                 except StoreError as error:
                     warnings.warn(f"run {run_id} is left out: {error}", StoreWarning, stacklevel=2)
                     continue
                 counts = {"rows": len(parsed.rows), "skipped": parsed.skipped, "first_skipped": parsed.first_skipped}
                 fresh.append({"run_id": run_id, "content": parsed.content, **counts})
-                yield RunId.parse(run_id), parsed
+                yield run, parsed
 
     new_rows = to_table(parse())
     _log.debug("parsed %d runs, took %d from the cache", len(fresh), len(kept))

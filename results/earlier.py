@@ -7,28 +7,27 @@ as one of `scripts`.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from results.files import read_bytes
-from results.layout import PROVENANCE_FILE, RunId, run_folder
+from results.line import json_value
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
+
+    from results.layout import RunId
 
 SUITES = ("dmc6", "dmc6-ar2", "dmc-hard")
 AGENTS = ("rad", "curl", "drq")
 SCRIPTS_BATCH = 128
 
 
-def stored_budget(out: str | os.PathLike[str], run_id: RunId) -> str:
-    """What the budget of a stored run is called today."""
-    if not may_be_earlier(str(run_id)):
+def stored_budget(run_id: RunId, record: bytes) -> str:
+    """What the budget of a stored run is called today. record: Content of its provenance; empty if there is none."""
+    if not may_be_earlier(str(run_id)) or not record:
         return run_id.budget
     try:
-        return budget(run_id, json.loads(read_bytes(run_folder(out, run_id) / PROVENANCE_FILE))["config"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return budget(run_id, json_value(record)["config"])
+    except (ValueError, TypeError, KeyError, RecursionError):
         return run_id.budget  # `show` and the report tell of a damaged record
 
 

@@ -1,12 +1,29 @@
-"""The parts of a line of rows.jsonl: labels, and numbers as JSON has them."""
+"""The parts of a line of rows.jsonl: labels, and numbers as JSON has them; JSON read fast."""
 
 from __future__ import annotations
 
+import json
 import math
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+
+def json_value(text: bytes) -> Any:
+    """The value of JSON text. Raises ValueError or RecursionError."""
+    try:
+        return _fast_parser()(text)
+    except ValueError:  # Python's own reads more: half of a surrogate pair, say
+        return json.loads(text)
+
+
+@cache  # an import statement that is met for every line takes as long as the parser
+def _fast_parser() -> Callable[[bytes], Any]:
+    from pydantic_core import from_json  # four times as fast as Python's own
+
+    return from_json
 
 
 def checked_labels(labels: Mapping[str, object]) -> dict[str, str]:

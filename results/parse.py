@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import struct
 import time
@@ -12,12 +11,13 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from results.earlier import may_be_earlier, stored_budget
 from results.files import read_bytes
 from results.layout import PROVENANCE_FILE, ROWS_FILE, SCHEMA, RunId, StoreError, StoreWarning, run_folder
-from results.line import label_text
+from results.line import json_value, label_text
 from results.states import RowKind
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def parse_run(out: str | os.PathLike[str], run_id: RunId) -> Parsed:
     path = run_folder(out, run_id) / ROWS_FILE
     try:
         data = read_bytes(path)
-        content = content_of(out, str(run_id), data)
+        record = _record_of(out, str(run_id))
     except OSError as error:
         raise StoreError(f"cannot read run {run_id} from {path}: {error.strerror or error}") from error
     rows: list[Row] = []
@@ -88,37 +88,47 @@ def parse_run(out: str | os.PathLike[str], run_id: RunId) -> Parsed:
             except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
                 bad_lines.append(number)
     first_bad = bad_lines[0] if bad_lines else 0
-    return Parsed(rows, _live(rows), len(bad_lines), first_bad, stored_budget(out, run_id), content)
+    return Parsed(rows, _live(rows), len(bad_lines), first_bad, stored_budget(run_id, record), _content(data, record))
 
 
-def content_of(out: str | os.PathLike[str], run_id: str, rows: bytes | None = None) -> bytes:
+def content_of(out: str | os.PathLike[str], run_id: str) -> bytes:
     """Hash of all that the rows of a run depend on: its file and, where it may be an earlier version's, its record.
 
-    rows: Content of the run's file; read if None. Raises OSError if that cannot be read.
+    Raises OSError if its file cannot be read.
     """
-    folder = f"{os.fspath(out)}/runs/{run_id}"
-    if rows is None:
-        rows = read_bytes(f"{folder}/{ROWS_FILE}")
+    return _content(read_bytes(f"{os.fspath(out)}/runs/{run_id}/{ROWS_FILE}"), _record_of(out, run_id))
+
+
+def _content(rows: bytes, record: bytes) -> bytes:
     digest = blake2b(rows, digest_size=16)
-    if may_be_earlier(run_id):
-        with contextlib.suppress(OSError):
-            digest.update(read_bytes(f"{folder}/{PROVENANCE_FILE}"))
+    digest.update(record)
     return digest.digest()
 
 
-def stamp_of(out: str | os.PathLike[str], run_id: str) -> bytes:
+def _record_of(out: str | os.PathLike[str], run_id: str) -> bytes:
+    """The record of a run that may be an earlier version's; empty for others, and if it cannot be read."""
+    with contextlib.suppress(OSError):
+        if may_be_earlier(run_id):
+            return read_bytes(f"{os.fspath(out)}/runs/{run_id}/{PROVENANCE_FILE}")
+    return b""
+
+
+def stamp_of(out: str | os.PathLike[str], run_id: str, rows: os.stat_result) -> bytes:
     """Size, inode and times of the files that `content_of` hashes; empty if one changed so lately that it may change
     again within its file system's clock.
 
     The time of an inode's change is set by the system alone: a program that sets back a file's own time moves it.
+    rows: Of the run's file.
     """
-    folder = f"{os.fspath(out)}/runs/{run_id}"
-    names = (ROWS_FILE, PROVENANCE_FILE) if may_be_earlier(run_id) else (ROWS_FILE,)
-    parts = b""
-    for name in names:
+    stats: list[os.stat_result | None] = [rows]
+    if may_be_earlier(run_id):
         try:
-            found = os.stat(f"{folder}/{name}")
+            stats.append(os.stat(f"{os.fspath(out)}/runs/{run_id}/{PROVENANCE_FILE}"))
         except OSError:
+            stats.append(None)
+    parts = b""
+    for found in stats:
+        if found is None:
             parts += b"absent"
             continue
         if abs(time.time() - found.st_ctime) < SETTLED_S:
@@ -148,20 +158,20 @@ def to_table(runs: Iterable[tuple[RunId, Parsed]]) -> pa.Table:
 
 
 def _chunk(runs: list[tuple[RunId, Parsed]]) -> pa.Table:
-    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS.names}
-    for run_id, parsed in runs:
-        count = len(parsed.rows)
-        columns["run_id"] += [str(run_id)] * count
-        for name in ("suite", "task", "agent", "variant", "seed"):
-            columns[name] += [getattr(run_id, name)] * count
-        columns["budget"] += [parsed.budget] * count
-        columns["live"] += parsed.live
-        if count:
-            for name, values in zip(_MEASURED, zip(*parsed.rows, strict=True), strict=True):
-                columns[name] += values
-    return pa.table(columns, schema=COLUMNS)
+    ids = [run_id for run_id, _ in runs]
+    counts = [len(parsed.rows) for _, parsed in runs]
+    lines = pa.array(np.repeat(np.arange(len(runs)), counts))  # of each row, the place of its run
+    of_runs: dict[str, list[Any]] = {name: [getattr(each, name) for each in ids] for name in _OF_RUN}
+    of_runs |= {"run_id": list(map(str, ids)), "budget": [parsed.budget for _, parsed in runs]}
+    columns = {name: pa.array(values, COLUMNS.field(name).type).take(lines) for name, values in of_runs.items()}
+    rows = [row for _, parsed in runs for row in parsed.rows]
+    measured = zip(*rows, strict=True) if rows else [()] * len(_MEASURED)
+    columns |= dict(zip(_MEASURED, measured, strict=True))
+    columns["live"] = [each for _, parsed in runs for each in parsed.live]
+    return pa.table({name: columns[name] for name in COLUMNS.names}, schema=COLUMNS)
 
 
+_OF_RUN = ("suite", "task", "agent", "variant", "seed")
 _MEASURED = (
     "kind", "env_steps", "agent_steps", "action_repeat", "metric", "value", "episodes", "text", "labels", "wall_s",
     "time",
@@ -169,7 +179,7 @@ _MEASURED = (
 
 
 def _row(line: bytes, path: Path) -> Row:
-    row = json.loads(line)
+    row = json_value(line)
     schema = _whole(row["schema"])
     if schema > SCHEMA:
         raise StoreError(
@@ -204,6 +214,8 @@ def _whole(value: Any) -> int:
 
 
 def _number(value: Any) -> float:
+    if type(value) is float:
+        return value
     if isinstance(value, bool):
         raise TypeError
     return _NON_FINITE[value] if isinstance(value, str) else float(value)
@@ -212,7 +224,7 @@ def _number(value: Any) -> float:
 def _numbers(values: Any) -> list[float]:
     if not isinstance(values, list):
         raise TypeError
-    return [_number(value) for value in values]
+    return values if set(map(type, values)) == {float} else [_number(value) for value in values]
 
 
 def _text(value: Any) -> str:

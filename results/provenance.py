@@ -14,6 +14,7 @@ from results.environment import collect
 from results.files import read_bytes, write_bytes
 from results.holding import peak_memory, read_lease
 from results.layout import HASHED, PROVENANCE_FILE, SCHEMA, RunId, StoreError, StoreWarning, run_folder, scan
+from results.line import json_value
 from results.lock import writer_pid
 from results.shape import completed, fault
 from results.states import Status
@@ -190,7 +191,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         StoreError: If the file is absent, damaged or written by a newer version.
     """
     try:
-        record = json.loads(read_bytes(path))
+        record = json_value(read_bytes(path))
     except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"cannot read {path}: {error}. Delete the file to start the run's record anew.") from error
     schema = record.get("schema") if isinstance(record, dict) else None

@@ -188,7 +188,8 @@ def test_figure_draws_the_mean_only_where_all_seeds_are(tmp_path: Path) -> None:
     from matplotlib.axes import Axes
 
     drawn: list[tuple[list[float], list[float]]] = []
-    original = Axes.plot
+    thin: list[list[list[float]]] = []
+    original, originals = Axes.plot, Axes.add_collection
     write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [0.0, 10.0, 20.0])
     write_run(tmp_path, "dmc6@paper/walker_walk/sac/1", [0.0, 30.0])
 
@@ -196,11 +197,17 @@ def test_figure_draws_the_mean_only_where_all_seeds_are(tmp_path: Path) -> None:
         drawn.append((list(x), list(y)))
         return original(self, x, y, **style)
 
+    def seeds(self: Axes, lines: Any, **options: Any) -> object:
+        thin.extend(segment.tolist() for segment in lines.get_segments())
+        return originals(self, lines, **options)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Axes, "plot", spy)
+        patch.setattr(Axes, "add_collection", seeds)
         remarks = learning_curves(read(tmp_path), tmp_path / "figure.png")
     assert remarks == ["sac on walker_walk: runs end at 100 to 200 env steps; the mean is drawn where all are"]
-    assert drawn == [([0, 100, 200], [0.0, 10.0, 20.0]), ([0, 100], [0.0, 30.0]), ([0, 100], [0.0, 20.0])]
+    assert thin == [[[0, 0.0], [100, 10.0], [200, 20.0]], [[0, 0.0], [100, 30.0]]]
+    assert drawn == [([0, 100], [0.0, 20.0])]
 
 
 def test_seeds_that_log_at_different_steps_have_a_mean_of_step_functions(tmp_path: Path) -> None:

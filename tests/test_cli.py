@@ -326,3 +326,17 @@ def test_the_embedded_carla_server_says_what_it_can_serve(cli: Any) -> None:
     assert done.code == 2
     assert "Town04" in done.err
     assert "highway" in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("table", "--scores", ""), ("stats", "--scores="), ("report", "-o", ""), ("run", "--out", ""),
+        ("show", "x", "--out", ""), ("compare", "a", "b", "--out", ""), ("plot", "-o", ""),
+        ("import", ""), ("vlm", "ask", "dmc6/walker_walk", ""),
+    ],
+)  # fmt: skip
+def test_an_empty_path_is_not_the_working_folder(cli: Callable[..., Any], words: tuple[str, ...]) -> None:
+    refused = cli(*words)
+    assert refused.code == 2
+    assert "a path is empty; name a file or folder" in refused.err

@@ -15,16 +15,8 @@ from analysis.figures.curves import learning_curves
 from analysis.grids import to_latex, to_markdown
 from analysis.statistics.bootstrap import aggregates
 from analysis.statistics.comparison import Comparison, comparisons
-from analysis.statistics.summary import (
-    CSV_COLUMNS,
-    Bootstrap,
-    by_task,
-    efficiency,
-    improvements,
-    over_tasks,
-    to_csv,
-    to_grids,
-)
+from analysis.statistics.output import CSV_COLUMNS, to_csv, to_grids
+from analysis.statistics.summary import Bootstrap, by_task, efficiency, improvements, over_tasks
 from results.store import RunWriter, read
 
 if TYPE_CHECKING:

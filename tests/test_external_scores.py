@@ -194,6 +194,6 @@ def test_marl_eval_gets_episodes_steps_and_a_last_evaluation(tmp_path: Path) -> 
         "absolute_metrics": {"return": [3.0, 4.0]},
     }
     assert list(runs["seed_1"]) == ["step_1", "absolute_metrics"]
-    assert "1 evaluations are not finite numbers and left out" in remarks
+    assert "1 evaluation is no finite number and left out" in remarks
     assert any("same agents, seeds and evaluations" in remark for remark in remarks)
     json.dumps(exported, allow_nan=False)

@@ -21,7 +21,7 @@ from analysis.report.gate import gate_page
 from covr_bench.config import registry
 from covr_bench.gate.gate import FEWEST, REFERENCE_SEEDS, Gate, Rules
 from covr_bench.gate.measure import Broken
-from covr_bench.gate.references import SHIPPED, Reference, References
+from covr_bench.gate.references import SHIPPED, Reference, References, write_signals
 from covr_bench.gate.request import request
 from covr_bench.kit.errors import UserError
 from covr_bench.probe.trace import Trace
@@ -361,3 +361,16 @@ def test_the_catalogues_fit_the_code(catalogue: str) -> None:
         for edit in entry.get("edits", [entry]):
             assert (root / edit["file"]).read_text().count(edit["right"]) == 1, entry["name"]
             assert edit["right"] != edit["wrong"]
+
+
+def test_signals_are_stored_bit_for_bit(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    odd = np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45], np.float32)
+    columns = {f"s{n}": np.concatenate([odd, rng.normal(size=200)]).astype(np.float32) for n in range(40)}
+    stored = pd.DataFrame({"task": ["catch"] * 205, "seed": 3, "interval": np.arange(205), **columns})
+    write_signals(stored, tmp_path / "signals.parquet")
+    found = pd.read_parquet(tmp_path / "signals.parquet")
+    pd.testing.assert_frame_equal(found, stored, check_exact=True)
+    assert all(found[name].to_numpy().tobytes() == stored[name].to_numpy().tobytes() for name in columns)
+    stored.to_parquet(tmp_path / "plain.parquet", compression="zstd", index=False)
+    assert (tmp_path / "signals.parquet").stat().st_size < 0.8 * (tmp_path / "plain.parquet").stat().st_size

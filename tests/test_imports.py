@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from analysis.rows.external import read_scores
@@ -40,6 +42,16 @@ LINE = '{"agent": "m", "task": "t", "seed": 0, "env_steps": 10, "return": 1.5}\n
 ALL_SAID = ("--with", "agent=m", "--with", "task=t", "--with", "seed=0")
 
 
+def npz(**arrays: Any) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+EVALUATIONS = npz(timesteps=np.array([10, 20]), results=np.array([[1.0, 3.0], [5.0, 6.0]]), ep_lengths=np.ones((2, 2)))
+PICKLED = npz(timesteps=np.array([10]), results=np.array([[1.0], [2.0, 3.0]], dtype=object))
+
+
 def write(folder: Path, name: str, content: str | bytes) -> Path:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,6 +76,8 @@ def imported(cli: Callable[..., Any], tmp_path: Path, *arguments: object) -> lis
         ("logs/drq/walker_walk_2/0.monitor.csv", MONITOR, (),
          [("scores", "walker_walk", "drq", 1, "returns=training", 100, 1.5),
           ("scores", "walker_walk", "drq", 1, "returns=training", 150, 2.5)]),
+        ("logs/ppo/walker_walk_3/evaluations.npz", EVALUATIONS, (),
+         [("scores", "walker_walk", "ppo", 2, "", 10, 2.0), ("scores", "walker_walk", "ppo", 2, "", 20, 5.5)]),
         ("a.json", json.dumps(MARL_EVAL), (),
          [("dmc6", "walker_walk", "sac", 3, "", 10, 2.0), ("dmc6", "walker_walk", "sac", 3, "", 20, 5.0)]),
         ("b.json.gz", gzip.compress(json.dumps(DREAMER).encode(), mtime=0), ("--rename", "dmc_walker_walk=walker_walk"),
@@ -154,6 +168,12 @@ def test_all_conflicts_are_counted_at_once(cli: Callable[..., Any], tmp_path: Pa
     assert "a.csv and " in refused.err and "b.csv" in refused.err
 
 
+def test_one_conflict_is_counted_in_the_singular(cli: Callable[..., Any], tmp_path: Path) -> None:
+    files = [write(tmp_path, f"{value}.csv", f"{HEADER}m,t,0,10,{value}\n") for value in (1, 2)]
+    refused = cli("import", *files, "-o", tmp_path / "scores.csv")
+    assert "1 score is of the same agent, task, seed and step, with different returns" in refused.err
+
+
 @pytest.mark.parametrize(
     ("name", "content", "options", "complaint"),
     [
@@ -168,6 +188,11 @@ def test_all_conflicts_are_counted_at_once(cli: Callable[..., Any], tmp_path: Pa
             (),
             "which column is the return? --columns return=",
         ),
+        ("evaluations.npz", EVALUATIONS, (), "does not say the agent: give --with agent=VALUE"),
+        ("evaluations.npz", EVALUATIONS[:100], ALL_SAID, "evaluations.npz is damaged"),
+        ("evaluations.npz", b"", ALL_SAID, "evaluations.npz is damaged"),
+        ("evaluations.npz", PICKLED, ALL_SAID, "not of the format sb3, which is arrays timesteps (n,) and results"),
+        ("evaluations.npz", npz(timesteps=np.array([1])), ALL_SAID, "not of the format sb3"),
         ("a.csv", "x", ("--from", "cvs"), "Did you mean 'csv'"),
         ("a.csv", "x", ("--with", "task"), "--with takes NAME=VALUE"),
         ("a.csv", "x", ("--columns", "retrun=r"), "Did you mean 'return'"),

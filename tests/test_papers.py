@@ -20,13 +20,23 @@ from analysis.figures import statistics
 from analysis.grids import to_html, to_latex, to_markdown
 from analysis.papers import tables as papers
 from analysis.papers.cells import Line, PaperTable
-from analysis.papers.layouts import best, column_names, summaries, to_delta_grid, to_grid, to_long_grid, to_ours_grid
+from analysis.papers.layouts import (
+    LAYOUTS,
+    best,
+    column_names,
+    summaries,
+    to_delta_grid,
+    to_grid,
+    to_long_grid,
+    to_ours_grid,
+)
 from analysis.papers.published import PAPERS, paper_notes, published
 from analysis.papers.tables import paper_tables
 from analysis.rows import vlm_rounds
 from analysis.rows.external import read_scores
 from analysis.rows.scores import final_scores
 from analysis.statistics.intervals import Summary, difference
+from analysis.tables.scores import tables, to_grids
 from covr_bench.cli.paper_runs import paper_runs, without_runs
 from covr_bench.config import registry
 from covr_bench.kit.errors import UserError
@@ -422,13 +432,19 @@ def test_latex_states_a_label_and_uses_siunitx_where_asked(reduced: Path) -> Non
     assert text.count(r"\begin{table*}") == text.count(r"\end{table*}") == 1
 
 
-@pytest.mark.parametrize("table", PAPERS)
-def test_latex_fits_its_page(reduced: Path, tmp_path: Path, table: str) -> None:
+@pytest.mark.parametrize("siunitx", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_latex_fits_its_page(reduced: Path, tmp_path: Path, layout: str, siunitx: bool) -> None:
+    """Every paper's table in two columns of a usual style, and the table of our own scores."""
     latex = shutil.which("pdflatex") or shutil.which("tectonic")
     if latex is None:
         pytest.skip("no LaTeX here: apt-get install texlive-latex-extra")
-    body = "".join(to_latex([to_grid(made)]) for made in paper_tables(read(reduced), table))
+    frame = read(reduced)
+    grids = [LAYOUTS[layout](made) for paper in PAPERS for made in paper_tables(frame, paper)]
+    grids += [grid for own in tables(frame) for grid in to_grids(own)]
     page = r"\documentclass[twocolumn]{article}\usepackage{booktabs,graphicx}\begin{document}"
+    page = page.replace("graphicx", "graphicx,siunitx") if siunitx else page
+    body = "\n\\clearpage\n".join(to_latex([grid], siunitx=siunitx) for grid in grids)  # else too many floats
     (tmp_path / "t.tex").write_text(f"{page}\n{body}\n\\end{{document}}\n", encoding="utf-8")
     done = subprocess.run([latex, "t.tex"], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stdout[-2000:]

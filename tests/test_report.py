@@ -6,6 +6,7 @@ import base64
 import hashlib
 import itertools
 import json
+import math
 import re
 import shlex
 import shutil
@@ -25,7 +26,8 @@ from hypothesis import strategies as st
 from analysis.figures.style import short_names
 from analysis.report.curves import MAX_POINTS, mean_and_interval
 from analysis.report.drawings import MAX_NAME, inline
-from analysis.report.origin import period
+from analysis.report.origin import RunEntry, period
+from analysis.report.runs import packed
 from analysis.statistics.bootstrap import aggregates
 from analysis.statistics.summary import Bootstrap
 from covr_bench.cli import report as report_command
@@ -603,3 +605,53 @@ def test_a_link_to_a_run_opens_it(shown: Page) -> None:
     assert shown.run("document.querySelector('.failure a').getAttribute('href')").startswith("#run-")
     shown.click(".failure a")
     shown.wait("document.querySelector(location.hash).open")
+
+
+def unpacked(data: Any) -> list[tuple[Any, ...]]:
+    """As the page's script does it: id, status, score, facts, settings."""
+    texts, found = data["texts"], []
+    lines: list[list[tuple[str, str]]] = [[], []]  # facts, settings
+    for run_id, status, score, *parts in data["runs"]:
+        for part, (length, changes) in enumerate(zip(parts[::2], parts[1::2], strict=True)):
+            lines[part] = [*lines[part], *[("", "")] * length][:length]
+            for position, name, text in zip(changes[::3], changes[1::3], changes[2::3], strict=True):
+                lines[part][position] = (texts[name], texts[text])
+        found.append((run_id, status, score, *map(tuple, lines)))
+    return found
+
+
+def test_thousands_of_runs_take_little_room_and_lose_nothing() -> None:
+    common = tuple((f"setting{n}", "x" * 20) for n in range(40))
+    entries = [
+        RunEntry(
+            f"s@b/t/a/{seed}", "finished", 100, math.nan if seed == 3 else 1.5, "",
+            (("session", f"at {seed}"),) * (1 + seed % 3), (*common[: 40 - seed % 2], ("seed", str(seed))),
+        )
+        for seed in range(2000)
+    ]  # fmt: skip
+    data = packed(entries)
+    assert unpacked(json.loads(json.dumps(data))) == [
+        (each.run_id, each.status, each.score_text, each.facts, each.settings) for each in entries
+    ]
+    assert len(json.dumps(data)) < 300 * len(entries)
+    assert packed(entries[:100]) is None
+
+
+def test_runs_beyond_a_page_are_found_and_linked(tab: Page, make: Callable[..., Parsed], tmp_path: Path) -> None:
+    lines = "".join(f"m,t,{seed},{step},{seed}\n" for seed in range(150) for step in (0, 10))
+    scores = tmp_path / "scores.csv"
+    scores.write_text(f"agent,task,seed,env_steps,return\n{lines}")
+    page = make("--scores", scores, "--reps", 10)
+    assert "The other 50 runs need JavaScript." in page.text
+    tab.open(tmp_path / "page.html")
+    shown = "[...document.querySelectorAll('.run .run-id')].map(each => each.textContent)"
+    assert len(tab.run(shown)) == 100
+    tab.run("document.querySelector('#runs .tools button:last-of-type').click()")
+    assert len(tab.run(shown)) == 50
+    tab.run("location.hash = '#run-7'")
+    tab.wait("document.querySelector('#run-7')?.open === true")
+    tab.run(
+        "(box => { box.value = 'm/149 FINISHED'; box.dispatchEvent(new Event('input')) })"
+        "(document.querySelector('#runs input'))"
+    )
+    assert [name.endswith("m/149") for name in tab.run(shown)] == [True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -10,7 +11,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from analysis.statistics.bootstrap import METRICS, aggregates, improvement, profile
+from analysis.statistics.bootstrap import (
+    METRICS,
+    aggregates,
+    aggregates_of,
+    improvement,
+    improvements_of,
+    profile,
+    profiles_of,
+)
 from analysis.statistics.intervals import Summary, difference, holm, t_quantile
 
 SCORES = arrays(np.float64, st.tuples(st.integers(1, 8), st.integers(1, 5)), elements=st.floats(-2, 2))
@@ -172,3 +181,29 @@ def test_a_difference_is_without_interval_where_a_deviation_is_unknown() -> None
     assert value == 2.0
     assert math.isnan(low) and math.isnan(high)
     assert difference(Summary(5.0, 0.0, 3), Summary(3.0, 0.0, 3)) == (2.0, 2.0, 2.0)
+
+
+def test_agents_together_get_what_each_gets_alone() -> None:
+    """They share draws; none of them may change another's numbers."""
+    rng = np.random.default_rng(0)
+    agents = [rng.random(shape) for shape in ((5, 3), (4, 3), (5, 3), (7, 3))]
+    agents[2][3:, 1] = agents[3][1:, 0] = np.nan
+    assert aggregates_of(agents, reps=300) == [aggregates(each, reps=300) for each in agents]
+    pairs = list(itertools.pairwise(agents))
+    assert improvements_of(pairs, reps=300) == [improvement(*pair, reps=300) for pair in pairs]
+    for found, each in zip(profiles_of(agents, [0.2, 0.5], reps=300), agents, strict=True):
+        np.testing.assert_array_equal(found, profile(each, [0.2, 0.5], reps=300))
+
+
+def test_equal_runs_have_an_interval_of_no_width() -> None:
+    for metric, estimate in aggregates(np.full((5, 3), 0.1), reps=300).items():
+        assert estimate == (pytest.approx(0.9 if metric == "optimality_gap" else 0.1),) * 3
+        assert len(set(estimate)) == 1
+
+
+@pytest.mark.parametrize("outlier", [1e15, -1e15])
+def test_an_outlier_takes_no_digits_from_the_iqm(outlier: float) -> None:
+    scores = np.append(np.linspace(0.1, 0.8, 7), outlier)[:, None]
+    assert aggregates(scores, ("iqm",), reps=1)["iqm"].value == pytest.approx(
+        np.sort(scores[:, 0])[2:6].mean(), rel=1e-15
+    )

@@ -17,7 +17,7 @@ from analysis.compare.matching import match_runs
 from analysis.compare.records import changed_code, description
 from analysis.compare.run_sets import runs_of_sets
 from analysis.rows.final import LAST, mean_and_deviation
-from analysis.rows.remarks import merged_remarks, remarks, seeds_text
+from analysis.rows.remarks import merged_remarks, remarks, run_columns, seeds_text
 from analysis.rows.scores import CELL, PROTOCOL, RunState, protocol_name, returns
 from analysis.statistics.bootstrap import Estimate
 from analysis.statistics.intervals import Summary, difference, holm, p_value
@@ -204,7 +204,7 @@ def _tested(a: Summary, b: Summary, span: tuple[int, int], margin: float) -> tup
 
 
 def _summary(runs: pd.DataFrame) -> Summary:
-    return Summary(*mean_and_deviation(runs["score"]), len(runs))
+    return Summary(*mean_and_deviation(runs["score"].to_numpy()), len(runs))
 
 
 def _broken(runs: pd.DataFrame) -> bool:
@@ -248,7 +248,7 @@ def _run_notes(a: RunSet, b: RunSet, matches: Sequence[Match], score: str) -> li
         tasks_by_remark: dict[tuple[str, str], list[str]] = {}
         for match, runs in zip(matches, runs_by_match, strict=True):
             changes = (f"seed {seed} went on with changed code, {each}" for seed, each in changed_code(run_set, runs))
-            for remark in (*remarks(runs, score=score), *changes):
+            for remark in (*remarks(run_columns(runs), score=score), *changes):
                 tasks_by_remark.setdefault((match.name, remark), []).append(match.task)
         notes += [f"{letter}: {note}" for note in merged_remarks(tasks_by_remark)]
     return notes

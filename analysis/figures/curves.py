@@ -9,8 +9,8 @@ import numpy as np
 
 from analysis.figures import style
 from analysis.figures.style import PANEL_INCHES
-from analysis.rows.held import held, shared_grid
-from analysis.rows.scores import PROTOCOL, agent_name, protocol_name, returns
+from analysis.rows.held import by_run, held, shared_grid
+from analysis.rows.scores import PROTOCOL, agent_names, protocol_name, returns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,14 +53,14 @@ def learning_curves(
     """
     rows = returns(frame)
     title = _title(rows)
-    found = sorted({(str(task), int(n)) for task, n in zip(rows["task"], rows["action_repeat"], strict=True)})
+    distinct = rows[["task", "action_repeat"]].drop_duplicates()
+    found = sorted((str(task), int(n)) for task, n in distinct.itertuples(index=False))
     panels = [panel for panel in found if tasks is None or panel[0] in tasks]
     if tasks is not None:
         panels.sort(key=lambda panel: (list(tasks).index(panel[0]), panel[1]))
     if not panels:
         raise ValueError(f"no evaluation on {list(tasks or ())}; tasks with evaluations: {[task for task, _ in found]}")
-    triples = zip(rows["agent"], rows["variant"], rows["labels"], strict=True)
-    rows["name"] = [agent_name(*map(str, triple)) for triple in triples]
+    rows["name"] = agent_names(rows)
     rows = rows.sort_values("env_steps", kind="stable").drop_duplicates(["run_id", "env_steps"], keep="last")
     styles = style.styles(sorted(rows["name"].unique()))
     with style.look():
@@ -125,15 +125,17 @@ def _on(rows: pd.DataFrame, task: str, repeat: int) -> pd.DataFrame:
 
 def _draw(axis: Axes, rows: pd.DataFrame, styles: Mapping[str, style.Style]) -> None:
     """rows: of one task, increasing in environment steps."""
+    from matplotlib.collections import LineCollection
+
     means = []
     for name, agent_rows in rows.groupby("name"):
-        steps: list[Ints] = []
-        values: list[Floats] = []
-        for _, seed in agent_rows.groupby("run_id", observed=True):
-            steps.append(seed["env_steps"].to_numpy(np.int64))
-            values.append(seed["value"].to_numpy(np.float64))
-            axis.plot(steps[-1], values[-1], color=styles[str(name)]["color"], linewidth=0.5, alpha=0.4)
-            _mark_divergence(axis, steps[-1], values[-1], styles[str(name)])
+        steps, values = by_run(agent_rows)
+        lines = [np.column_stack(run) for run in zip(steps, values, strict=True)]
+        # One collection: a line for each of thousands of seeds would take a minute.
+        colour = styles[str(name)]["color"]
+        axis.add_collection(LineCollection(lines, colors=colour, linewidths=0.5, alpha=0.4))
+        for run in zip(steps, values, strict=True):
+            _mark_divergence(axis, *run, styles[str(name)])
         grid = shared_grid(steps)
         means.append((str(name), grid, held(steps, values, grid).mean(axis=0)))
     for index, (name, grid, mean) in enumerate(means):
@@ -177,11 +179,12 @@ def _entries(styles: Mapping[str, style.Style], with_band: bool, with_cross: boo
 def _remarks(rows: pd.DataFrame) -> list[str]:
     bad = rows[~np.isfinite(rows["value"])]
     remarks = []
+    of_bad = rows[rows["run_id"].isin(bad["run_id"].unique())]
     for run_id, part in bad.groupby("run_id", observed=True):
         count = (
             "1 evaluation is no finite number" if len(part) == 1 else f"{len(part)} evaluations are not finite numbers"
         )
-        at = f", from {part['env_steps'].min():,} env steps on" if _diverged(rows[rows["run_id"] == run_id]) else ""
+        at = f", from {part['env_steps'].min():,} env steps on" if _diverged(of_bad[of_bad["run_id"] == run_id]) else ""
         remarks.append(f"{run_id}: {count} and not drawn{at}")
     ends = rows.groupby(["name", "task", "action_repeat", "run_id"], observed=True)["env_steps"].max()
     spans = ends.groupby(level=["name", "task", "action_repeat"], observed=True).agg(["min", "max"])

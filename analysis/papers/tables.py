@@ -11,7 +11,7 @@ from analysis.grids import to_csv as csv_text
 from analysis.papers.cells import Cell, Line, PaperTable
 from analysis.papers.layouts import column_name
 from analysis.papers.published import is_run_of, paper_notes, published
-from analysis.rows.remarks import merged_remarks, remarks
+from analysis.rows.remarks import merged_remarks, remarks, run_columns
 from analysis.rows.scores import PROTOCOL, agent_name, final_scores
 from analysis.rows.stand_ins import stand_ins
 from analysis.statistics.intervals import Summary, difference
@@ -157,7 +157,7 @@ def _line(
 
 
 def _cell(paper: Published | None, runs: pd.DataFrame) -> tuple[Cell, list[str]]:
-    notes = remarks(runs) if len(runs) else []
+    notes = remarks(run_columns(runs)) if len(runs) else []
     measured = runs[runs["scored"] > 0]
     if measured.empty:
         return Cell(paper, None, 0, None), notes

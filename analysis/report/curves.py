@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.figures import style
-from analysis.rows.held import held, shared_grid
-from analysis.rows.scores import PROTOCOL, agent_name, returns
+from analysis.rows.held import by_run, held, shared_grid
+from analysis.rows.scores import PROTOCOL, agent_names, returns
 from analysis.statistics.bootstrap import CONFIDENCE
 from analysis.statistics.summary import efficiency
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from analysis.rows.held import Steps
     from analysis.statistics.comparison import Comparison
     from analysis.statistics.summary import Bootstrap
 
@@ -45,8 +46,7 @@ def panels(frame: pd.DataFrame, comparison: Comparison, bootstrap: Bootstrap) ->
     """
     rows = returns(frame)
     rows = rows[(rows[PROTOCOL] == [comparison.suite, comparison.budget, comparison.setting]).all(axis=1)]
-    triples = zip(rows["agent"], rows["variant"], rows["labels"], strict=True)
-    rows = rows.assign(name=[agent_name(*map(str, triple)) for triple in triples])
+    rows = rows.assign(name=agent_names(rows))
     names = sorted(comparison.scores)
     with_seeds = rows["run_id"].nunique() <= MAX_SEED_LINES
     result = []
@@ -69,7 +69,7 @@ def agents(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def mean_and_interval(steps: Sequence[Floats], values: Sequence[Floats], bootstrap: Bootstrap) -> tuple[Floats, Floats]:
+def mean_and_interval(steps: Steps, values: Sequence[Floats], bootstrap: Bootstrap) -> tuple[Floats, Floats]:
     """Mean over runs against environment steps, with its bootstrap interval.
 
     At each step a run has the value of its last evaluation so far. The grid reaches from the first step at which every
@@ -101,20 +101,15 @@ def _panel(
     xs: dict[tuple[int, ...], int] = {}
     series = []
     for name, agent_rows in rows.groupby("name", sort=True):
-        runs = [
-            (int(run["seed"].iloc[0]), run.sort_values("env_steps"))
-            for _, run in agent_rows.groupby("run_id", observed=True)
-        ]
-        runs.sort(key=lambda pair: pair[0])
-        steps = [run["env_steps"].to_numpy() for _, run in runs]
-        values = [run["value"].to_numpy(np.float64) for _, run in runs]
+        agent_rows = agent_rows.sort_values(["seed", "run_id", "env_steps"], kind="stable")
+        steps, values = by_run(agent_rows)
         grid, estimate = mean_and_interval(steps, values, bootstrap)
         seeds = [
             {"seed": seed, "x": _place(xs, _thinned(x)), "y": _numbers(_thinned(y))}
-            for (seed, _), x, y in zip(runs, steps, values, strict=True)
+            for seed, x, y in zip(agent_rows.drop_duplicates("run_id")["seed"].tolist(), steps, values, strict=True)
             if with_seeds
         ]
-        series.append(_series(names.index(str(name)), _place(xs, grid), estimate, len(runs), seeds))
+        series.append(_series(names.index(str(name)), _place(xs, grid), estimate, len(steps), seeds))
     return {"title": title, "unit": "return", "xs": list(map(list, xs)), "series": series}
 
 

@@ -44,6 +44,11 @@ class RunEntry:
     facts: tuple[tuple[str, str], ...]
     settings: tuple[tuple[str, str], ...]
 
+    @property
+    def score_text(self) -> str:
+        """`731.2 at 100,000`; `-` in place of a number that is none."""
+        return f"{'-' if math.isnan(self.score) else format(self.score, ',.1f')} at {self.env_steps:,}"
+
 
 def machines(records: Iterable[Record]) -> list[Machine]:
     """Every combination of machine and versions, the most frequent first."""
@@ -108,7 +113,8 @@ def _facts(record: Record | None) -> tuple[tuple[str, str], ...]:
     sessions: Sequence[Record] = record["sessions"]
     facts = [("wall time", f"{_span(record['wall_s'])} in {len(sessions)} session{'s' if len(sessions) > 1 else ''}")]
     for session in sessions:
-        facts.append(("session", f"{session['started']} to {session['ended'] or 'unknown'}: {session['command']}"))
+        facts.append(("session", f"{session['started']} to {session['ended'] or 'unknown'}"))
+        facts.append(("command", session["command"]))
         if changes := session.get("config_changes"):
             changed = {key: " → ".join(map(str, pair)) for key, pair in changes.items() if isinstance(pair, list)}
             facts.append(("changed settings", _pairs(changed)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from analysis.papers.layouts import to_grid as paper_grid
 from analysis.papers.published import PAPERS, published
 from analysis.papers.tables import paper_tables
-from analysis.report import answers, curves, origin
+from analysis.report import answers, curves, origin, runs
 from analysis.report.drawings import Drawings
 from analysis.rows import vlm_rounds
 from analysis.rows.final import LAST
 from analysis.rows.scores import PROTOCOL, RunState, agent_name, final_scores
 from analysis.rows.stand_ins import stand_ins
-from analysis.statistics import summary
+from analysis.statistics import output
 from analysis.tables.scores import rates_grid, scores_grid, tables, to_grid
 
 if TYPE_CHECKING:
@@ -99,7 +98,6 @@ def to_html(inputs: Inputs) -> str:
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["breakable"] = _breakable
-    environment.filters["number"] = lambda value: "-" if math.isnan(value) else f"{value:,.1f}"
     return environment.get_template("page.html.j2").render(_context(inputs), **_assets())
 
 
@@ -125,7 +123,9 @@ def _context(inputs: Inputs) -> dict[str, Any]:
         "gate": inputs.gate,
         "videos": [_video(video, scores) for video in inputs.videos],
         "entries": entries,
-        "unfinished": [entry for entry in entries if entry.status != RunState.FINISHED],
+        "unfinished": [(number, entry) for number, entry in enumerate(entries) if entry.status != RunState.FINISHED],
+        "runs": _json(packed) if (packed := runs.packed(entries)) else "",
+        "on_a_page": runs.ON_A_PAGE,
         "commands": _commands(inputs.runs, scores),
         "analyses": inputs.analyses,
         "bootstrap": inputs.bootstrap,
@@ -181,7 +181,7 @@ def _statistics(
     """several: whether there are several runs; of one there are no statistics."""
     bootstrap, over = inputs.bootstrap, inputs.over
     several = several and comparison.has_scores
-    statistics = summary.to_grids(comparison, bootstrap, over) if several else []
+    statistics = output.to_grids(comparison, bootstrap, over) if several else []
     panels = curves.panels(frame, comparison, bootstrap)
     return {
         "normalisation": comparison.normalisation,

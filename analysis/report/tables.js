@@ -1,7 +1,7 @@
 // Tables that are sorted, searched and saved; figures that are saved; runs that are searched and shown page by page.
 (() => {
   "use strict";
-  const SEARCHED = 8, PAGE = 100;  // rows from which a table is searched; runs of a page
+  const SEARCHED = 8, PAGE = 100;  // rows from which a table is searched; runs of a page, `ON_A_PAGE` of runs.py
   const tableNumber = /^[^\d+.-]*([+-]?\d[\d,]*\.?\d*(?:e[+-]?\d+)?)/i;
 
   function made(tag, properties = {}) {
@@ -93,21 +93,52 @@
     if (tools.childElementCount) box.before(tools);
   }
 
-  const runs = [...document.querySelectorAll("details.run")];
-  if (runs.length > PAGE) {
+  // Names and texts of a run's lines, as `pairs` of the template writes them.
+  function pairs(lines) {
+    const list = made("dl");
+    for (const [name, text] of lines) list.append(made("dt", {textContent: name}), made("dd", {textContent: text}));
+    return list;
+  }
+
+  function runElement({id, status, score, facts, settings, number}) {
+    const run = made("details", {className: "run", id: `run-${number}`}), summary = made("summary");
+    summary.append(made("span", {className: "run-id", textContent: id}), " ",
+      made("span", {className: `status-${status}`, textContent: status}), " ",
+      made("span", {className: "score", textContent: score}));
+    run.append(summary, pairs(facts));
+    if (settings.length) run.append(made("h4", {textContent: "Settings"}), pairs(settings));
+    return run;
+  }
+
+  // Each run is stored as its difference from the run before: analysis/report/runs.py.
+  function unpacked({texts, runs}) {
+    const changed = (before, length, changes) => {
+      const lines = before.slice(0, length);
+      for (let i = 0; i < changes.length; i += 3) lines[changes[i]] = [texts[changes[i + 1]], texts[changes[i + 2]]];
+      return lines;
+    };
+    let facts = [], settings = [];
+    return runs.map(([id, status, score, numFacts, ofFacts, numSettings, ofSettings], number) => {
+      facts = changed(facts, numFacts, ofFacts);
+      settings = changed(settings, numSettings, ofSettings);
+      return {id, status, score, facts, settings, number, text: `${id} ${status} ${score}`.toLowerCase()};
+    });
+  }
+
+  const data = document.getElementById("run-data");
+  if (data) {
+    const runs = unpacked(JSON.parse(data.textContent)), list = document.getElementById("run-list");
     const search = made("input", {type: "search", placeholder: "search runs"}), count = made("span");
     const back = made("button", {type: "button", textContent: "previous"});
     const next = made("button", {type: "button", textContent: "next"});
     const tools = made("div", {className: "tools"});
     let page = 0;
     const show = () => {
-      const wanted = search.value.toLowerCase();
-      const found = runs.filter((run) => run.firstElementChild.textContent.toLowerCase().includes(wanted));
+      const wanted = search.value.toLowerCase(), found = runs.filter((run) => run.text.includes(wanted));
       page = Math.max(0, Math.min(page, Math.ceil(found.length / PAGE) - 1));
-      const shown = new Set(found.slice(page * PAGE, (page + 1) * PAGE));
-      for (const run of runs) run.hidden = !shown.has(run);
-      const first = found.length ? page * PAGE + 1 : 0;
-      count.textContent = `${first} to ${page * PAGE + shown.size} of ${found.length} runs`;
+      const shown = found.slice(page * PAGE, (page + 1) * PAGE), first = found.length ? page * PAGE + 1 : 0;
+      list.replaceChildren(...shown.map(runElement));
+      count.textContent = `${first} to ${page * PAGE + shown.length} of ${found.length} runs`;
       back.disabled = page === 0;
       next.disabled = (page + 1) * PAGE >= found.length;
     };
@@ -116,15 +147,17 @@
     back.addEventListener("click", () => { page -= 1; show(); });
     next.addEventListener("click", () => { page += 1; show(); });
     tools.append(search, back, next, count);
-    runs[0].before(tools);
+    list.before(tools);
     // A link to a run turns to its page.
     const turn = () => {
-      const at = runs.findIndex((run) => `#${run.id}` === location.hash);
-      if (at < 0) return;
+      const at = /^#run-(\d+)$/.exec(location.hash)?.[1];
+      if (at === undefined || !runs[at]) return;
       search.value = "";
       page = Math.floor(at / PAGE);
       show();
-      runs[at].scrollIntoView();
+      const run = document.getElementById(`run-${at}`);
+      run.open = true;
+      run.scrollIntoView();
     };
     addEventListener("hashchange", turn);
     show();

@@ -97,7 +97,9 @@ def to_marl_eval(frame: pd.DataFrame, env_steps: int | None = None) -> tuple[dic
     rows = returns(frame, env_steps)
     finite = rows["value"].map(math.isfinite)
     if not finite.all():
-        remarks.append(f"{int((~finite).sum())} evaluations are not finite numbers and left out")
+        count = int((~finite).sum())
+        what = "1 evaluation is no finite number" if count == 1 else f"{count} evaluations are not finite numbers"
+        remarks.append(f"{what} and left out")
     result: dict[str, Any] = {}
     shapes = set()
     for _, run in rows[finite].sort_values("env_steps", kind="stable").groupby("run_id", observed=True, sort=False):

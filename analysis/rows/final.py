@@ -39,9 +39,9 @@ def checked(score: str) -> str:
 
 
 @np.errstate(invalid="ignore", over="ignore")
-def mean_and_deviation(scores: pd.Series[float]) -> tuple[float, float]:
+def mean_and_deviation(scores: Floats) -> tuple[float, float]:
     """Mean and sample deviation over seeds; not finite, and without a warning, if one score is not."""
-    return float(scores.mean(skipna=False)), float(scores.std(skipna=False))
+    return float(scores.mean()), float(scores.std(ddof=1)) if len(scores) > 1 else np.nan
 
 
 @np.errstate(invalid="ignore", over="ignore")  # remarks name returns that are infinite

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import re
+import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from itertools import accumulate
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from analysis.rows.lines import OPTIONAL, REQUIRED, ScoresError, csv_lines, json_lines, json_value, whole
 
@@ -107,13 +110,33 @@ def _monitor(path: Path, settings: Settings) -> Iterator[Line]:
                 each |= {"where": where}
                 ends.append((start + float(each.get("t") or 0.0), each))
     episodes = [episode for _, episode in sorted(ends, key=itemgetter(0))]
-    run = re.fullmatch(r"(.+)_(\d+)", path.parent.name)
-    names = {"task": facts.get("env_id") or (run[1] if run else ""), "agent": path.parent.parent.name if run else ""}
-    names |= {"seed": str(int(run[2]) - 1) if run else "", "labels": TRAINING}
+    names = _of_zoo(path.parent) | {"labels": TRAINING}
+    names |= {"task": facts["env_id"]} if facts.get("env_id") else {}
     lengths = [whole(each["l"], "length l", each["where"]) for each in episodes]
     for step, episode in zip(accumulate(lengths), episodes, strict=True):
         value = episode[settings.columns.get("return", "r")]
         yield names | {"env_steps": step, "return": value, "where": episode["where"]}
+
+
+def _sb3(path: Path, settings: Settings) -> Iterator[Line]:
+    """Stable-Baselines3's `evaluations.npz`: arrays timesteps `(n,)` and results `(n, num_episodes)`."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:  # a pickle could run anything
+            steps, results = (
+                np.asarray(arrays[name]) for name in ("timesteps", settings.columns.get("return", "results"))
+            )
+    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+        raise ScoresError(f"{path} is damaged: {error}") from error
+    if steps.ndim != 1 or results.ndim != 2 or len(steps) != len(results) or not results.size:
+        raise ValueError
+    for step, returns in zip(steps.tolist(), results.astype(np.float64), strict=True):
+        yield _of_zoo(path.parent) | {"env_steps": step, "return": float(returns.mean())}
+
+
+def _of_zoo(folder: Path) -> Line:
+    """Task, agent and seed of a folder of rl-baselines3-zoo, `AGENT/ENV_RUN`, whose runs count from 1."""
+    run = re.fullmatch(r"(.+)_([1-9]\d*)", folder.name)
+    return {"task": run[1], "agent": folder.parent.name, "seed": str(int(run[2]) - 1)} if run else {}
 
 
 def _marl_eval(path: Path, settings: Settings) -> Iterator[Line]:
@@ -233,5 +256,5 @@ def read_json(path: Path) -> Any:
 
 READERS: dict[str, Callable[[Path, Settings], Iterator[Line]]] = {
     "csv": _csv, "jsonl": _jsonl, "monitor": _monitor, "marl-eval": _marl_eval, "dreamer": _dreamer, "tdmpc2": _tdmpc2,
-    "wandb": _wandb, "tensorboard": _tensorboard,
+    "sb3": _sb3, "wandb": _wandb, "tensorboard": _tensorboard,
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +15,20 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
     Steps = Sequence[npt.NDArray[Any]]
+
+
+def by_run(rows: pd.DataFrame) -> tuple[list[Ints], list[Floats]]:
+    """Per run its environment steps and its values, runs in the order of their first rows.
+
+    rows: Evaluations with the columns run_id, env_steps and value, increasing in environment steps.
+    """
+    run, _ = pd.factorize(rows["run_id"])
+    order = run.argsort(kind="stable")
+    starts = np.flatnonzero(np.diff(run[order])) + 1
+    steps, values = (
+        rows[name].to_numpy(kind)[order] for name, kind in (("env_steps", np.int64), ("value", np.float64))
+    )
+    return np.split(steps, starts), np.split(values, starts)
 
 
 def shared_grid(steps: Steps) -> Ints:

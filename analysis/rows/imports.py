@@ -1,8 +1,8 @@
 """Others' logs as lines of scores: each reader turns one file into agent, task, seed, env_steps and return.
 
-Formats are those of the programs that write them: rl-baselines3-zoo's monitor files (Stable-Baselines3's `Monitor`),
-marl-eval's JSON, the `scores/*.json` of DreamerV3, the `results/*/TASK.csv` of TD-MPC2, exports of Weights & Biases
-(wide CSV of a chart, or the history of a run) and TensorBoard's event files and CSV.
+Formats are those of the programs that write them: rl-baselines3-zoo's monitor files (Stable-Baselines3's `Monitor`) and
+`evaluations.npz` (its `EvalCallback`), marl-eval's JSON, the `scores/*.json` of DreamerV3, the `results/*/TASK.csv` of
+TD-MPC2, exports of Weights & Biases (wide CSV of a chart, or the history of a run), TensorBoard's event files and CSV.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ _SHAPES = {
     "csv": "a header and lines of as many values",
     "jsonl": "an object on each line",
     "monitor": "a line `#{...}` of JSON and then columns r and l, return and length of each episode",
+    "sb3": "arrays timesteps (n,) and results (n, num_episodes), without pickles",
     "marl-eval": "{environment: {task: {algorithm: {seed: {step_1: {step_count, return: [...]}}}}}}",
     "dreamer": "a list of {task, method, seed, xs, ys}, xs as long as ys",
     "tdmpc2": "columns step, reward and seed",
@@ -60,6 +61,8 @@ def detected(path: Path) -> str:
     name = path.name
     if name.endswith("monitor.csv"):
         return "monitor"
+    if name.endswith(".npz"):
+        return "sb3"
     if "tfevents" in name:
         return "tensorboard"
     if name.endswith(".jsonl"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from analysis.rows.final import AUC, LAST, LAST3, TRAIN10
 from analysis.rows.scores import PROTOCOL, RunState, protocol_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
     import pandas as pd
@@ -20,11 +21,20 @@ _NOT_FINITE = {LAST: "not a finite number at the last evaluation"}
 _MISSING = {TRAIN10: "without a training episode in the last 10 % of the environment steps, so without train10"}
 
 
-def remarks(runs: pd.DataFrame, seeds: Sequence[int] = (), score: str = LAST) -> list[str]:
+RunColumns = Mapping[str, "npt.NDArray[Any]"]  # of lines of `final_scores`, those that remarks are about
+_COLUMNS = ("seed", "status", "env_steps", "scored", "score", "label_sets", "evaluated_from")
+
+
+def run_columns(runs: pd.DataFrame) -> RunColumns:
+    """The columns of lines of `final_scores` that remarks are about, as arrays: selecting runs of a frame is slow."""
+    return {name: runs[name].to_numpy() for name in _COLUMNS}
+
+
+def remarks(runs: RunColumns, seeds: Sequence[int] = (), score: str = LAST) -> list[str]:
     """Remarks on the runs of one agent on one task.
 
     Args:
-        runs: Lines of `final_scores`.
+        runs: `run_columns` of these runs.
         seeds: Seeds that should be among them.
         score: The score of these lines.
 
@@ -32,8 +42,7 @@ def remarks(runs: pd.DataFrame, seeds: Sequence[int] = (), score: str = LAST) ->
         Texts such as `seed 2 failed`.
     """
     found = []
-    seed, status, steps = (runs[name].to_numpy() for name in ("seed", "status", "env_steps"))
-    scored = runs["scored"].to_numpy()
+    seed, status, steps, scored = (runs[name] for name in ("seed", "status", "env_steps", "scored"))
     measured = scored > 0
     for chosen, remark in (
         (sorted(set(seeds) - set(seed.tolist())), "not run"),
@@ -41,11 +50,11 @@ def remarks(runs: pd.DataFrame, seeds: Sequence[int] = (), score: str = LAST) ->
         (_sorted(seed[status == RunState.FAILED.value]), "failed"),
         (_sorted(seed[measured & (status == RunState.UNFINISHED.value)]), "unfinished"),
         (
-            _sorted(seed[measured & ~np.isfinite(runs["score"].to_numpy())]),
+            _sorted(seed[measured & ~np.isfinite(runs["score"])]),
             _NOT_FINITE.get(score, f"without a finite {score}"),
         ),
         (
-            _sorted(seed[runs["label_sets"].to_numpy() > 1]),
+            _sorted(seed[runs["label_sets"] > 1]),
             "run under several sets of labels; those of the last evaluation count",
         ),
         (_sorted(seed[(score == LAST3) & measured & (scored < 3)]), "with fewer than three evaluations for last3"),
@@ -56,7 +65,7 @@ def remarks(runs: pd.DataFrame, seeds: Sequence[int] = (), score: str = LAST) ->
     steps = steps[measured]
     if len(steps) and steps.min() < steps.max():
         found.append(f"seeds scored at different steps, {steps.min():,} to {steps.max():,}")
-    begins = runs["evaluated_from"].to_numpy()[measured]
+    begins = runs["evaluated_from"][measured]
     if score == AUC and len(begins) and begins.min() < begins.max():
         found.append(f"first evaluations at different steps, {begins.min():,} to {begins.max():,}")
     return found

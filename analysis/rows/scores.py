@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from analysis.rows.final import LAST, TRAIN10, checked, run_scores
@@ -16,6 +17,8 @@ from results.states import RowKind, TextEnum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    import numpy.typing as npt
 
 AGENT_LABELS = ("vlm", "code")  # keys of the labels that describe the agent, not the task
 PROTOCOL = ["suite", "budget", "setting"]  # one table or one figure each; setting: the labels that are not the agent's
@@ -134,6 +137,15 @@ def agent_name(agent: str, variant: str, labels: str = "") -> str:
     rest = ",".join(part for part in _labels(labels, of_agent=True).split(",") if part and part not in known)
     name = f"{agent}-{variant}" if variant else agent
     return (f"{name} ({rest})" if rest else name).translate(_DIRECTION)
+
+
+def agent_names(frame: pd.DataFrame) -> npt.NDArray[np.object_]:
+    """`agent_name` of each line, which has the columns agent, variant and labels."""
+    columns = ["agent", "variant", "labels"]
+    distinct = frame[columns].drop_duplicates().astype(str).itertuples(index=False, name=None)
+    names = np.array([agent_name(*triple) for triple in distinct], object)
+    which: npt.NDArray[np.int64] = frame.groupby(columns, observed=True, sort=False).ngroup().to_numpy()
+    return names[which]
 
 
 def protocol_name(suite: str, budget: str, setting: str) -> str:

@@ -10,26 +10,23 @@ within each task, as many runs as the task has. Every task weighs the same, howe
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from analysis.statistics.resamples import Counts, Pair, Runs, blocks, together
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
-    Ints = npt.NDArray[np.integer[Any]]
 
 METRICS = ("iqm", "median", "mean", "optimality_gap")
 REPS = 50_000
 CURVE_REPS = 2_000  # replicates for a profile or a curve, which has an interval at every point
 CONFIDENCE = 0.95
-_TRIM = 0.25  # share that the interquartile mean removes at each end
-_BLOCK = 60_000  # drawn runs held at a time: they fit the processor's cache
 
 
 class Estimate(NamedTuple):
@@ -64,14 +61,33 @@ def aggregates(
     Raises:
         ValueError: For an unknown metric, scores of another shape, or a task without runs.
     """
+    return aggregates_of([scores], metrics, reps=reps, seed=seed, confidence=confidence)[0]
+
+
+def aggregates_of(
+    agents: Sequence[npt.ArrayLike],
+    metrics: Sequence[str] = METRICS,
+    *,
+    reps: int = REPS,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> list[dict[str, Estimate]]:
+    """`aggregates` of each of several scores, in less time: those with as many runs on each task draw alike."""
     if unknown := set(metrics) - set(METRICS):
         raise ValueError(f"unknown metric {sorted(unknown)}; valid: {', '.join(METRICS)}")
-    runs = _Runs.of(scores)
-    values = runs.metrics(runs.values[None].copy(), metrics)[0]
-    replicates = np.empty((reps, len(metrics)))
-    for block, drawn in _blocks(np.random.RandomState(seed), runs.size, reps):
-        replicates[block] = runs.metrics(runs.values[runs.positions(drawn)], metrics)
-    return dict(zip(metrics, _estimates(values, replicates, confidence), strict=True))
+    every = [Runs.of(scores) for scores in agents]
+    found: list[dict[str, Estimate]] = [{} for _ in every]
+    for group in together(runs.layout for runs in every):
+        one = every[group[0]]
+        replicates = np.empty((len(group), len(metrics), reps))
+        for block, drawn in blocks(one.size, reps, seed):
+            counts = one.counted(drawn)
+            for place, index in enumerate(group):
+                replicates[place, :, block] = every[index].metrics(counts, metrics)
+        for index, of_agent in zip(group, replicates, strict=True):
+            values = every[index].metrics(Counts(np.ones((len(one.size), 1), np.int16)), metrics)[:, 0]
+            found[index] = dict(zip(metrics, _estimates(values, of_agent, confidence), strict=True))
+    return found
 
 
 def profile(
@@ -97,12 +113,32 @@ def profile(
     Raises:
         ValueError: For scores of another shape or a task without runs.
     """
-    runs = _Runs.of(scores)
-    above = (runs.values[:, None] > np.asarray(taus, np.float64)) * runs.weight[:, None]  # (N, num_taus)
-    replicates = np.empty((reps, above.shape[1]))
-    for block, drawn in _blocks(np.random.RandomState(seed), runs.size, reps):
-        replicates[block] = runs.counts(drawn) @ above
-    return np.vstack([above.sum(axis=0), np.percentile(replicates, _percent(confidence), axis=0)])
+    return profiles_of([scores], taus, reps=reps, seed=seed, confidence=confidence)[0]
+
+
+def profiles_of(
+    agents: Sequence[npt.ArrayLike],
+    taus: npt.ArrayLike,
+    *,
+    reps: int = CURVE_REPS,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> list[Floats]:
+    """`profile` of each of several scores, in less time: those with as many runs on each task draw alike."""
+    every = [Runs.of(scores) for scores in agents]
+    above = [(runs.values > np.asarray(taus, np.float64)[:, None]) * runs.weight for runs in every]  # (num_taus, N)
+    found: list[Floats] = [np.empty(0)] * len(every)
+    for group in together(runs.layout for runs in every):
+        one = every[group[0]]
+        replicates = np.empty((len(group), len(above[group[0]]), reps))
+        for block, drawn in blocks(one.size, reps, seed):
+            counts = one.counted(drawn).floats
+            for place, index in enumerate(group):
+                replicates[place, :, block] = above[index] @ counts
+        for index, of_agent in zip(group, replicates, strict=True):
+            interval = np.percentile(of_agent, _percent(confidence), axis=-1)
+            found[index] = np.vstack([above[index].sum(axis=1), interval])
+    return found
 
 
 def improvement(
@@ -128,110 +164,29 @@ def improvement(
     Raises:
         ValueError: For different numbers of tasks, or a task without runs.
     """
-    ours, theirs = _Runs.of(x), _Runs.of(y)
-    if ours.num_tasks != theirs.num_tasks:
-        raise ValueError(f"x has {ours.num_tasks} tasks, y has {theirs.num_tasks}; both need the same")
-    difference = ours.values[:, None] - theirs.values
-    same_task = ours.task[:, None] == theirs.task
-    wins = np.where(same_task, np.heaviside(difference, 0.5), 0.0)
-    wins *= ours.weight[:, None] * theirs.weight * ours.num_tasks  # (N_x, N_y); sums to 1 if x always wins
-    replicates = np.empty((reps, 1))
-    for block, drawn in _blocks(np.random.RandomState(seed), np.concatenate([ours.size, theirs.size]), reps):
-        x_counts, y_counts = ours.counts(drawn[:, : len(ours.size)]), theirs.counts(drawn[:, len(ours.size) :])
-        replicates[block, 0] = ((x_counts @ wins) * y_counts).sum(axis=1)
-    return _estimates(wins.sum(keepdims=True)[0], replicates, confidence)[0]
+    return improvements_of([(x, y)], reps=reps, seed=seed, confidence=confidence)[0]
 
 
-@dataclass(frozen=True)
-class _Runs:
-    """The N runs of one agent in a row. Number d, drawn at a position, means the d-th run of that position's task.
-
-    values: scores. task: the task of each position. size: how many runs that task has. All `(N,)`.
-    first, stride: the d-th run of a position's task stands at first + stride * d.
-    """
-
-    values: Floats
-    task: Ints
-    size: Ints
-    first: Ints
-    stride: int
-    num_tasks: int
-
-    @classmethod
-    def of(cls, scores: npt.ArrayLike) -> _Runs:
-        array = np.asarray(scores, np.float64)
-        if array.ndim != 2 or not array.size:
-            raise ValueError(f"scores must be (num_runs, num_tasks) with some of both, got shape {array.shape}")
-        present = np.isfinite(array)
-        size = present.sum(axis=0)
-        if not size.all():
-            raise ValueError(f"no finite score in column(s) {np.flatnonzero(size == 0).tolist()} of the scores")
-        num_tasks = array.shape[1]
-        if present.all():  # run by run, as rliable draws them
-            task = np.tile(np.arange(num_tasks), len(array))
-            return cls(array.ravel(), task, np.full(array.size, len(array)), task, num_tasks, num_tasks)
-        task = np.repeat(np.arange(num_tasks), size)
-        first = np.repeat(np.cumsum(size) - size, size)
-        return cls(array.T[present.T], task, size[task], first, 1, num_tasks)
-
-    @property
-    def weight(self) -> Floats:
-        """Weight of each run `(N,)`: tasks weigh the same, and the sum is 1."""
-        return 1.0 / (self.size * self.num_tasks)
-
-    def positions(self, drawn: Ints) -> Ints:
-        """Which runs were drawn, `(replicates, N)`."""
-        return drawn * self.stride + self.first
-
-    def counts(self, drawn: Ints) -> Floats:
-        """How often each run was drawn, `(replicates, N)`."""
-        shape = drawn.shape
-        offset = np.arange(shape[0])[:, None] * shape[1]
-        flat = np.bincount((self.positions(drawn) + offset).ravel(), minlength=drawn.size)
-        return flat.reshape(shape).astype(np.float64)
-
-    def metrics(self, samples: Floats, names: Sequence[str]) -> Floats:
-        """Statistics of resampled runs, `(replicates, len(names))`. Overwrites samples, `(replicates, N)`."""
-        result = np.empty((len(samples), len(names)))
-        if {"median", "mean"} & set(names):
-            average = np.zeros((len(self.values), self.num_tasks))
-            average[np.arange(len(self.values)), self.task] = 1.0 / self.size
-            task_means = samples @ average
-        for column, name in enumerate(names):
-            if name == "median":
-                result[:, column] = np.median(task_means, axis=1)
-            elif name == "mean":
-                result[:, column] = task_means.mean(axis=1)
-            elif name == "optimality_gap":
-                result[:, column] = 1.0 - np.minimum(samples, 1.0) @ self.weight
-        if "iqm" in names:
-            result[:, list(names).index("iqm")] = self._iqm(samples)
-        return result
-
-    def _iqm(self, samples: Floats) -> Floats:
-        if self.size.min() == self.size.max():
-            cut = int(_TRIM * samples.shape[1])
-            samples.sort(axis=1)
-            return samples[:, cut : samples.shape[1] - cut].mean(axis=1)  # type: ignore[no-any-return]
-        # As if each run were there as often as it takes to give all tasks the same number of runs.
-        copies = math.lcm(*self.size.tolist()) // self.size
-        cut, total = int(_TRIM * copies.sum()), copies.sum()
-        order = samples.argsort(axis=1)
-        copies = copies[order]
-        end = copies.cumsum(axis=1)
-        kept = np.clip(np.minimum(end, total - cut) - np.maximum(end - copies, cut), 0, None)
-        return (np.take_along_axis(samples, order, axis=1) * kept).sum(axis=1) / (total - 2 * cut)  # type: ignore[no-any-return]
-
-
-def _blocks(rng: np.random.RandomState, size: Ints, reps: int) -> Iterator[tuple[slice, Ints]]:
-    """Yield the slice of replicates and their draws from 0..size-1, int `(replicates, N)`."""
-    rows = max(1, _BLOCK // len(size))
-    equal = size.min() == size.max()
-    for start in range(0, reps, rows):
-        shape = (min(rows, reps - start), len(size))
-        # An array of limits is several times slower, and takes the same numbers from the generator.
-        drawn = rng.randint(0, size[0], shape, np.int32) if equal else rng.randint(0, size, shape)
-        yield slice(start, start + shape[0]), drawn
+def improvements_of(
+    pairs: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]],
+    *,
+    reps: int = REPS,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> list[Estimate]:
+    """`improvement` of each of several pairs, in less time: those with as many runs on each task draw alike."""
+    every = [Pair.of(x, y) for x, y in pairs]
+    found: list[Estimate] = [Estimate(np.nan, np.nan, np.nan)] * len(every)
+    for group in together(pair.layout for pair in every):
+        one = every[group[0]]
+        replicates = np.empty((len(group), 1, reps))
+        for block, drawn in blocks(one.size, reps, seed):
+            counts = one.counted(drawn)
+            for place, index in enumerate(group):
+                replicates[place, 0, block] = every[index].probability(counts)
+        for index, of_pair in zip(group, replicates, strict=True):
+            found[index] = _estimates(np.array([every[index].value]), of_pair, confidence)[0]
+    return found
 
 
 def _percent(confidence: float) -> tuple[float, float]:
@@ -240,5 +195,5 @@ def _percent(confidence: float) -> tuple[float, float]:
 
 
 def _estimates(values: Floats, replicates: Floats, confidence: float) -> list[Estimate]:
-    low, high = np.percentile(replicates, _percent(confidence), axis=0)
+    low, high = np.percentile(replicates, _percent(confidence), axis=-1)
     return [Estimate(*map(float, each)) for each in zip(values, low, high, strict=True)]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from analysis.rows.final import LAST, definition
-from analysis.rows.remarks import merged_remarks, protocol_remarks, remarks, step_remarks
-from analysis.rows.scores import PROTOCOL, agent_name, final_scores, protocol_name, returns
+from analysis.rows.remarks import merged_remarks, protocol_remarks, remarks, run_columns, step_remarks
+from analysis.rows.scores import PROTOCOL, agent_names, final_scores, protocol_name, returns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,6 +103,10 @@ class Comparison:
         ]
         return f"scores are {what} from {'; '.join(parts)}, mapped to 0 to 1"
 
+    @cached_property
+    def _evaluations_of(self) -> dict[str, pd.DataFrame]:
+        return dict.fromkeys(self.scores, self.evaluations[:0]) | dict(iter(self.evaluations.groupby("name")))
+
     def curve(self, name: str) -> tuple[Ints, Floats]:
         """Scores of an agent against environment steps.
 
@@ -115,7 +120,7 @@ class Comparison:
             Environment steps, int64 `(num_steps,)`, and scores, float64 `(num_steps, num_runs, num_tasks)`, NaN where
             a task has fewer runs. num_steps is 0 if no step is shared.
         """
-        evaluations = self.evaluations[self.evaluations["name"] == name].sort_values(["column", "run_id", "env_steps"])
+        evaluations = self._evaluations_of[name].sort_values(["column", "run_id", "env_steps"])
         if evaluations["column"].nunique() < np.isfinite(self.scores[name]).any(axis=0).sum():
             return np.zeros(0, np.int64), np.zeros((0, 1, len(self.tasks)))  # a task has training episodes only
         starts = np.flatnonzero(evaluations["run_id"].ne(evaluations["run_id"].shift()).to_numpy())
@@ -157,7 +162,7 @@ def comparisons(
         ValueError: If a score range is not increasing and finite, or for an unknown score.
     """
     scores = final_scores(frame, env_steps=env_steps, score=score)
-    scores["name"] = _names(scores)
+    scores["name"] = agent_names(scores)
     evaluations = returns(frame, env_steps)
     evaluations = evaluations[["run_id", "env_steps", "value"]].astype({"run_id": str})
     groups = [(tuple(map(str, key)), group) for key, group in scores.groupby(PROTOCOL, sort=True)]
@@ -226,7 +231,7 @@ def _remarks(scores: pd.DataFrame, tasks: Sequence[str], arrays: Mapping[str, Fl
         seeds = runs["seed"].unique().tolist()
         found: dict[str, list[str]] = {}
         for column, part in runs.groupby("column", sort=True):
-            for remark in [*remarks(part, seeds, score), *_shape(arrays[name][:, column])]:
+            for remark in [*remarks(run_columns(part), seeds, score), *_shape(arrays[name][:, column])]:
                 found.setdefault(remark, []).append(tasks[column])
         tasks_by_remark |= {(str(name), remark): where for remark, where in found.items()}
         if absent := [task for index, task in enumerate(tasks) if not np.isfinite(arrays[name][:, index]).any()]:
@@ -243,11 +248,6 @@ def _shape(scores: Floats) -> list[str]:
     if len(finite) == 1:
         return ["one run: no interval"]
     return ["all runs score the same: the interval has no width"] if len(finite) and np.ptp(finite) == 0 else []
-
-
-def _names(scores: pd.DataFrame) -> list[str]:
-    triples = zip(scores["agent"], scores["variant"], scores["labels"], strict=True)
-    return [agent_name(*map(str, triple)) for triple in triples]
 
 
 def _checked(bounds: tuple[float, float], task: str) -> tuple[float, float]:

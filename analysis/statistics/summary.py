@@ -1,35 +1,36 @@
-"""Statistics of a comparison, each with its interval, as text and as CSV: the content of `covr-bench stats`."""
+"""Statistics of a comparison, each with its interval."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.grids import Grid
-from analysis.grids import to_csv as csv_text
-from analysis.statistics.bootstrap import CURVE_REPS, REPS, Estimate, aggregates, improvement, profile
+from analysis.statistics.bootstrap import (
+    CURVE_REPS,
+    REPS,
+    Estimate,
+    aggregates,
+    aggregates_of,
+    improvements_of,
+    profiles_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
     from analysis.statistics.comparison import Comparison
 
     Floats = npt.NDArray[np.float64]
-    Line = tuple[tuple[str, ...], Sequence[float], int]
+    _Content = tuple[tuple[int, ...], bytes]
 
-CSV_COLUMNS = (
-    "suite", "budget", "setting", "statistic", "agent", "over", "task", "at", "value", "low", "high", "num_runs",
-    "score",
-)  # fmt: skip
 METRIC_NAMES = {"iqm": "IQM", "median": "median", "mean": "mean", "optimality_gap": "optimality gap"}
 _MAX_PAIRED = 8  # with more agents only the best is paired with each
-_SHOWN_TAUS = (0.1, 0.25, 0.5, 0.75, 0.9)
-_SHOWN_STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def over_tasks(comparison: Comparison, bootstrap: Bootstrap) -> dict[str, dict[s
         By agent with a score on every task, then by metric, the estimate; empty if scores are not normalised. Low and
         high are NaN if a task has one run.
     """
-    return {name: _aggregates(comparison.scores[name], bootstrap) for name in comparison.aggregated_agents}
+    names = comparison.aggregated_agents
+    return dict(zip(names, _aggregates([comparison.scores[name] for name in names], bootstrap), strict=True))
 
 
 def by_task(comparison: Comparison, bootstrap: Bootstrap) -> dict[tuple[str, str], dict[str, Estimate]]:
@@ -60,16 +62,17 @@ def by_task(comparison: Comparison, bootstrap: Bootstrap) -> dict[tuple[str, str
 
     Of a task whose scores are not normalised there is no optimality gap.
     """
-    return {
-        (name, task): {
-            metric: estimate
-            for metric, estimate in _aggregates(scores[:, [column]], bootstrap).items()
-            if metric != "optimality_gap" or task not in comparison.unnormalised
-        }
+    cells = {
+        (name, task): scores[:, [column]]
         for name, scores in comparison.scores.items()
         for column, task in enumerate(comparison.tasks)
         if np.isfinite(scores[:, column]).any()
     }
+    found = dict(zip(cells, _aggregates(list(cells.values()), bootstrap), strict=True))
+    for (_, task), metrics in found.items():
+        if task in comparison.unnormalised:
+            del metrics["optimality_gap"]
+    return found
 
 
 def improvements(comparison: Comparison, bootstrap: Bootstrap, over: str = "") -> dict[tuple[str, str], Estimate]:
@@ -95,11 +98,9 @@ def improvements(comparison: Comparison, bootstrap: Bootstrap, over: str = "") -
         pairs = [(best_first[0], name) for name in best_first[1:]]
     else:
         pairs = [(x, y) for index, x in enumerate(best_first) for y in best_first[index + 1 :]]
-    result = {}
-    for x, y in pairs:
-        estimate = improvement(comparison.scores[x], comparison.scores[y], reps=bootstrap.reps, seed=bootstrap.seed)
-        result[x, y] = supported_interval(estimate, comparison.scores[x], comparison.scores[y])
-    return result
+    scores = [(comparison.scores[x], comparison.scores[y]) for x, y in pairs]
+    found = _improved(tuple((_content(x), _content(y)) for x, y in scores), bootstrap.reps, bootstrap.seed)
+    return {pair: supported_interval(each, *both) for pair, each, both in zip(pairs, found, scores, strict=True)}
 
 
 def pairing(comparison: Comparison, over: str = "") -> list[str]:
@@ -129,9 +130,10 @@ def profiles(comparison: Comparison, bootstrap: Bootstrap, at: npt.ArrayLike) ->
     Returns:
         By agent the share of runs above each score, float64 `(3, num_scores)`: value, low, high.
     """
-    result = {}
-    for name in comparison.aggregated_agents:
-        result[name] = profile(comparison.scores[name], at, reps=bootstrap.curve_reps, seed=bootstrap.seed)
+    names = comparison.aggregated_agents
+    every = profiles_of([comparison.scores[x] for x in names], at, reps=bootstrap.curve_reps, seed=bootstrap.seed)
+    result = dict(zip(names, every, strict=True))
+    for name in names:
         if _single(comparison.scores[name]):
             result[name][1:] = np.nan
     return result
@@ -150,127 +152,43 @@ def efficiency(comparison: Comparison, bootstrap: Bootstrap) -> dict[str, tuple[
     result = {}
     for name in comparison.aggregated_agents:
         steps, scores = comparison.curve(name)
-        each = [_iqm_at(runs, bootstrap) for runs in scores]
+        found = _aggregated(tuple(map(_content, scores)), ("iqm",), bootstrap.curve_reps, bootstrap.seed)
+        each = [supported_interval(at["iqm"], runs) for at, runs in zip(found, scores, strict=True)]
         result[name] = steps, np.array(each).reshape(-1, 3).T
     return result
 
 
-def to_grids(comparison: Comparison, bootstrap: Bootstrap, over: str = "") -> list[Grid]:
-    """All statistics as text; remarks stand under the first grid. Args and Raises as `improvements`."""
-    where = f"{comparison.title}, {comparison.score_name}at {_span(comparison.steps)} environment steps"
-    interval = f"95 % stratified bootstrap intervals, {bootstrap.reps:,} replicates"
-    caption = f"Normalisation: {comparison.normalisation}; {interval}."
+def _aggregates(scores: Sequence[Floats], bootstrap: Bootstrap) -> list[dict[str, Estimate]]:
+    found = _aggregated(tuple(map(_content, scores)), tuple(METRIC_NAMES), bootstrap.reps, bootstrap.seed)
     return [
-        _over_tasks_grid(comparison, bootstrap, where, caption),
-        _by_task_grid(comparison, bootstrap, where),
-        *_improvement_grid(comparison, bootstrap, where, over),
-        *_profile_grid(comparison, bootstrap, where),
-        *_efficiency_grid(comparison, bootstrap),
+        {metric: supported_interval(estimate, each) for metric, estimate in metrics.items()}
+        for each, metrics in zip(scores, found, strict=True)
     ]
 
 
-def to_csv(comparisons: Sequence[Comparison], bootstrap: Bootstrap, over: str = "") -> str:
-    """All statistics in full precision: columns `CSV_COLUMNS`, an unknown interval empty."""
-    lines: list[Sequence[object]] = []
-    for comparison in comparisons:
-        for key, estimate, num_runs in _lines(comparison, bootstrap, over):
-            numbers = ["" if math.isnan(number) else repr(float(number)) for number in estimate]
-            protocol = (comparison.suite, comparison.budget, comparison.setting)
-            lines.append([*protocol, *key, *numbers, num_runs, comparison.score])
-    return csv_text(CSV_COLUMNS, lines)
+@lru_cache(maxsize=256)  # a page shows the same numbers as text and as a drawing
+def _aggregated(
+    contents: tuple[_Content, ...], metrics: tuple[str, ...], reps: int, seed: int
+) -> list[dict[str, Estimate]]:
+    return aggregates_of(list(map(_scores, contents)), metrics, reps=reps, seed=seed)
 
 
-def _lines(comparison: Comparison, bootstrap: Bootstrap, over: str) -> Iterator[Line]:
-    """Yield the key (statistic, agent, over, task, at), the estimate, and the number of runs behind it."""
-    runs = {name: int(np.isfinite(scores).sum()) for name, scores in comparison.scores.items()}
-    for name, metrics in over_tasks(comparison, bootstrap).items():
-        for metric, estimate in metrics.items():
-            yield (metric, name, "", "", ""), estimate, runs[name]
-    for (name, task), metrics in by_task(comparison, bootstrap).items():
-        count = int(np.isfinite(comparison.scores[name][:, comparison.tasks.index(task)]).sum())
-        for metric, estimate in metrics.items():
-            yield (metric, name, "", task, ""), estimate, count
-    for (x, y), estimate in improvements(comparison, bootstrap, over).items():
-        yield ("probability_of_improvement", x, y, "", ""), estimate, runs[x] + runs[y]
-    at = taus(comparison)
-    for name, values in profiles(comparison, bootstrap, at).items():
-        for tau, column in zip(at, values.T, strict=True):
-            yield ("profile", name, "", "", f"{tau:.6g}"), column.tolist(), runs[name]
-    for name, (steps, values) in efficiency(comparison, bootstrap).items():
-        for step, column in zip(steps, values.T, strict=True):
-            yield ("iqm_at_env_steps", name, "", "", str(step)), column.tolist(), runs[name]
+@lru_cache(maxsize=16)
+def _improved(contents: tuple[tuple[_Content, _Content], ...], reps: int, seed: int) -> list[Estimate]:
+    return improvements_of([(_scores(x), _scores(y)) for x, y in contents], reps=reps, seed=seed)
 
 
-def _over_tasks_grid(comparison: Comparison, bootstrap: Bootstrap, where: str, caption: str) -> Grid:
-    header = ("agent", "runs", *METRIC_NAMES.values())
-    rows = []
-    found = over_tasks(comparison, bootstrap)
-    for name, scores in comparison.scores.items():
-        cells = [_text(found[name][metric]) if name in found else "-" for metric in METRIC_NAMES]
-        rows.append((name, str(np.isfinite(scores).sum()), *cells))
-    tasks = f"{len(comparison.tasks)} tasks" if len(comparison.tasks) > 1 else comparison.tasks[0]
-    return Grid(f"Scores over {tasks}: {where}", caption, header, tuple(rows), comparison.remarks)
+def _content(scores: Floats) -> _Content:
+    return scores.shape, scores.tobytes()
 
 
-def _by_task_grid(comparison: Comparison, bootstrap: Bootstrap, where: str) -> Grid:
-    found = by_task(comparison, bootstrap)
-    rows = [
-        (task, *(_text(found[name, task]["iqm"]) if (name, task) in found else "-" for name in comparison.scores))
-        for task in comparison.tasks
-    ]
-    caption = "IQM of the runs on each task (of up to three runs, their mean)."
-    return Grid(f"Scores by task: {where}", caption, ("task", *comparison.scores), tuple(rows))
-
-
-def _improvement_grid(comparison: Comparison, bootstrap: Bootstrap, where: str, over: str) -> list[Grid]:
-    found = improvements(comparison, bootstrap, over)
-    rows = tuple((x, y, _text(estimate)) for (x, y), estimate in found.items())
-    header = ("X", "Y", "P(X > Y)")
-    caption = "Probability that a run of X scores higher than a run of Y on the same task, averaged over tasks."
-    grid = Grid(f"Probability of improvement: {where}", caption, header, rows, tuple(pairing(comparison, over)), 2)
-    return [grid] if rows else []
-
-
-def _profile_grid(comparison: Comparison, bootstrap: Bootstrap, where: str) -> list[Grid]:
-    found = profiles(comparison, bootstrap, _SHOWN_TAUS)
-    rows = tuple((name, *(_text(column) for column in values.T)) for name, values in found.items())
-    header = ("agent", *(f"> {tau:g}" for tau in _SHOWN_TAUS))
-    caption = f"Share of runs with a higher score than stated ({bootstrap.curve_reps:,} replicates)."
-    return [Grid(f"Performance profile: {where}", caption, header, rows)] if rows else []
-
-
-def _efficiency_grid(comparison: Comparison, bootstrap: Bootstrap) -> list[Grid]:
-    found = efficiency(comparison, bootstrap)
-    grid = sorted({int(step) for steps, _ in found.values() for step in steps})
-    if not grid:
-        return []
-    shown = sorted({grid[round(index)] for index in np.linspace(0, len(grid) - 1, min(len(grid), _SHOWN_STEPS))})
-    rows = []
-    for name, (steps, values) in found.items():
-        inside = [len(steps) > 0 and steps[0] <= step <= steps[-1] for step in shown]
-        place = np.searchsorted(steps, shown, side="right") - 1
-        cells = [_text(values[:, i]) if known else "-" for i, known in zip(place, inside, strict=True)]
-        rows.append((name, *cells))
-    caption = (
-        "IQM over all tasks at environment steps, from a run's last evaluation so far, to where the shortest run ends "
-        f"({bootstrap.curve_reps:,} replicates)."
-    )
-    return [Grid(f"Sample efficiency: {comparison.title}", caption, ("agent", *(f"{s:,}" for s in shown)), tuple(rows))]
-
-
-def _aggregates(scores: Floats, bootstrap: Bootstrap) -> dict[str, Estimate]:
-    found = aggregates(scores, reps=bootstrap.reps, seed=bootstrap.seed)
-    return {metric: supported_interval(estimate, scores) for metric, estimate in found.items()}
+def _scores(content: _Content) -> Floats:
+    shape, data = content
+    return np.frombuffer(data).reshape(shape)
 
 
 def _iqm(scores: Floats) -> float:
     return aggregates(scores, ("iqm",), reps=1)["iqm"].value
-
-
-def _iqm_at(scores: Floats, bootstrap: Bootstrap) -> Estimate:
-    """IQM of scores `(num_runs, num_tasks)` at one step of a curve."""
-    found = aggregates(scores, ("iqm",), reps=bootstrap.curve_reps, seed=bootstrap.seed)
-    return supported_interval(found["iqm"], scores)
 
 
 def supported_interval(estimate: Estimate, *scores: Floats) -> Estimate:
@@ -280,16 +198,3 @@ def supported_interval(estimate: Estimate, *scores: Floats) -> Estimate:
 
 def _single(scores: Floats) -> bool:
     return bool((np.isfinite(scores).sum(axis=0) == 1).any())
-
-
-def _text(estimate: Sequence[float] | Floats) -> str:
-    """`0.62 [0.50, 0.73]`."""
-    value, low, high = estimate
-    value, low, high = (
-        round(float(number), 9) + 0.0 for number in (value, low, high)
-    )  # what differs by rounding reads alike
-    return f"{value:.2f}" if math.isnan(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
-
-
-def _span(steps: tuple[int, int]) -> str:
-    return f"{steps[0]:,}" if steps[0] == steps[1] else f"{steps[0]:,} to {steps[1]:,}"

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.grids import MARK
 from analysis.rows.final import SCORES, mean_and_deviation
-from analysis.rows.remarks import merged_remarks, remarks
-from analysis.rows.scores import CELL, agent_name, with_score
+from analysis.rows.remarks import merged_remarks, remarks, run_columns
+from analysis.rows.scores import agent_name, with_score
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     import pandas as pd
+
+    from analysis.rows.remarks import RunColumns
 
 Column = tuple[str, int]  # task, action_repeat
 Key = tuple[str, Column]  # the agent's name, task
@@ -70,33 +72,32 @@ def cells(scores: pd.DataFrame, columns: Sequence[Column], seeds: Sequence[int] 
     for (*agent, _, _), lines in groups.items():
         expected.setdefault(tuple(agent), set()).update(seed[lines].tolist() if seeds is None else seeds)
     runs_of_cells = [(key, sorted(expected[key[:3]]), groups[key]) for key in sorted(groups)]
-    numbers = scores.drop(columns=[name for name in scores.columns if name in CELL or name == "run_id"])
-    return {score: _of_score(with_score(numbers, score), runs_of_cells, columns, score) for score in SCORES}
+    return {score: _of_score(run_columns(with_score(scores, score)), runs_of_cells, columns, score) for score in SCORES}
 
 
 def _of_score(
-    numbers: pd.DataFrame, runs_of_cells: Sequence[tuple[Any, list[int], Any]], columns: Sequence[Column], score: str
+    numbers: RunColumns, runs_of_cells: Sequence[tuple[Any, list[int], Any]], columns: Sequence[Column], score: str
 ) -> Cells:
-    """runs_of_cells: key by `_CELL`, expected seeds, and lines in `numbers` of each cell."""
+    """numbers: of all cells. runs_of_cells: key by `_CELL`, expected seeds, and places in `numbers` of each cell."""
     headings_by_column = dict(zip(columns, headings(columns), strict=True))
     by_key: dict[Key, Cell] = {}
     tasks_by_remark: dict[tuple[str, str], list[str]] = {}  # keys: agent and remark
     for (agent, variant, labels, task, repeat), expected, lines in runs_of_cells:
-        runs = numbers.iloc[lines]
+        runs = {column: values[lines] for column, values in numbers.items()}
         name, column = agent_name(agent, variant, labels), (task, int(repeat))
         notes = tuple(remarks(runs, expected, score))
         for remark in notes:
             tasks_by_remark.setdefault((name, remark), []).append(headings_by_column[column])
-        measured = runs["scored"].to_numpy() > 0
+        measured = runs["scored"] > 0
         if measured.any():
-            runs = runs if measured.all() else runs[measured]
+            runs = {column: values[measured] for column, values in runs.items()}
             by_key[name, column] = _cell((agent, variant, labels), column, runs, notes)
     return Cells(score, by_key, _means(by_key, columns), tuple(merged_remarks(tasks_by_remark)))
 
 
-def _cell(key: tuple[str, str, str], column: Column, runs: pd.DataFrame, notes: tuple[str, ...]) -> Cell:
+def _cell(key: tuple[str, str, str], column: Column, runs: RunColumns, notes: tuple[str, ...]) -> Cell:
     mean, std = mean_and_deviation(runs["score"])
-    return Cell(*key, *column, len(runs), mean, std, int(runs["env_steps"].to_numpy().min()), notes)
+    return Cell(*key, *column, len(runs["score"]), mean, std, int(runs["env_steps"].min()), notes)
 
 
 def _means(by_key: Mapping[Key, Cell], columns: Sequence[Column]) -> dict[str, float]:

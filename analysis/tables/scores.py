@@ -11,7 +11,7 @@ from analysis.grids import to_csv as csv_text
 from analysis.rows.driving import driving
 from analysis.rows.final import LAST, definition
 from analysis.rows.remarks import protocol_remarks, step_remarks
-from analysis.rows.scores import PROTOCOL, agent_name, final_scores, protocol_name, with_score
+from analysis.rows.scores import PROTOCOL, agent_name, agent_names, final_scores, protocol_name, with_score
 from analysis.tables import beside
 from analysis.tables import driving as driving_table
 from analysis.tables.cells import cell_text, cells, headings, mean_text, over_seeds, seed_count, where
@@ -103,7 +103,7 @@ def tables(
     """
     result = []
     every = final_scores(frame, env_steps=env_steps, score=score)
-    every["name"] = [agent_name(*each) for each in zip(every["agent"], every["variant"], every["labels"], strict=True)]
+    every["name"] = agent_names(every)
     remarks_by_protocol = protocol_remarks(every)
     for key, scores in every.groupby(PROTOCOL, observed=True, sort=True):
         suite, budget, setting = map(str, key)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from covr_bench.cli.options import path_argument
+
 carla_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The embedded CARLA server.")
 
 
@@ -44,7 +46,7 @@ def serve(
 
 @carla_app.command()
 def doctor(
-    scripts: Annotated[list[Path], typer.Argument(help="Python files written for CARLA.")],
+    scripts: Annotated[list[Path], path_argument(help="Python files written for CARLA.")],
     towns: Annotated[bool, typer.Option("--towns", help="As for a server with --towns.")] = False,
 ) -> None:
     """Check what scripts need (maps, blueprints, methods, modules) before they run. Exit 1: something lacks."""
@@ -70,7 +72,7 @@ _VERDICTS = {"towns": "needs a server with --towns", "idle": "accepted without e
 
 @carla_app.command()
 def launcher(
-    folder: Annotated[Path, typer.Argument(help="Where scripts look for CarlaUE4.sh: their $CARLA_ROOT.")],
+    folder: Annotated[Path, path_argument(help="Where scripts look for CarlaUE4.sh: their $CARLA_ROOT.")],
     towns: Annotated[
         bool, typer.Option("--towns", help="Load the nearest of our maps where a script asks for Town01 to Town15.")
     ] = False,

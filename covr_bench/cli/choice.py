@@ -142,7 +142,7 @@ def _range(text: str) -> tuple[str, tuple[float, float]]:
 
 def expected_tasks(choice: Choice, frame: pd.DataFrame) -> dict[str, list[str]]:
     """By suite the tasks that a table of it has to show: those that run by default, if one of them was run."""
-    ran = frame.groupby("suite", observed=True)["task"].unique()
+    ran = frame[["suite", "task"]].drop_duplicates().groupby("suite", observed=True)["task"].unique()
     expected = {}
     for name, suite in registry.suites().items():
         tasks = [task.name for task in suite.tasks if task.name in suite.default_tasks or not suite.default_tasks]

@@ -22,6 +22,7 @@ from covr_bench.cli.options import (
     UpTo,
     WhichScore,
     console,
+    path_option,
 )
 from covr_bench.kit.errors import UserError
 
@@ -43,7 +44,7 @@ def compare_command(
         ),
     ],
     b: Annotated[str, typer.Argument(metavar="B", help="The same; judged against A.")],
-    out: Annotated[Path, typer.Option("--out", help="Results that hold a commit's runs.")] = Path("results"),
+    out: Annotated[Path, path_option("--out", help="Results that hold a commit's runs.")] = Path("results"),
     suite: OneSuite = "",
     format_: Annotated[str, typer.Option("--format", help="terminal, md, csv or json.")] = "terminal",
     task: OnlyTask = None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from covr_bench.cli.options import path_argument, path_option
 from covr_bench.cli.show import writing
 from covr_bench.kit.errors import UserError, unknown
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from analysis.rows.formats import Line, Settings
 
-FORMATS = ("auto", "csv", "jsonl", "monitor", "marl-eval", "dreamer", "tdmpc2", "wandb", "tensorboard")
+FORMATS = ("auto", "csv", "jsonl", "monitor", "sb3", "marl-eval", "dreamer", "tdmpc2", "wandb", "tensorboard")
 COLUMNS = (
     "suite", "budget", "task", "agent", "variant", "seed", "env_steps", "return", "action_repeat", "labels",
 )  # fmt: skip
@@ -29,7 +30,7 @@ Pairs = list[str] | None
 
 
 def import_command(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, or folders that are searched.")],
+    files: Annotated[list[Path], path_argument(metavar="FILE...", help="Files, or folders that are searched.")],
     from_: Annotated[str, typer.Option("--from", help=", ".join(FORMATS) + ".")] = "auto",
     columns: Annotated[
         Pairs, typer.Option(metavar="OURS=THEIRS", help="Their name of a column, such as return=episode_reward.")
@@ -39,7 +40,7 @@ def import_command(
     ] = None,
     rename: Annotated[Pairs, typer.Option(metavar="OLD=NEW", help="Another name of a suite, task or agent.")] = None,
     keep_names: Annotated[bool, typer.Option("--keep-names", help="Do not ask about names that nearly fit.")] = False,
-    file: Annotated[Path, typer.Option("-o", "--output", help="The scores to write.")] = Path("scores.csv"),
+    file: Annotated[Path, path_option("-o", "--output", help="The scores to write.")] = Path("scores.csv"),
 ) -> None:
     """Others' logs as scores for `table`, `stats`, `plot`, `compare` and `report`: rl-zoo, marl-eval, W&B and more."""
     from analysis.rows.external import rows_of
@@ -112,7 +113,7 @@ def _found(paths: Sequence[Path]) -> list[Path]:
 
 
 def _may_hold_scores(path: Path) -> bool:
-    ending = path.name.endswith((".csv", ".jsonl", ".json", ".json.gz"))
+    ending = path.name.endswith((".csv", ".jsonl", ".json", ".json.gz")) or path.name == "evaluations.npz"
     return path.is_file() and not path.name.startswith(".") and (ending or "tfevents" in path.name)
 
 
@@ -131,7 +132,8 @@ def _check_conflicts(lines: Iterable[tuple[Path, Line]]) -> None:
         texts = [f"\n  {count:,} in {files}" for files, count in conflicts.most_common(MAX_NAMED)]
         rest = f"\n  and more in {len(conflicts) - MAX_NAMED} others" if len(conflicts) > MAX_NAMED else ""
         raise ScoresError(
-            f"{total:,} scores are of the same agent, task, seed and step, with different returns:"
+            f"{total:,} score{' is' if total == 1 else 's are'} of the same agent, task, seed and step, with different "
+            f"returns:"
             f"{''.join(texts)}{rest}\n"
             "Import runs of one name one by one, each with its --with agent=... or --with seed=..."
         )

@@ -6,19 +6,39 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-Out = Annotated[Path, typer.Option("--out", help="Folder of the results.")]
+
+def path_option(*names: str, help: str) -> Any:
+    """An option of a path, which refuses an empty one: `--out "$UNSET"` does not mean the working folder."""
+    return typer.Option(*names, parser=_path, metavar="PATH", help=help)
+
+
+def path_argument(*, help: str, metavar: str = "PATH") -> Any:
+    """An argument of a path, which refuses an empty one."""
+    return typer.Argument(parser=_path, metavar=metavar, help=help)
+
+
+def _path(text: str | Path) -> Path:
+    if text == "":
+        raise UserError("a path is empty; name a file or folder (. is the working folder)")
+    return Path(text)
+
+
+Out = Annotated[Path, path_option("--out", help="Folder of the results.")]
 OneSuite = Annotated[str, typer.Option("--suite", help="Only this suite.")]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="Run the agent code that a published policy brings.")]
 Format = Annotated[str, typer.Option("--format", help="terminal, md, csv, latex or html.")]
 Scores = Annotated[
-    Path | None, typer.Option(help="CSV or JSONL of agent, task, seed, env_steps, return, instead of the results.")
+    Path | None,
+    path_option(help="CSV or JSONL of agent, task, seed, env_steps, return, instead of the results."),
 ]
 OnlyTask = Annotated[list[str] | None, typer.Option(help="Only this task; repeatable.")]
 OnlyAgent = Annotated[list[str] | None, typer.Option(help="Only this agent; repeatable.")]

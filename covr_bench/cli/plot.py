@@ -22,6 +22,7 @@ from covr_bench.cli.options import (
     Scores,
     UpTo,
     WhichScore,
+    path_option,
 )
 from covr_bench.cli.show import writing
 from covr_bench.kit.errors import UserError, unknown
@@ -46,7 +47,7 @@ def plot_command(
         str, typer.Option(help="Bars of a paper's table, T1 ...; or F3, curves of its DMControl agents in its grid.")
     ] = "",
     file: Annotated[
-        Path | None, typer.Option("-o", "--output", help="PNG, PDF or SVG by its ending. [KIND.png]")
+        Path | None, path_option("-o", "--output", help="PNG, PDF or SVG by its ending. [KIND.png]")
     ] = None,
     scores: Scores = None,
     task: OnlyTask = None,

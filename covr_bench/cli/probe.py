@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from covr_bench.cli.options import console, say
+from covr_bench.cli.options import console, path_option, say
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def probe_command(
     a: Annotated[str, typer.Argument(metavar="A", help="Agent: a name, a .py file, or a .trace file.")],
     b: Annotated[str, typer.Argument(metavar="[B]", help="The same, held against A.")] = "",
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of both; repeatable.")] = None,
-    save: Annotated[Path | None, typer.Option(help="Keep the trace of A in this .trace file.")] = None,
+    save: Annotated[Path | None, path_option(help="Keep the trace of A in this .trace file.")] = None,
 ) -> None:
     """Compare the first actions and updates of two agents exactly: which quantity differs first?
 

@@ -24,6 +24,7 @@ from covr_bench.cli.options import (
     Scores,
     UpTo,
     WhichScore,
+    path_option,
 )
 from covr_bench.cli.show import writing
 from covr_bench.kit.errors import UserError
@@ -44,7 +45,7 @@ LARGE_BYTES = 300_000  # upper bound of a large one
 def report_command(
     out: Out = Path("results"),
     suite: OneSuite = "",
-    file: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
+    file: Annotated[Path, path_option("-o", "--output", help="The page to write.")] = Path("report.html"),
     title: Annotated[str, typer.Option(help="Title of the page.")] = "",
     scores: Scores = None,
     task: OnlyTask = None,

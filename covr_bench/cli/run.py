@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from covr_bench.cli.options import console, fail, say
+from covr_bench.cli.options import console, fail, path_option, say
 from covr_bench.cli.plan_cost import DAY_S, show_cost, vlm_costs
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ Settings = Annotated[
 Vlm = Annotated[
     str | None, typer.Option(help="VLM of the agents that ask one: a name, .py file, folder, hub id or openai:URL.")
 ]
-Config = Annotated[Path | None, typer.Option(help="YAML file of these options by name; the command line overrides it.")]
+Config = Annotated[Path | None, path_option(help="YAML file of these options by name; the command line overrides it.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Runs at a time. [one per core that memory allows]")]
 PerGpu = Annotated[int | None, typer.Option(min=1, help="Runs at a time on each GPU, on all GPUs. [one GPU for all]")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... or auto. [auto]")]
@@ -58,7 +58,7 @@ AcceptChangedCode = Annotated[
 AllowSilentVlm = Annotated[
     bool, typer.Option("--allow-silent-vlm", help="Keep runs whose VLM never answered; the rows will say so.")
 ]
-OutFolder = Annotated[Path | None, typer.Option(help="Folder of the results. [results]")]
+OutFolder = Annotated[Path | None, path_option(help="Folder of the results. [results]")]
 CarlaHost = Annotated[str, typer.Option(help="CARLA server to use; short for --set env.host=HOST.")]
 CarlaPort = Annotated[int | None, typer.Option(help="Port of the CARLA server. [2000]")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]

@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from covr_bench.cli.choice import Choice, check_format, comparisons_of, frame_of, show_grids, warn
 from covr_bench.cli.options import (
     BootstrapSeed,
@@ -24,6 +22,7 @@ from covr_bench.cli.options import (
     UpTo,
     WhichScore,
     console,
+    path_option,
 )
 from covr_bench.cli.show import writing
 from covr_bench.kit.errors import UserError
@@ -45,7 +44,7 @@ def stats_command(
     over: Over = "",
     reps: Reps = 50_000,
     seed: BootstrapSeed = 0,
-    marl_eval: Annotated[Path | None, typer.Option(help="Also write the returns as marl-eval's JSON.")] = None,
+    marl_eval: Annotated[Path | None, path_option(help="Also write the returns as marl-eval's JSON.")] = None,
 ) -> None:
     """IQM, median, mean and optimality gap with intervals, probability of improvement, profiles, sample efficiency."""
     only = (suite, tuple(task or ()), tuple(agent or ()))
@@ -57,21 +56,22 @@ def print_stats(
     choice: Choice, format_: str, console: Console, *, reps: int, seed: int, over: str, marl_eval: Path | None
 ) -> None:
     """Print the statistics. Raises UserError for an unknown format, task or agent, or without rows."""
-    from analysis.statistics import summary
+    from analysis.statistics import output
+    from analysis.statistics.summary import Bootstrap
 
     check_format(format_)
     frame = frame_of(choice)
     comparisons = comparisons_of(frame, choice, finite=True)
-    bootstrap = summary.Bootstrap(reps=reps, seed=seed)
+    bootstrap = Bootstrap(reps=reps, seed=seed)
     try:
         grids = (
             []
             if format_ == "csv"
-            else [grid for each in comparisons for grid in summary.to_grids(each, bootstrap, over)]
+            else [grid for each in comparisons for grid in output.to_grids(each, bootstrap, over)]
         )
         if format_ == "csv":
             warn(remark for each in comparisons for remark in each.remarks)
-        show_grids(grids, lambda: summary.to_csv(comparisons, bootstrap, over), format_, console)
+        show_grids(grids, lambda: output.to_csv(comparisons, bootstrap, over), format_, console)
     except ValueError as error:
         raise UserError(str(error)) from error
     if marl_eval:

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from covr_bench.cli.options import console, say
+from covr_bench.cli.options import console, path_argument, say
 from covr_bench.cli.run import SetTrack, Track
 from covr_bench.config.request import parse_pairs
 
-Store = Annotated[Path, typer.Argument(help="Folder of the results.")]
+Store = Annotated[Path, path_argument(help="Folder of the results.")]
 Run = Annotated[list[str] | None, typer.Option(help="A run's id, a part of it or a pattern; repeatable. [all]")]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from covr_bench.cli.options import path_argument, path_option
 from covr_bench.cli.pictures import MAX_SIDE, MIN_SIDE, first_frames, read_image
 from covr_bench.kit.errors import UserError, unknown
 
@@ -63,7 +64,7 @@ ImageSize = Annotated[int, typer.Option(min=MIN_SIDE, max=MAX_SIDE, help="Side o
 @vlm_app.command("ask")
 def ask_command(
     task: TaskName,
-    image: Annotated[list[Path] | None, typer.Argument(help="Image files.")] = None,
+    image: Annotated[list[Path] | None, path_argument(help="Image files.")] = None,
     frame: Annotated[
         list[int] | None,
         typer.Option(min=0, max=2**32 - 1, metavar="SEED", help="The task's first frame of that seed; repeatable."),
@@ -71,7 +72,7 @@ def ask_command(
     suite: SuiteName = "dmc6",
     vlm: Vlm = "tiny",
     decode: Annotated[Decode | None, typer.Option(help="[forced; of a server: generate]")] = None,
-    adapter: Annotated[Path | None, typer.Option(help="peft folder of a fine-tuned adapter.")] = None,
+    adapter: Annotated[Path | None, path_option(help="peft folder of a fine-tuned adapter.")] = None,
     image_size: ImageSize = 84,
     device: Device = "auto",
 ) -> None:
