@@ -250,6 +250,36 @@ def test_a_window_over_the_text_is_answered_by_the_models_own_steps(tmp_path: Pa
     assert vlm.propose(noise(2, 84), prompt()).valid.all()
 
 
+HUGE = [
+    ("llava", {"size": {"shortest_edge": 100_000}}),
+    ("llava", {"crop_size": {"height": 100_000, "width": 28}}),
+    ("smolvlm", {"size": {"longest_edge": 100_000}}),
+    ("llava_next", {"image_grid_pinpoints": [[28, 100_000]]}),
+    ("qwen2_vl", {"size": {"shortest_edge": 10**10, "longest_edge": 10**11}}),
+]
+
+
+@pytest.mark.parametrize(("family", "setting"), HUGE)
+def test_a_processor_that_would_blow_up_frames_is_refused_before_it_takes_memory(
+    tmp_path: Path, family: str, setting: dict[str, Any]
+) -> None:
+    model = Path(shutil.copytree(folder(family), tmp_path / "model"))
+    stored = json.loads((model / "preprocessor_config.json").read_text())
+    (model / "preprocessor_config.json").write_text(json.dumps(stored | setting))
+    (name,) = setting
+    with pytest.raises(UserError, match=f"makes images of 100,000 pixels a side by its {name}") as refused:
+        HFPrior(str(model))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_processor_may_allow_images_of_any_size(tmp_path: Path) -> None:
+    model = Path(shutil.copytree(folder("qwen2_vl"), tmp_path / "model"))
+    stored = json.loads((model / "preprocessor_config.json").read_text())
+    stored["size"] |= {"longest_edge": 10**11}  # pixels, which only shrink an image
+    (model / "preprocessor_config.json").write_text(json.dumps(stored))
+    assert HFPrior(str(model)).propose(noise(1, 84), prompt()).valid.all()
+
+
 @pytest.mark.parametrize(
     "setting",
     [{"do_normalize": False}, {"do_rescale": False}, {"rescale_factor": 0.01}, {"image_mean": [0.1, 0.2, 0.3]}],

@@ -83,6 +83,10 @@ class HFPrior:
         statuses = tuple(status for part in parts for status in part.statuses)
         return Proposals(texts=texts, statuses=statuses, seconds=time.perf_counter() - started, **joined)
 
+    def check_asked(self, prompt: Prompt, frames: int, size: int) -> None:
+        """Raises UserError if the model cannot be asked this about so many frames of so many pixels a side."""
+        self.propose(np.zeros((1, *(2,) * (frames - 1), size, size, 3), np.uint8), prompt)
+
     def _generate(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
         limit = 16 + 8 * prompt.action_dim  # a canonical answer takes 6 per number and 3
         self.merge()
