@@ -7,16 +7,19 @@ import re
 import shutil
 import zlib
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from vlm_families import FAMILIES, build, folder
 from vlm_models import noise, prompt, random_folder
 
 from covr.vlm import checkpoint
+from covr.vlm.families.processing import check_sizes
 from covr.vlm.families.spelling import FORMS, Spelling
 from covr.vlm.hf import HFPrior
 from covr.vlm.images import patches
@@ -270,6 +273,18 @@ def test_a_processor_that_would_blow_up_frames_is_refused_before_it_takes_memory
     with pytest.raises(UserError, match=f"makes images of 100,000 pixels a side by its {name}") as refused:
         HFPrior(str(model))
     assert "\n" not in str(refused.value)
+
+
+def test_no_familys_own_sizes_are_refused() -> None:
+    rooms = Path(transformers.models.__file__).parent
+    tried = 0
+    for file in sorted(rooms.glob("*/image_processing_pil_*.py")):
+        module = import_module(f"transformers.models.{file.parent.name}.{file.stem}")
+        for name, made in vars(module).items():
+            if name.endswith("ImageProcessorPil") and made.__module__ == module.__name__:
+                check_sizes(name, made())
+                tried += 1
+    assert tried > 50
 
 
 def test_a_processor_may_allow_images_of_any_size(tmp_path: Path) -> None:

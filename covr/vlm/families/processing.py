@@ -10,6 +10,7 @@ import importlib
 import json
 import math
 import sys
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,15 +31,15 @@ def load_processor(source: str, config: Any) -> Any:
     if found is None or "image_processor" not in found.get_attributes():
         raise UserError(f"transformers has no processor of images and text for a {config.model_type!r} model")
     processor = _images_only(found).from_pretrained(source, trust_remote_code=False)
-    _check_sizes(source, processor.image_processor)
+    check_sizes(source, processor.image_processor)
     return processor
 
 
-def _check_sizes(source: str, images: Any) -> None:
+def check_sizes(source: str, images: Any) -> None:
     """Raises UserError if the image processor would blow up a frame until memory is gone."""
     sizes: dict[str, Any] = {name: getattr(images, name, None) for name in SIZED}
-    if "min_pixels" in getattr(getattr(images, "valid_kwargs", None), "__annotations__", {}):  # size counts pixels
-        sizes["size"] = math.isqrt(int((sizes["size"] or {}).get("shortest_edge") or 0))
+    if hasattr(sys.modules[type(images).__module__], "smart_resize"):  # the area's bounds, not sides; one only shrinks
+        sizes["size"] = math.isqrt(int(_named(sizes["size"]).get("shortest_edge") or 0))
     for name, value in sizes.items():
         if (largest := max(_numbers(value), default=0)) > MOST_SIDE:
             raise UserError(
@@ -51,8 +52,13 @@ def _numbers(value: Any) -> list[float]:
     """All numbers of a size, in whatever form it is given."""
     if isinstance(value, (int, float)):
         return [value]
-    parts = value.values() if hasattr(value, "values") else value if isinstance(value, (list, tuple)) else ()
+    parts = value if isinstance(value, (list, tuple)) else _named(value).values()
     return [number for part in parts for number in _numbers(part)]
+
+
+def _named(size: Any) -> dict[str, Any]:
+    """A size by its names: a mapping, or transformers' own class of them."""
+    return dict(size) if isinstance(size, Mapping) else dict(getattr(size, "__dict__", {}))
 
 
 def _class(source: str, config: Any) -> Any:
