@@ -20,6 +20,7 @@ from covr.vlm.base import DecodeMode, Dtype, FinetuneSettings, Proposals, check_
 from covr.vlm.checkpoint import load
 from covr.vlm.families.choose import choose
 from covr.vlm.families.features import image_map
+from covr.vlm.families.quantised import numbers_of
 from covr.vlm.template import text_of
 from covr.vlm.tree import values_of
 from covr_bench.kit.errors import UserError, unknown
@@ -227,7 +228,7 @@ class HFPrior:
         return {
             "name": self.checkpoint.name,
             "decode": self.decode,
-            "parameters": sum(p.numel() for n, p in model.named_parameters() if "lora_" not in n),
+            "parameters": sum(numbers_of(p) for n, p in model.named_parameters() if "lora_" not in n),
             "stand_in": self.checkpoint.stand_in,
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(model.device),
