@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from covr.answers import Answers, Counted
+from covr.vlm.open import check_asked
 from covr.vlm.prompts import task_prompt
 from covr.vlm_policy import ObservedView, VLMPolicy
 from covr_bench.kit.errors import UserError
@@ -37,6 +38,7 @@ class ActingVLM:
         self.query, self.context = config, context
         self.answers = Answers(config.vlm_silent, context.services)
         self.prompt = task_prompt(context.instruction, context.action_dim)
+        check_asked(self.answering(explore=False), self.prompt, config.vlm_frames, config.vlm_image_size)
         self.training, self.evaluation = Episode(self.policy(explore=True)), Episode(self.policy(explore=False))
 
     def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:

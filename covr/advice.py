@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from covr.controls import VLM, Control
 from covr.frames import Frames
 from covr.priors import HEALTH_OVER, Priors
-from covr.vlm.open import SERVER, open_prior
+from covr.vlm.open import SERVER, check_asked, open_prior
 from covr.vlm.prompts import task_prompt
 from covr.vlm_policy import VLMPolicy, vlm_policy
 from covr_bench.kit.errors import UserError
@@ -42,6 +42,7 @@ class Advice:
                 f"guidance_trust=variance needs answers that tell their variance, and {config.vlm} answers by "
                 f"decode={vlm.describe()['decode']}: set decode=expect, which a server does not offer"
             )
+        check_asked(vlm, self.prompt, config.vlm_frames, config.vlm_image_size)
         self.priors = Priors(
             vlm,
             self.prompt,

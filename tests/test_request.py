@@ -116,3 +116,15 @@ def test_a_request_is_a_command_line_again() -> None:
 def test_settings_of_any_kind_survive_as_text(settings: dict[str, Any]) -> None:
     asked = request({"suite": "catch", "settings": settings})
     assert request(yaml.safe_load(to_yaml(asked.as_dict()))) == asked
+
+
+@pytest.mark.parametrize(("field", "value"), [("vlm", ""), ("budget", ""), ("agents", ["sac", ""]), ("seeds", "")])
+def test_a_name_that_is_empty_is_no_default(field: str, value: Any) -> None:
+    for ask in (lambda: overlay({}, {field: value}), lambda: request({"suite": "catch", field: value})):
+        with pytest.raises(UserError, match=f"--{OPTIONS[field]} is empty: give a name, or leave it out"):
+            ask()
+
+
+def test_an_empty_vlm_of_the_command_line_runs_no_stand_in(cli: Callable[..., Any], tmp_path: Path) -> None:
+    done = cli("run", "--suite", "catch", "--agent", "vbe", "--vlm", "", "--dry-run", "--out", tmp_path / "out")
+    assert done.code == 2 and done.err.count("\n") == 1 and "--vlm is empty" in done.err

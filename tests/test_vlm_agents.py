@@ -11,6 +11,7 @@ import torch
 from experiments import configure
 from test_covr import Nothing, after, evaluations
 from test_train import go, measured
+from vlm_families import folder
 from vlm_models import random_folder
 
 from covr import advice, priors
@@ -276,3 +277,10 @@ def test_trust_in_variances_is_refused_before_a_step_of_a_vlm_that_tells_none() 
     for settings in ({"vlm": server}, {"vlm": str(random_folder()), "decode": "forced"}):
         with pytest.raises(UserError, match="guidance_trust=variance needs answers that tell their variance"):
             made("dpl", context(services=Nothing()), guidance_trust="variance", **settings)
+
+
+@pytest.mark.parametrize("name", ["dpl", "vbe", "vpf"])
+def test_frames_that_a_model_cannot_be_shown_are_refused_before_a_step(name: str) -> None:
+    one_image_at_a_time = str(folder("florence2"))
+    with pytest.raises(UserError, match="cannot be shown two images"):
+        made(name, context(services=Nothing()), vlm=one_image_at_a_time, vlm_frames="2")

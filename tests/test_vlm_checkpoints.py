@@ -7,16 +7,19 @@ import re
 import shutil
 import zlib
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from vlm_families import FAMILIES, build, folder
 from vlm_models import noise, prompt, random_folder
 
 from covr.vlm import checkpoint
+from covr.vlm.families.processing import check_sizes
 from covr.vlm.families.spelling import FORMS, Spelling
 from covr.vlm.hf import HFPrior
 from covr.vlm.images import patches
@@ -248,6 +251,48 @@ def test_a_window_over_the_text_is_answered_by_the_models_own_steps(tmp_path: Pa
     vlm = HFPrior(str(build(made, tmp_path)))
     assert vlm.describe()["path"].startswith("plain")
     assert vlm.propose(noise(2, 84), prompt()).valid.all()
+
+
+HUGE = [
+    ("llava", {"size": {"shortest_edge": 100_000}}),
+    ("llava", {"crop_size": {"height": 100_000, "width": 28}}),
+    ("smolvlm", {"size": {"longest_edge": 100_000}}),
+    ("llava_next", {"image_grid_pinpoints": [[28, 100_000]]}),
+    ("qwen2_vl", {"size": {"shortest_edge": 10**10, "longest_edge": 10**11}}),
+]
+
+
+@pytest.mark.parametrize(("family", "setting"), HUGE)
+def test_a_processor_that_would_blow_up_frames_is_refused_before_it_takes_memory(
+    tmp_path: Path, family: str, setting: dict[str, Any]
+) -> None:
+    model = Path(shutil.copytree(folder(family), tmp_path / "model"))
+    stored = json.loads((model / "preprocessor_config.json").read_text())
+    (model / "preprocessor_config.json").write_text(json.dumps(stored | setting))
+    (name,) = setting
+    with pytest.raises(UserError, match=f"makes images of 100,000 pixels a side by its {name}") as refused:
+        HFPrior(str(model))
+    assert "\n" not in str(refused.value)
+
+
+def test_no_familys_own_sizes_are_refused() -> None:
+    rooms = Path(transformers.models.__file__).parent
+    tried = 0
+    for file in sorted(rooms.glob("*/image_processing_pil_*.py")):
+        module = import_module(f"transformers.models.{file.parent.name}.{file.stem}")
+        for name, made in vars(module).items():
+            if name.endswith("ImageProcessorPil") and made.__module__ == module.__name__:
+                check_sizes(name, made())
+                tried += 1
+    assert tried > 50
+
+
+def test_a_processor_may_allow_images_of_any_size(tmp_path: Path) -> None:
+    model = Path(shutil.copytree(folder("qwen2_vl"), tmp_path / "model"))
+    stored = json.loads((model / "preprocessor_config.json").read_text())
+    stored["size"] |= {"longest_edge": 10**11}  # pixels, which only shrink an image
+    (model / "preprocessor_config.json").write_text(json.dumps(stored))
+    assert HFPrior(str(model)).propose(noise(1, 84), prompt()).valid.all()
 
 
 @pytest.mark.parametrize(

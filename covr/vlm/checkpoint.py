@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
@@ -125,10 +124,13 @@ def _model(name: str, source: str, config: Any, device: str, dtype: Dtype) -> An
 
     from covr.vlm.families import intact
     from covr.vlm.families.processing import quiet
+    from covr.vlm.families.quantised import quantisation
 
     options: dict[str, Any] = {"dtype": torch_dtype(dtype, device), "trust_remote_code": False}
     if dtype in ("int8", "int4"):
-        options |= {"quantization_config": _quantization(dtype), "device_map": device}
+        with torch.random.fork_rng(devices=[]), torch.device("meta"), quiet():
+            whole = AutoModelForImageTextToText.from_config(config)
+        options |= {"quantization_config": quantisation(dtype, device, whole), "device_map": device}
     family: Any = AutoModelForImageTextToText
     with quiet():
         if Path(source).is_dir() and not getattr(config, "quantization_config", None):
@@ -165,20 +167,6 @@ def torch_dtype(dtype: Dtype, device: str) -> Any:
 def _tied(model: Any) -> set[str]:
     tied = getattr(model, "all_tied_weights_keys", None) or getattr(model, "_tied_weights_keys", None) or {}
     return set(tied)
-
-
-def _quantization(dtype: Dtype) -> Any:
-    """Raises UserError where neither bitsandbytes nor torchao is installed."""
-    from transformers import BitsAndBytesConfig, TorchAoConfig
-    from transformers.utils.import_utils import is_bitsandbytes_available, is_torchao_available
-
-    if is_bitsandbytes_available():
-        return BitsAndBytesConfig(load_in_8bit=dtype == "int8", load_in_4bit=dtype == "int4")  # type: ignore[no-untyped-call]
-    if is_torchao_available():
-        kinds = import_module("torchao.quantization")
-
-        return TorchAoConfig(kinds.Int8WeightOnlyConfig() if dtype == "int8" else kinds.Int4WeightOnlyConfig())
-    raise UserError(f"vlm_dtype={dtype} needs bitsandbytes or torchao: pip install bitsandbytes")
 
 
 def _source(name: str) -> str:

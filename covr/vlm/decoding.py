@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from covr.vlm.keys import cache_name, kept_path, keys_values, new_cache
 from covr.vlm.tree import Tree, mass_of, only_zero, tree_values
 from covr.vlm.written import Watch
 
@@ -24,11 +25,9 @@ if TYPE_CHECKING:
 
     from transformers import DynamicCache
 
+    from covr.vlm.keys import KeysValues
     from covr.vlm.template import Layout, Slot, Template
     from covr.vlm.written import Written
-
-KeysValues = list[tuple[torch.Tensor, torch.Tensor]]
-"""Of every layer: keys and values, `(B, heads, length, width)`."""
 
 
 class Forced(NamedTuple):
@@ -105,8 +104,8 @@ class Reader:
             inputs_embeds=embeds,
             position_ids=(positions if len(positions) > 1 else positions[0]).to(embeds.device),
             attention_mask={"full_attention": mask} if self.layout.masks_by_kind else mask,
-            past_key_values=cache,
             use_cache=True,
+            **{cache_name(): cache},
         )
         return out.last_hidden_state  # type: ignore[no-any-return]
 
@@ -230,26 +229,6 @@ class Reader:
 def drawn(log_probs: torch.Tensor) -> torch.Tensor:
     """One choice of each row `(B, k)` by its probabilities, int64 `(B,)`; of a row without any, whichever."""
     return log_probs.exp().nan_to_num(1.0).multinomial(1)[:, 0]
-
-
-def new_cache(layers: KeysValues) -> DynamicCache:
-    from transformers import DynamicCache
-
-    return DynamicCache(ddp_cache_data=layers)
-
-
-def keys_values(cache: DynamicCache) -> KeysValues:
-    return [(layer.keys, layer.values) for layer in cache.layers]  # type: ignore[union-attr, misc]
-
-
-def kept_path(cache: DynamicCache, length: int, nodes: torch.Tensor) -> DynamicCache:
-    """The cache with its first `length` entries and, of the tree after them, each sample's own nodes `(B, depth)`."""
-
-    def kept(x: torch.Tensor) -> torch.Tensor:
-        at = (length + nodes.to(x.device))[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])
-        return torch.cat([x[:, :, :length], x.gather(2, at)], 2)
-
-    return new_cache([(kept(k), kept(v)) for k, v in keys_values(cache)])
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from covr.vlm.base import DecodeMode, Dtype, FinetuneSettings, Proposals, check_
 from covr.vlm.checkpoint import load
 from covr.vlm.families.choose import choose
 from covr.vlm.families.features import image_map
+from covr.vlm.families.quantised import numbers_of
 from covr.vlm.template import text_of
 from covr.vlm.tree import values_of
 from covr_bench.kit.errors import UserError, unknown
@@ -82,6 +83,10 @@ class HFPrior:
         texts = tuple(text for part in parts for text in part.texts)
         statuses = tuple(status for part in parts for status in part.statuses)
         return Proposals(texts=texts, statuses=statuses, seconds=time.perf_counter() - started, **joined)
+
+    def check_asked(self, prompt: Prompt, frames: int, size: int) -> None:
+        """Raises UserError if the model cannot be asked this about so many frames of so many pixels a side."""
+        self.propose(np.zeros((1, *(2,) * (frames - 1), size, size, 3), np.uint8), prompt)
 
     def _generate(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
         limit = 16 + 8 * prompt.action_dim  # a canonical answer takes 6 per number and 3
@@ -223,7 +228,7 @@ class HFPrior:
         return {
             "name": self.checkpoint.name,
             "decode": self.decode,
-            "parameters": sum(p.numel() for n, p in model.named_parameters() if "lora_" not in n),
+            "parameters": sum(numbers_of(p) for n, p in model.named_parameters() if "lora_" not in n),
             "stand_in": self.checkpoint.stand_in,
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(model.device),

@@ -19,8 +19,9 @@ from covr_bench.kit.extensions import Kind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from covr.vlm.base import DecodeMode, Dtype, VisionLanguagePrior
+    from covr.vlm.base import DecodeMode, Dtype, Proposer, VisionLanguagePrior
     from covr.vlm.hf import HFPrior
+    from covr.vlm.prompts import Prompt
 
 VLMS = Kind("vlm", VLMSpec)
 SERVER = "openai:"
@@ -111,6 +112,18 @@ def open_model(
     if not isinstance(prior, HFPrior):
         raise UserError(refusal)
     return prior
+
+
+def check_asked(prior: Proposer, prompt: Prompt, frames: int, size: int) -> None:
+    """Raises UserError, before a step, if a model in this process cannot be asked what it will be.
+
+    frames, size: how many it is shown at once, and their pixels a side.
+    """
+    if hasattr(prior, "checkpoint"):
+        from covr.vlm.hf import HFPrior
+
+        if isinstance(prior, HFPrior):
+            prior.check_asked(prompt, frames, size)
 
 
 def label(name: str) -> str:

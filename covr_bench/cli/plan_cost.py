@@ -53,14 +53,33 @@ def show_cost(preparation: Preparation, console: Console) -> float:
 
 def vlm_costs(settings: Iterable[Mapping[str, Any]]) -> list[str]:
     """What each VLM among the runs' settings asks of this machine; under the empty name, where the run is."""
-    from covr.vlm.cost import statement
+    from covr.vlm.cost import Tuning, statement
 
-    asked: dict[tuple[str, str, str, int], None] = {}
+    asked: dict[tuple[Any, ...], None] = {}
     for each in settings:
-        if each.get("prior", "vlm") == "vlm" and (name := each.get("vlm")):
+        for place in _places(each):
             samples = each.get("finetune_min_steps", 0) * each.get("finetune_batch_size", 0)
-            asked[name, each.get("vlm_dtype", "auto"), each.get("vlm_device") or each[""], samples] = None
+            tuning = Tuning(samples, each["micro_batch"], each["lora_rank"]) if samples else None
+            asked[(*place, each.get("vlm_image_size", 84), tuning)] = None
     return [line for each in asked if (line := statement(*each))]
+
+
+def check_vlms_fit(settings: Iterable[Mapping[str, Any]]) -> None:
+    """Raises UserError if this machine cannot hold the weights of a VLM among the runs' settings."""
+    from covr.vlm.cost import lack_of_memory
+    from covr_bench.kit.errors import UserError
+    from covr_bench.run.machine import ram_bytes
+
+    for place in dict.fromkeys(place for each in settings for place in _places(each)):
+        if lack := lack_of_memory(*place, ram_bytes()):
+            raise UserError(lack)
+
+
+def _places(settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Name, dtype and device of what an agent's settings load: none if a control answers in the VLM's place."""
+    names = (settings.get("vlm"), settings.get("tuner")) if settings.get("prior", "vlm") == "vlm" else ()
+    device = settings.get("vlm_device") or settings[""]
+    return [(name, settings.get("vlm_dtype", "auto"), device) for name in names if name]
 
 
 def _show_memory(preparation: Preparation, costs: Sequence[Cost], console: Console) -> None:

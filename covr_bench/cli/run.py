@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covr_bench.cli.options import console, fail, path_option, say
-from covr_bench.cli.plan_cost import DAY_S, show_cost, vlm_costs
+from covr_bench.cli.plan_cost import DAY_S, check_vlms_fit, show_cost, vlm_costs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,11 +155,29 @@ def run_papers(
 ) -> int:
     """Run what some papers' tables need, one suite after another. Returns the exit code: 1 if a run failed."""
     from covr_bench.cli.paper_runs import paper_runs
+    from covr_bench.kit.errors import UserError
 
     found = paper_runs(papers, values, origin)
     for note in found.notes:
         say(console, f"note: {note}")
-    return max(run_suite(each, console, dry_run=dry_run, yes=yes) for each in found.requests)
+    if not dry_run:
+        return max(run_suite(each, console, yes=yes) for each in found.requests)
+    shown = [_can_run(each, console) for each in found.requests]
+    if not all(shown):
+        raise UserError(f"{shown.count(False)} of {len(shown)} plans cannot be run here, for the reasons above")
+    return 0
+
+
+def _can_run(request: Request, console: Console) -> bool:
+    """Show a plan. Why it cannot be run is said, so that the plans after it are shown, too."""
+    from covr_bench.kit.errors import UserError
+
+    try:
+        run_suite(request, console, dry_run=True)
+    except UserError as error:
+        say(console, f"this plan cannot be run here: {error}")
+        return False
+    return True
 
 
 def run_suite(request: Request, console: Console, *, dry_run: bool = False, yes: bool = False) -> int:
@@ -206,6 +224,7 @@ def _confirmed(seconds: float, console: Console) -> bool:
 
 def _show_plan(preparation: Preparation, console: Console) -> float:
     """Print what will run and what it costs; returns the estimated seconds."""
+    from covr_bench.launch.base import HasNodes
     from covr_bench.run.machine import sees
 
     experiment, plan = preparation.experiment, preparation.plan
@@ -221,8 +240,11 @@ def _show_plan(preparation: Preparation, console: Console) -> float:
     if not plan.todo:
         say(console, f"nothing to do: every run is in {out}")
         return 0.0
-    for line in vlm_costs(config.agent_config | {"": config.device} for config in plan.todo):
+    settings = [config.agent_config | {"": config.device} for config in plan.todo]
+    for line in vlm_costs(settings):
         say(console, line)
+    if not isinstance(preparation.launcher, HasNodes):
+        check_vlms_fit(settings)
     if not sees(plan.todo[0].device):
         say(console, "time: not known, since there is no GPU here to measure on")
         return 0.0

@@ -113,6 +113,8 @@ def request(values: Mapping[str, Any], origin: str = "the request") -> Request:
     from pydantic import TypeAdapter, ValidationError
 
     given = {_field(key, origin): value for key, value in values.items() if value is not None}
+    for key, value in given.items():
+        _check_named(key, value)
     given = {key: _several(key, value) for key, value in given.items()}
     if not given.get("suite"):
         raise UserError(f"{origin} names no suite; say suite: dmc6, or another of `covr-bench list suites`")
@@ -128,10 +130,14 @@ def overlay(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
 
     Args:
         values: Those below, by field.
-        given: Those above; None, empty and False say nothing.
+        given: Those above; None, no values and False say nothing.
+
+    Raises:
+        UserError: A name above is empty, as that of a shell's variable which is not set.
     """
     joined = dict(values)
     for name, value in given.items():
+        _check_named(name, value)
         if name in SETTINGS:
             joined[name] = _pairs(name, values.get(name)) | value
         elif value or (value == 0 and not isinstance(value, bool)):
@@ -208,6 +214,11 @@ def _several(key: str, value: Any) -> Any:
     if key in SETTINGS:
         return _pairs(key, value)
     return str(value) if isinstance(value, Path) else value
+
+
+def _check_named(key: str, value: Any) -> None:
+    if value == "" or (isinstance(value, list | tuple) and "" in value):
+        raise UserError(f"--{OPTIONS[key]} is empty: give a name, or leave it out for the default")
 
 
 def _pairs(key: str, value: Any) -> dict[str, str]:

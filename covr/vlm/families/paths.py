@@ -24,6 +24,7 @@ from covr.vlm.families.prompting import end_of_answer, prompt_text, template_of
 from covr.vlm.families.seeing import inputs_of
 from covr.vlm.families.spelling import Spelling, check_writes
 from covr.vlm.images import cut_by_matmul, patches
+from covr.vlm.keys import cache_name
 from covr.vlm.prompts import Prompt
 from covr.vlm.template import Layout, Template
 from covr.vlm.written import Watch
@@ -226,7 +227,7 @@ class HandedOver(Exception):
 
 def _plainly(given: dict[str, Any]) -> dict[str, Any]:
     """Raises UserError if the language model takes more of an image than embeddings and positions."""
-    known = ("input_ids", "inputs_embeds", "position_ids", "attention_mask", "past_key_values", "cache_position")
+    known = ("input_ids", "inputs_embeds", "position_ids", "attention_mask", cache_name(), "cache_position")
     more = [name for name, value in given.items() if name not in known and _holds_tensors(value)]
     if more:
         raise UserError(f"its language model also takes {', '.join(more)}")

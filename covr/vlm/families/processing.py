@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import sys
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,8 @@ from covr_bench.kit.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MOST_SIDE = 4096  # pixels of a prepared image; published processors make 2048 at most
+SIZED = ("size", "crop_size", "pad_size", "max_image_size", "patch_size", "image_grid_pinpoints")
 NAMED_IN = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
 
 
@@ -26,7 +30,35 @@ def load_processor(source: str, config: Any) -> Any:
     found = _class(source, config)
     if found is None or "image_processor" not in found.get_attributes():
         raise UserError(f"transformers has no processor of images and text for a {config.model_type!r} model")
-    return _images_only(found).from_pretrained(source, trust_remote_code=False)
+    processor = _images_only(found).from_pretrained(source, trust_remote_code=False)
+    check_sizes(source, processor.image_processor)
+    return processor
+
+
+def check_sizes(source: str, images: Any) -> None:
+    """Raises UserError if the image processor would blow up a frame until memory is gone."""
+    sizes: dict[str, Any] = {name: getattr(images, name, None) for name in SIZED}
+    if hasattr(sys.modules[type(images).__module__], "smart_resize"):  # the area's bounds, not sides; one only shrinks
+        sizes["size"] = math.isqrt(int(_named(sizes["size"]).get("shortest_edge") or 0))
+    for name, value in sizes.items():
+        if (largest := max(_numbers(value), default=0)) > MOST_SIDE:
+            raise UserError(
+                f"the image processor of {source} makes images of {largest:,.0f} pixels a side by its {name}, and "
+                f"{MOST_SIDE:,} are the most here: mend {name} in preprocessor_config.json, or download the model again"
+            )
+
+
+def _numbers(value: Any) -> list[float]:
+    """All numbers of a size, in whatever form it is given."""
+    if isinstance(value, (int, float)):
+        return [value]
+    parts = value if isinstance(value, (list, tuple)) else _named(value).values()
+    return [number for part in parts for number in _numbers(part)]
+
+
+def _named(size: Any) -> dict[str, Any]:
+    """A size by its names: a mapping, or transformers' own class of them."""
+    return dict(size) if isinstance(size, Mapping) else dict(getattr(size, "__dict__", {}))
 
 
 def _class(source: str, config: Any) -> Any:

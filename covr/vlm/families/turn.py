@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from covr.vlm.keys import cache_name
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -33,7 +35,7 @@ class Turn:
             given |= {"input_ids": ids, "use_cache": True}
             self.ids = torch.tensor([lead], device=ids.device).expand(len(ids), -1)
             first: dict[str, Any] = given | {"decoder_input_ids": self.ids}
-            first["past_key_values"] = EncoderDecoderCache(DynamicCache(), DynamicCache())
+            first[cache_name()] = EncoderDecoderCache(DynamicCache(), DynamicCache())
             self.rest: dict[str, Any] = {"attention_mask": given.get("attention_mask"), "use_cache": True}
         else:
             self.ids, self.rest = ids, given | {"use_cache": True}
@@ -41,7 +43,7 @@ class Turn:
                 self.rest["position_ids"] = model._prepare_position_ids_for_generation(ids, dict(self.rest))
             cache = DynamicCache(config=model.config.get_text_config(decoder=True))
             first = model.prepare_inputs_for_generation(
-                ids, past_key_values=cache, is_first_iteration=True, **self.rest
+                ids, is_first_iteration=True, **{cache_name(): cache}, **self.rest
             )
         self.new = self.ids.shape[1]
         self.state = torch.empty(0)
@@ -85,11 +87,11 @@ class Turn:
         twin = copy.copy(self)
         twin.ids = self.ids.repeat_interleave(branches, 0)
         twin.out = copy.copy(self.out)
-        cache = copy.deepcopy(self.out.past_key_values)
+        cache = copy.deepcopy(self.out[cache_name()])
         cache.batch_repeat_interleave(branches)
-        twin.out.past_key_values = cache
+        twin.out[cache_name()] = cache
         twin.rest = {name: _repeated(name, value, branches) for name, value in self.rest.items()}
-        twin.rest.pop("past_key_values", None)
+        twin.rest.pop(cache_name(), None)
         return twin
 
 
