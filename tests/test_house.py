@@ -157,7 +157,7 @@ def test_the_door_opens_without_anything_heavy() -> None:
 def test_engines_are_tested_where_files_say_so() -> None:
     """`tox -e cluster` names its files, since to collect all others takes long."""
     here = Path(__file__).parent
-    mark = re.compile(r"^pytestmark = pytest\.mark\.cluster", re.MULTILINE)
+    mark = re.compile(r"^pytestmark = \[?pytest\.mark\.cluster", re.MULTILINE)
     marked = {path.name for path in here.glob("test_*.py") if mark.search(path.read_text(encoding="utf-8"))}
     words = (here.parent / "tox.ini").read_text(encoding="utf-8").partition("[testenv:cluster]")[2].partition("\n[")[0]
     assert set(re.findall(r"test_\w+\.py", words)) == marked != set()
