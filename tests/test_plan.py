@@ -237,6 +237,11 @@ def test_a_suite_of_variants_runs_each_that_differs_once(tmp_path: Path) -> None
     )
 
 
+def test_the_agent_as_published_is_a_variant_that_can_be_asked_for(tmp_path: Path) -> None:
+    names = [run.run_id.split("/")[2] for run in variants(tmp_path, "-")]
+    assert names == ["random", "drqv2"]
+
+
 def test_the_users_settings_go_before_a_variants_and_join_its_name(tmp_path: Path) -> None:
     runs = variants(tmp_path, "M1", tasks=["catch"], overrides={"lr": "0.25"})
     assert [run.run_id for run in runs] == ["ablation@paper/catch/drqv2-M1,lr=0.25/0"]

@@ -110,7 +110,7 @@ def _variants(suites: Sequence[Suite]) -> Table:
         for variant in suite.variants:
             settings = " ".join(f"{key}={value}" for key, value in variant.settings.items())
             shown = "" if settings == variant.name else settings
-            _add(table, suite.name, variant.agent, variant.name or "-", shown or "-", variant.doc)
+            _add(table, suite.name, variant.agent, variant.listed, shown or "-", variant.doc)
     return table
 
 

@@ -26,7 +26,12 @@ Texts = list[str] | None
 Suite = Annotated[str | None, typer.Option(help="Suite name or a .py file that defines SUITE.")]
 Agent = Annotated[Texts, typer.Option(help="Agent name or .py file; repeatable. [the suite's line-up]")]
 Task = Annotated[Texts, typer.Option(help="Task of the suite; repeatable. [the suite's own choice]")]
-Variant = Annotated[Texts, typer.Option(help="Variant of the suite, such as M1 of ablation; repeatable. [all]")]
+Variant = Annotated[
+    Texts,
+    typer.Option(
+        help="Variant of the suite, such as M1 of ablation, or - for the agent as published; repeatable. [all]"
+    ),
+]
 Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2 or 0-4. [the budget's]")]
 Budget = Annotated[str | None, typer.Option(help="smoke, short, paper, another of the suite's, or a .py file. [paper]")]
 EnvSteps = Annotated[int | None, typer.Option(min=1, help="Length of a run in environment steps. [the budget's]")]

@@ -205,11 +205,11 @@ def _check_agent_names(agents: Mapping[str, AgentSpec]) -> None:
 
 def _line_up(suite: Suite, agents: Mapping[str, AgentSpec], names: tuple[str, ...]) -> Iterator[Contender]:
     """Every agent as the suite runs it. Raises UserError for an unknown variant."""
-    theirs = {variant.name for variant in suite.variants if variant.agent in [spec.name for spec in agents.values()]}
+    theirs = {variant.listed for variant in suite.variants if variant.agent in [spec.name for spec in agents.values()]}
     for name in names:
-        if name not in theirs - {""}:
-            raise unknown(f"variant of {', '.join(agents)} in suite {suite.name}", name, theirs - {""})
+        if name not in theirs:
+            raise unknown(f"variant of {', '.join(agents)} in suite {suite.name}", name, theirs)
     for ref, spec in agents.items():
         code = code_hash(ref, registry.module_of(ref))
         mine = [variant for variant in suite.variants if variant.agent == spec.name] or [Variant(spec.name, "")]
-        yield from (Contender(ref, spec, variant, code) for variant in mine if not names or variant.name in names)
+        yield from (Contender(ref, spec, variant, code) for variant in mine if not names or variant.listed in names)
