@@ -27,7 +27,9 @@ from analysis.figures.style import short_names
 from analysis.report.curves import MAX_POINTS, mean_and_interval
 from analysis.report.drawings import MAX_NAME, inline
 from analysis.report.origin import RunEntry, period
+from analysis.report.page import Command, _commands
 from analysis.report.runs import packed
+from analysis.rows.scores import final_scores
 from analysis.statistics.bootstrap import aggregates
 from analysis.statistics.summary import Bootstrap
 from covr_bench.cli import report as report_command
@@ -38,7 +40,7 @@ from covr_bench.config import registry
 from covr_bench.config.request import parse_pairs
 from covr_bench.kit.errors import UserError
 from results import provenance
-from results.store import RunWriter
+from results.store import RunWriter, no_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -655,3 +657,11 @@ def test_runs_beyond_a_page_are_found_and_linked(tab: Page, make: Callable[..., 
         "(document.querySelector('#runs input'))"
     )
     assert [name.endswith("m/149") for name in tab.run(shown)] == [True]
+
+
+def test_thousands_of_unknown_commands_are_one_line() -> None:
+    scores = final_scores(no_rows())
+    known = Command("covr-bench run", ("s@b/t/a/0",))
+    unknown = [Command("", (f"s@b/t/a/{seed}",)) for seed in range(1, 1000)]
+    assert [what for what, _ in _commands([known, *unknown], scores)] == ["s@b/t/a/0", "999 others"]
+    assert len(_commands([known, *unknown[:5]], scores)) == 6

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from analysis.tables.scores import Table
 
 _HERE = Path(__file__).parent
+_MAX_UNKNOWN = 20  # commands that are not known, each with a line of its own
 
 
 @dataclass(frozen=True)
@@ -244,13 +245,16 @@ def _commands(commands: Sequence[Command], scores: pd.DataFrame) -> list[tuple[s
     """Each command with what it makes, in words."""
     by_id = {run.run_id: run for run in scores.itertuples(index=False)}
     found = []
+    unknown = [command for command in commands if not command.text]
+    if len(unknown) > _MAX_UNKNOWN:  # of thousands, one line: those with a text come first and keep their places
+        commands = [command for command in commands if command.text]
     for command in commands:
         runs = [by_id[run_id] for run_id in command.run_ids if run_id in by_id]
         if runs:
             found.append((origin.run_label(runs[0], sorted(run.seed for run in runs)), command))
         else:  # runs without a single row
             found.append((", ".join(command.run_ids), command))
-    return found
+    return found + ([(f"{len(unknown):,} others", Command(""))] if len(unknown) > _MAX_UNKNOWN else [])
 
 
 def _breakable(text: str) -> Markup:

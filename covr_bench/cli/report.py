@@ -132,7 +132,8 @@ def _chosen(records: Mapping[str, Any], frame: pd.DataFrame, choice: Choice) -> 
 def _run_commands(records: Mapping[str, Any]) -> list[Command]:
     from analysis.report.page import Command
 
-    return [Command(each.text, each.run_ids) for each in reproduce.commands(records)]
+    found = sorted(reproduce.commands(records), key=lambda each: not each.text)  # the unknown last
+    return [Command(each.text, each.run_ids) for each in found]
 
 
 def _analyses(choice: Choice, options: ReportOptions) -> list[Command]:
