@@ -127,11 +127,11 @@ def _model(name: str, source: str, config: Any, device: str, dtype: Dtype) -> An
     from covr.vlm.families.quantised import quantisation
 
     options: dict[str, Any] = {"dtype": torch_dtype(dtype, device), "trust_remote_code": False}
+    family: Any = AutoModelForImageTextToText
     if dtype in ("int8", "int4"):
         with torch.random.fork_rng(devices=[]), torch.device("meta"), quiet():
-            whole = AutoModelForImageTextToText.from_config(config)
+            whole = family.from_config(config)
         options |= {"quantization_config": quantisation(dtype, device, whole), "device_map": device}
-    family: Any = AutoModelForImageTextToText
     with quiet():
         if Path(source).is_dir() and not getattr(config, "quantization_config", None):
             with torch.random.fork_rng(devices=[]), torch.device("meta"):

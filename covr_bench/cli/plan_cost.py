@@ -60,7 +60,8 @@ def vlm_costs(settings: Iterable[Mapping[str, Any]]) -> list[str]:
         for place in _places(each):
             samples = each.get("finetune_min_steps", 0) * each.get("finetune_batch_size", 0)
             tuning = Tuning(samples, each["micro_batch"], each["lora_rank"]) if samples else None
-            asked[(*place, each.get("vlm_image_size", 84), tuning)] = None
+            key = (*place, each.get("vlm_image_size", 84), tuning)
+            asked[key] = None
     return [line for each in asked if (line := statement(*each))]
 
 
