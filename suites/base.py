@@ -261,11 +261,6 @@ class Variant:
     settings: Mapping[str, str] = field(default_factory=dict)
     doc: str = ""
 
-    @property
-    def listed(self) -> str:
-        """What lists and `--variant` call it."""
-        return self.name or "-"
-
 
 @dataclass(frozen=True)
 class Suite:

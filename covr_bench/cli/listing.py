@@ -10,6 +10,7 @@ import typer
 
 from covr_bench.cli.options import console
 from covr_bench.config import registry
+from covr_bench.config.experiment import UNNAMED
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _variants(suites: Sequence[Suite]) -> Table:
         for variant in suite.variants:
             settings = " ".join(f"{key}={value}" for key, value in variant.settings.items())
             shown = "" if settings == variant.name else settings
-            _add(table, suite.name, variant.agent, variant.listed, shown or "-", variant.doc)
+            _add(table, suite.name, variant.agent, variant.name or UNNAMED, shown or "-", variant.doc)
     return table
 
 

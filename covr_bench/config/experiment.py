@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from covr_bench.kit.api import AgentSpec
     from suites.base import Budget, Suite, Task
 
+UNNAMED = "-"  # what lists and `--variant` call the agent as published
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -205,11 +207,17 @@ def _check_agent_names(agents: Mapping[str, AgentSpec]) -> None:
 
 def _line_up(suite: Suite, agents: Mapping[str, AgentSpec], names: tuple[str, ...]) -> Iterator[Contender]:
     """Every agent as the suite runs it. Raises UserError for an unknown variant."""
-    theirs = {variant.listed for variant in suite.variants if variant.agent in [spec.name for spec in agents.values()]}
+    theirs = {
+        (variant.name or UNNAMED)
+        for variant in suite.variants
+        if variant.agent in [spec.name for spec in agents.values()]
+    }
     for name in names:
         if name not in theirs:
             raise unknown(f"variant of {', '.join(agents)} in suite {suite.name}", name, theirs)
     for ref, spec in agents.items():
         code = code_hash(ref, registry.module_of(ref))
         mine = [variant for variant in suite.variants if variant.agent == spec.name] or [Variant(spec.name, "")]
-        yield from (Contender(ref, spec, variant, code) for variant in mine if not names or variant.listed in names)
+        yield from (
+            Contender(ref, spec, variant, code) for variant in mine if not names or (variant.name or UNNAMED) in names
+        )
