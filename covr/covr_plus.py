@@ -1,4 +1,4 @@
-"""COVR with rounds that teach its VLM more, and no trust in those that do not; the agent gains nothing (docs/effect.md).
+"""COVR with rounds that teach its VLM more, and no trust in those that do not: no gain for the agent (docs/effect.md).
 
 As published but for five things. EDDF and RALW rank by return-to-go, which for most of an episode ranks time: here the
 critic ranks what was done against what the policy would do, and the best 30 % are learnt with equal weights. A round is
