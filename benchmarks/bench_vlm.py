@@ -119,6 +119,41 @@ def plain_step() -> Callable[[], Any]:
     return step
 
 
+def _llava() -> tuple[Any, Any, Any]:
+    """A small LLaVA, which the generic path serves."""
+    from vlm_families import folder
+
+    from covr.vlm.hf import HFPrior
+    from covr.vlm.prompts import task_prompt
+
+    frames = np.random.default_rng(0).integers(0, 256, (QUERIES, 84, 84, 3), dtype=np.uint8)
+    return HFPrior(str(folder("llava")), decode="generate"), task_prompt(INSTRUCTION, 2), frames
+
+
+def generic_generate() -> Callable[[], Any]:
+    vlm, prompt, frames = _llava()
+    return lambda: vlm.path.generate(frames, prompt, ANSWER_TOKENS)
+
+
+def plain_generate() -> Callable[[], Any]:
+    """The family's own processor and `generate`, as its model card has it."""
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from vlm_families import folder
+
+    vlm, prompt, frames = _llava()
+    text, path = vlm.path.plain.text(frames, prompt), folder("llava")
+    processor = AutoProcessor.from_pretrained(path)
+    model = AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32).eval()
+
+    def ask() -> None:
+        inputs = processor(images=list(frames), text=[text] * len(frames), return_tensors="pt")
+        with torch.no_grad():
+            processor.batch_decode(model.generate(**inputs, do_sample=False, max_new_tokens=ANSWER_TOKENS))
+
+    return ask
+
+
 def _compare(benchmark: Any, ours: str, theirs: str, queries: int, rounds: int = 3) -> None:
     contestants = [Contestant(f"bench_vlm:{name}", keep_heap=True) for name in (ours, theirs)]
     compare(benchmark, *contestants, rounds=rounds)
@@ -140,3 +175,7 @@ def test_query_against_naive_in_the_same_batch(benchmark: Any, ours: str) -> Non
 
 def test_finetune_step(benchmark: Any) -> None:
     _compare(benchmark, "our_step", "plain_step", 1)
+
+
+def test_generic_path(benchmark: Any) -> None:
+    _compare(benchmark, "generic_generate", "plain_generate", QUERIES)
