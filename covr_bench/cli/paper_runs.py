@@ -61,7 +61,11 @@ def paper_runs(papers: Sequence[str], given: Mapping[str, Any], origin: str) -> 
         if values := _values(group, agents, given):
             requests.append(request(values, origin))
     if not requests:
-        raise UserError(f"nothing of {', '.join(names)} is of the suite, agents and tasks asked for")
+        theirs = sorted({agent for agents in agents_by_group.values() for agent in agents})
+        raise UserError(
+            f"nothing of {', '.join(names)} is of the suite, agents and tasks asked for. "
+            f"Its agents: {', '.join(theirs)}. `covr-bench run --paper TABLE --dry-run` shows its suites and tasks"
+        )
     return PaperRuns(tuple(requests), tuple(note for name in names for note in without_runs(name)))
 
 
