@@ -479,5 +479,5 @@ def test_a_table_asks_for_exactly_its_runs() -> None:
     assert all("published only" in note for note in without_runs("T4"))
     with pytest.raises(UserError, match="unknown paper table 'T6'"):
         paper_runs(["T6"], given, "x")
-    with pytest.raises(UserError, match="nothing of T4.*Its agents: apl, covr, curl"):
+    with pytest.raises(UserError, match=r"nothing of T4.*Its agents: apl, covr, curl"):
         paper_runs(["T4"], given | {"agents": ["ere"]}, "x")
