@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-import results
 from covr_bench.cli import reproduce
 from covr_bench.config import registry
 from covr_bench.config.settings import resolve
@@ -18,7 +17,7 @@ from results.earlier import SUITES, budget
 from results.layout import PROVENANCE_FILE, RunId
 from results.store import RunWriter, read, run_folder
 
-REFERENCE = Path(results.__file__).parent / "reference"
+REFERENCE = Path(__file__).parents[1] / "results/reference"
 RAD = {"agent": "rad", "agent_config": {"batch_size": 128}, "overrides": {}}
 
 
