@@ -45,6 +45,7 @@ class DMControl(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
     render_mode = "rgb_array"
 
     def __init__(self, domain: str, task: str, seed: int, image_size: int = 84, render: str = "exact") -> None:
+        gl.require_dm_control()
         gl.ensure_backend()
         from dm_control import suite
 

@@ -6,6 +6,7 @@ therefore tried in a child process that draws one frame.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -41,6 +42,13 @@ print(json.dumps([name.decode() if name else "unknown" for name in names]), flus
 """
 
 
+MISSING = "dm_control is not installed: pip install --no-deps 'dm_control>=1.0.30,<2'" + (
+    "  (pip leaves it out on Python 3.13, for which labmaze, that it names and these tasks do not use, has no wheel)"
+    if sys.version_info >= (3, 13)
+    else ""
+)
+
+
 class GLError(RuntimeError):
     """No OpenGL backend can draw a frame."""
 
@@ -57,6 +65,12 @@ class Backend:
     def software(self) -> bool:
         """Whether the frames are drawn on the CPU."""
         return any(name in self.renderer.lower() for name in SOFTWARE_RENDERERS)
+
+
+def require_dm_control() -> None:
+    """Raises ImportError, which says how to add it, where dm_control is missing."""
+    if importlib.util.find_spec("dm_control") is None:
+        raise ImportError(MISSING)
 
 
 def probe(name: str, timeout: float = PROBE_TIMEOUT) -> Backend:
@@ -89,8 +103,10 @@ def choose_backend(
     """The first backend of EGL, OSMesa, GLFW that draws a frame; of MUJOCO_GL alone when that is set.
 
     Warns when frames are drawn in software although an NVIDIA GPU is present. Nothing is stored: each call probes.
-    Raises GLError naming each backend's failure and the packages that mend it.
+    Raises GLError naming each backend's failure and the packages that mend it; also without dm_control.
     """
+    if importlib.util.find_spec("dm_control") is None:
+        raise GLError(MISSING)
     asked = os.environ.get("MUJOCO_GL")
     failures = []
     for name in (asked,) if asked else BACKENDS:

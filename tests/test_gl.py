@@ -113,3 +113,11 @@ def test_suites_import_no_simulator() -> None:
     )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert child.stdout.strip() == "set()"
+
+
+def test_a_missing_dm_control_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gl.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(gl.GLError, match="pip install --no-deps 'dm_control"):
+        gl.choose_backend()
+    with pytest.raises(ImportError, match="pip install --no-deps 'dm_control"):
+        gl.require_dm_control()

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import re
 import resource
+import sys
 from pathlib import Path
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -31,7 +32,10 @@ def ram() -> int:
         found = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())
     except OSError:
         found = None
-    return int(found[1]) << 10 if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    if found:
+        return int(found[1]) << 10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak << 10  # macOS counts bytes, others KiB
 
 
 BARE = ram()
