@@ -299,6 +299,14 @@ def test_doctor_examines_this_machine(cli: Callable[..., Any], monkeypatch: pyte
     assert result.code == int("FAIL" in result.out)
 
 
+def test_doctor_says_what_macos_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from covr_bench.cli import doctor
+
+    monkeypatch.setattr("covr_bench.cli.doctor.sys.platform", "darwin")
+    said = " ".join(finding for _, _, finding in doctor._python())
+    assert "no carla client" in said and "MUJOCO_GL=glfw" in said
+
+
 def test_doctor_names_what_is_missing(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("covr_bench.cli.doctor.REQUIRED", ("numpy", "absent_package"))
     monkeypatch.setattr("covr_bench.cli.doctor._rendering", list)

@@ -48,12 +48,18 @@ Check = tuple[str, str, str]
 
 
 def _python() -> list[Check]:
-    return [("ok", "python", sys.version.split()[0])]
+    checks: list[Check] = [("ok", "python", sys.version.split()[0])]
+    if sys.platform == "darwin":
+        found = "macOS, where nothing is tested: no carla client, so no driving suites; frames need MUJOCO_GL=glfw"
+        checks.append(("warn", "system", found))
+    return checks
 
 
 def _packages() -> list[Check]:
     """Installed versions against what covr-bench declares."""
     from packaging.requirements import Requirement
+
+    from suites import gl
 
     try:
         declared = {
@@ -67,7 +73,8 @@ def _packages() -> list[Check]:
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
-            checks.append(("FAIL", name, f"missing: pip install '{declared.get(name, name)}'"))
+            mend = gl.MISSING if name == "dm_control" else f"missing: pip install '{declared.get(name, name)}'"
+            checks.append(("FAIL", name, mend))
             continue
         wanted = declared.get(name)
         fits = wanted is None or wanted.specifier.contains(version, prereleases=True)
