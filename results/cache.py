@@ -7,6 +7,7 @@ that neither a damaged file nor a pair of two rebuilds is used.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
 from hashlib import blake2b
@@ -19,9 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from results.batch import read_all, source_of, to_table, warn_skipped
 from results.files import read_bytes, write_bytes
-from results.layout import ROWS_FILE, RunId, StoreError, StoreWarning, run_folder, scan
-from results.parse import COLUMNS, Parsed, content_of, parse_run, stamp_of, to_table, warn_skipped
+from results.layout import ROWS_FILE, RunId, StoreError, run_folder, scan
+from results.parse import COLUMNS
+from results.source import read_source, stamp_of
 
 if TYPE_CHECKING:
     import os
@@ -56,8 +59,8 @@ def load(out: str | os.PathLike[str], *, compact: bool) -> pd.DataFrame:
     contents = _contents(out, stamps, before)
     keep = _unchanged(before, contents)
     manifest = before
-    if not keep.all() or len(keep) < len(contents):
-        rows, manifest = _rebuild(out, rows, before, keep, list(contents))
+    if not keep.all() or len(keep) < len(stamps):
+        rows, manifest = _rebuild(out, rows, before, keep, list(stamps))
     manifest = _stamped(manifest, stamps)
     if not manifest.equals(before):  # else all that differs is a run that cannot be read
         _write_cache(Path(out) / "cache", rows, manifest)
@@ -74,22 +77,23 @@ def load_none() -> pd.DataFrame:
 
 def load_run(out: str | os.PathLike[str], run_id: RunId, *, compact: bool) -> pd.DataFrame:
     """See `results.store.read_run`."""
-    parsed = parse_run(out, run_id)
-    if parsed.skipped:
-        warn_skipped(run_folder(out, run_id) / ROWS_FILE, parsed.skipped, parsed.first_skipped)
-    return _to_frame(to_table([(run_id, parsed)]), compact)
+    table, (read,) = to_table(out, [source_of(out, str(run_id))], strict=True)
+    if read.skipped:
+        warn_skipped(run_folder(out, run_id) / ROWS_FILE, read.skipped, read.first_skipped)
+    return _to_frame(table.unify_dictionaries(), compact)
 
 
 def _contents(out: str | os.PathLike[str], stamps: dict[str, bytes], manifest: pa.Table) -> dict[str, bytes]:
-    """By run, as `stamps`, the hash of what its rows are read from; empty for a file that cannot be read."""
+    """By run of the manifest that is still there the hash of its files; none of a file that cannot be read."""
+    contents: dict[str, bytes] = {}
     cached = zip(*(manifest[name].to_pylist() for name in ("run_id", "stamp", "content")), strict=True)
-    contents = {run_id: content for run_id, stamp, content in cached if stamp and stamps.get(run_id) == stamp}
-    for run_id in stamps.keys() - contents.keys():
-        try:
-            contents[run_id] = content_of(out, run_id)
-        except OSError:  # `parse_run` says so
-            contents[run_id] = b""
-    return {run_id: contents[run_id] for run_id in stamps}
+    for run_id, stamp, content in cached:
+        if stamp and stamps.get(run_id) == stamp:
+            contents[run_id] = content
+        elif run_id in stamps:
+            with contextlib.suppress(OSError):  # `_rebuild` says so
+                contents[run_id] = read_source(out, run_id).content
+    return contents
 
 
 def _stamped(manifest: pa.Table, stamps: dict[str, bytes]) -> pa.Table:
@@ -111,33 +115,24 @@ def _rebuild(
     keep: np.ndarray[Any, Any],
     runs: list[str],
 ) -> tuple[pa.Table, pa.Table]:
-    """Keep the unchanged runs, parse the others, and sort all in the order of `runs`.
+    """Keep the unchanged runs, read the others, and sort all in the order of `runs`.
 
     A run that cannot be read is left out, with a warning.
     """
-    kept_rows = rows.filter(pa.array(np.repeat(keep, manifest["rows"].to_numpy())))
     kept = manifest.filter(pa.array(keep))
     known = set(kept["run_id"].to_pylist())
-    fresh: list[dict[str, Any]] = []
-
-    def parse() -> Any:
-        for run_id in runs:
-            if run_id not in known:
-                try:
-                    run = RunId.parse(run_id)
-                    parsed: Parsed = parse_run(out, run)
-                except StoreError as error:
-                    warnings.warn(f"run {run_id} is left out: {error}", StoreWarning, stacklevel=2)
-                    continue
-                counts = {"rows": len(parsed.rows), "skipped": parsed.skipped, "first_skipped": parsed.first_skipped}
-                fresh.append({"run_id": run_id, "content": parsed.content, **counts})
-                yield run, parsed
-
-    new_rows = to_table(parse())
-    _log.debug("parsed %d runs, took %d from the cache", len(fresh), len(kept))
-    merged = pa.concat_tables([kept, pa.Table.from_pylist(fresh, schema=_MANIFEST)])
+    new_rows, fresh = read_all(out, (run_id for run_id in runs if run_id not in known))
+    _log.debug("read %d runs, took %d from the cache", len(fresh), len(kept))
+    columns = {"run_id": [each.source.run_id for each in fresh], "content": [each.source.content for each in fresh]}
+    columns |= {"stamp": [b""] * len(fresh)}  # `_stamped` has them
+    columns |= {name: [getattr(each, name) for each in fresh] for name in ("rows", "skipped", "first_skipped")}
+    added = pa.table(columns, schema=_MANIFEST)
+    if not known:
+        return new_rows, added
+    kept_rows = rows.filter(pa.array(np.repeat(keep, manifest["rows"].to_numpy())))
+    merged = pa.concat_tables([kept, added])
     all_rows = pa.concat_tables([kept_rows, new_rows]).unify_dictionaries()
-    if not known or not fresh:
+    if not fresh:
         return all_rows, merged
     position = {run_id: index for index, run_id in enumerate(runs)}
     place = np.array([position[run_id] for run_id in merged["run_id"].to_pylist()])

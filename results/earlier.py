@@ -14,36 +14,41 @@ from results.line import json_value
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from results.layout import RunId
-
 SUITES = ("dmc6", "dmc6-ar2", "dmc-hard")
 AGENTS = ("rad", "curl", "drq")
 SCRIPTS_BATCH = 128
 
 
-def stored_budget(run_id: RunId, record: bytes) -> str:
+def stored_budget(run_id: str, record: bytes) -> str:
     """What the budget of a stored run is called today. record: Content of its provenance; empty if there is none."""
-    if not may_be_earlier(str(run_id)) or not record:
-        return run_id.budget
+    own = _protocol(run_id)[1]
+    if not may_be_earlier(run_id) or not record:
+        return own
     try:
         return budget(run_id, json_value(record)["config"])
     except (ValueError, TypeError, KeyError, RecursionError):
-        return run_id.budget  # `show` and the report tell of a damaged record
+        return own  # `show` and the report tell of a damaged record
 
 
-def budget(run_id: RunId, config: Mapping[str, Any]) -> str:
+def budget(run_id: str, config: Mapping[str, Any]) -> str:
     """What the budget of a run is called today. config: of its provenance."""
+    own = _protocol(run_id)[1]
     try:
-        earlier = may_be_earlier(str(run_id)) and _has_the_scripts_batch(config)
+        earlier = may_be_earlier(run_id) and _has_the_scripts_batch(config)
     except (KeyError, TypeError, AttributeError):  # not recorded, or damaged
-        return run_id.budget
-    return run_id.budget.replace("paper", "scripts", 1) if earlier else run_id.budget
+        return own
+    return own.replace("paper", "scripts", 1) if earlier else own
 
 
 def may_be_earlier(run_id: str) -> bool:
     """Whether a run could be one of an earlier version, by its id alone."""
-    suite, _, budget = run_id.partition("/")[0].partition("@")
+    suite, budget = _protocol(run_id)
     return suite in SUITES and (budget == "paper" or budget.startswith("paper-"))
+
+
+def _protocol(run_id: str) -> tuple[str, str]:
+    suite, _, budget = run_id.partition("/")[0].partition("@")
+    return suite, budget
 
 
 def _has_the_scripts_batch(config: Mapping[str, Any]) -> bool:

@@ -16,14 +16,17 @@ if TYPE_CHECKING:
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """The content of a regular file; a pipe would wait for a writer. Raises OSError."""
-    with open(path, "rb", buffering=0, opener=_open_now) as file:
-        if not S_ISREG(os.fstat(file.fileno()).st_mode):
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        stat = os.fstat(descriptor)
+        if not S_ISREG(stat.st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
-        return file.readall()
-
-
-def _open_now(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
+        parts = []
+        while part := os.read(descriptor, stat.st_size + 1):  # as a rule all of it
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes, check: Callable[[], None] | None = None) -> None:

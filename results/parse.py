@@ -1,30 +1,18 @@
-"""From the lines of rows.jsonl to Arrow tables."""
+"""The rows of one file, line by line: what is read of any line, and which lines are none."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import struct
-import time
-import warnings
-from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
-from results.earlier import may_be_earlier, stored_budget
-from results.files import read_bytes
-from results.layout import PROVENANCE_FILE, ROWS_FILE, SCHEMA, RunId, StoreError, StoreWarning, run_folder
+from results.layout import SCHEMA, StoreError
 from results.line import json_value, label_text
 from results.states import RowKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Sequence
 
-SETTLED_S = 2.0  # file systems whose clocks tick slower are not in use any more
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 COLUMNS = pa.schema(
     [
@@ -49,36 +37,27 @@ COLUMNS = pa.schema(
         ("live", pa.bool_()),  # neither void after a resume nor written again later
     ]
 )
-_ROWS_PER_CHUNK = 50_000  # bounds the Python objects alive while a large store is parsed
+LIVE = COLUMNS.names[-1]
+MEASURED = pa.schema([COLUMNS.field(name) for name in COLUMNS.names[COLUMNS.names.index("kind") :]])  # not of the run
 _NON_FINITE = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 _MAX_INT = 2**63
 
-Row = tuple[Any, ...]  # the values of _MEASURED
+Row = tuple[Any, ...]  # the values of MEASURED without `live`
 
 
-@dataclass(frozen=True)
-class Parsed:
-    """The rows of one file, which of them are live, how many lines are unreadable, and the number of the first.
+def by_line(data: bytes, path: str) -> tuple[pa.Table, list[int]]:
+    """Read one file.
 
-    budget: What the run's budget is called today. content: Hash of what all this was read from.
+    Args:
+        data: Its content.
+        path: Its name, for errors.
+
+    Returns:
+        Its rows, as a table of `MEASURED`, and the numbers of lines that are none.
+
+    Raises:
+        StoreError: If it was written by a newer version.
     """
-
-    rows: list[Row]
-    live: list[bool]
-    skipped: int
-    first_skipped: int
-    budget: str
-    content: bytes
-
-
-def parse_run(out: str | os.PathLike[str], run_id: RunId) -> Parsed:
-    """Read one run's file. Raises StoreError if it is absent, unreadable or written by a newer version."""
-    path = run_folder(out, run_id) / ROWS_FILE
-    try:
-        data = read_bytes(path)
-        record = _record_of(out, str(run_id))
-    except OSError as error:
-        raise StoreError(f"cannot read run {run_id} from {path}: {error.strerror or error}") from error
     rows: list[Row] = []
     bad_lines = []
     for number, line in enumerate(data.split(b"\n"), start=1):
@@ -87,98 +66,13 @@ def parse_run(out: str | os.PathLike[str], run_id: RunId) -> Parsed:
                 rows.append(_row(line, path))
             except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
                 bad_lines.append(number)
-    first_bad = bad_lines[0] if bad_lines else 0
-    return Parsed(rows, _live(rows), len(bad_lines), first_bad, stored_budget(run_id, record), _content(data, record))
+    columns = list(map(list, zip(*rows, strict=True))) if rows else [[] for _ in MEASURED.names[:-1]]
+    by_name = dict(zip(MEASURED.names, columns, strict=False))
+    by_name[LIVE] = live(by_name["kind"], by_name["env_steps"], by_name["metric"])
+    return pa.table(by_name, schema=MEASURED), bad_lines
 
 
-def content_of(out: str | os.PathLike[str], run_id: str) -> bytes:
-    """Hash of all that the rows of a run depend on: its file and, where it may be an earlier version's, its record.
-
-    Raises OSError if its file cannot be read.
-    """
-    return _content(read_bytes(f"{os.fspath(out)}/runs/{run_id}/{ROWS_FILE}"), _record_of(out, run_id))
-
-
-def _content(rows: bytes, record: bytes) -> bytes:
-    digest = blake2b(rows, digest_size=16)
-    digest.update(record)
-    return digest.digest()
-
-
-def _record_of(out: str | os.PathLike[str], run_id: str) -> bytes:
-    """The record of a run that may be an earlier version's; empty for others, and if it cannot be read."""
-    with contextlib.suppress(OSError):
-        if may_be_earlier(run_id):
-            return read_bytes(f"{os.fspath(out)}/runs/{run_id}/{PROVENANCE_FILE}")
-    return b""
-
-
-def stamp_of(out: str | os.PathLike[str], run_id: str, rows: os.stat_result) -> bytes:
-    """Size, inode and times of the files that `content_of` hashes; empty if one changed so lately that it may change
-    again within its file system's clock.
-
-    The time of an inode's change is set by the system alone: a program that sets back a file's own time moves it.
-    rows: Of the run's file.
-    """
-    stats: list[os.stat_result | None] = [rows]
-    if may_be_earlier(run_id):
-        try:
-            stats.append(os.stat(f"{os.fspath(out)}/runs/{run_id}/{PROVENANCE_FILE}"))
-        except OSError:
-            stats.append(None)
-    parts = b""
-    for found in stats:
-        if found is None:
-            parts += b"absent"
-            continue
-        if abs(time.time() - found.st_ctime) < SETTLED_S:
-            return b""
-        parts += struct.pack("<QQqq", found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
-    return parts
-
-
-def warn_skipped(path: Path | str, skipped: int, first: int) -> None:
-    """Warn that lines of a file were skipped."""
-    lines = "1 unreadable line" if skipped == 1 else f"{skipped} unreadable lines"
-    reason = f"skipped {lines}, the first is line {first} (a write was cut short)"
-    warnings.warn(f"{path}: {reason}", StoreWarning, stacklevel=2)
-
-
-def to_table(runs: Iterable[tuple[RunId, Parsed]]) -> pa.Table:
-    """The rows of several runs, in order, as one table of `COLUMNS`."""
-    chunks, pending, count = [], [], 0
-    for run_id, parsed in runs:
-        pending.append((run_id, parsed))
-        count += len(parsed.rows)
-        if count >= _ROWS_PER_CHUNK:
-            chunks.append(_chunk(pending))
-            pending, count = [], 0
-    chunks.append(_chunk(pending))
-    return pa.concat_tables(chunks).unify_dictionaries()
-
-
-def _chunk(runs: list[tuple[RunId, Parsed]]) -> pa.Table:
-    ids = [run_id for run_id, _ in runs]
-    counts = [len(parsed.rows) for _, parsed in runs]
-    lines = pa.array(np.repeat(np.arange(len(runs)), counts))  # of each row, the place of its run
-    of_runs: dict[str, list[Any]] = {name: [getattr(each, name) for each in ids] for name in _OF_RUN}
-    of_runs |= {"run_id": list(map(str, ids)), "budget": [parsed.budget for _, parsed in runs]}
-    columns = {name: pa.array(values, COLUMNS.field(name).type).take(lines) for name, values in of_runs.items()}
-    rows = [row for _, parsed in runs for row in parsed.rows]
-    measured = zip(*rows, strict=True) if rows else [()] * len(_MEASURED)
-    columns |= dict(zip(_MEASURED, measured, strict=True))
-    columns["live"] = [each for _, parsed in runs for each in parsed.live]
-    return pa.table({name: columns[name] for name in COLUMNS.names}, schema=COLUMNS)
-
-
-_OF_RUN = ("suite", "task", "agent", "variant", "seed")
-_MEASURED = (
-    "kind", "env_steps", "agent_steps", "action_repeat", "metric", "value", "episodes", "text", "labels", "wall_s",
-    "time",
-)  # fmt: skip
-
-
-def _row(line: bytes, path: Path) -> Row:
+def _row(line: bytes, path: str) -> Row:
     row = json_value(line)
     schema = _whole(row["schema"])
     if schema > SCHEMA:
@@ -234,17 +128,16 @@ def _text(value: Any) -> str:
     return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
 
 
-def _live(rows: list[Row]) -> list[bool]:
-    """Which rows count: those not beyond a later resume, and not written again later."""
-    live = [False] * len(rows)
+def live(kinds: Sequence[str], env_steps: Sequence[int], metrics: Sequence[str]) -> list[bool]:
+    """Which rows of a file count: those not beyond a later resume, and not written again later."""
+    found = [False] * len(kinds)
     limit = _MAX_INT
     seen = set()
-    for index in range(len(rows) - 1, -1, -1):
-        kind, env_steps, metric = rows[index][0], rows[index][1], rows[index][4]
-        key = (kind, env_steps, metric)
-        if env_steps <= limit and key not in seen:
-            live[index] = True
+    for index in range(len(kinds) - 1, -1, -1):
+        key = (kinds[index], env_steps[index], metrics[index])
+        if key[1] <= limit and key not in seen:
+            found[index] = True
             seen.add(key)
-        if kind == RowKind.RESUME:
-            limit = min(limit, env_steps)
-    return live
+        if key[0] == RowKind.RESUME:
+            limit = min(limit, key[1])
+    return found

@@ -46,7 +46,7 @@ RAD = {"agent": "rad", "agent_config": {"batch_size": 128}, "overrides": {}}
     ],
 )
 def test_a_run_with_the_scripts_batch_is_one_of_scripts(run: str, changes: dict[str, Any], expected: str) -> None:
-    assert budget(RunId.parse(run), RAD | changes) == expected
+    assert budget(run, RAD | changes) == expected
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"config": {}}', '{"config": {"agent_config": 1}}'])

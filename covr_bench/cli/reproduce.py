@@ -62,7 +62,7 @@ def _arguments(run: RunId, record: Record) -> tuple[str, ...]:
     typed = _typed(record["sessions"][0]["command"], "run")
     if not typed or "overrides" not in config:
         return ()
-    budget, env_steps = _budget(typed, earlier.budget(run, config), config["env_steps"])
+    budget, env_steps = _budget(typed, earlier.budget(str(run), config), config["env_steps"])
     arguments = ["run", "--suite", config["suite"], "--task", run.task, "--agent", config["agent"], "--budget", budget]
     arguments += ["--env-steps", str(env_steps)] if env_steps else []
     arguments += ["--variant", config["variant"]] if config["variant"] else []
