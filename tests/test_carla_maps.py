@@ -29,6 +29,7 @@ from suites.carla.task.scenarios import SCENARIOS
 
 road_map = cache(load_map)
 every_map = pytest.mark.parametrize("name", list(MAPS))
+BUS_WIDTH = 3.95  # metres: of the widest vehicle, vehicle.mitsubishi.fusorosa
 MARKS = {"NONE": "none", "Solid": "solid", "Broken": "broken"}
 
 
@@ -181,14 +182,14 @@ def test_highway_is_a_closed_one_way_loop_of_four_lanes() -> None:
     assert np.mean(np.abs(turns) < 0.01) > 0.3  # and runs straight for a good part
 
 
-def test_street_has_parking_pavements_and_crossings_and_suburb_is_narrower() -> None:
+def test_street_has_parking_pavements_and_crossings_and_suburb_leaves_room_for_buses() -> None:
     street, suburb = road_map("street"), road_map("suburb")
     assert {lane.kind for lane in street.lanes} == {"driving", "parking", "sidewalk"}
     assert len(street.parking) > 50
     assert len(street.crossings) >= 3
     assert any(lane.in_junction for lane in suburb.lanes)
-    assert max(lane.width.max() for lane in driving(suburb)) < min(lane.width.min() for lane in driving(street))
-    assert {round(lane.speed_limit * 3.6) for lane in driving(suburb)} == {30}
+    assert min(lane.width.min() for lane in driving(suburb)) > BUS_WIDTH
+    assert {round(lane.speed_limit * 3.6) for lane in driving(suburb)} == {25, 30}  # in turns, and elsewhere
     turns = [lane.in_junction and abs(lane.yaw[-1] - lane.yaw[0]) > 1.0 for lane in driving(street)]
     assert {(round(lane.speed_limit * 3.6), turn) for lane, turn in zip(driving(street), turns, strict=True)} == {
         (30, True),

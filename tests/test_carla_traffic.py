@@ -21,7 +21,6 @@ from suites.carla.server.things.actors import GREEN, RED, TrafficLight
 from suites.carla.server.world import World
 
 LIMIT_TIME = 60.0
-BRUSHES = 3  # pairs: at crossings without lights the client lets a car brush another now and then
 needs_client = pytest.mark.skipif(not importlib.util.find_spec("carla"), reason="no CARLA client for this Python")
 
 
@@ -201,12 +200,8 @@ def test_cars_under_a_traffic_manager_do_not_collide() -> None:
 
 @needs_client
 @pytest.mark.deep
-@pytest.mark.parametrize(
-    ("map_name", "seconds", "most"), [("highway", 90.0, 0), ("street", 300.0, 0), ("suburb", 120.0, BRUSHES)]
-)
-def test_cars_among_lorries_and_bicycles_under_a_traffic_manager_do_not_collide(
-    map_name: str, seconds: float, most: int
-) -> None:
-    found = manager_drives(map_name, 60, seconds, "mixed")
-    assert found["pairs"].count(["car", "car"]) <= most
+@pytest.mark.parametrize("map_name", ["highway", "street", "suburb"])
+def test_cars_among_lorries_and_bicycles_under_a_traffic_manager_do_not_collide(map_name: str) -> None:
+    found = manager_drives(map_name, 60, 300.0, "mixed")
+    assert ["car", "car"] not in found["pairs"]
     assert found["speed"] > 2.0
