@@ -86,6 +86,11 @@ def server() -> Iterator[ServerProcess]:
         pytest.skip(f"no server on port 2000: {str(error)[:200]}")
 
 
+# Of client 0.9.6; with client 0.9.16 its first tick after a reset times out, see test_environment.
+UNFINISHED = pytest.mark.xfail(reason="a tick times out after the reset, with vehicles of an asynchronous manager")
+ENVIRONMENTS = ("carla-roach", "deep_bisim4control", pytest.param("gym-carla", marks=UNFINISHED))
+
+
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("recordings") / "drive.log"
@@ -113,6 +118,8 @@ def test_script(server: ServerProcess, script: Script, recording: Path, tmp_path
     outcome = run(script, recording, tmp_path)
     if absent := re.search(r"ModuleNotFoundError: No module named '(\w+)", outcome.said):  # of CARLA's agents, say
         pytest.skip(f"it needs {absent[1]}")
+    if "matplotlib.cm' has no attribute 'get_cmap'" in outcome.said:
+        pytest.skip("it needs a matplotlib before 3.9")
     faults = [part for part in outcome.said.split("Traceback")[1:] if "KeyboardInterrupt" not in part]
     assert not faults and "Error:" not in outcome.said.replace("KeyboardInterrupt", ""), outcome.said[-3000:]
     assert outcome.stopped or outcome.code == 0, outcome.said[-3000:]
@@ -142,6 +149,25 @@ def run(script: Script, recording: Path, folder: Path) -> Outcome:
             process.kill()
             said, _ = process.communicate()
     return Outcome(said, process.returncode, stopped)
+
+
+@needs_scripts
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_environment(server: ServerProcess, name: str, tmp_path: Path) -> None:
+    """A clone of the repository lies in the folder, under its own name."""
+    root = Path(FOLDER).resolve()
+    if not (root / name).is_dir():
+        pytest.skip(f"{root / name} is not there")
+    program = Path(__file__).with_name("carla_environments.py")
+    python_path = os.pathsep.join([str(root / "carla"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, str(program), name, str(root), str(server.port)], cwd=tmp_path, timeout=300, text=True,
+        capture_output=True, check=False, env=os.environ | {"SDL_VIDEODRIVER": "dummy", "PYTHONPATH": python_path},
+    )  # fmt: skip
+    if absent := re.search(r"ModuleNotFoundError: No module named '(\w+)", done.stderr):
+        pytest.skip(f"it needs {absent[1]}")
+    assert done.returncode == 0 and "done" in done.stdout, done.stderr[-3000:]
+    assert server.alive and "Traceback" not in server.log(), server.log()
 
 
 # ---- the doctor and the launcher -------------------------------------------------------------------------------
