@@ -30,6 +30,7 @@ def make(
     frame_stack: int = 3,
     cameras: int = 1,
     observation: str = "pixels",
+    action_repeat: int = ACTION_REPEAT,
     end_on_collision: bool = True,
     host: str = "",
     port: int = 2000,
@@ -49,7 +50,7 @@ def make(
         host=host,
         port=port,
     )
-    stepped = ActionRepeat(env, ACTION_REPEAT)
+    stepped = ActionRepeat(env, action_repeat)
     if observation == "state":
         return FlattenObservation(stepped)
     return FrameStack(Pixels(stepped, image_size, cameras * image_size), frame_stack)
@@ -77,7 +78,7 @@ TASKS = tuple(
     Task(
         name,
         partial(make, name),
-        ACTION_REPEAT,
+        0,
         (0.0, full),
         instruction,
         EPISODE_STEPS,
