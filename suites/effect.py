@@ -33,18 +33,20 @@ LEARNS: dict[str, Any] = {
     "covr.guidance_after": 1,
     "dpl.decode": "expect",
 }
-# On the highway frames and batches are larger, and noise falls while there is something to explore.
+# On the highway an action is held for 0.2 s, frames are larger, and noise falls while there is something to explore.
 DRIVES: dict[str, Any] = LEARNS | {
     "env.image_size": 36,
+    "env.action_repeat": 4,
     "shift_pad": 2,
-    "batch_size": 128,
     "lr": 3e-4,
+    "update_every": 4,
     "discount": 0.99,
     "critic_target_tau": 0.01,
-    "stddev_steps": 10_000,
+    "seed_steps": 1_000,
+    "stddev_steps": 20_000,
     "stddev_end": 0.1,
     "query_every": 4,
-    "covr.psi0": 2_000,
+    "covr.psi0": 3_000,
 }
 # As dmc's `short`, whose agents have five to eight times fewer actions than steps.
 SWINGS: dict[str, Any] = dmc.SHORT | {"base": "drqv2", "query_every": 2, "covr.psi0": 3_000, "covr.guidance_after": 1}
@@ -121,6 +123,6 @@ def _elsewhere(name: str, home: Suite, task: str, settings: dict[str, Any], env_
 
 SUITES = (
     SMALL_GAME,
-    _elsewhere("effect-hw", driving.SUITE, "hw", DRIVES, 20_000, 5),
+    _elsewhere("effect-hw", driving.SUITE, "hw", DRIVES, 30_000, 5),
     _elsewhere("effect-cartpole", dmc.SUITES[0], "cartpole_swingup", SWINGS, 60_000, 3),
 )
