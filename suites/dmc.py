@@ -183,22 +183,12 @@ def _tasks(action_repeats: Mapping[tuple[str, str], int]) -> tuple[Task, ...]:
     )
 
 
-# Small fast frames and networks: what counts is the number of updates, and an hour has room for it only so.
 SHORT: dict[str, Any] = {
     **short_settings.SHORT,
+    **short_settings.SMALL_FRAMES,
     "env.image_size": 32,
     "env.render": "fast",
-    "image_size": 36,
-    "window": 32,
-    "patch_size": 4,
-    "svea.image_size": 48,  # eleven convolutions need 46
-    "madi.image_size": 48,
-    "mrq.image_size": 48,  # of 32 its strided convolutions would leave one place
-    "vbe.image_size": 84,  # the VLM's
-    "vpf.image_size": 84,
     "batch_size": 64,
-    "hidden_dim": 256,
-    "shift_pad": 2,
     "random_agent_steps": 500,
     "drqv2.batch_size": 128,
     "drqv2.seed_steps": 2_000,

@@ -95,7 +95,14 @@ SUITE = Suite(
     budgets={
         "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), SMOKE, "Does it run? A few episodes, one seed."),
         "short": Budget(
-            "short", 20_000, 10_000, 5, (0,), short_settings.SHORT, "Does it learn? One seed.", short_settings.STAND_IN
+            "short",
+            30_000,
+            10_000,
+            10,
+            (0,),
+            short_settings.DRIVING_SHORT | {"env.action_repeat": 4},
+            "Does it learn to go? Small frames, actions held for 0.2 s, one seed.",
+            short_settings.STAND_IN,
         ),
         "paper": Budget("paper", 100_000, 10_000, 10, (0, 1, 2), doc="The COVR paper's: 100k steps, 10 episodes."),
     },

@@ -67,6 +67,20 @@ SMOKE: dict[str, Any] = {
     "vpf.minibatch": 16,
     "dgc.query_batch": 8,
 }
+SMALL_FRAMES: dict[str, Any] = {
+    "image_size": 36,
+    "window": 32,
+    "patch_size": 4,
+    "svea.image_size": 48,  # eleven convolutions need 46
+    "madi.image_size": 48,
+    "mrq.image_size": 48,  # of 32 its strided convolutions would leave one place
+    "vbe.image_size": 84,  # the VLM's
+    "vpf.image_size": 84,
+    "hidden_dim": 256,
+    "shift_pad": 2,
+}
+"""What counts is the number of updates, and an hour has room for it only so. `env.image_size` is for the others."""
+
 SHORT: dict[str, Any] = {
     "batch_size": 32,
     "model_batch_size": 4,
@@ -80,4 +94,15 @@ SHORT: dict[str, Any] = {
     "mrq.random_agent_steps": 1_000,
     "vpf.rollout": 64,
     "vpf.minibatch": 32,
+}
+DRIVING_SHORT: dict[str, Any] = {
+    **SHORT,
+    **SMALL_FRAMES,
+    "env.image_size": 36,
+    "random_agent_steps": 250,
+    "drqv2.stddev_steps": 20_000,
+    "taco.stddev_steps": 20_000,
+    "mrq.random_agent_steps": 250,
+    "covr.psi0": 3_000,
+    "covr.guidance_after": 1,
 }
