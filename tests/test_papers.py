@@ -30,14 +30,15 @@ from analysis.papers.layouts import (
     to_long_grid,
     to_ours_grid,
 )
-from analysis.papers.published import PAPERS, paper_notes, published
-from analysis.papers.tables import paper_tables
+from analysis.papers.published import PAPERS, SETS, paper_notes, published
+from analysis.papers.tables import paper_tables, several_tables
 from analysis.rows import vlm_rounds
 from analysis.rows.external import read_scores
 from analysis.rows.scores import final_scores
 from analysis.statistics.intervals import Summary, difference
 from analysis.tables.scores import tables, to_grids
-from covr_bench.cli.paper_runs import paper_runs, without_runs
+from covr_bench.cli import reproduce_paper, run
+from covr_bench.cli.paper_runs import paper_names, paper_runs, without_runs
 from covr_bench.config import registry
 from covr_bench.kit.errors import UserError
 from results.store import RunWriter, read
@@ -481,3 +482,89 @@ def test_a_table_asks_for_exactly_its_runs() -> None:
         paper_runs(["T6"], given, "x")
     with pytest.raises(UserError, match=r"nothing of T4.*Its agents: apl, covr, curl"):
         paper_runs(["T4"], given | {"agents": ["ere"]}, "x")
+
+
+@pytest.mark.parametrize(
+    ("texts", "names"),
+    [
+        (["T1,T4"], ["T1", "T4"]),
+        (["T4", "T1, T4"], ["T4", "T1"]),
+        (["several"], ["T1", "T2", "T3", "T4", "hard"]),
+        (["T5,several", "rounds"], ["T5", "T1", "T2", "T3", "T4", "hard", "rounds"]),
+        (["all"], ["T1", "T2", "T3", "T4", "T5", "hard", "vlm"]),
+    ],
+)
+def test_tables_are_named_by_lists_and_sets(texts: list[str], names: list[str]) -> None:
+    assert paper_names(texts) == names
+
+
+def test_several_tables_compare_several_agents() -> None:
+    for name in SETS["several"]:
+        assert len({number.agent for number in published(name)} - {"", "covr"}) >= 2
+
+
+@pytest.mark.parametrize("verb", [("run", "--dry-run", "--paper"), ("table", "--paper"), ("plot", "--paper")])
+@pytest.mark.parametrize("wrong", ["T6", "T1,T6", "T1,", ""])
+def test_every_verb_refuses_a_list_with_an_unknown_table(
+    cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...], wrong: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = cli(*verb, wrong)
+    assert done.code == 2 and f"unknown paper table {wrong.rpartition(',')[2]!r}" in done.err and "several" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("paper", [*SETS, *SETS["all"], "rounds", "T1,T4"])
+def test_a_dry_run_shows_a_plan_of_each_suite_that_a_table_needs(
+    cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paper: str
+) -> None:
+    pytest.importorskip("torch", reason="agents are looked at")
+    for name, result in (
+        ("show_cost", 0.0),
+        ("vlm_costs", []),
+        ("check_vlms_fit", None),
+    ):  # which measure, and download
+        monkeypatch.setattr(run, name, lambda *_, result=result: result)
+    done = cli("run", "--paper", paper, "--dry-run", "--budget", "smoke", "--device", "cpu", "--out", tmp_path / "out")
+    plans = len(paper_runs([paper], {"budget": "smoke"}, "x").requests)
+    assert (done.code, done.err) == (0, "")
+    assert plans and done.out.count("planning ") == done.out.count("plan: ") == plans
+    assert not (tmp_path / "out").exists()
+
+
+def test_table_and_plot_show_several_papers_tables(
+    cli: Callable[..., Any], reduced: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(reduced)
+    shown = cli("table", "--out", reduced, "--paper", "several", "--format", "csv").out
+    lines = list(csv.DictReader(io.StringIO(shown)))
+    assert list(dict.fromkeys(line["table"] for line in lines)) == list(SETS["several"])
+    alone = cli("table", "--out", reduced, "--paper", "T4", "--format", "csv").out
+    assert [line for line in lines if line["table"] == "T4"] == list(csv.DictReader(io.StringIO(alone)))
+    assert cli("table", "--out", reduced, "--paper", "T3,T4", "--format", "md").out.count("Published: ") == 2
+    mixed = cli("table", "--out", reduced, "--paper", "T4,rounds", "--format", "csv")
+    assert mixed.code == 2 and "rounds cannot stand in one file with others" in mixed.err
+    drawn = cli("plot", "--out", reduced, "--paper", "T1,T4", "-o", "bars.svg")
+    assert drawn.out.split() == ["bars-T1.svg", "bars-T4.svg"] and Path("bars-T4.svg").is_file()
+
+
+def test_of_several_tables_a_chosen_agent_stands_in_those_with_the_method(reduced: Path) -> None:
+    chosen = {"MADI": ["drq-image_size=64"]}
+    of_madi = [table.table for table in several_tables(read(reduced), ("T3", "T4"), chosen) if lines_of(table, "MADI")]
+    assert of_madi == ["T4"]
+    with pytest.raises(ValueError, match="no method 'MADY'"):
+        several_tables(read(reduced), ("T3", "T4"), {"MADY": ["drq"]})
+
+
+def test_reproduce_writes_several_tables_and_one_report(
+    cli: Callable[..., Any], reduced: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reproduce_paper, "run_papers", lambda *_, **__: 0)
+    monkeypatch.setattr(reproduce_paper, "REPS", 50)
+    assert cli("reproduce", "T3,T4", "--out", reduced).code == 0
+    folder = reduced / "reports" / "T3-T4"
+    names = {file.name for file in folder.iterdir()}
+    assert {f"T3-T4.{ending}" for ending in ("md", "tex", "csv", "html")} < names
+    assert {"table-T3.pdf", "table-T4.pdf", "curves.pdf", "report.html"} < names
+    text = (folder / "T3-T4.md").read_text()
+    assert "three base agents" in text and "six DMControl tasks" in text

@@ -26,6 +26,10 @@ PAPERS = {
     "drqv2": "DrQ-v2, official seeds",
     "dmc-vision": "dmc_vision: twenty DMControl tasks, seven methods",
 }
+SETS = {
+    "several": ("T1", "T2", "T3", "T4", "hard"),  # several methods side by side; T5 and vlm vary COVR alone
+    "all": ("T1", "T2", "T3", "T4", "T5", "hard", "vlm"),  # the tables of COVR's paper
+}
 _FOLDER = Path(results.__file__).parent / "published"
 
 

@@ -59,6 +59,20 @@ def paper_tables(frame: pd.DataFrame, table: str, named: Mapping[str, Sequence[s
     return tables or [_table(table, ("", "", ""), numbers, scores.iloc[:0], named)]
 
 
+def several_tables(
+    frame: pd.DataFrame, tables: Sequence[str], named: Mapping[str, Sequence[str]] | None = None
+) -> list[PaperTable]:
+    """`paper_tables` of some tables, one after another. Each takes of `named` the methods that it has."""
+    named = named or {}
+    theirs = {table: {number.method for number in published(table)} for table in tables}
+    unknown = set(named).difference(*theirs.values())
+    found: list[PaperTable] = []
+    for table, methods in theirs.items():
+        own = {method: names for method, names in named.items() if method in methods | unknown}
+        found += paper_tables(frame, table, own)
+    return found
+
+
 def _check_named(named: Mapping[str, Sequence[str]], numbers: Sequence[Published], scores: pd.DataFrame) -> None:
     methods = sorted({number.method for number in numbers})
     known = sorted(set(scores["name"]))

@@ -65,6 +65,7 @@ SetEnv = Annotated[
 Reps = Annotated[int, typer.Option(min=1, help="Bootstrap replicates.")]
 BootstrapSeed = Annotated[int, typer.Option("--seed", min=0, help="Bootstrap seed.")]
 DeviceName = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ... or auto.")]
+PAPERS_HELP = "T1 ... T5, hard, vlm, drqv2, dmc-vision, several (those that compare methods), all; T1,T4; repeatable"
 
 
 def console() -> Console:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis.papers.published import PAPERS, paper_notes, published
+from analysis.papers.published import PAPERS, SETS, paper_notes, published
 from covr_bench.config.request import request
 from covr_bench.kit.errors import UserError, unknown
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from analysis.papers.published import Published
     from covr_bench.config.request import Request
 
-ALL = ("T1", "T2", "T3", "T4", "T5", "hard", "vlm")  # the tables of COVR's paper
 ROUNDS = "rounds"  # of the VLM by itself: COVR on the highway
 ABLATION = "ablation"  # the suite whose variants are table 5
 
@@ -42,14 +41,14 @@ def paper_runs(papers: Sequence[str], given: Mapping[str, Any], origin: str) -> 
     """The runs of some tables, each once.
 
     Args:
-        papers: Keys of `analysis.papers.published.PAPERS`, `rounds`, or `all`.
+        papers: As `paper_names` takes them.
         given: Values of `covr_bench.config.request.request`; agents, tasks and a suite choose among the table's.
         origin: Where they come from, for errors.
 
     Raises:
         UserError: An unknown table, or nothing of it is chosen.
     """
-    names = _names(papers)
+    names = paper_names(papers)
     agents_by_group: dict[_Group, list[str]] = {}
     for name in names:
         numbers = [number for number in published("T1" if name == ROUNDS else name) if number.agent]
@@ -82,12 +81,21 @@ def without_runs(paper: str) -> list[str]:
     return [f"{method} is not run: {text or 'published only'}" for method, text in texts.items()]
 
 
-def _names(papers: Sequence[str]) -> list[str]:
-    valid = (*PAPERS, ROUNDS, "all")
-    for name in papers:
-        if name not in valid:
-            raise unknown("paper table", name, valid)
-    return list(dict.fromkeys(each for name in papers for each in (ALL if name == "all" else (name,))))
+def paper_names(texts: Iterable[str], others: Sequence[str] = (ROUNDS,)) -> list[str]:
+    """The tables that some texts name, such as `T4`, `T1,T4` and `several`: each once, in this order.
+
+    Args:
+        texts: Keys of `analysis.papers.published.PAPERS` and `SETS`, alone or separated by commas.
+        others: Further names that are valid.
+
+    Raises:
+        UserError: An unknown name.
+    """
+    names = [name.strip() for text in texts for name in text.split(",")]
+    for name in names:
+        if name not in (*PAPERS, *SETS, *others):
+            raise unknown("paper table", name, (*PAPERS, *SETS, *others))
+    return list(dict.fromkeys(each for name in names for each in SETS.get(name, (name,))))
 
 
 def _add(agents_by_group: dict[_Group, list[str]], numbers: Iterable[Published], number: Published) -> None:

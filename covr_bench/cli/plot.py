@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ import typer
 
 from covr_bench.cli.choice import Choice, comparisons_of, frame_of, warn
 from covr_bench.cli.options import (
+    PAPERS_HELP,
     BootstrapSeed,
     OneSuite,
     OnlyAgent,
@@ -28,15 +29,19 @@ from covr_bench.cli.show import writing
 from covr_bench.kit.errors import UserError, unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
     import pandas as pd
 
+    from analysis.papers.cells import PaperTable
     from analysis.statistics.comparison import Comparison
     from analysis.statistics.summary import Bootstrap
 
 
 CURVES_OF_PAPER = "F3"
 PANELS = 24  # of a page of learning curves
-KINDS = ("curves", "aggregate", "profile", "improvement", "rounds", "effect")
+OF_RUNS_ALONE = ("rounds", "effect")  # kinds of plot that show whole runs, and tables without a paper's numbers
+KINDS = ("curves", "aggregate", "profile", "improvement", *OF_RUNS_ALONE)
 
 
 def plot_command(
@@ -44,8 +49,9 @@ def plot_command(
     suite: OneSuite = "",
     kind: Annotated[str, typer.Option(help="curves, aggregate, profile, improvement, rounds or effect.")] = "curves",
     paper: Annotated[
-        str, typer.Option(help="Bars of a paper's table, T1 ...; or F3, curves of its DMControl agents in its grid.")
-    ] = "",
+        list[str] | None,
+        typer.Option(help=f"Bars of papers' tables: {PAPERS_HELP}; F3, curves of T4 in its grid; or rounds, effect."),
+    ] = None,
     file: Annotated[
         Path | None, path_option("-o", "--output", help="PNG, PDF or SVG by its ending. [KIND.png]")
     ] = None,
@@ -62,13 +68,8 @@ def plot_command(
     """Figures: learning curves, aggregate scores, profiles, probability of improvement, the VLM by round, the study."""
     only = (suite, tuple(task or ()), tuple(agent or ()))
     choice = Choice(out, scores, *only, env_steps, tuple(score_range or ()), score)
-    if paper == CURVES_OF_PAPER:
-        choice, kind = _of_paper(choice), "curves"
-    elif paper:
-        for path in plot_paper(choice, paper, file, {}):
-            print(path)
-        return
-    for path in plot(choice, kind, file, reps=reps, seed=seed, over=over):
+    draw = partial(plot, reps=reps, seed=seed, over=over)
+    for path in plot_papers(choice, paper, file, {}, draw) if paper else draw(choice, kind, file):
         print(path)
 
 
@@ -78,7 +79,7 @@ def plot(choice: Choice, kind: str, file: Path | None, *, reps: int, seed: int, 
         raise unknown("kind of plot", kind, KINDS)
     file = _drawable(file or Path(f"{kind}.png"))
     frame = frame_of(choice)
-    if choice.score != "last" and kind in ("curves", "rounds", "effect"):
+    if choice.score != "last" and kind in ("curves", *OF_RUNS_ALONE):
         raise UserError(f"--score is for aggregate, profile and improvement: {kind} shows whole runs")
     whole = {"rounds": _plot_rounds, "effect": _plot_effect}
     try:
@@ -87,24 +88,49 @@ def plot(choice: Choice, kind: str, file: Path | None, *, reps: int, seed: int, 
         raise UserError(str(error)) from error
 
 
-def plot_paper(choice: Choice, paper: str, file: Path | None, named: Mapping[str, Sequence[str]]) -> list[Path]:
-    """Draw a paper's table as bars, one file per suite, budget and setting; returns their paths. Raises UserError.
+def plot_papers(
+    choice: Choice,
+    papers: Sequence[str],
+    file: Path | None,
+    named: Mapping[str, Sequence[str]],
+    draw: Callable[[Choice, str, Path | None], Iterable[Path]],
+) -> Iterator[Path]:
+    """Draw papers' tables as bars, then their other figures; yields the paths. Raises UserError.
 
-    named: By method of the paper, our agents that stand beside it in place of its own.
+    Args:
+        choice: Of our runs.
+        papers: Names of tables, or of figures: F3, rounds, effect.
+        file: Where to; None for `TABLE.png`. Of several names each has its own file beside it.
+        named: By method of the paper, our agents that stand beside it in place of its own.
+        draw: `plot` with its options, for the figures that are no tables.
     """
-    from analysis.figures.papers import bars
-    from analysis.papers.layouts import column_names, summaries
     from analysis.papers.published import PAPERS
-    from analysis.papers.tables import paper_tables
-    from analysis.rows.scores import protocol_name
+    from analysis.papers.tables import several_tables
+    from covr_bench.cli.paper_runs import paper_names
 
-    if paper not in PAPERS:
-        raise unknown("paper table or figure", paper, (*PAPERS, CURVES_OF_PAPER))
-    file = _drawable(file or Path(f"{paper}.png"))
+    names = paper_names(papers, (CURVES_OF_PAPER, *OF_RUNS_ALONE))
+    shown = [name for name in names if name in PAPERS]
+    file = _drawable(file) if file else None
+    files = {name: file.with_name(f"{file.stem}-{name}{file.suffix}") if file and names[1:] else file for name in names}
     try:
-        tables = paper_tables(frame_of(choice, none=True), paper, named)
+        tables = several_tables(frame_of(choice, none=True), shown, named) if shown else []
     except ValueError as error:
         raise UserError(str(error)) from error
+    for name in shown:
+        yield from _plot_bars([table for table in tables if table.table == name], files[name] or Path(f"{name}.png"))
+    for name in names:
+        if name == CURVES_OF_PAPER:
+            yield from draw(_of_paper(choice), "curves", files[name])
+        elif name in OF_RUNS_ALONE:
+            yield from draw(choice, name, files[name])
+
+
+def _plot_bars(tables: Sequence[PaperTable], file: Path) -> list[Path]:
+    """One file per suite, budget and setting; returns their paths."""
+    from analysis.figures.papers import bars
+    from analysis.papers.layouts import column_names, summaries
+    from analysis.rows.scores import protocol_name
+
     paths = _paths(file, [protocol_name(*table.protocol) for table in tables])
     for table, path in zip(tables, paths, strict=True):
         with writing(path.parent):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from covr_bench.cli.choice import Choice
-from covr_bench.cli.options import Out, console, fail, say
+from covr_bench.cli.options import PAPERS_HELP, Out, console, fail, say
 from covr_bench.cli.run import (
     Agent,
     Budget,
@@ -26,11 +27,11 @@ from covr_bench.cli.run import (
     Yes,
     run_papers,
 )
-from covr_bench.cli.table import PaperShape, print_paper
+from covr_bench.cli.table import PaperShape, print_papers
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
@@ -39,7 +40,7 @@ REPS = 10_000  # bootstrap replicates of the report: its intervals move by less 
 
 
 def reproduce_command(
-    paper: Annotated[str, typer.Argument(metavar="TABLE", help="T1 ... T5, hard, vlm, drqv2, dmc-vision or rounds.")],
+    papers: Annotated[list[str], typer.Argument(metavar="TABLE...", help=f"{PAPERS_HELP}; or rounds.")],
     agent: Agent = None,
     task: Task = None,
     budget: Budget = None,
@@ -68,44 +69,44 @@ def reproduce_command(
     printed = console()
     try:
         with heeding_signals():
-            code = run_papers([paper], overlay({}, given), "the command line", printed, dry_run=dry_run, yes=yes)
+            code = run_papers(papers, overlay({}, given), "the command line", printed, dry_run=dry_run, yes=yes)
     except KeyboardInterrupt as stop:
         fail("stopped; the same command goes on from here", exit_status(stop))
     if not dry_run:
-        write_all(paper, out, shape, printed)
+        write_all(papers, out, shape, printed)
     raise typer.Exit(code)
 
 
-def write_all(paper: str, out: Path, shape: PaperShape, console: Console) -> list[Path]:
-    """Write a table in every format, its figures and the report to `<out>/reports/TABLE`; returns the files.
+def write_all(papers: Sequence[str], out: Path, shape: PaperShape, console: Console) -> list[Path]:
+    """Write tables in every format, their figures and the report to `<out>/reports/TABLE`; returns the files.
 
     What cannot be made yet, for want of runs, is said. Raises UserError if the folder cannot be written.
     """
-    from covr_bench.cli.paper_runs import ROUNDS
-    from covr_bench.cli.plot import plot, plot_paper
+    from covr_bench.cli.paper_runs import paper_names
+    from covr_bench.cli.plot import plot, plot_papers
     from covr_bench.cli.report import ReportOptions, write_report
     from covr_bench.cli.show import writing
     from results.files import write_bytes
 
-    choice, folder, files = Choice(out), out / "reports" / paper, list[Path]()
-    with _said(console), writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for format_, ending in FORMATS.items():
+    asked, names = ",".join(papers).replace(",", "-"), paper_names(papers)
+    choice, folder, files = Choice(out), out / "reports" / asked, list[Path]()
+    draw = partial(plot, reps=REPS, seed=0, over="")
+    for format_, ending in FORMATS.items():
+        with _said(console), writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
             text = io.StringIO()
             with contextlib.redirect_stdout(text), contextlib.redirect_stderr(io.StringIO()):
-                print_paper(choice, paper, format_, console, shape)
-            files.append(folder / f"{paper}.{ending}")
-            write_bytes(files[-1], text.getvalue().encode())
+                print_papers(choice, names, format_, console, shape)
+            write_bytes(folder / f"{asked}.{ending}", text.getvalue().encode())
+            files.append(folder / f"{asked}.{ending}")
     with _said(console):
-        if paper == ROUNDS:
-            files += plot(choice, ROUNDS, folder / "rounds.pdf", reps=REPS, seed=0, over="")
-        else:
-            files += plot_paper(choice, paper, folder / "table.pdf", shape.named)
+        for path in plot_papers(choice, names, folder / "table.pdf", shape.named, draw):
+            files.append(path)
     with _said(console):
-        files += plot(choice, "curves", folder / "curves.pdf", reps=REPS, seed=0, over="")
+        files += draw(choice, "curves", folder / "curves.pdf")
     with _said(console):
         report = folder / "report.html"
-        for remark in write_report(choice, report, ReportOptions(f"{paper}, from {out}", REPS)):
+        for remark in write_report(choice, report, ReportOptions(f"{', '.join(names)}, from {out}", REPS)):
             print(f"note: {remark}", file=sys.stderr)
         files.append(report)
     for file in files:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from covr_bench.cli.options import console, fail, path_option, say
+from covr_bench.cli.options import PAPERS_HELP, console, fail, path_option, say
 from covr_bench.cli.plan_cost import DAY_S, check_vlms_fit, show_cost, vlm_costs
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ CarlaPort = Annotated[int | None, typer.Option(help="Port of the CARLA server. [
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
 Paper = Annotated[
     Texts,
-    typer.Option("--paper", help="Exactly the runs of a paper's table: T1 ... T5, hard, vlm, rounds, all; repeatable."),
+    typer.Option("--paper", help=f"Exactly the runs of papers' tables: {PAPERS_HELP}, rounds."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before a plan of more than a day.")]
 

@@ -9,13 +9,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covr_bench.cli.choice import Choice, check_format, expected_tasks, frame_of, show_grids
-from covr_bench.cli.options import Format, OneSuite, OnlyAgent, OnlyTask, Out, Scores, UpTo, WhichScore, console
+from covr_bench.cli.options import (
+    PAPERS_HELP,
+    Format,
+    OneSuite,
+    OnlyAgent,
+    OnlyTask,
+    Out,
+    Scores,
+    UpTo,
+    WhichScore,
+    console,
+)
 from covr_bench.cli.show import variant_settings
 from covr_bench.kit.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pandas as pd
     from rich.console import Console
 
 
@@ -24,11 +36,9 @@ def table_command(
     suite: OneSuite = "",
     format_: Format = "terminal",
     paper: Annotated[
-        str,
-        typer.Option(
-            help="Beside the numbers of T1 ... T5, hard, vlm, drqv2, dmc-vision; or `rounds` of the VLM, or `effect`."
-        ),
-    ] = "",
+        list[str] | None,
+        typer.Option(help=f"Beside the numbers of papers' tables: {PAPERS_HELP}; or `rounds` of the VLM, or `effect`."),
+    ] = None,
     scores: Scores = None,
     task: OnlyTask = None,
     agent: OnlyAgent = None,
@@ -53,7 +63,7 @@ def table_command(
         raise UserError("--as and --layout are of --paper")
     if paper:
         shape = PaperShape(layout, named_agents(as_ or ()), siunitx)
-        print_paper(choice, paper, format_, console(), shape)
+        print_papers(choice, paper, format_, console(), shape)
     else:
         print_table(choice, format_, console(), siunitx=siunitx)
 
@@ -105,36 +115,55 @@ def print_table(choice: Choice, format_: str, console: Console, *, siunitx: bool
     show_grids(grids, lambda: to_csv(score_tables), format_, console, siunitx=siunitx)
 
 
-def print_paper(choice: Choice, paper: str, format_: str, console: Console, shape: PaperShape | None = None) -> None:
-    """Print a paper's table beside our runs, or the VLM's rounds. Raises UserError for an unknown paper or format."""
+def print_papers(
+    choice: Choice, papers: Sequence[str], format_: str, console: Console, shape: PaperShape | None = None
+) -> None:
+    """Print papers' tables beside our runs, the VLM's rounds, the study's answers.
+
+    Raises UserError for an unknown name or format, or where a CSV would have two kinds of columns.
+    """
     from analysis.papers.layouts import LAYOUTS
     from analysis.papers.published import PAPERS
-    from analysis.papers.tables import paper_tables, to_csv
-    from analysis.rows import vlm_rounds
-    from analysis.tables import effect
+    from analysis.papers.tables import several_tables, to_csv
+    from covr_bench.cli.paper_runs import paper_names
 
-    if paper not in (*PAPERS, "rounds", "effect"):
-        raise unknown("paper table", paper, (*PAPERS, "rounds", "effect"))
+    names = paper_names(papers, tuple(OF_RUNS_ALONE))
+    tables = [name for name in names if name in PAPERS]
+    alone = [name for name in names if name in OF_RUNS_ALONE]
     check_format(format_)
+    if format_ == "csv" and len(alone) + bool(tables) > 1:
+        raise UserError(f"as CSV, {' and '.join(alone)} cannot stand in one file with others: ask for each by itself")
     shape = shape or PaperShape()
     if shape.layout not in LAYOUTS:
         raise unknown("layout", shape.layout, LAYOUTS)
-    frame = frame_of(choice, none=paper in PAPERS)
-    if paper == "rounds":
-        rounds = vlm_rounds.rounds(frame)
-        if not rounds:
-            raise UserError("no rows of kind 'vlm' with a round: only agents with a VLM write them")
-        show_grids([vlm_rounds.to_grid(each) for each in rounds], lambda: vlm_rounds.to_csv(rounds), format_, console)
-        return
-    if paper == "effect":
-        answers = effect.effect(frame)
-        if not answers:
-            raise UserError("no runs of the suite effect: covr-bench run --suite effect --budget short makes them")
-        show_grids(effect.to_grids(answers), lambda: effect.to_csv(answers), format_, console)
-        return
-    try:
-        tables = paper_tables(frame, paper, shape.named)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    grids = [LAYOUTS[shape.layout](table) for table in tables]
-    show_grids(grids, lambda: to_csv(tables), format_, console, siunitx=shape.siunitx)
+    frame = frame_of(choice, none=bool(tables))
+    if tables:
+        try:
+            made = several_tables(frame, tables, shape.named)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        grids = [LAYOUTS[shape.layout](table) for table in made]
+        show_grids(grids, lambda: to_csv(made), format_, console, siunitx=shape.siunitx)
+    for name in alone:
+        OF_RUNS_ALONE[name](frame, format_, console)
+
+
+def _print_rounds(frame: pd.DataFrame, format_: str, console: Console) -> None:
+    from analysis.rows import vlm_rounds
+
+    rounds = vlm_rounds.rounds(frame)
+    if not rounds:
+        raise UserError("no rows of kind 'vlm' with a round: only agents with a VLM write them")
+    show_grids([vlm_rounds.to_grid(each) for each in rounds], lambda: vlm_rounds.to_csv(rounds), format_, console)
+
+
+def _print_effect(frame: pd.DataFrame, format_: str, console: Console) -> None:
+    from analysis.tables import effect
+
+    answers = effect.effect(frame)
+    if not answers:
+        raise UserError("no runs of the suite effect: covr-bench run --suite effect --budget short makes them")
+    show_grids(effect.to_grids(answers), lambda: effect.to_csv(answers), format_, console)
+
+
+OF_RUNS_ALONE = {"rounds": _print_rounds, "effect": _print_effect}  # tables without a paper's numbers
