@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from results.batch import read_all, source_of, to_table, warn_skipped
 from results.files import read_bytes, write_bytes
 from results.layout import ROWS_FILE, RunId, StoreError, run_folder, scan
-from results.parse import COLUMNS
+from results.parse import COLUMNS, LIVE
 from results.source import read_source, stamp_of
 
 if TYPE_CHECKING:
@@ -50,24 +50,27 @@ _PANDAS_TYPES = {
 }
 
 
-def load(out: str | os.PathLike[str], *, compact: bool) -> pd.DataFrame:
+def load(out: str | os.PathLike[str], *, compact: bool, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """See `results.store.read`."""
     if not Path(out).is_dir():
         raise StoreError(f"there is no results folder {out}; pass the folder the runs were written to")
-    rows, before = _read_cache(Path(out) / "cache")
+    rows, before = _read_cache(Path(out) / "cache", columns)
     stamps = {run_id: stamp_of(out, run_id, stat) for run_id, stat in scan(out, ROWS_FILE)}
     contents = _contents(out, stamps, before)
     keep = _unchanged(before, contents)
-    manifest = before
-    if not keep.all() or len(keep) < len(stamps):
+    changed = not keep.all() or len(keep) < len(stamps)
+    manifest = _stamped(before, stamps)
+    if columns is not None and (changed or not manifest.equals(before)):  # a cache is written with all columns
+        return load(out, compact=compact)[list(columns)]
+    if changed:
         rows, manifest = _rebuild(out, rows, before, keep, list(stamps))
-    manifest = _stamped(manifest, stamps)
+        manifest = _stamped(manifest, stamps)
     if not manifest.equals(before):  # else all that differs is a run that cannot be read
         _write_cache(Path(out) / "cache", rows, manifest)
     skipped = manifest.filter(pc.greater(manifest["skipped"], 0))
     for line in skipped.to_pylist():
         warn_skipped(run_folder(out, line["run_id"]) / ROWS_FILE, line["skipped"], line["first_skipped"])
-    return _to_frame(rows, compact)
+    return _to_frame(rows, compact) if columns is None else _to_frame(rows, compact)[list(columns)]
 
 
 def load_none() -> pd.DataFrame:
@@ -140,23 +143,25 @@ def _rebuild(
     return all_rows.take(pa.array(row_order)), merged.take(pa.array(np.argsort(place)))
 
 
-def _read_cache(folder: Path) -> tuple[pa.Table, pa.Table]:
-    """Cached rows and manifest; both empty if there is no valid cache."""
+def _read_cache(folder: Path, columns: Sequence[str] | None) -> tuple[pa.Table, pa.Table]:
+    """Cached rows, of some columns or of all, and manifest; both empty if there is no valid cache."""
+    wanted = pa.schema([field for field in COLUMNS if columns is None or field.name in (*columns, LIVE)])
     try:
         files = [read_bytes(folder / name) for name in _FILES]
         if read_bytes(folder / "seal") != _seal(files):
             raise ValueError("it is damaged, or of two rebuilds")
-        rows, manifest = (pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False) for data in files)
-        if manifest.schema != _MANIFEST or rows.schema != COLUMNS:
+        of_rows, of_manifest = (pq.ParquetFile(pa.BufferReader(data)) for data in files)
+        rows, manifest = of_rows.read(wanted.names, use_threads=False), of_manifest.read(use_threads=False)
+        if manifest.schema != _MANIFEST or of_rows.schema_arrow != COLUMNS or rows.schema != wanted:
             raise ValueError("columns differ")
         if sum(manifest["rows"].to_pylist()) != len(rows):
             raise ValueError("the number of rows differs from the manifest's")
     except FileNotFoundError:
-        return COLUMNS.empty_table(), _MANIFEST.empty_table()
+        return wanted.empty_table(), _MANIFEST.empty_table()
     except (OSError, ValueError, pa.ArrowException) as error:
         _log.info("the cache in %s is rebuilt: %s", folder, error)
-        return COLUMNS.empty_table(), _MANIFEST.empty_table()
-    return rows.cast(COLUMNS), manifest  # Parquet renames the element of a list
+        return wanted.empty_table(), _MANIFEST.empty_table()
+    return rows.cast(wanted), manifest  # Parquet renames the element of a list
 
 
 def _write_cache(folder: Path, rows: pa.Table, manifest: pa.Table) -> None:

@@ -14,6 +14,7 @@ from results.writer import KINDS, RunWriter
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     import pandas as pd
 
@@ -23,13 +24,16 @@ __all__ = [
 ]  # fmt: skip
 
 
-def read(out: str | os.PathLike[str] = "results", *, compact: bool = True) -> pd.DataFrame:
+def read(
+    out: str | os.PathLike[str] = "results", *, compact: bool = True, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
     """All rows of all runs under `out`. Half-written lines are skipped with one warning per file.
 
     Args:
         out: Folder of the results.
         compact: Leave out rows that a later `resume` made void, and all but the last of rows with the same kind,
             env_steps and metric.
+        columns: Those to return, all if None: without the episodes a large store is read sooner.
 
     Returns:
         Rows ordered by run and, within a run, as written. Columns: run_id, suite, budget, task, agent, variant, kind,
@@ -42,7 +46,7 @@ def read(out: str | os.PathLike[str] = "results", *, compact: bool = True) -> pd
     """
     from results.cache import load
 
-    return load(out, compact=compact)
+    return load(out, compact=compact, columns=columns)
 
 
 def no_rows() -> pd.DataFrame:

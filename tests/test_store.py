@@ -559,6 +559,19 @@ def test_files_that_have_settled_are_not_read_until_something_touches_them(
     assert hashed == ["catch@quick/catch/rad/0"]
 
 
+def test_some_columns_are_those_of_all_from_the_cache_and_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("results.source.SETTLED_S", 0.0)
+    columns = ["value", "run_id", "metric"]
+    for seed in range(2):  # nothing cached, then a run less than there is
+        write_run(tmp_path, f"dmc6@paper/cartpole/sac/{seed}")
+        some = read(tmp_path, columns=columns)
+        cached = {file.name: file.read_bytes() for file in (tmp_path / "cache").iterdir()}
+        assert some.columns.tolist() == columns
+        for frame in (read(tmp_path, columns=columns), read(tmp_path)[columns]):
+            pd.testing.assert_frame_equal(frame, some)
+        assert {file.name: file.read_bytes() for file in (tmp_path / "cache").iterdir()} == cached
+
+
 def test_reading_needs_no_cache_folder(tmp_path: Path) -> None:
     write_run(tmp_path, evaluations=2)
     (tmp_path / "cache").write_text("in the way")

@@ -44,6 +44,15 @@ class Driving:
     notes: tuple[str, ...]
 
 
+def has_driving(frame: pd.DataFrame) -> bool:
+    """Whether there are evaluations for `driving`, which needs their episodes."""
+    return bool(_measured(frame).any())
+
+
+def _measured(frame: pd.DataFrame) -> pd.Series[bool]:
+    return (frame["kind"] == RowKind.EVAL.value) & frame["metric"].isin([DISTANCE, *ERRORS])
+
+
 def driving(frame: pd.DataFrame, scores: pd.DataFrame) -> dict[tuple[str, tuple[str, int]], Driving]:
     """Error rates and distances at the last evaluation of each run.
 
@@ -55,7 +64,7 @@ def driving(frame: pd.DataFrame, scores: pd.DataFrame) -> dict[tuple[str, tuple[
     Returns:
         By the agent's name, then task and action repeat; without those whose evaluations have no metric of `ERRORS`.
     """
-    rows = frame[(frame["kind"] == RowKind.EVAL.value) & frame["metric"].isin([DISTANCE, *ERRORS])]
+    rows = frame[_measured(frame)]
     if rows.empty:
         return {}
     rows = rows[[*_EVALUATION, "metric", "value", "episodes"]].astype({"run_id": str, "labels": str, "metric": str})

@@ -24,7 +24,7 @@ AGENT_LABELS = ("vlm", "code")  # keys of the labels that describe the agent, no
 PROTOCOL = ["suite", "budget", "setting"]  # one table or one figure each; setting: the labels that are not the agent's
 CELL = [*PROTOCOL, "labels", "task", "action_repeat", "agent", "variant"]  # averaged over seeds only
 _RUN = ["run_id", *CELL, "seed"]
-_READ = [column for column in [*_RUN, "env_steps", "value", "kind", "metric"] if column != "setting"]
+READ = [column for column in [*_RUN, "env_steps", "value", "kind", "metric"] if column != "setting"]  # for scores
 _TEXT = {column: str for column in _RUN if column not in ("action_repeat", "seed")}
 
 
@@ -113,7 +113,7 @@ def final_scores(
     Raises:
         ValueError: For an unknown score.
     """
-    frame = frame[_READ]  # selecting rows of all columns, the episodes above all, would take most of the time
+    frame = frame[READ]  # selecting rows of all columns, the episodes above all, would take most of the time
     measured = run_scores(frame, env_steps=env_steps, metric=metric)
     runs = with_setting(frame.iloc[measured.pop("row").to_numpy()])[_RUN].astype(_TEXT)  # text sorts alphabetically
     scores = pd.concat([runs.reset_index(drop=True), measured], axis=1)

@@ -42,12 +42,13 @@ class Choice:
     score: str = "last"
 
 
-def frame_of(choice: Choice, *, none: bool = False) -> pd.DataFrame:
+def frame_of(choice: Choice, *, none: bool = False, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """The chosen rows; remarks on ignored input go to standard error.
 
     Raises UserError if there are none, or none that the chosen score can be taken from.
 
     none: Whether there may be none: of a table that has numbers of its own, or of a folder that does not exist.
+    columns: Those that are needed of the store's rows; all if None.
     """
     from analysis.rows.final import SCORES, TRAIN10
     from analysis.rows.scores import choose
@@ -59,7 +60,8 @@ def frame_of(choice: Choice, *, none: bool = False) -> pd.DataFrame:
         others = ", ".join(score for score in SCORES if score != TRAIN10)
         raise UserError(f"{choice.scores} holds evaluations only, no training episodes: --score takes {others} there")
     if choice.scores is None:
-        frame, where = no_rows() if none and not choice.out.exists() else read(choice.out), choice.out
+        missing, where = none and not choice.out.exists(), choice.out
+        frame = no_rows() if missing else read(choice.out, columns=columns)
     else:
         from analysis.rows.external import read_scores
         from analysis.rows.lines import ScoresError

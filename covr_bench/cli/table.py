@@ -96,11 +96,15 @@ def named_agents(texts: Sequence[str]) -> dict[str, list[str]]:
 
 def print_table(choice: Choice, format_: str, console: Console, *, siunitx: bool = False) -> None:
     """Print the final scores. Raises UserError for an unknown format, or without rows."""
+    from analysis.rows.driving import has_driving
+    from analysis.rows.scores import READ
     from analysis.tables.scores import tables, to_csv, to_grids
     from covr_bench.config import registry
 
     check_format(format_)
-    frame = frame_of(choice)
+    frame = frame_of(choice, columns=READ)
+    if has_driving(frame):  # error rates count episodes
+        frame = frame_of(choice)
     settings = {} if choice.scores else variant_settings(choice.out, frame)
     score_tables = tables(
         frame,
@@ -125,6 +129,7 @@ def print_papers(
     from analysis.papers.layouts import LAYOUTS
     from analysis.papers.published import PAPERS
     from analysis.papers.tables import several_tables, to_csv
+    from analysis.rows.scores import READ
     from covr_bench.cli.paper_runs import paper_names
 
     names = paper_names(papers, tuple(OF_RUNS_ALONE))
@@ -136,7 +141,7 @@ def print_papers(
     shape = shape or PaperShape()
     if shape.layout not in LAYOUTS:
         raise unknown("layout", shape.layout, LAYOUTS)
-    frame = frame_of(choice, none=bool(tables))
+    frame = frame_of(choice, none=bool(tables), columns=None if alone else READ)
     if tables:
         try:
             made = several_tables(frame, tables, shape.named)
