@@ -165,6 +165,7 @@ def test_all_conflicts_are_counted_at_once(cli: Callable[..., Any], tmp_path: Pa
     refused = cli("import", tmp_path / "in", "-o", tmp_path / "scores.csv")
     assert refused.code == 2
     assert "30 scores are of the same agent, task, seed and step" in refused.err
+    assert "b.csv, first m on t, seed 0 at 0: 1 and 2\n" in refused.err
     assert "a.csv and " in refused.err and "b.csv" in refused.err
 
 

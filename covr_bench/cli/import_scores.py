@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -118,18 +117,25 @@ def _may_hold_scores(path: Path) -> bool:
 
 
 def _check_conflicts(lines: Iterable[tuple[Path, Line]]) -> None:
-    """Raise ScoresError that names the files whose scores are of one run at one step, all at once."""
+    """Raise ScoresError that names the files whose scores are of one run at one step, all at once, and each's first."""
     from analysis.rows.external import MAX_NAMED
     from analysis.rows.lines import ScoresError
 
+    names = [name for name in COLUMNS if name not in ("return", "action_repeat")]
     places: dict[tuple[str, ...], set[tuple[str, str]]] = {}
     for path, line in lines:
-        key = tuple(str(line.get(name, "")) for name in COLUMNS if name not in ("return", "action_repeat"))
+        key = tuple(str(line.get(name, "")) for name in names)
         places.setdefault(key, set()).add((str(path), str(line["return"])))
-    conflicts = Counter(" and ".join(sorted({file for file, _ in each})) for each in places.values() if len(each) > 1)
+    conflicts: dict[str, list[str]] = {}
+    for key, each in places.items():
+        if len(each) > 1:
+            run, returns = dict(zip(names, key, strict=True)), " and ".join(sorted({value for _, value in each}))
+            score = f"{run['agent']} on {run['task']}, seed {run['seed']} at {run['env_steps']}: {returns}"
+            conflicts.setdefault(" and ".join(sorted({file for file, _ in each})), []).append(score)
     if conflicts:
-        total = sum(conflicts.values())
-        texts = [f"\n  {count:,} in {files}" for files, count in conflicts.most_common(MAX_NAMED)]
+        total = sum(map(len, conflicts.values()))
+        most = sorted(conflicts.items(), key=lambda item: -len(item[1]))[:MAX_NAMED]
+        texts = [f"\n  {len(scores):,} in {files}, first {scores[0]}" for files, scores in most]
         rest = f"\n  and more in {len(conflicts) - MAX_NAMED} others" if len(conflicts) > MAX_NAMED else ""
         raise ScoresError(
             f"{total:,} score{' is' if total == 1 else 's are'} of the same agent, task, seed and step, with different "
