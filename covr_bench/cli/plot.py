@@ -75,10 +75,12 @@ def plot_command(
 
 def plot(choice: Choice, kind: str, file: Path | None, *, reps: int, seed: int, over: str) -> list[Path]:
     """Draw one file per suite, budget and setting; returns their paths. Raises UserError if none can be drawn."""
+    from analysis.rows.scores import READ
+
     if kind not in KINDS:
         raise unknown("kind of plot", kind, KINDS)
     file = _drawable(file or Path(f"{kind}.png"))
-    frame = frame_of(choice)
+    frame = frame_of(choice, columns=None if kind in OF_RUNS_ALONE else READ)
     if choice.score != "last" and kind in ("curves", *OF_RUNS_ALONE):
         raise UserError(f"--score is for aggregate, profile and improvement: {kind} shows whole runs")
     whole = {"rounds": _plot_rounds, "effect": _plot_effect}
@@ -106,6 +108,7 @@ def plot_papers(
     """
     from analysis.papers.published import PAPERS
     from analysis.papers.tables import several_tables
+    from analysis.rows.scores import READ
     from covr_bench.cli.paper_runs import paper_names
 
     names = paper_names(papers, (CURVES_OF_PAPER, *OF_RUNS_ALONE))
@@ -113,7 +116,7 @@ def plot_papers(
     file = _drawable(file) if file else None
     files = {name: file.with_name(f"{file.stem}-{name}{file.suffix}") if file and names[1:] else file for name in names}
     try:
-        tables = several_tables(frame_of(choice, none=True), shown, named) if shown else []
+        tables = several_tables(frame_of(choice, none=True, columns=READ), shown, named) if shown else []
     except ValueError as error:
         raise UserError(str(error)) from error
     for name in shown:
