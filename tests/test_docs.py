@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
+from test_house import modules
 
 from covr_bench.cli.app import app
 
@@ -68,6 +69,15 @@ def test_a_command_of_the_docs_exists(page: str, line: str) -> None:
     cut = next((i for i, word in enumerate(words) if word in ("|", ">", ">>", "&&", ";", "||", "&")), len(words))
     if not {"-h", "--help", "--version", "--install-completion"} & set(words):
         parse(words[:cut])
+
+
+def test_an_extra_that_a_page_or_an_error_names_is_declared() -> None:
+    section = (ROOT / "pyproject.toml").read_text(encoding="utf-8").split("[project.optional-dependencies]\n")[1]
+    declared = set(re.findall(r"^(\w+) = \[", section.split("\n[")[0], re.MULTILINE))
+    files = [*PAGES, ROOT / "tox.ini", *modules().values()]
+    named = {extra for file in files for extra in re.findall(r"covr-bench\[(\w+)", file.read_text(encoding="utf-8"))}
+    assert named <= declared
+    assert {"ray", "hub", "tensorboard"} <= named
 
 
 def test_the_site_builds_without_a_warning_and_asks_nothing_of_the_network(tmp_path: Path) -> None:

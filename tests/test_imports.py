@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,6 +121,15 @@ def test_an_event_file_is_read(cli: Callable[..., Any], tmp_path: Path) -> None:
     writer.close()
     found = imported(cli, tmp_path, tmp_path / "drq_seed2", "--with", "task=walker_walk")
     assert found == [("scores", "walker_walk", "drq", 2, "", 10, 2.5)]
+
+
+def test_an_event_file_names_the_extra_that_reads_it(
+    cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard.backend.event_processing.event_accumulator", None)
+    result = cli("import", write(tmp_path, "events.out.tfevents.1", ""))
+    assert result.code == 2
+    assert "pip install 'covr-bench[tensorboard]'" in " ".join(result.err.split())
 
 
 def test_a_folder_of_runs_goes_through_the_verbs(cli: Callable[..., Any], tmp_path: Path) -> None:

@@ -184,3 +184,11 @@ def test_what_is_sent_to_the_hub_is_the_folder(tmp_path: Path, monkeypatch: pyte
 def test_a_name_that_is_none_of_the_hub_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="write hf:USER/NAME"):
         hub.on_hub(name)
+
+
+def test_where_the_hubs_client_is_missing_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(UserError, match=r"pip install 'covr-bench\[hub\]'"):
+        covr_bench.load_policy("hf:me/mine")
+    with pytest.raises(UserError, match=r"pip install 'covr-bench\[hub\]'"):
+        publish(tmp_path, RUN, "hf:me/mine")

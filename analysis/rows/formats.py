@@ -220,7 +220,8 @@ def _tensorboard(path: Path, settings: Settings) -> Iterator[Line]:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
         from tensorboard.util.tensor_util import make_ndarray
     except ImportError:
-        raise ScoresError(f"{path} is an event file: pip install tensorboard, or export the chart as CSV") from None
+        mend = "pip install 'covr-bench[tensorboard]', or export the chart as CSV"
+        raise ScoresError(f"{path} is an event file: {mend}") from None
     events = EventAccumulator(str(path), {"scalars": 0, "tensors": 0})
     events.Reload()
     tags = [*events.Tags()["scalars"], *events.Tags()["tensors"]]  # of torch's writer, and of TensorFlow's

@@ -28,9 +28,11 @@ def publish_command(
     private: Annotated[bool, typer.Option("--private", help="Make a repository that only you see.")] = False,
 ) -> None:
     """Publish a trained policy, which `load_policy` and `eval` take by that name; or a store's rows as a data set."""
-    from covr_bench.policies.hub import on_hub, send
+    from covr_bench.policies.hub import client, on_hub, send
 
     name = on_hub(to)
+    if name:
+        client()  # before a film is made
     if not name and Path(to).exists() and (not Path(to).is_dir() or any(Path(to).iterdir())):
         raise UserError(f"{to} is there and not empty; give a folder that is empty or absent")
     with tempfile.TemporaryDirectory(dir=None if name else Path(to).resolve().parent) as scratch:

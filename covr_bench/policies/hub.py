@@ -24,14 +24,21 @@ def on_hub(place: str) -> str:
     return name
 
 
+def client() -> Any:
+    """The hub's own package. Raises UserError where it is missing."""
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise UserError(f"{HUB} needs huggingface_hub ({error}): pip install 'covr-bench[hub]'") from error
+    return huggingface_hub
+
+
 def fetch(name: str, kind: Repository = "model") -> Path:
     """The folder of a repository's newest state on this machine, fetched where it is not there yet.
 
     With `HF_HUB_OFFLINE=1` only what was fetched before is looked at. Raises UserError if it cannot be had.
     """
-    from huggingface_hub import snapshot_download
-
-    return Path(_asked(f"fetch {HUB}{name}", snapshot_download, repo_id=name, repo_type=kind))
+    return Path(_asked(f"fetch {HUB}{name}", client().snapshot_download, repo_id=name, repo_type=kind))
 
 
 def send(folder: Path, name: str, kind: Repository, *, private: bool) -> str:
@@ -39,9 +46,7 @@ def send(folder: Path, name: str, kind: Repository, *, private: bool) -> str:
 
     Raises UserError if it cannot be sent.
     """
-    from huggingface_hub import HfApi
-
-    api = HfApi()
+    api = client().HfApi()
     _asked(f"make {HUB}{name}", api.create_repo, repo_id=name, repo_type=kind, private=private, exist_ok=True)
     said = f"covr-bench publish {kind}"
     _asked(
