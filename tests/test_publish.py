@@ -122,6 +122,13 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    store(tmp_path / "results")
+    for place in (tmp_path / "not" / "there", tmp_path / "results" / "runs" / RUN / "rows.jsonl" / "new"):
+        with pytest.raises(UserError, match=f"cannot write to {place.parent}: "):
+            publish(tmp_path, str(tmp_path / "results"), place)
+
+
 def test_a_store_becomes_a_data_set(tmp_path: Path) -> None:
     out, to = tmp_path / "results", tmp_path / "data"
     for seed in (0, 1):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covr_bench.cli.options import Out, console, say
+from covr_bench.cli.show import writing
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def publish_command(
         client()  # before a film is made
     if not name and Path(to).exists() and (not Path(to).is_dir() or any(Path(to).iterdir())):
         raise UserError(f"{to} is there and not empty; give a folder that is empty or absent")
-    with tempfile.TemporaryDirectory(dir=None if name else Path(to).resolve().parent) as scratch:
+    beside = Path(tempfile.gettempdir()) if name else Path(to).resolve().parent  # a move there is a rename
+    with writing(beside), tempfile.TemporaryDirectory(dir=beside) as scratch:
         folder = Path(scratch) / "published"
         kind = _lay_out(what, out, folder, to if name else Path(to).name, video, licence)
         if name:
