@@ -98,6 +98,31 @@ def test_scripts_of_other_libraries_run(script: str, package: str) -> None:
     assert "return" in done.stdout
 
 
+CLEANRL = f"""
+import gymnasium as gym
+import numpy as np
+
+make = lambda: gym.wrappers.RecordEpisodeStatistics(gym.make("suites:{CATCH}", image_size=16))
+envs = gym.vector.SyncVectorEnv([make, make])
+envs.reset(seed=1)
+for _ in range(25):
+    obs, _, _, truncations, infos = envs.step(np.zeros((2, 1), np.float32))
+    for info in infos.get("final_info", ()):
+        print("return", float(info["episode"]["r"]))
+    for index in np.flatnonzero(truncations):
+        last = infos["final_observation"][index]
+        assert last.shape == obs[index].shape == (9 * 16 * 16,)
+        assert not np.array_equal(last, obs[index])
+"""
+
+
+def test_a_script_in_cleanrls_words_runs(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(CLEANRL)
+    command = [sys.executable, str(EXAMPLES / "cleanrl_on_a_task.py"), str(tmp_path / "script.py")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.count("return") == 2, done.stderr
+
+
 def test_two_lines_are_enough() -> None:
     code = f"import gymnasium, suites; gymnasium.register_envs(suites); gymnasium.make({CATCH!r}).reset()"
     subprocess.run([sys.executable, "-c", code], check=True)
