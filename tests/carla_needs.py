@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,31 @@ def towns_are_maps_of_ours(c: Client) -> None:
     with refused("map not found", "street"):
         c.client.load_world("Town99")
     c.world = c.client.load_world("street")
+
+
+@check
+def ticks_go_on_with_vehicles_of_an_asynchronous_manager(c: Client) -> None:
+    """An environment's reset: traffic while the world runs by itself, synchronous mode after it."""
+    settings = c.world.get_settings()
+    for synchronous in (False, True):
+        settings.synchronous_mode, settings.fixed_delta_seconds = synchronous, 0.1
+        c.world.apply_settings(settings)
+        assert near(c.world.get_snapshot().delta_seconds, 0.1)  # this waits until it is so
+        if not synchronous:
+            manager = c.client.get_trafficmanager(8124)
+            cars = [c.car(index) for index in (0, 10, 20)]
+            for car in cars:
+                car.set_autopilot(True, 8124)
+    c.client.set_timeout(5.0)  # seconds
+    for _ in range(40):
+        c.ticks(1)
+        time.sleep(0.01)
+    c.client.set_timeout(60.0)
+    assert all(car.get_velocity().length() > 1.0 for car in cars)
+    for car in cars:
+        car.set_autopilot(False, 8124)
+    c.ticks(2)
+    manager.shut_down()
 
 
 # ---- cameras ---------------------------------------------------------------------------------------------------

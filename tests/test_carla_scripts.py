@@ -86,9 +86,7 @@ def server() -> Iterator[ServerProcess]:
         pytest.skip(f"no server on port 2000: {str(error)[:200]}")
 
 
-# Of client 0.9.6; with client 0.9.16 its first tick after a reset times out, see test_environment.
-UNFINISHED = pytest.mark.xfail(reason="a tick times out after the reset, with vehicles of an asynchronous manager")
-ENVIRONMENTS = ("carla-roach", "deep_bisim4control", pytest.param("gym-carla", marks=UNFINISHED))
+ENVIRONMENTS = ("carla-roach", "deep_bisim4control", "gym-carla")
 
 
 @pytest.fixture(scope="module")

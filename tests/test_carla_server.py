@@ -7,8 +7,11 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,7 +20,9 @@ from carla_wire import RawClient, read_message
 
 from suites.carla.launch import ServerProcess, launch
 from suites.carla.server import service
+from suites.carla.server.api.server import Manager
 from suites.carla.server.protocol import streams
+from suites.carla.server.protocol.rpc import Session
 from suites.carla.server.protocol.versions import version
 from suites.carla.server.service import Service
 
@@ -195,6 +200,35 @@ def test_a_tick_waits_for_a_sensor_about_to_be_read(client: RawClient) -> None:
     frame = client.answer(pending)[0][1]
     assert struct.unpack_from("<Q", read_message(sock), 8)[0] == frame
     sock.close()
+
+
+def test_a_tick_in_asynchronous_mode_is_the_next_one(client: RawClient) -> None:
+    client.value("load_new_episode", "", True, 65535)  # ends synchronous mode
+    settings = client.value("get_episode_settings")
+    settings[2] = [True, 1.5]  # seconds, for which nobody has to wait
+    client.value("set_episode_settings", settings)
+    begin = time.monotonic()
+    frames = [client.value("tick_cue") for _ in range(4)]
+    assert frames == sorted(set(frames)) and time.monotonic() - begin < 1.5
+
+
+def test_a_tick_waits_for_a_manager_to_sleep_but_not_for_one_that_never_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In asynchronous mode a Traffic Manager reads the settings all the time, and sleeps never."""
+    now = [100.0]
+    monkeypatch.setattr(service, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    running = Service(version("0.9.16"), "highway", "127.0.0.1", 0)
+    running.world.settings = running.settings._replace(synchronous=True, fixed_delta=0.05)
+    running.managers[8000] = Manager("127.0.0.1", 8000, cast(Session, None))
+    frames = []
+    running.answered_settings()
+    running.request_tick(None)
+    for _ in range(80):
+        now[0] += 1e-4
+        running.answered_settings()
+        running.step(0.0)
+        frames.append(running.world.frame)
+    running.close()
+    assert frames[17] == frames[0] and frames[-1] == frames[0] + 1
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,18 @@ MAX_PORT = 65535
 FREE_RUNNING = 1.0 / 30.0  # seconds between ticks in asynchronous mode without a fixed step
 LONGEST = 0.1  # seconds of a tick of variable length
 # The client's Traffic Manager may sleep for ever when a tick comes just as it goes to sleep, which it does right
-# after it read the settings; the odds fall when the tick waits this long (seconds).
+# after it read the settings; the odds fall when the tick waits this long (seconds). One in asynchronous mode never
+# sleeps and reads them all the time: what is read once a tick has waited so long counts no more.
 MANAGER_PAUSE = 0.002
 CONGESTION = 5.0  # seconds after which a client that does not read is disconnected
+
+
+class Wish(NamedTuple):
+    """A client waits for a tick. session: of the client that is answered, if any; since: when it asked."""
+
+    session: Session | None
+    message_id: int
+    since: float
 
 
 class Service:
@@ -58,7 +67,7 @@ class Service:
         self.replay_settings = Settings()
         self._settings_read = 0.0  # when a client last asked for the settings
         self._sessions: set[Session] = set()
-        self._waiting: deque[tuple[Session | None, int]] = deque()
+        self._wishes: deque[Wish] = deque()
         self._last_tick = time.monotonic()
         self._congested_since: float | None = None
         self._listener = Listener(self.loop, host, port, self._accept)
@@ -94,9 +103,9 @@ class Service:
         self._settings_read = time.monotonic()
 
     def request_tick(self, session: Session | None, message_id: int = 0) -> None:
-        """Ticks as soon as every client is ready for it, then answers with the frame."""
-        self._waiting.append((session, message_id))
-        self._tick_waiting()
+        """Answers with the frame of the next tick: soon, when every client is ready for it, or the next that is due."""
+        self._wishes.append(Wish(session, message_id, time.monotonic()))
+        self._tick_as_wished()
 
     def run(self) -> None:
         """Serves until interrupted."""
@@ -106,28 +115,29 @@ class Service:
     def step(self, patience: float | None) -> None:
         """Serves what is due next, waiting at most `patience` seconds for it; None waits for ever."""
         pause = self._pause()
-        self.loop.run_once(pause if patience is None else min(patience, pause or patience))
-        if self._waiting:
-            self._tick_waiting()
-        elif not self.settings.synchronous and self._sessions and self._until_free_tick() <= 0.0:
-            self._tick()
+        self.loop.run_once(min((seconds for seconds in (pause, patience) if seconds is not None), default=None))
+        if self.settings.synchronous:
+            self._tick_as_wished()
+        elif self._sessions and self._until_free_tick() <= 0.0:
+            wishes, self._wishes = self._wishes, deque()
+            self._tick(*wishes)
 
     def _pause(self) -> float | None:
         """Seconds until something is due even if no client sends anything; None for never."""
-        if self._waiting:
-            return self._hold() or 0.0
-        if self.settings.synchronous or not self._sessions:
-            return None
-        return max(0.0, self._until_free_tick())
+        if not self.settings.synchronous:
+            return max(0.0, self._until_free_tick()) if self._sessions else None
+        return self._hold() if self._wishes else None
 
     def _until_free_tick(self) -> float:
-        return self._last_tick + (self.settings.fixed_delta or FREE_RUNNING) - time.monotonic()
+        period = self.settings.fixed_delta or FREE_RUNNING
+        return self._last_tick + (min(period, FREE_RUNNING) if self._wishes else period) - time.monotonic()
 
     def _hold(self) -> float:
         """Seconds that a tick has to wait for clients that subscribe, fell behind, or run a Traffic Manager."""
         wait = self.hub.ready_in()
         if self.managers:
-            wait = max(wait, self._settings_read + MANAGER_PAUSE - time.monotonic())
+            asked = max(self._wishes[0].since, self._last_tick)
+            wait = max(wait, min(self._settings_read, asked + MANAGER_PAUSE) + MANAGER_PAUSE - time.monotonic())
         behind = self.hub.congested()
         if not behind:
             self._congested_since = None
@@ -141,13 +151,13 @@ class Service:
                 wait = max(wait, 0.01)
         return wait
 
-    def _tick_waiting(self) -> None:
-        while self._waiting and self._hold() <= 0.0:
-            session, message_id = self._waiting.popleft()
-            if session is None or session.open:
-                self._tick(session, message_id)
+    def _tick_as_wished(self) -> None:
+        while self.settings.synchronous and self._wishes and self._hold() <= 0.0:
+            wish = self._wishes.popleft()
+            if wish.session is None or wish.session.open:
+                self._tick(wish)
 
-    def _tick(self, session: Session | None = None, message_id: int = 0) -> None:
+    def _tick(self, *wishes: Wish) -> None:
         now = time.monotonic()
         delta = self.settings.fixed_delta or min(LONGEST, max(1e-3, now - self._last_tick))
         self._last_tick = now
@@ -163,8 +173,9 @@ class Service:
             _log.exception("frame %d failed", self.world.frame)
             answer = failure(f"internal error in frame {self.world.frame} ({type(error).__name__}: {error})")
         self.world.map_changed = self.world.lamps_changed = False
-        if session:
-            session.answer(message_id, answer)
+        for wish in wishes:
+            if wish.session:
+                wish.session.answer(wish.message_id, answer)
         self._measure(lossy)
 
     def _replay(self, delta: float) -> None:

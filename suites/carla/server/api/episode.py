@@ -56,8 +56,6 @@ def set_episode_settings(server: Server, settings: EpisodeSettings) -> int:
 
 @METHODS.add
 def tick_cue(server: Server) -> Any:
-    if not server.settings.synchronous:
-        return server.world.frame
     assert server.session
     server.request_tick(server.session, server.session.message_id)
     return LATER

@@ -46,4 +46,4 @@ class Server(Protocol):
         """Notes that a client has read the settings."""
 
     def request_tick(self, session: Session | None, message_id: int = 0) -> None:
-        """Ticks as soon as every client is ready for it, then answers with the frame."""
+        """Answers with the frame of the next tick: soon, when every client is ready for it, or the next that is due."""
