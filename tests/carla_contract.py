@@ -548,12 +548,40 @@ def walkers_are_knocked_over(c: Client) -> None:
 
 @check
 def walker_controllers_do_not_hang(c: Client) -> None:
+    text = c.world.get_map().to_opendrive().replace('a="2.8"', 'a="1.8"')  # no shoulder is wide enough to walk on
+    c.client.generate_opendrive_world(text)
+    c.connect()  # 0.9.15 asks for a mesh only when it connects
+    c.begin()
     walker = c.spawn("walker.pedestrian.0004", carla.Transform(c.point().location))
     controller = c.spawn("controller.ai.walker", parent=walker)
     c.ticks(1)
     assert c.world.get_random_location_from_navigation() is None
     controller.start()
     c.ticks(3)
+    controller.stop()
+    c.end()
+    c.world = c.client.load_world("highway")
+
+
+@check
+def walker_controllers_walk_on_hard_shoulders(c: Client) -> None:
+    """On a motorway nobody crosses the road."""
+    c.connect()
+    c.begin()
+    road_map = c.world.get_map()
+    assert road_map.get_crosswalks() == []
+    walker = c.spawn("walker.pedestrian.0002", carla.Transform(c.world.get_random_location_from_navigation()))
+    controller = c.spawn("controller.ai.walker", parent=walker)
+    c.ticks(1)
+    begin = walker.get_location()
+    controller.start()
+    controller.go_to_location(c.world.get_random_location_from_navigation())
+    controller.set_max_speed(2.0)
+    for _ in range(10):
+        c.ticks(10)
+        shoulder = road_map.get_waypoint(walker.get_location(), lane_type=carla.LaneType.Shoulder)
+        assert shoulder.transform.location.distance(walker.get_location() - carla.Location(z=1.0)) < 1.3
+    assert walker.get_location().distance(begin) > 3.0
     controller.stop()
 
 

@@ -14,7 +14,7 @@ from suites.carla.server.motion import navmesh
 HEADER, POLYGON = 100, 32  # bytes
 
 
-@pytest.fixture(scope="module", params=["street", "suburb"])
+@pytest.fixture(scope="module", params=["street", "suburb", "highway"])
 def ways(request: pytest.FixtureRequest) -> tuple[str, Walkways]:
     return request.param, walkways(load_map(request.param))
 
@@ -27,7 +27,7 @@ def signed_area(corners: np.ndarray) -> float:
 def test_polygons_lie_on_pavements_and_crossings(ways: tuple[str, Walkways]) -> None:
     name, (points, kinds, corners, _) = ways
     road_map = load_map(name)
-    surfaces = {PAVEMENT: {"sidewalk"}, CROSSING: {"driving"}}
+    surfaces = {PAVEMENT: {"shoulder" if name == "highway" else "sidewalk"}, CROSSING: {"driving"}}
     for kind, polygon in zip(kinds, corners, strict=True):
         x, y = points[polygon].mean(axis=0)
         assert road_map.surface(x, y) in surfaces[kind]
@@ -54,9 +54,9 @@ def test_neighbours_share_an_edge_and_know_each_other(ways: tuple[str, Walkways]
                 assert {polygon[edge], polygon[(edge + 1) % len(polygon)]} <= set(corners[other])
 
 
-@pytest.mark.parametrize(("name", "parts"), [("street", 1), ("suburb", 1), ("suburb_1", 5), ("highway", 0)])
+@pytest.mark.parametrize(("name", "parts"), [("street", 1), ("suburb", 1), ("suburb_1", 5), ("highway", 1)])
 def test_crossings_join_the_pavements(name: str, parts: int) -> None:
-    """Without crossings the suburb's four blocks and the outside are apart."""
+    """Without crossings the suburb's four blocks and the outside are apart; highway has one wide shoulder."""
     neighbours = walkways(load_map(name)).neighbours
     left, found = set(range(len(neighbours))), 0
     while left:
@@ -93,4 +93,10 @@ def test_a_changed_map_has_a_file_of_another_name() -> None:
     street = load_map("street")
     other = parse(street.opendrive.replace('max="13.8888', 'max="12.8888', 1), "street")
     assert navmesh.file_name(street) != navmesh.file_name(other)
-    assert navmesh.file_name(load_map("highway")) is None and navmesh.navigation_mesh(load_map("highway")) == b""
+
+
+def test_a_map_without_pavements_or_wide_shoulders_has_no_mesh() -> None:
+    text = load_map("highway").opendrive
+    narrow = parse(text.replace('a="2.8"', 'a="1.8"'), "highway")
+    assert text.count('a="2.8"') and navmesh.file_name(load_map("highway"))
+    assert navmesh.file_name(narrow) is None and navmesh.navigation_mesh(narrow) == b""

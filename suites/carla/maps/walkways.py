@@ -1,6 +1,7 @@
 """Where pedestrians may walk: pavements and zebra crossings as convex polygons that share their edges.
 
-The polygons keep off kerbs and walls by a pedestrian's radius, so that whoever stays inside touches neither.
+On a map without pavements, a motorway, they walk on the hard shoulders. The polygons keep off kerbs, lines and walls by
+a pedestrian's radius, so that whoever stays inside touches none of them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ CLEARANCE = 0.3  # metres between a polygon and a pavement's border: the radius 
 STEP, TURN = 8.0, 5.0  # metres and degrees of a pavement in one polygon, at most
 MERGE = 0.02  # metres within which two points are one
 MAX_CORNERS = 6
+SHOULDER = 2.0  # metres: of a hard shoulder that is walked on, at least
 
 
 class Walkways(NamedTuple):
@@ -38,8 +40,8 @@ class Walkways(NamedTuple):
 
 
 def walkways(road_map: RoadMap) -> Walkways:
-    """The walkways of a map; without polygons where there are no pavements."""
-    pavements = [lane for lane in road_map.lanes if lane.kind == "sidewalk"]
+    """The walkways of a map; without polygons where nobody can walk."""
+    pavements = walked(road_map)
     met = [both for crossing in road_map.crossings if (both := _meets(crossing, pavements))]
     outlines: list[tuple[int, Floats]] = []
     for lane in pavements:
@@ -54,6 +56,13 @@ def walkways(road_map: RoadMap) -> Walkways:
     ]
     corners = [piece for _, piece in pieces]
     return Walkways(points, [kind for kind, _ in pieces], corners, _neighbours(corners))
+
+
+def walked(road_map: RoadMap) -> list[Lane]:
+    """The lanes that pedestrians use along the road: pavements, or on a map without any, wide hard shoulders."""
+    pavements = [lane for lane in road_map.lanes if lane.kind == "sidewalk"]
+    shoulders = (lane for lane in road_map.lanes if lane.kind == "shoulder" and lane.width.min() >= SHOULDER)
+    return pavements or list(shoulders)
 
 
 class _Stretch(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suites.carla.maps import RoadMap
-from suites.carla.maps.walkways import CROSSING, PAVEMENT, Walkways, walkways
+from suites.carla.maps.walkways import CROSSING, PAVEMENT, Walkways, walked, walkways
 
 FORMAT = 1  # of what this file writes; clients keep files by name
 _SET_MAGIC, _SET_VERSION = 0x4D534554, 1  # "MSET"
@@ -37,7 +37,7 @@ _DETAIL = struct.Struct("<IIBBxx")
 
 def file_name(road_map: RoadMap) -> str | None:
     """The name of a map's mesh file, which changes with its content; None where nobody can walk."""
-    if not any(lane.kind == "sidewalk" for lane in road_map.lanes):
+    if not walked(road_map):
         return None
     digest = hashlib.sha256(road_map.opendrive.encode()).hexdigest()[:12]
     return f"Carla/Maps/Nav/{road_map.name}-{FORMAT}-{digest}.bin"
