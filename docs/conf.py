@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,12 @@ napoleon_use_ivar = True
 html_theme = "pydata_sphinx_theme"
 html_title = "covr-bench"
 html_copy_source = html_show_sourcelink = False
+TABLES = {
+    "The paper's tables, ours beside them": "--paper T1,T2,T3,T4,T5",
+    "The study with controls": "--paper effect",
+    "Six tasks of DMControl": "--suite dmc6",
+    "Driving, embedded backend": "--suite carla",
+}
 html_theme_options = {
     "navbar_align": "left",
     "show_toc_level": 2,
@@ -41,7 +49,28 @@ def commands(app: Any) -> None:
     command = typer.main.get_command(ours)
     context = command.context_class(command, info_name="covr-bench")
     text = get_docs_for_click(obj=command, ctx=context, name="covr-bench", title="Commands")
-    page = Path(app.srcdir) / "reference" / "commands.md"
+    _write(Path(app.srcdir) / "reference" / "commands.md", text)
+
+
+def tables(app: Any) -> None:
+    """Write the page of tables from the runs that we keep."""
+    store = Path("results", "reference")
+    text = "# Tables\n\nMade from `results/reference/` by the command above each.\n"
+    for title, command in TABLES.items():
+        command = f"covr-bench table {command} --out {store} --format md"
+        done = subprocess.run(
+            [sys.executable, "-m", *command.replace("covr-bench", "covr_bench", 1).split()],
+            cwd=Path(app.srcdir).parent,
+            check=True,
+            capture_output=True,
+            encoding="utf-8",
+        )
+        text += f"\n## {title}\n\n    {command}\n\n{done.stdout.strip()}\n"
+    _write(Path(app.srcdir) / "results" / "tables.md", text)
+
+
+def _write(page: Path, text: str) -> None:
+    """Write a page that changed."""
     if not page.exists() or page.read_text(encoding="utf-8") != text:
         page.write_text(text, encoding="utf-8")
 
@@ -55,4 +84,5 @@ def outside(app: Any, docname: str, source: list[str]) -> None:
 
 def setup(app: Any) -> None:
     app.connect("builder-inited", commands)
+    app.connect("builder-inited", tables)
     app.connect("source-read", outside)

@@ -83,9 +83,12 @@ def test_an_extra_that_a_page_or_an_error_names_is_declared() -> None:
 def test_the_site_builds_without_a_warning_and_asks_nothing_of_the_network(tmp_path: Path) -> None:
     pytest.importorskip("sphinx", reason="needs covr-bench[docs]")
     site = tmp_path / "site"
+    tables = ROOT / "docs" / "results" / "tables.md"
+    before = tables.read_text(encoding="utf-8")
     build = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-d", str(tmp_path / "cache")]
     done = subprocess.run([*build, str(ROOT / "docs"), str(site)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert tables.read_text(encoding="utf-8") == before, "results/reference has changed since; the build wrote it anew"
     pages = list(site.rglob("*.html"))
     assert len(pages) > 25
     elsewhere = {
