@@ -10,6 +10,7 @@ import math
 import re
 import shlex
 import shutil
+import tracemalloc
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -328,6 +329,18 @@ def test_a_curves_interval_is_that_of_stats() -> None:
     for index in range(3):
         expected = aggregates(values[:, [index]], ("mean",), reps=500, seed=3)["mean"]
         assert estimate[:, index] == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_curve_of_many_runs_takes_little_memory() -> None:
+    """An array of replicates by runs by runs would fill it."""
+    runs = 400
+    tracemalloc.start()
+    mean_and_interval(
+        [np.arange(3)] * runs, list(np.random.default_rng(0).random((runs, 3))), Bootstrap(curve_reps=500)
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,10 +90,19 @@ def mean_and_interval(steps: Steps, values: Sequence[Floats], bootstrap: Bootstr
     count = len(runs)
     if count == 1 or not len(grid):
         return grid, np.vstack([runs.mean(axis=0), np.full((2, len(grid)), np.nan)])
-    drawn = np.random.RandomState(bootstrap.seed).randint(0, count, (bootstrap.curve_reps, count), np.int32)
-    weights = (drawn[:, :, None] == np.arange(count)).mean(axis=1)  # (reps, num_runs)
+    weights = _weights(count, bootstrap.curve_reps, bootstrap.seed)
     tail = 50 * (1 - CONFIDENCE)
     return grid, np.vstack([runs.mean(axis=0), np.percentile(weights @ runs, (tail, 100 - tail), axis=0)])
+
+
+@lru_cache(maxsize=8)  # a store has most agents with as many seeds
+def _weights(count: int, reps: int, seed: int) -> Floats:
+    """The share of each of `count` runs in each replicate, float64 `(reps, count)`."""
+    drawn = np.random.RandomState(seed).randint(0, count, (reps, count), np.int32)
+    place = drawn + count * np.arange(reps)[:, None]
+    weights: Floats = np.bincount(place.ravel(), minlength=reps * count).reshape(reps, count) / count
+    weights.setflags(write=False)
+    return weights
 
 
 def _panel(
