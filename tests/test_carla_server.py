@@ -77,6 +77,12 @@ def test_malformed_messages_disturb_nobody(server: ServerProcess) -> None:
     assert server.alive
 
 
+@pytest.mark.parametrize("lamps", [True, [7], [[1, [0.0, 0.0, 0.0], 50.0, 2, [255], True]]])
+def test_senseless_lamps_are_refused(client: RawClient, lamps: object) -> None:
+    ((kind, (message,)),) = client.call("update_lights_state", "", lamps)
+    assert kind == 0 and "internal error" not in message
+
+
 def test_every_request_is_answered_in_the_same_order(client: RawClient) -> None:
     numbers = [client.send("version") for _ in range(200)]
     assert [client.answer(number) for number in numbers] == [[[1, "0.9.16"]]] * 200

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from suites.carla.server.api.server import Server
+from suites.carla.server.protocol.refusal import CallError
 from suites.carla.server.protocol.rpc import Methods
-from suites.carla.server.protocol.wire import Vector, reader
+from suites.carla.server.protocol.wire import Vector
 
 METHODS = Methods()
 STREET = 2  # CARLA's group of lights
@@ -34,10 +35,12 @@ def query_lights_state(server: Server, client: str = "") -> list[LampState]:
 
 
 @METHODS.add
-def update_lights_state(server: Server, client: str, lamps: Any, discard: bool = False) -> None:
+def update_lights_state(server: Server, client: str, lamps: tuple[LampState, ...], discard: bool = False) -> None:
     """Switches lamps by their ids; what names no lamp of the map is passed over."""
+    if any(len(sent.colour) < 3 for sent in lamps):
+        raise CallError("a lamp's colour is red, green and blue")
     world = server.world
-    for sent in map(reader(LampState), lamps):
+    for sent in lamps:
         if 1 <= sent.id <= len(world.lamps):
             lamp = world.lamps[sent.id - 1]
             red, green, blue = (min(max(part, 0), 255) for part in sent.colour[:3])
