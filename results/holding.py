@@ -128,6 +128,8 @@ def read_lease(folder: str | os.PathLike[str]) -> Holding | None:
 def parsed_lease(data: bytes) -> Holding:
     """A lease from its text; anything else raises ValueError, TypeError, KeyError, OverflowError or RecursionError."""
     values = json.loads(data)
+    if not isinstance(values, dict):
+        raise TypeError("no object")
     kinds = {"token": int, "pid": int, "born": int, "beat": int, "length_s": float, "peak_memory": int}
     known = {item.name for item in fields(Holding)}
     given = {key: kinds.get(key, _as_it_is)(value) for key, value in values.items() if key in known}

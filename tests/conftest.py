@@ -19,7 +19,9 @@ from covr_bench.run.worker import keep_heap
 os.environ["OMP_NUM_THREADS"] = "1"
 keep_heap()
 # How long an example takes says something of the machine, which may be busy, and nothing of the code.
-settings.register_profile("busy machines", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "busy machines", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("busy machines")
 SMALL_DRQV2 = (  # learns from its first steps, and wraps its replay within a hundred
     "drqv2.batch_size=4", "drqv2.hidden_dim=16", "drqv2.feature_dim=8", "drqv2.seed_steps=20",

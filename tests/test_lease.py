@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import results.lease
@@ -512,6 +512,8 @@ def test_a_lease_reads_back_as_written(holding: Holding) -> None:
 
 
 @given(st.binary(max_size=60) | holdings.map(lambda held: held.to_json().encode()[:-9]) | st.just(b"[" * 10**5))
+@example(b"0")
+@example(b"[]")
 def test_a_damaged_lease_is_one_of_an_unknown_machine(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     """It is waited for as any other, and a change of it is a beat."""
     folder = tmp_path_factory.mktemp("run")
