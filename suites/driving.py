@@ -32,6 +32,7 @@ def make(
     observation: str = "pixels",
     action_repeat: int = ACTION_REPEAT,
     end_on_collision: bool = True,
+    steering: str = "full",
     host: str = "",
     port: int = 2000,
 ) -> gymnasium.Env[Any, Any]:
@@ -47,6 +48,7 @@ def make(
         cameras=cameras,
         observation=observation,
         end_on_collision=end_on_collision,
+        steering=steering,
         host=host,
         port=port,
     )
@@ -96,12 +98,12 @@ SUITE = Suite(
         "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), SMOKE, "Does it run? A few episodes, one seed."),
         "short": Budget(
             "short",
-            30_000,
-            10_000,
+            60_000,
+            20_000,
             10,
             (0,),
-            short_settings.DRIVING_SHORT | {"env.action_repeat": 4},
-            "Does it learn to go? Small frames, actions held for 0.2 s, one seed.",
+            short_settings.DRIVING_SHORT | {"env.action_repeat": 4, "env.steering": "gentle"},
+            "Does it learn to drive? Small frames, actions held for 0.2 s, gentle steering, one seed.",
             short_settings.STAND_IN,
         ),
         "paper": Budget("paper", 100_000, 10_000, 10, (0, 1, 2), doc="The COVR paper's: 100k steps, 10 episodes."),

@@ -32,7 +32,7 @@ class Script:
         self.controls: list[tuple[float, float]] = []
 
     def reset(self, seed: int) -> Tick:
-        return DRIVING
+        return DRIVING._replace(state=np.ones((3, 25, 7), np.float32))
 
     def step(self, steer: float, pedal: float) -> Tick:
         self.controls.append((steer, pedal))
@@ -88,3 +88,20 @@ def test_actions_are_clipped_before_they_reach_the_simulator(
     reward = started(session, monkeypatch).step(np.array(action, np.float32))[1]
     assert session.controls == [control]
     assert reward == pytest.approx(0.5 - abs(control[0]))  # the reward charges the steering that was done
+
+
+def test_gentle_steering_gives_what_the_lanes_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Script(repeat(DRIVING._replace(state=np.ones((3, 25, 7), np.float32))))
+    env = started(session, monkeypatch, steering="gentle", observation="state")
+    told, reward = env.step(np.array([-3.0, 0.2], np.float32))[:2]
+    assert session.controls == [pytest.approx((-0.04, 0.2))]
+    assert reward == pytest.approx(0.5 - 0.04)  # what the wheels do is charged
+    assert env.unwrapped.labels["steering"] == "gentle"
+    expected = np.ones((3, 25, 7), np.float32)
+    expected[0, 0, 4] = 0.04  # what a driver steers by: the angle of the wheels at an action of 1
+    np.testing.assert_array_equal(told, expected.reshape(-1))
+
+
+def test_another_steering_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"steering is '0\.1'; valid: full, gentle"):
+        make("hw", 0, steering="0.1")

@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from suites.base import EpisodeLost
 from suites.carla.task.episode import Episode, Tick
+from suites.carla.task.scenarios import SCENARIOS
 from suites.carla.task.session import Session
 
 CAMERAS = (1, 3, 5)
 OBSERVATIONS = ("pixels", "state")
+STEERINGS = ("full", "gentle")
 STATE_SHAPE = (3, 25, 7)
+FULL_STEER = 4  # column of the first row: the angle of the wheels at full steer
 
 
 class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
@@ -37,11 +40,12 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         cameras: 1, 3 or 5, each 60 degrees wide.
         observation: `pixels` or `state`.
         end_on_collision: whether the first collision ends the episode.
+        steering: what an action of 1 gives: `full` steer, or `gentle`, as much as the scenario's lanes need.
         host: of a running server; empty starts an embedded one at the first reset.
         port: of that server.
 
     Attributes:
-        labels: the kind of server (`backend`), and `cameras` and `collisions` where they differ from the default.
+        labels: the kind of server (`backend`), and `cameras`, `collisions` and `steering` where they differ from the default.
 
     Raises:
         ImportError: the CARLA client is not installed.
@@ -63,6 +67,7 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         cameras: int = 1,
         observation: str = "pixels",
         end_on_collision: bool = True,
+        steering: str = "full",
         host: str = "",
         port: int = 2000,
     ) -> None:
@@ -70,6 +75,8 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
             raise ValueError(f"cameras is {cameras}; valid: 1, 3, 5")
         if observation not in OBSERVATIONS:
             raise ValueError(f"observation is {observation!r}; valid: pixels, state")
+        if steering not in STEERINGS:
+            raise ValueError(f"steering is {steering!r}; valid: full, gentle")
         if importlib.util.find_spec("carla") is None:
             raise ImportError(
                 "the driving tasks need the CARLA client, which has wheels for CPython 3.10 to 3.12 on x86-64: "
@@ -79,6 +86,7 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         self._options = {"cameras": cameras, "size": image_size, "private": self._state}
         self._scenario, self._host, self._port = scenario, host, port
         self._end_on_collision = end_on_collision
+        self._steering = SCENARIOS[scenario].gentle if steering == "gentle" else 1.0
         self._first_seed: int | None = seed
         self._episode = Episode(end_on_collision)
         self._actions: list[tuple[float, float]] = []  # of the running episode
@@ -94,6 +102,8 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
             self.labels["cameras"] = str(cameras)
         if not end_on_collision:
             self.labels["collisions"] = "go-on"
+        if steering != "full":
+            self.labels["steering"] = steering
         self.action_space = Box(-1.0, 1.0, (2,), np.float32)
         shape = (3, image_size, cameras * image_size)
         self.observation_space: Box = (
@@ -111,7 +121,7 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
         steer, pedal = (float(part) for part in np.clip(action, -1.0, 1.0))
-        reward = self._advance(steer, pedal)
+        reward = self._advance(steer * self._steering, pedal)
         reason = self._episode.reason
         info = {"episode_metrics": self._episode.metrics()} if reason else {}
         return self._observation(), reward, reason not in ("", "horizon"), reason == "horizon", info
@@ -145,9 +155,7 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
 
     def state(self) -> NDArray[np.float32]:
         """What a scripted driver is told of the present moment, float32 `(525,)`."""
-        assert self._tick
-        tables: NDArray[np.float32] = self._ask("state") if self._tick.state is None else self._tick.state
-        return tables.reshape(-1)
+        return self._tables().reshape(-1)
 
     def close(self) -> None:
         """Ends what this environment started; a named server gets its settings back."""
@@ -181,11 +189,16 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
             self._session = None
             raise
 
+    def _tables(self) -> NDArray[np.float32]:
+        assert self._tick
+        tables: NDArray[np.float32] = (self._ask("state") if self._tick.state is None else self._tick.state).copy()
+        tables[0, 0, FULL_STEER] *= self._steering
+        return tables
+
     def _observation(self) -> NDArray[Any]:
         assert self._tick
         if self._state:
-            assert self._tick.state is not None
-            return self._tick.state
+            return self._tables()
         return np.ascontiguousarray(self._tick.picture.transpose(2, 0, 1))
 
 
