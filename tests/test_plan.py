@@ -194,6 +194,18 @@ def test_an_agent_chooses_the_size_of_its_frames() -> None:
     assert {config.env["image_size"] for config in larger} == {120}
 
 
+@pytest.mark.parametrize("suite", registry.suites().values(), ids=lambda suite: suite.name)
+def test_every_task_of_a_suite_can_be_planned_on_each_of_its_budgets(tmp_path: Path, suite: Suite) -> None:
+    """Also where a budget sets an option of the environment that only some of the tasks have."""
+    covr = {"covr": registry.agent("covr")}
+    for budget in suite.budgets.values():
+        options = {key.removeprefix("env."): value for key, value in budget.overrides.items() if key.startswith("env.")}
+        for task in suite.tasks:
+            offered = {key: value for key, value in options.items() if key in task.options and key != "image_size"}
+            for run in configure(suite, suite.name, covr, budget, tasks=[task.name], seeds=[0], out=str(tmp_path)):
+                assert {key: value for key, value in run.env.items() if key != "image_size"} == offered
+
+
 def test_a_budget_draws_frames_smaller_for_agents_that_ask_for_no_size() -> None:
     suite = registry.suite("catch")
     large = AgentSpec("large", Large, lambda config, context: None, "control")  # type: ignore[arg-type,return-value]

@@ -146,7 +146,7 @@ def compose(request: Request, suite: Suite, budget: Budget, agents: Mapping[str,
     specs = list(agents.values())
     check_names("setting", settings, specs, tasks)
     for layer in (budget.overrides, budget.stand_in):
-        check_names(f"setting of budget {budget.name}", layer, specs, tasks, others=True)
+        check_names(f"setting of budget {budget.name}", layer, specs, suite.tasks, others=True)
     line_up = list(_line_up(suite, agents, request.variants))
     for contender in line_up:
         variant = contender.variant

@@ -60,7 +60,7 @@ def resolve(spec: AgentSpec, task: Task, budget: Budget, chosen: Mapping[str, st
         base = registry.agent(settings[spec.wraps])
         layers = [_of_base(spec, base, layer) for layer in (budget.overrides, chosen)]
         settings["base_settings"] = _checked(base, task, layers[0] | layers[1])
-    env = of_env(task, budget.overrides) | _needed_of_env(spec, task, settings) | of_env(task, chosen)
+    env = of_env(task, _offered(task, budget.overrides)) | _needed_of_env(spec, task, settings) | of_env(task, chosen)
     _check_sight(spec, task, env)
     return Settings(settings, env)
 
@@ -86,6 +86,11 @@ def of_env(task: Task, chosen: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"bad setting of task {task.name}: {error}") from error
     return found
+
+
+def _offered(task: Task, layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the options of the environment that a task lacks: a budget is for all tasks of its suite."""
+    return {key: value for key, value in layer.items() if key.removeprefix(ENV) in {key, *task.options}}
 
 
 def check_names(
