@@ -45,7 +45,7 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         port: of that server.
 
     Attributes:
-        labels: the kind of server (`backend`), and `cameras`, `collisions` and `steering` where they differ from the default.
+        labels: the kind of server (`backend`), and `cameras`, `collisions`, `steering` where they are not the default.
 
     Raises:
         ImportError: the CARLA client is not installed.
