@@ -70,6 +70,21 @@ LATE = (
     _arm("covr", "its placebo: guidance as late, always 0", prior="zero"),
     _arm("covr", "its upper bound: guidance as late, the scripted player's action", prior="oracle"),
 )
+# One switch each, over covr with the stand-in that was taught the game: only it has something that a round can spoil.
+SWITCHES = tuple(
+    _arm("covr", f"one switch: {doc}", vlm="tiny-knowing", **settings)
+    for doc, settings in (
+        ("a round that lowers no held-out error is undone", {"accept": "better"}),
+        ("the return-to-go less a baseline", {"score": "advantage"}),
+        ("the critic's advantage", {"score": "q_advantage"}),
+        ("the policy's present action as the label", {"labels": "policy"}),
+        ("stored answers are asked for again after a round", {"old_priors": "relabel"}),
+        ("a round makes the answers before it void", {"old_priors": "drop"}),
+        ("lambda falls to 0", {"guidance_schedule": "anneal"}),
+        ("lambda / sigma^2, of answers as expectations", {"guidance_trust": "variance", "decode": "expect"}),
+        ("Eq. 4's gradient reaches the encoder", {"guidance_to_encoder": "true"}),
+    )
+)
 VARIANTS = (
     _arm("dpl", "placebo: the pull of a prior that always answers 0", prior="zero"),
     _arm("dpl", "a prior that knows nothing and varies", prior="uniform"),
@@ -83,6 +98,7 @@ VARIANTS = (
     _arm("covr", "a stand-in that was taught the game, tuned by the agent's experience", vlm="tiny-knowing"),
     _arm("covr", "its frozen twin: every round is measured and undone", vlm="tiny-knowing", accept="never"),
     *LATE,
+    *SWITCHES,
 )
 SMALL_GAME = Suite(
     name="effect",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from test_analysis import write_run
 
-from analysis.tables.effect import QUESTIONS, SUITES, effect, paired, to_csv, to_grids
+from analysis.tables.effect import FAMILIES, SUITES, effect, paired, to_csv, to_grids
 from covr_bench.config import registry
 from results.store import read
 
@@ -57,9 +57,11 @@ def test_arms_are_paired_by_seed_and_what_failed_is_told(tmp_path: Path) -> None
     shown = answers["short", "transmission"]
     assert shown.n == 4 and shown.difference.value == pytest.approx(5.15) and shown.difference.low > 4
     assert shown.remarks == ("dpl-prior=oracle seed 8: failed",)
-    assert shown.p_holm == shown.p  # the only question that was answered
+    assert shown.p_holm == shown.p and shown.family == ""  # the only question that was answered
     assert answers["short", "dose"].n == 0 and answers["paper", "teaching"].n == 0
-    short, paper = to_grids(list(answers.values()))[::-1]
+    switches, short, paper = to_grids(list(answers.values()))[::-1]
+    assert switches.title == "effect@short: catch_or_end, one switch"
+    assert {line[4] for line in switches.rows} == {"not run"}
     assert [line[0] for line in paper.rows] == ["late oracle", "teaching", "better rounds"] and paper.rows[1][
         4
     ] == "not run"
@@ -72,7 +74,8 @@ def test_arms_are_paired_by_seed_and_what_failed_is_told(tmp_path: Path) -> None
 def test_every_question_is_about_arms_of_its_suite(name: str) -> None:
     suite = registry.suite(name)
     arms = {f"{each.agent}-{each.name}" if each.name else each.agent for each in suite.variants} | set(suite.agents)
-    asked = [question for question in QUESTIONS if question[3] in suite.budgets]
+    families = FAMILIES if name == "effect" else {"": FAMILIES[""]}
+    asked = [question for questions in families.values() for question in questions if question[3] in suite.budgets]
     assert asked
     for _, arm, control, _ in asked:
         assert {arm, control} <= arms

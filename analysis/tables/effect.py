@@ -34,17 +34,47 @@ QUESTIONS = (  # docs/effect.md: the question, the arm, what it is held against,
     ("teaching", "covr", "covr-prior=zero", "paper"),
     ("better rounds", "covr_plus", "covr-prior=zero", "paper"),
 )
-CSV_COLUMNS = ("suite", "budget", "task", "question", "arm", "control", "n", "difference", "low", "high", "p", "p_holm")
+SWITCHES = tuple(
+    (name, f"covr-{name},vlm=tiny-knowing", "covr-vlm=tiny-knowing", "short")
+    for name in (
+        "accept=better",
+        "score=advantage",
+        "score=q_advantage",
+        "labels=policy",
+        "old_priors=relabel",
+        "old_priors=drop",
+        "guidance_schedule=anneal",
+        "decode=expect,guidance_trust=variance",
+        "guidance_to_encoder=true",
+    )
+)
+FAMILIES = {"": QUESTIONS, "one switch": SWITCHES}  # p is corrected within each
+CSV_COLUMNS = (
+    "suite",
+    "budget",
+    "task",
+    "family",
+    "question",
+    "arm",
+    "control",
+    "n",
+    "difference",
+    "low",
+    "high",
+    "p",
+    "p_holm",
+)
 
 
 @dataclass(frozen=True)
 class Answer:
     """A question's difference, paired by seed. p: two-sided, of no difference; p_holm: corrected over the questions
-    that were answered for the same suite, budget and task."""
+    of its family that were answered for the same suite, budget and task."""
 
     suite: str
     budget: str
     task: str
+    family: str
     question: str
     arm: str
     control: str
@@ -60,10 +90,12 @@ def effect(frame: pd.DataFrame) -> list[Answer]:
     scores = final_scores(frame[frame["suite"].astype(str).isin(SUITES)], score=AUC)
     found = []
     for (suite, budget, task), group in scores.groupby(["suite", "budget", "task"], sort=True):
-        asked = [question for question in QUESTIONS if question[3] == budget]
-        answers = [_answer(group, (str(suite), str(budget), str(task)), *question[:3]) for question in asked]
-        corrected = holm([answer.p for answer in answers])
-        found += [Answer(**{**vars(answer), "p_holm": p}) for answer, p in zip(answers, corrected, strict=True)]
+        for family, questions in FAMILIES.items():
+            asked = [question for question in questions if question[3] == budget and (not family or suite == SUITES[0])]
+            where = (str(suite), str(budget), str(task), family)
+            answers = [_answer(group, where, *question[:3]) for question in asked]
+            corrected = holm([answer.p for answer in answers])
+            found += [Answer(**{**vars(answer), "p_holm": p}) for answer, p in zip(answers, corrected, strict=True)]
     return found
 
 
@@ -79,7 +111,7 @@ def paired(ours: Sequence[float], theirs: Sequence[float]) -> tuple[Estimate, fl
     return Estimate(mean, mean - half, mean + half), 2 * t_tail(abs(mean) / error, n - 1)
 
 
-def _answer(scores: pd.DataFrame, where: tuple[str, str, str], question: str, arm: str, control: str) -> Answer:
+def _answer(scores: pd.DataFrame, where: tuple[str, str, str, str], question: str, arm: str, control: str) -> Answer:
     ours, theirs = (_by_seed(scores, name) for name in (arm, control))
     seeds = sorted(set(ours) & set(theirs))
     found, p = paired([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
@@ -104,18 +136,18 @@ def _remarks(scores: pd.DataFrame, arm: str, control: str) -> list[str]:
     return [f"{name} seed {seed}: {status}" for name, seed, status in runs]
 
 
-def by_place(answers: Sequence[Answer]) -> dict[tuple[str, str, str], list[Answer]]:
-    """Answers by suite, budget and task."""
-    found: dict[tuple[str, str, str], list[Answer]] = {}
+def by_place(answers: Sequence[Answer]) -> dict[tuple[str, str, str, str], list[Answer]]:
+    """Answers by suite, budget, task and family."""
+    found: dict[tuple[str, str, str, str], list[Answer]] = {}
     for answer in answers:
-        found.setdefault((answer.suite, answer.budget, answer.task), []).append(answer)
+        found.setdefault((answer.suite, answer.budget, answer.task, answer.family), []).append(answer)
     return found
 
 
 def to_grids(answers: Sequence[Answer]) -> list[Grid]:
-    """A grid for each suite, budget and task."""
+    """A grid for each suite, budget, task and family."""
     grids = []
-    for (suite, budget, task), chosen in by_place(answers).items():
+    for (suite, budget, task, family), chosen in by_place(answers).items():
         caption = (
             f"Difference in the {definition(AUC)}, paired by seed; mean and 95 % interval by Student's t, p corrected "
             "by Holm over these questions."
@@ -123,7 +155,8 @@ def to_grids(answers: Sequence[Answer]) -> list[Grid]:
         lines = [_line(answer) for answer in chosen]
         notes = tuple(f"{answer.question}: {'; '.join(answer.remarks)}" for answer in chosen if answer.remarks)
         header = ("question", "arm", "less", "n", "difference", "interval", "p")
-        grids.append(Grid(f"{protocol_name(suite, budget, '')}: {task}", caption, header, tuple(lines), notes, 3))
+        title = f"{protocol_name(suite, budget, '')}: {task}" + (f", {family}" if family else "")
+        grids.append(Grid(title, caption, header, tuple(lines), notes, 3))
     return grids
 
 
@@ -146,6 +179,6 @@ def to_csv(answers: Sequence[Answer]) -> str:
     """One line per question in full precision; columns `CSV_COLUMNS`."""
     lines: list[Sequence[object]] = []
     for answer in answers:
-        names = (answer.suite, answer.budget, answer.task, answer.question, answer.arm, answer.control)
+        names = (answer.suite, answer.budget, answer.task, answer.family, answer.question, answer.arm, answer.control)
         lines.append([*names, answer.n, *answer.difference, answer.p, answer.p_holm])
     return csv_text(CSV_COLUMNS, lines)

@@ -241,8 +241,10 @@ def _plot_effect(frame: pd.DataFrame, file: Path) -> list[Path]:
         raise UserError(
             f"no question of the study can be answered yet: covr-bench run --suite {SUITES[0]} --budget short"
         )
-    paths = _paths(file, [f"{suite}@{budget}_{task}" for suite, budget, task in places])
-    for ((_, budget, task), some), path in zip(places.items(), paths, strict=True):
+    paths = _paths(
+        file, [f"{suite}@{budget}_{task}{f'_{family}' if family else ''}" for suite, budget, task, family in places]
+    )
+    for ((_, budget, task, _), some), path in zip(places.items(), paths, strict=True):
         found = {f"{a.question}:  {a.arm}  less  {a.control}  (n = {a.n})": a.difference for a in some}
         with writing(path.parent):
             statistics.differences(found, f"{task}, budget {budget}", path)
