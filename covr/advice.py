@@ -46,7 +46,7 @@ class Advice:
         self.priors = Priors(
             vlm,
             self.prompt,
-            self._told if isinstance(vlm, Control) else self.frames.of,
+            *((self._told, lambda slots: slots) if isinstance(vlm, Control) else (self.frames.of, self.frames.known)),
             batch=config.query_batch,
             hold=config.between_queries == "hold",
             background=self._asks_in_background(),

@@ -138,7 +138,8 @@ class COVR(Guided):
                 "the rows): the VLM is what it was before; lower finetune_lr if it happens again"
             )
         self.collected_from = end
-        self.advice.frames.drop(min([end, *priors.waiting]))
+        if config.old_priors != "relabel":  # which asks about them again
+            self.advice.frames.drop(min([end, *priors.waiting]))
         if accepted and config.old_priors == "relabel":
             priors.ask_again(replay)
         if accepted and config.old_priors == "drop":
@@ -238,8 +239,6 @@ def _vlm(config: COVRConfig, context: Context, folder: Path) -> VisionLanguagePr
     """folder: of the run. Raises UserError."""
     if config.prior != VLM:
         return Control(config.prior, context.seed)
-    if config.old_priors == "relabel" and config.vlm_image_size > context.obs_shape[-1]:
-        raise UserError("old_priors=relabel needs the frames again: vlm_image_size must not exceed the agent's frames")
     settings = FinetuneSettings(
         rank=config.lora_rank,
         alpha=config.lora_alpha,

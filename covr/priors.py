@@ -37,7 +37,8 @@ LEAST_VARIANCE = 0.01  # that an answer is trusted with
 class Priors:
     """Answers by slot number; one is forgotten when the replay's ring overwrites its slot.
 
-    images: of slots of a replay, what the VLM is shown, or a control is told. batch: questions asked at once. hold: a
+    images: of slots of a replay, what the VLM is shown, or a control is told. pictured: those of slots that there are
+    images of still. batch: questions asked at once. hold: a
     slot between two questions of one episode has the answer of the first; otherwise it has none. background: another
     thread asks.
     """
@@ -47,12 +48,13 @@ class Priors:
         vlm: VisionLanguagePrior,
         prompt: Prompt,
         images: Callable[[Replay, Slots], Images],
+        pictured: Callable[[Slots], Slots],
         *,
         batch: int,
         hold: bool,
         background: bool,
     ) -> None:
-        self.vlm, self.prompt, self.images = vlm, prompt, images
+        self.vlm, self.prompt, self.images, self.pictured = vlm, prompt, images, pictured
         self.batch, self.hold = batch, hold
         self.reserve(0)
         self.last = -1  # newest slot asked about
@@ -99,7 +101,7 @@ class Priors:
             self.waiting = []
         if self.stale:
             again = [self.stale.popleft() for _ in range(min(self.batch, len(self.stale)))]
-            self._ask(replay, np.array([s for s in again if s >= replay.oldest()], np.int64))
+            self._ask(replay, self.pictured(np.array([s for s in again if s >= replay.oldest()], np.int64)))
         self._collect(wait=False)
 
     def of(self, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -121,8 +123,9 @@ class Priors:
         return torch.from_numpy(np.nan_to_num(variance, nan=1.0).clip(LEAST_VARIANCE))
 
     def ask_again(self, replay: Replay) -> None:
-        """Have every answer in the replay replaced, a batch with each slot that follows, oldest first."""
-        answered = np.sort(self.answered[self.answered >= replay.oldest()])
+        """Have every answer in the replay replaced whose picture is kept, a batch with each slot that follows, oldest
+        first."""
+        answered = self.pictured(np.sort(self.answered[self.answered >= replay.oldest()]))
         self.stale = deque(answered.tolist())
 
     def forget(self) -> None:

@@ -361,7 +361,8 @@ def training(vlm: Any = None, **settings: Any) -> method.COVR:
 
 def priors(*, hold: bool = False, batch: int = 1, vlm: Any = None) -> Priors:
     images = lambda replay, slots: np.zeros((len(slots), 28, 28, 3), np.uint8)  # noqa: E731
-    return Priors(vlm or ScriptedPrior(), task_prompt("a task", 2), images, batch=batch, hold=hold, background=False)
+    prompt, every = task_prompt("a task", 2), lambda slots: slots
+    return Priors(vlm or ScriptedPrior(), prompt, images, every, batch=batch, hold=hold, background=False)
 
 
 def episodes(lengths: list[int], capacity: int = 64) -> Replay:

@@ -96,6 +96,7 @@ def test_a_prior_is_the_answer_to_its_own_slot_or_the_one_held_there(
         vlm,
         task_prompt("a task", 2),
         lambda replay, slots: np.repeat(np.uint8(slots), 12).reshape(-1, 2, 2, 3),
+        lambda slots: slots,
         batch=batch,
         hold=hold,
         background=False,
@@ -216,10 +217,11 @@ def test_guidance_begins_after_so_many_rounds(tmp_path: Path, after: int, begins
     assert stage.base.guided == [step >= begins for step in range(70)]
 
 
-def test_old_priors_are_kept_asked_for_again_or_dropped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("side", [6, 60])  # a VLM that sees what the agent sees, and one that pictures are drawn for
+def test_old_priors_are_kept_asked_for_again_or_dropped(tmp_path: Path, side: int) -> None:
     found = {}
     for name in ("keep", "relabel", "drop"):
-        stage = Stage(tmp_path / name, old_priors=name, query_batch=1, guidance_after=9)
+        stage = Stage(tmp_path / name, old_priors=name, query_batch=1, guidance_after=9, vlm_image_size=side)
         stage.play(10)
         before = stage.agent.advice.priors.actions.copy()
         stage.play(15)
@@ -230,6 +232,16 @@ def test_old_priors_are_kept_asked_for_again_or_dropped(tmp_path: Path) -> None:
         assert counting == ([14] if name == "drop" else [0, 2, 4, 7, 9, 12, 14])  # asked at 12, then the round
     assert not found["keep"].any()
     assert found["relabel"] == pytest.approx([stage.vlm.shift[0]] * 3, abs=0.011)  # type: ignore[index]
+
+
+def test_only_slots_that_are_pictured_still_are_asked_about_again(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, old_priors="relabel", query_batch=1, guidance_after=9, vlm_image_size=60)
+    stage.play(8)
+    before = stage.agent.advice.priors.actions.copy()
+    stage.agent.advice.frames.drop(4)  # those of slots 0 and 2
+    stage.play(17)
+    moved = (stage.agent.advice.priors.actions - before)[[0, 2, 4, 7], 0]
+    assert moved.astype(bool).tolist() == [False, False, True, True]
 
 
 def test_the_vlm_is_opened_with_the_settings_of_fine_tuning(tmp_path: Path) -> None:
