@@ -22,6 +22,9 @@ from suites.wrappers import ActionRepeat, FrameStack, Pixels
 
 EPISODE_STEPS = 1000  # control steps of 1/50 s, as CarRacing-v3 is registered
 ACTION_REPEAT = 4  # a choice: no paper names one for v3; 12.5 decisions a second, 250 an episode
+CONTROLS = ("full", "gentle")
+GENTLE = np.array([0.4, 0.1, 0.1])  # of full steer, gas and brake: a car with this gas and no brake gets round
+LOST_STEPS = 100  # control steps without a new tile
 LAP_SHARE = 0.95  # of the tiles, for a lap to count: Gymnasium's own `lap_complete_percent`
 
 
@@ -32,7 +35,8 @@ class CarRacing(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
     `brake = (a[2] + 1) / 2`. A neutral action is therefore half gas and half brake.
     Reward: 1000/N for each of the N track tiles at its first touch, -0.1 per control step; the step that leaves the
     playing field earns -100 instead.
-    An episode terminates when every tile was touched or the car left the field; it is truncated after 1000 steps.
+    An episode terminates when every tile was touched or the car left the field, with `end_when_lost` also after 100
+    steps without a new tile; it is truncated after 1000 steps.
 
     The last step's `info["episode_metrics"]` has, as floats:
     off_track_share: share of control steps after which no wheel touched the track.
@@ -40,16 +44,20 @@ class CarRacing(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
     laps: how often the car was back on the start tile after touching 95% of the tiles since it last was; at least 1
         if all tiles were touched. Never ends the episode.
 
-    labels: empty; nothing about these frames needs marking.
-    Raises ImportError if Box2D or pygame is missing.
+    labels: `controls` and `ends` (`lost`) where they are not the default.
+    Raises ImportError if Box2D or pygame is missing, ValueError for an unknown value of `controls`.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 - gymnasium's own declaration
     render_mode = "rgb_array"
     action_names = ("steer", "gas", "brake")
 
-    def __init__(self, seed: int, *, image_size: int = 84) -> None:
-        self.labels: dict[str, str] = {}
+    def __init__(self, seed: int, *, image_size: int = 84, controls: str = "full", end_when_lost: bool = False) -> None:
+        if controls not in CONTROLS:
+            raise ValueError(f"controls is {controls!r}; valid: {', '.join(CONTROLS)}")
+        self._gentle, self._end_when_lost = controls == "gentle", end_when_lost
+        self.labels = {"controls": controls} if self._gentle else {}
+        self.labels |= {"ends": "lost"} if end_when_lost else {}
         self._image_size = image_size
         self._first_seed: int | None = seed
         self._game: Any = _new_game()
@@ -69,8 +77,12 @@ class CarRacing(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
         steer, gas, brake = np.clip(action, -1.0, 1.0)
-        _, reward, terminated, _, info = self._game.step(np.array([steer, (gas + 1) / 2, (brake + 1) / 2], np.float32))
+        controls = np.array([steer, (gas + 1) / 2, (brake + 1) / 2])
+        if self._gentle:
+            controls = GENTLE * (steer, (gas + 1) / 2, max(brake, 0.0))
+        _, reward, terminated, _, info = self._game.step(controls.astype(np.float32))
         self._count()
+        terminated = terminated or (self._end_when_lost and self._steps - self._found_at >= LOST_STEPS)
         truncated = self._steps >= EPISODE_STEPS and not terminated
         if terminated or truncated:
             info = {**info, "episode_metrics": self._metrics()}
@@ -94,7 +106,7 @@ class CarRacing(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
         self._game.close()
 
     def _start_counting(self) -> None:
-        self._steps = self._off_track = self._laps = 0
+        self._steps = self._off_track = self._laps = self._found = self._found_at = 0
         self._lap_tiles: set[int] = set()
 
     def _count(self) -> None:
@@ -102,6 +114,8 @@ class CarRacing(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
         touched = {tile.idx for wheel in self._game.car.wheels for tile in wheel.tiles}
         self._steps += 1
         self._off_track += not touched
+        if self._game.tile_visited_count > self._found:
+            self._found, self._found_at = self._game.tile_visited_count, self._steps
         self._lap_tiles |= touched
         if 0 in touched and len(self._lap_tiles) >= LAP_SHARE * len(self._game.track):
             self._laps += 1
@@ -137,9 +151,18 @@ def _new_game() -> Any:
     return game
 
 
-def make(action_repeat: int, seed: int, *, image_size: int = 84, frame_stack: int = 3) -> gymnasium.Env[Any, Any]:
-    """A pixel environment, as `suites.base.MakeEnv` describes."""
-    env = ActionRepeat(CarRacing(seed, image_size=image_size), action_repeat)
+def make(
+    action_repeat: int,
+    seed: int,
+    *,
+    image_size: int = 84,
+    frame_stack: int = 3,
+    controls: str = "full",
+    end_when_lost: bool = False,
+) -> gymnasium.Env[Any, Any]:
+    """A pixel environment, as `suites.base.MakeEnv` describes; the options are `CarRacing`'s."""
+    game = CarRacing(seed, image_size=image_size, controls=controls, end_when_lost=end_when_lost)
+    env = ActionRepeat(game, action_repeat)
     return FrameStack(Pixels(env, image_size, image_size), frame_stack)
 
 

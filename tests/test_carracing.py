@@ -193,6 +193,31 @@ def test_actions_are_clipped_and_mapped_affinely(action: tuple[float, float, flo
     assert given.dtype == np.float32
 
 
+def test_gentle_controls_roll_where_an_action_is_neutral() -> None:
+    env: Any = CarRacing(0, controls="gentle")
+    env._game = Game(10, [(0,)] * 3)
+    for action in ((0, 0, 0), (-1, 1, 1), (1, -1, -1)):
+        env.step(np.array(action, np.float32))
+    expected = [[0, 0.05, 0], [-0.4, 0.1, 0.1], [0.4, 0, 0]]
+    assert np.array(env._game.actions) == pytest.approx(np.array(expected), abs=1e-6)
+    assert env.labels == {"controls": "gentle"}
+
+
+def test_who_finds_no_new_tile_is_lost_if_that_is_asked_for() -> None:
+    for ends, last in ((True, 103), (False, 200)):
+        env: Any = CarRacing(0, end_when_lost=ends)
+        env._game = Game(10, [(tile,) for tile in (0, 1, 2, 2, 2)] + [()] * 195)
+        over = [env.step(STILL)[2] for _ in range(last - 1)]
+        _, _, terminated, truncated, info = env.step(STILL)
+        assert not any(over) and terminated and not truncated and info["episode_metrics"]["tiles_visited"] == 3
+        assert env.labels == ({"ends": "lost"} if ends else {})
+
+
+def test_other_controls_are_refused() -> None:
+    with pytest.raises(ValueError, match="controls is 'soft'; valid: full, gentle"):
+        CarRacing(0, controls="soft")
+
+
 # What an episode is measured by
 
 
