@@ -32,7 +32,7 @@ def make(
     observation: str = "pixels",
     action_repeat: int = ACTION_REPEAT,
     end_on_collision: bool = True,
-    steering: str = "full",
+    controls: str = "full",
     host: str = "",
     port: int = 2000,
 ) -> gymnasium.Env[Any, Any]:
@@ -48,7 +48,7 @@ def make(
         cameras=cameras,
         observation=observation,
         end_on_collision=end_on_collision,
-        steering=steering,
+        controls=controls,
         host=host,
         port=port,
     )
@@ -102,8 +102,8 @@ SUITE = Suite(
             20_000,
             10,
             (0,),
-            short_settings.DRIVING_SHORT | {"env.action_repeat": 4, "env.steering": "gentle"},
-            "Does it learn to drive? Small frames, actions held for 0.2 s, gentle steering, one seed.",
+            short_settings.DRIVING_SHORT | {"env.action_repeat": 4, "env.controls": "gentle"},
+            "Does it learn to drive? Small frames, actions held for 0.2 s, gentle controls, one seed.",
             short_settings.STAND_IN,
         ),
         "paper": Budget("paper", 100_000, 10_000, 10, (0, 1, 2), doc="The COVR paper's: 100k steps, 10 episodes."),

@@ -90,18 +90,19 @@ def test_actions_are_clipped_before_they_reach_the_simulator(
     assert reward == pytest.approx(0.5 - abs(control[0]))  # the reward charges the steering that was done
 
 
-def test_gentle_steering_gives_what_the_lanes_need(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("pedal", "given"), [(1.0, 0.3), (0.0, 0.1), (-0.5, 0.0), (-0.75, -0.5), (-2.0, -1.0)])
+def test_gentle_controls_give_what_the_lanes_need(pedal: float, given: float, monkeypatch: pytest.MonkeyPatch) -> None:
     session = Script(repeat(DRIVING._replace(state=np.ones((3, 25, 7), np.float32))))
-    env = started(session, monkeypatch, steering="gentle", observation="state")
-    told, reward = env.step(np.array([-3.0, 0.2], np.float32))[:2]
-    assert session.controls == [pytest.approx((-0.04, 0.2))]
+    env = started(session, monkeypatch, controls="gentle", observation="state")
+    told, reward = env.step(np.array([-3.0, pedal], np.float32))[:2]
+    assert session.controls == [pytest.approx((-0.04, given))]
     assert reward == pytest.approx(0.5 - 0.04)  # what the wheels do is charged
-    assert env.unwrapped.labels["steering"] == "gentle"
+    assert env.unwrapped.labels["controls"] == "gentle"
     expected = np.ones((3, 25, 7), np.float32)
-    expected[0, 0, 4] = 0.04  # what a driver steers by: the angle of the wheels at an action of 1
+    expected[0, 0, [4, 6]] = 0.04, 0.1  # what a driver goes by: the wheels' angle at an action of 1, neutral throttle
     np.testing.assert_array_equal(told, expected.reshape(-1))
 
 
-def test_another_steering_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"steering is '0\.1'; valid: full, gentle"):
-        make("hw", 0, steering="0.1")
+def test_other_controls_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"controls is '0\.1'; valid: full, gentle"):
+        make("hw", 0, controls="0.1")

@@ -17,9 +17,13 @@ from suites.carla.task.session import Session
 
 CAMERAS = (1, 3, 5)
 OBSERVATIONS = ("pixels", "state")
-STEERINGS = ("full", "gentle")
+CONTROLS = ("full", "gentle")
 STATE_SHAPE = (3, 25, 7)
-FULL_STEER = 4  # column of the first row: the angle of the wheels at full steer
+FULL_STEER, NEUTRAL = (
+    4,
+    6,
+)  # columns of the first row: the wheels' angle at full steer, the throttle of a neutral action
+GENTLE_NEUTRAL = 0.1  # throttle; at most three times as much
 
 
 class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
@@ -40,12 +44,13 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         cameras: 1, 3 or 5, each 60 degrees wide.
         observation: `pixels` or `state`.
         end_on_collision: whether the first collision ends the episode.
-        steering: what an action of 1 gives: `full` steer, or `gentle`, as much as the scenario's lanes need.
+        controls: `full`, or `gentle`: an action of 1 steers as much as the scenario's lanes need; a neutral pedal rolls,
+            1 is three times its throttle, and the brake begins at -0.5.
         host: of a running server; empty starts an embedded one at the first reset.
         port: of that server.
 
     Attributes:
-        labels: the kind of server (`backend`), and `cameras`, `collisions`, `steering` where they are not the default.
+        labels: the kind of server (`backend`), and `cameras`, `collisions`, `controls` where they are not the default.
 
     Raises:
         ImportError: the CARLA client is not installed.
@@ -67,7 +72,7 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         cameras: int = 1,
         observation: str = "pixels",
         end_on_collision: bool = True,
-        steering: str = "full",
+        controls: str = "full",
         host: str = "",
         port: int = 2000,
     ) -> None:
@@ -75,8 +80,8 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
             raise ValueError(f"cameras is {cameras}; valid: 1, 3, 5")
         if observation not in OBSERVATIONS:
             raise ValueError(f"observation is {observation!r}; valid: pixels, state")
-        if steering not in STEERINGS:
-            raise ValueError(f"steering is {steering!r}; valid: full, gentle")
+        if controls not in CONTROLS:
+            raise ValueError(f"controls is {controls!r}; valid: full, gentle")
         if importlib.util.find_spec("carla") is None:
             raise ImportError(
                 "the driving tasks need the CARLA client, which has wheels for CPython 3.10 to 3.12 on x86-64: "
@@ -86,7 +91,8 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         self._options = {"cameras": cameras, "size": image_size, "private": self._state}
         self._scenario, self._host, self._port = scenario, host, port
         self._end_on_collision = end_on_collision
-        self._steering = SCENARIOS[scenario].gentle if steering == "gentle" else 1.0
+        self._gentle = controls == "gentle"
+        self._steer = SCENARIOS[scenario].gentle if self._gentle else 1.0
         self._first_seed: int | None = seed
         self._episode = Episode(end_on_collision)
         self._actions: list[tuple[float, float]] = []  # of the running episode
@@ -102,8 +108,8 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
             self.labels["cameras"] = str(cameras)
         if not end_on_collision:
             self.labels["collisions"] = "go-on"
-        if steering != "full":
-            self.labels["steering"] = steering
+        if self._gentle:
+            self.labels["controls"] = controls
         self.action_space = Box(-1.0, 1.0, (2,), np.float32)
         shape = (3, image_size, cameras * image_size)
         self.observation_space: Box = (
@@ -121,7 +127,9 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
         steer, pedal = (float(part) for part in np.clip(action, -1.0, 1.0))
-        reward = self._advance(steer * self._steering, pedal)
+        if self._gentle:
+            pedal = 2 * (pedal + 0.5) * (GENTLE_NEUTRAL if pedal > -0.5 else 1.0)
+        reward = self._advance(steer * self._steer, pedal)
         reason = self._episode.reason
         info = {"episode_metrics": self._episode.metrics()} if reason else {}
         return self._observation(), reward, reason not in ("", "horizon"), reason == "horizon", info
@@ -192,7 +200,8 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
     def _tables(self) -> NDArray[np.float32]:
         assert self._tick
         tables: NDArray[np.float32] = (self._ask("state") if self._tick.state is None else self._tick.state).copy()
-        tables[0, 0, FULL_STEER] *= self._steering
+        tables[0, 0, FULL_STEER] *= self._steer
+        tables[0, 0, NEUTRAL] = GENTLE_NEUTRAL if self._gentle else 0.0
         return tables
 
     def _observation(self) -> NDArray[Any]:
