@@ -172,7 +172,7 @@ INSTRUCTION = (
     "(-1.00 left, +1.00 right), gas (-1.00 none, +1.00 full) and brake (-1.00 none, +1.00 full); brake with gas at "
     "-1.00, and slow down before a bend."
 )
-SHORT = {**short_settings.SHORT, "covr.psi0": 4_500, "covr.guidance_after": 1}  # random actions last until 4,000
+SHORT = {**short_settings.DRIVING_SHORT, "env.controls": "gentle", "env.end_when_lost": True}
 SUITE = Suite(
     name="carracing",
     version=1,
@@ -182,12 +182,12 @@ SUITE = Suite(
         "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), short_settings.SMOKE, "Does it run? Two episodes, one seed."),
         "short": Budget(
             "short",
-            20_000,
+            40_000,
             10_000,
-            5,
+            10,
             (0,),
             SHORT,
-            "Does it learn? Twenty episodes or more, one seed.",
+            "Does it learn? Small frames, gentle controls, episodes end when the track is lost; one seed.",
             short_settings.STAND_IN,
         ),
         "paper": Budget(
