@@ -59,6 +59,15 @@ def test_a_published_policy_acts_as_the_run_did(tmp_path: Path) -> None:
     assert (to / "episode.mp4").stat().st_size > 1000
 
 
+def test_a_run_is_published_from_the_store_that_its_folder_is_in(tmp_path: Path) -> None:
+    out, to, elsewhere = tmp_path / "mine", tmp_path / "published", tmp_path / "results"
+    store(out)
+    publish(elsewhere, str(run_folder(out, RUN)), to, "--no-video")
+    assert "the mean of 1 episodes" in (to / "README.md").read_text()
+    with pytest.raises(UserError, match="not in a folder of results"):
+        publish(out, str(to), tmp_path / "again", "--no-video")
+
+
 def test_its_card_says_what_was_measured_and_how_to_evaluate_it(tmp_path: Path) -> None:
     out, to = tmp_path / "results", tmp_path / "mine"
     store(out)

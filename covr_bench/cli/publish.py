@@ -58,5 +58,5 @@ def _lay_out(what: str, out: Path, folder: Path, name: str, video: bool, licence
         return "dataset"
     run = find_run(out, what)
     film = example_episode(run) if video else b""
-    publish.policy(run, out, folder, name, video=film, licence=licence)
+    publish.policy(run, folder, name, video=film, licence=licence)
     return "model"

@@ -11,7 +11,7 @@ from covr_bench.kit.errors import UserError
 from covr_bench.policies.load import AGENT_FILE
 from covr_bench.remote.card import policy_card, store_card
 from results import provenance
-from results.layout import PROVENANCE_FILE, ROWS_FILE
+from results.layout import PROVENANCE_FILE, ROWS_FILE, run_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,21 +23,21 @@ CURVE, VIDEO = "curve.png", "episode.mp4"
 TABLE = "rows.parquet"
 
 
-def policy(run: Path, out: Path, to: Path, name: str, *, video: bytes = b"", licence: str = "") -> None:
+def policy(run: Path, to: Path, name: str, *, video: bytes = b"", licence: str = "") -> None:
     """Lay out a trained policy: weights, rows, record, curve, film and card, as `load_policy` reads them.
 
     Args:
-        run: Its folder.
-        out: The store it stands in.
+        run: Its folder, in a store.
         to: A folder that is not there; a failure leaves a part of it.
         name: By which others will load it, for the card.
         video: An episode, MP4; none if empty.
         licence: An SPDX identifier.
 
     Raises:
-        UserError: The run has not finished, or is of code that cannot be given away in one file.
+        UserError: The run has not finished, is in no store, or is of code that cannot be given away in one file.
     """
     record = provenance.read(run / PROVENANCE_FILE)
+    out = _store_of(run, str(record["run_id"]))
     if record["status"] != "finished":
         raise UserError(f"run {record['run_id']} is {record['status']}; the same command that began it finishes it")
     if str(record["config"]["suite"]).endswith(".py"):
@@ -73,6 +73,15 @@ def store(out: Path, to: Path, name: str, *, licence: str = "") -> None:
     _write_table(rows, to / TABLE)
     (to / "provenance.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in records), encoding="utf-8")
     (to / CARD).write_text(store_card(records, rows, name, licence), encoding="utf-8")
+
+
+def _store_of(run: Path, run_id: str) -> Path:
+    """The folder of results that a run's folder is in."""
+    parts = run.resolve().parts
+    out = Path(*parts[: -1 - len(Path(run_id).parts)])
+    if run_folder(out, run_id) != run.resolve():
+        raise UserError(f"{run} is not in a folder of results; publish the run there, or copy what is published")
+    return out
 
 
 def _final(run: Path) -> Path:
