@@ -60,8 +60,8 @@ class Driver(NeverLearns):
         pedal = acceleration / PULL if acceleration > 0.0 else acceleration / HARDEST
         if acceleration > -0.5:
             pedal += 0.08 + 0.008 * speed  # what rolling costs
-        if neutral := float(ego[6]):
-            pedal = pedal / (2 * neutral if pedal > 0.0 else 2.0) - 0.5
+        if roll := float(ego[6]):
+            pedal = pedal / (2 * roll if pedal > 0.0 else 2.0) - 0.5
         return np.array([_steer(ego, way, metres), pedal], np.float32).clip(-1.0, 1.0)
 
 

@@ -28,6 +28,7 @@ TABLES = {
     "The study with controls": "--paper effect",
     "Six tasks of DMControl": "--suite dmc6",
     "Driving, embedded backend": "--suite carla",
+    "CarRacing": "--suite carracing",
 }
 html_theme_options = {
     "navbar_align": "left",

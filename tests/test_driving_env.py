@@ -42,10 +42,10 @@ class Script:
         pass
 
 
-def started(session: Script, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
+def started(session: Script, monkeypatch: pytest.MonkeyPatch, scenario: str = "hw", **options: Any) -> Any:
     """An environment as agents get it, at the first observation of an episode of this session."""
     monkeypatch.setattr(Driving, "_open", lambda self: session)
-    env = make("hw", 0, image_size=8, **options)
+    env = make(scenario, 0, image_size=8, **options)
     env.reset(seed=1)
     return env
 
@@ -101,6 +101,15 @@ def test_gentle_controls_give_what_the_lanes_need(pedal: float, given: float, mo
     expected = np.ones((3, 25, 7), np.float32)
     expected[0, 0, [4, 6]] = 0.04, 0.1  # what a driver goes by: the wheels' angle at an action of 1, neutral throttle
     np.testing.assert_array_equal(told, expected.reshape(-1))
+
+
+@pytest.mark.parametrize("scenario", ["gp", "a"])
+def test_where_one_stops_the_pedal_stays_as_it_is(scenario: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Script(repeat(DRIVING))
+    env = started(session, monkeypatch, scenario, controls="gentle")
+    for pedal in (0.0, 1.0, -0.25):
+        env.step(np.array([1.0, pedal], np.float32))
+    assert session.controls == [pytest.approx((0.2, pedal)) for pedal in (0.0, 1.0, -0.25)]
 
 
 def test_other_controls_are_refused() -> None:

@@ -19,11 +19,7 @@ CAMERAS = (1, 3, 5)
 OBSERVATIONS = ("pixels", "state")
 CONTROLS = ("full", "gentle")
 STATE_SHAPE = (3, 25, 7)
-FULL_STEER, NEUTRAL = (
-    4,
-    6,
-)  # columns of the first row: the wheels' angle at full steer, the throttle of a neutral action
-GENTLE_NEUTRAL = 0.1  # throttle; at most three times as much
+FULL_STEER, ROLL = 4, 6  # columns of the first row: the wheels' angle at full steer, the throttle of a neutral pedal
 
 
 class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
@@ -44,7 +40,7 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         cameras: 1, 3 or 5, each 60 degrees wide.
         observation: `pixels` or `state`.
         end_on_collision: whether the first collision ends the episode.
-        controls: `full`, or `gentle`: an action of 1 steers as much as the scenario's lanes need; a neutral pedal
+        controls: `full`, or `gentle`: an action of 1 steers as much as the scenario's lanes need; on `hw` a neutral pedal
             rolls, 1 gives three times its throttle, and the brake begins at -0.5.
         host: of a running server; empty starts an embedded one at the first reset.
         port: of that server.
@@ -91,8 +87,8 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         self._options = {"cameras": cameras, "size": image_size, "private": self._state}
         self._scenario, self._host, self._port = scenario, host, port
         self._end_on_collision = end_on_collision
-        self._gentle = controls == "gentle"
-        self._steer = SCENARIOS[scenario].gentle if self._gentle else 1.0
+        gentle = SCENARIOS[scenario] if controls == "gentle" else None
+        self._steer, self._roll = (gentle.gentle, gentle.roll) if gentle else (1.0, 0.0)
         self._first_seed: int | None = seed
         self._episode = Episode(end_on_collision)
         self._actions: list[tuple[float, float]] = []  # of the running episode
@@ -108,7 +104,7 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
             self.labels["cameras"] = str(cameras)
         if not end_on_collision:
             self.labels["collisions"] = "go-on"
-        if self._gentle:
+        if gentle:
             self.labels["controls"] = controls
         self.action_space = Box(-1.0, 1.0, (2,), np.float32)
         shape = (3, image_size, cameras * image_size)
@@ -127,8 +123,8 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
         steer, pedal = (float(part) for part in np.clip(action, -1.0, 1.0))
-        if self._gentle:
-            pedal = 2 * (pedal + 0.5) * (GENTLE_NEUTRAL if pedal > -0.5 else 1.0)
+        if self._roll:
+            pedal = 2 * (pedal + 0.5) * (self._roll if pedal > -0.5 else 1.0)
         reward = self._advance(steer * self._steer, pedal)
         reason = self._episode.reason
         info = {"episode_metrics": self._episode.metrics()} if reason else {}
@@ -201,7 +197,7 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         assert self._tick
         tables: NDArray[np.float32] = (self._ask("state") if self._tick.state is None else self._tick.state).copy()
         tables[0, 0, FULL_STEER] *= self._steer
-        tables[0, 0, NEUTRAL] = GENTLE_NEUTRAL if self._gentle else 0.0
+        tables[0, 0, ROLL] = self._roll
         return tables
 
     def _observation(self) -> NDArray[Any]:

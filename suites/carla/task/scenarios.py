@@ -11,13 +11,15 @@ class Scenario:
     """Where and in which light one drives.
 
     map: the embedded server's; real_map: the one of CARLA's that comes nearest. gentle: the share of full steer that
-    is enough for its lanes. weather: arguments of `carla.WeatherParameters`.
+    is enough for its lanes. roll: throttle of a neutral pedal where controls are gentle; 0: the pedal stays as it is,
+    on roads where one stops. weather: arguments of `carla.WeatherParameters`.
     """
 
     name: str
     map: str
     real_map: str
     gentle: float
+    roll: float
     weather: Mapping[str, float]
 
 
@@ -29,9 +31,9 @@ DUSK_RAIN = {
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        Scenario("hw", "highway", "Town04", 0.04, CLEAR),
-        Scenario("gp", "street_1", "Town10HD_Opt", 0.2, CLEAR),
-        Scenario("a", "suburb_1", "Town02", 0.2, DUSK_RAIN),
+        Scenario("hw", "highway", "Town04", 0.04, 0.1, CLEAR),
+        Scenario("gp", "street_1", "Town10HD_Opt", 0.2, 0.0, CLEAR),
+        Scenario("a", "suburb_1", "Town02", 0.2, 0.0, DUSK_RAIN),
     )
 }
 # What an embedded server's traffic is drawn from, by name, so that a larger catalogue does not change the tasks.
