@@ -40,8 +40,8 @@ class Driving(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         cameras: 1, 3 or 5, each 60 degrees wide.
         observation: `pixels` or `state`.
         end_on_collision: whether the first collision ends the episode.
-        controls: `full`, or `gentle`: an action of 1 steers as much as the scenario's lanes need; on `hw` a neutral pedal
-            rolls, 1 gives three times its throttle, and the brake begins at -0.5.
+        controls: `full`, or `gentle`: an action of 1 steers as much as the scenario's lanes need; on `hw` a neutral
+            pedal rolls, 1 gives three times its throttle, and the brake begins at -0.5.
         host: of a running server; empty starts an embedded one at the first reset.
         port: of that server.
 
