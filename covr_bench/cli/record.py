@@ -50,7 +50,7 @@ EXAMPLE_FPS, EXAMPLE_S = 10, 15
 def record_command(
     run: Annotated[str, typer.Argument(help="A run's id, its folder, a part of its id, or hf:USER/NAME.")],
     task: OfTask = "",
-    file: Annotated[Path, path_option("-o", "--output", help="MP4, WebM or GIF by its ending.")] = Path("episode.mp4"),
+    file: Annotated[Path, path_option("-o", "--output", help="MP4 or WebM by its ending.")] = Path("episode.mp4"),
     episodes: Annotated[int, typer.Option(min=1, help="Episodes, one after the other.")] = 1,
     size: Annotated[int, typer.Option(help="Height of the frames, in pixels.")] = 480,
     seed: StartSeed = None,
