@@ -98,7 +98,7 @@ SUITE = Suite(
         "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), SMOKE, "Does it run? A few episodes, one seed."),
         "short": Budget(
             "short",
-            60_000,
+            100_000,
             20_000,
             10,
             (0,),

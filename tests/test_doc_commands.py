@@ -50,7 +50,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for task in ("dmc6@short/walker_walk", "effect@short", "carla@paper-1000/hw", "dmc6@paper/cartpole_swingup"):
             if name == "results" or task.startswith("dmc6@short"):
                 shutil.copytree(stored / "runs" / task, tmp_path / name / "runs" / task)
-    shutil.copytree(tmp_path / "results" / "runs", tmp_path / "results" / "reference" / "runs")
+    (tmp_path / "results" / "reference").mkdir()
+    (tmp_path / "results" / "reference" / "runs").symlink_to(stored / "runs")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     ours = (ROOT / "baselines" / "drqv2.py").read_text(encoding="utf-8")
     (tmp_path / "my_agent.py").write_text(ours.replace('name="drqv2"', 'name="my_agent"'), encoding="utf-8")
