@@ -421,6 +421,10 @@ def test_the_door_shows_papers_in_an_empty_folder(
     assert cli("table", "--paper", "T4", "--layout", "wide").code == 2
     assert "--as takes METHOD=AGENT" in cli("table", "--paper", "T4", "--as", "RAD").err
     assert cli("table", "--layout", "ours").code == 2
+    for layout in ("ours", "delta"):
+        shown = cli("table", "--paper", "T4", "--layout", layout)
+        assert (shown.code, shown.out) == (2, "")
+        assert "no run of ours for T4: covr-bench run --paper T4 makes some" in shown.err
     assert cli("plot", "--paper", "T1", "-o", "t.svg").code == 0
     assert list(tmp_path.iterdir()) == [tmp_path / "t.svg"]
 

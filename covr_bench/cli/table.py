@@ -147,7 +147,9 @@ def print_papers(
             made = several_tables(frame, tables, shape.named)
         except ValueError as error:
             raise UserError(str(error)) from error
-        grids = [LAYOUTS[shape.layout](table) for table in made]
+        grids = [grid for grid in map(LAYOUTS[shape.layout], made) if grid.rows]
+        if not grids:  # of ours alone
+            raise UserError(f"no run of ours for {', '.join(tables)}: covr-bench run --paper {tables[0]} makes some")
         show_grids(grids, lambda: to_csv(made), format_, console, siunitx=shape.siunitx)
     for name in alone:
         OF_RUNS_ALONE[name](frame, format_, console)
