@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from results import earlier
@@ -83,20 +84,21 @@ def _evaluation(record: Record) -> tuple[str, ...]:
     return (str(config.get("threads", 1)), *arguments, "--device", config["device"])
 
 
-def _typed(command: str, verb: str) -> list[tuple[str, str]]:
+@lru_cache(maxsize=1024)  # one command made many runs
+def _typed(command: str, verb: str) -> tuple[tuple[str, str], ...]:
     """Options and values of a `covr-bench VERB`, in order; none of another command."""
     try:
         words = shlex.split(command)
     except ValueError:  # not a shell line: the run was started from Python
-        return []
+        return ()
     if words[:2] != ["covr-bench", verb]:
-        return []
+        return ()
     pairs: list[tuple[str, str]] = []
     for word, following in zip(words[2:], [*words[3:], ""], strict=True):
         if word.startswith("--"):
             name, sign, value = word.partition("=")
             pairs.append((name, value if sign else following))
-    return pairs
+    return tuple(pairs)
 
 
 def _budget(typed: Sequence[tuple[str, str]], name: str, env_steps: int) -> tuple[str, int]:
