@@ -275,6 +275,27 @@ def test_the_gate_of_continuous_integration(cli: Callable[..., Any], stores: tup
     assert cli(*command, "--margin", "-1").code == 2
 
 
+@pytest.mark.parametrize("other", ["dmc6@short/cheetah_run/drq", "dmc6@paper/cheetah_run/drq"])
+def test_a_task_under_another_protocol_decides_nothing(
+    cli: Callable[..., Any], stores: tuple[Path, Path], other: str
+) -> None:
+    old, new = stores
+    for out in stores:
+        write_seeds(out, "dmc6@paper/walker_walk/drq", [100.0, 101.0, 102.0])
+    write_seeds(old, "dmc6@paper/cheetah_run/drq", [100.0, 101.0, 102.0])
+    write_seeds(new, other, [1.0, 2.0, 3.0], repeat=4)
+    result = cli("compare", old, new, *LIGHT, "--fail-on-worse")
+    assert (result.code, "undecided, not compared: drq on cheetah_run" in result.err) == (5, True)
+
+
+def test_before_the_first_evaluation_nothing_is_decided(cli: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"{HEADER}\nm,t,0,100,1\n")
+    result = cli("compare", *[tmp_path / "a.csv"] * 2, "--env-steps", 10, *LIGHT, "--fail-on-worse")
+    assert result.code == 4, result.err
+    assert "no score" in result.out
+    assert "Warning" not in result.err
+
+
 @pytest.mark.parametrize(("score", "error"), [(math.nan, ""), (500.0, "out of memory")])
 def test_a_run_that_breaks_in_b_alone_fails_the_gate(
     cli: Callable[..., Any], stores: tuple[Path, Path], score: float, error: str

@@ -18,7 +18,9 @@ from analysis.tables.scores import to_csv as scores_csv
 from results.store import RunWriter, read
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+    from typing import Any
 
 HEADER = "agent,task,seed,env_steps,return"
 
@@ -94,7 +96,9 @@ def test_two_runs_under_one_name_are_refused(tmp_path: Path) -> None:
         (f'{HEADER}\n"sac\n\x1b[2J",walk,0,10,1\n', r"agent is .*; a name of printable"),
         (f"labels,{HEADER}\nfast,sac,walk,0,10,1\n", r"labels are 'fast'; expected k=v"),
         (f"{HEADER}\n", r"has no scores; a line states agent, task"),
-        ("\xff\xfe", r"is not a table in UTF-8 text"),
+        ("\xff\xfe", r"is not a table in UTF-8 text, save it as UTF-8"),
+        (f"action_repeat,{HEADER}\n0,sac,walk,0,10,1\n", r"action_repeat is '0'; a whole number, 1 or more"),
+        (f"{HEADER}\nsac,walk,{2**63},10,1\n", r"a whole number, 0 or more, at most 9,223,372,036,854,775,807, is"),
         (f"{HEADER},return\nsac,walk,0,10,1,2\n", r"the header has two columns 'return'"),
     ],
 )
@@ -143,6 +147,59 @@ def test_nothing_to_read_is_said(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(ScoresError, match=r"neither a file nor a folder; write the scores to a .csv file"):
         read_scores(tmp_path / "pipe.csv")
+
+
+def test_a_link_to_nowhere_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"{HEADER}\nsac,walk,0,10,1\n")
+    (tmp_path / "b.csv").symlink_to("b.csv")
+    with pytest.raises(ScoresError, match=r"b.csv: no file, such as a link to nowhere"):
+        read_scores(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("s,b,,t/u,a,", "s,b,,t,u/a,"),
+        ("s,b,,t,a[v],", "s,b,,t,a,v"),
+        ("s@b,c,,t,a,", "s,b@c,,t,a,"),
+        ("s,b (x=y),,t,a,", "s,b,x=y,t,a,"),
+        ("s,b,,t/u,a,", "s,b,,t%2Fu,a,"),
+    ],
+)
+def test_runs_of_different_names_stay_two(tmp_path: Path, one: str, other: str) -> None:
+    lines = [f"{names},0,10,{value}" for value, names in enumerate((one, other))]
+    (tmp_path / "a.csv").write_text("\n".join(["suite,budget,labels,task,agent,variant,seed,env_steps,return", *lines]))
+    assert sorted(final_scores(read_scores(tmp_path)[0])["score"]) == [0.0, 1.0]
+
+
+def test_columns_may_be_spaced(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('agent, task, seed, env_steps ,"return"\n"m, v2", t, 0, 10, 1.5\n')
+    frame = read_scores(tmp_path)[0]
+    assert (set(frame["agent"]), final_scores(frame)["score"].tolist()) == ({"m, v2"}, [1.5])
+
+
+@pytest.mark.parametrize(
+    ("returns", "mean"),
+    [
+        ({"walker_walk": 400, "cheetah_run": 200}, 300.0),
+        ({"maze": 0.25, "ring": 0.75}, 0.5),
+        ({"pong": 21, "breakout": 400}, None),
+        ({"walker_walk": 400, "maze": 0.5}, None),
+    ],
+)
+def test_returns_on_different_scales_have_no_mean(
+    cli: Callable[..., Any], tmp_path: Path, returns: dict[str, float], mean: float | None
+) -> None:
+    lines = [f"m,{task},{seed},10,{value}" for task, value in returns.items() for seed in range(2)]
+    (tmp_path / "a.csv").write_text("\n".join([HEADER, *lines]) + "\n")
+    shown = cli("table", "--scores", tmp_path / "a.csv", "--format", "md").out
+    assert ("mean over tasks |" in shown) == (mean is not None)
+    assert f"| {mean or 0:.1f} |" in shown or mean is None
+    assert ("so returns have no mean over tasks" in shown) == (mean is None)
+    page = tmp_path / "page.html"
+    assert cli("report", "--scores", tmp_path / "a.csv", "--reps", 5, "-o", page).code == 0
+    text = page.read_text()
+    assert (text.count("mean over tasks") > text.count("no mean over tasks")) == (mean is not None)
 
 
 def test_seeds_count_exactly_and_labels_without_their_spaces(tmp_path: Path) -> None:

@@ -105,6 +105,20 @@ def imported(cli: Callable[..., Any], tmp_path: Path, *arguments: object) -> lis
         ("mine.csv", "algo,env,seed,steps,episode_reward\nsac,walker_walk,0,10,1.5\n",
          ("--columns", "agent=algo", "--columns", "task=env", "--columns", "env_steps=steps"),
          [("scores", "walker_walk", "sac", 0, "", 10, 1.5)]),
+        ("eval.csv", "episode,episode_length,episode_reward,frame,step,total_time\n9,500,1.5,1000,500,2.5\n", ALL_SAID,
+         [("scores", "t", "m", 0, "", 1000, 1.5)]),
+        ("seeds.csv", f"{HEADER}m,t,seed_3,10,1.5\n", (), [("scores", "t", "m", 3, "", 10, 1.5)]),
+        ("over_frames.csv", '"global_step","drq s1 - _step","drq s1 - _step__MIN","drq s1 - eval/return"\n'
+         '"100","1","1",""\n"200","2","2","7.5"\n', ("--with", "task=t"), [("scores", "t", "drq", 1, "", 200, 7.5)]),
+        ("two.csv", '"Step","drq s1 - eval/return","drq s1 - train/loss"\n"100","1.5","2.5"\n',
+         ("--with", "task=t", "--columns", "return=train/loss"), [("scores", "t", "drq", 1, "", 100, 2.5)]),
+        ("tdmpc2/walker_walk.csv", ",step,reward,seed\n0,100,6.5,1\n", (),
+         [("scores", "walker_walk", "tdmpc2", 1, "", 100, 6.5)]),
+        ("sac_seed4.csv", ",Wall time,Step,Value\n0,1.0,10,3.5\n", ("--with", "task=t"),
+         [("scores", "t", "sac", 4, "", 10, 3.5)]),
+        ("my_monitor.csv", f"{HEADER}m,t,0,10,1.5\n", (), [("scores", "t", "m", 0, "", 10, 1.5)]),
+        ("inf.json", json.dumps(MARL_EVAL).replace("[5.0, 5.0]", "[Infinity, 5.0]"), (),
+         [("dmc6", "walker_walk", "sac", 3, "", 10, 2.0), ("dmc6", "walker_walk", "sac", 3, "", 20, math.inf)]),
         ("mine.jsonl", '{"agent": "sac", "task": "walker_walk", "seed": 0, "global_step": 10, "score": 1.5}\n', (),
          [("scores", "walker_walk", "sac", 0, "", 10, 1.5)]),
     ],
@@ -150,22 +164,62 @@ def test_episodes_of_several_environments_count_together(cli: Callable[..., Any]
     assert [line[5:] for line in found] == [(20, 1.0), (45, 3.0), (75, 2.0)]
 
 
+@pytest.mark.parametrize("given", [("0",), ("1",), ("1", "0")])
+def test_any_file_of_a_run_stands_for_the_run(cli: Callable[..., Any], tmp_path: Path, given: tuple[str, ...]) -> None:
+    for number in range(2):
+        write(tmp_path, f"logs/ppo/walker_walk_1/{number}.monitor.csv", MONITOR.replace("1.5", f"{number}.5"))
+    files = [tmp_path / f"logs/ppo/walker_walk_1/{number}.monitor.csv" for number in given]
+    assert [line[-1] for line in imported(cli, tmp_path, *files)] == [0.5, 1.5, 2.5, 2.5]
+
+
+def test_environments_of_two_tasks_are_not_one_run(cli: Callable[..., Any], tmp_path: Path) -> None:
+    for number, task in enumerate(("walker_walk", "walker_run")):
+        write(tmp_path, f"ppo/a_1/{number}.monitor.csv", MONITOR.replace("walker_walk", task))
+    refused = cli("import", tmp_path / "ppo", "-o", tmp_path / "scores.csv")
+    assert (refused.code, "are of several tasks, walker_run, walker_walk" in refused.err) == (2, True)
+
+
+def test_one_number_written_in_two_ways_is_no_conflict(cli: Callable[..., Any], tmp_path: Path) -> None:
+    file = write(tmp_path, "a.csv", f"{HEADER}m,t,0,1000,12.5\nm,t,00,1e3,12.50\nm,t,0,2000,nan\nm,t,0,2000,NaN\n")
+    assert len(imported(cli, tmp_path, file)) == 2
+
+
+def test_a_tag_that_is_not_there_is_not_replaced(cli: Callable[..., Any], tmp_path: Path) -> None:
+    writer = pytest.importorskip("tensorboard.summary").Writer(str(tmp_path / "drq_seed2"))
+    writer.add_scalar("eval/return", 2.5, 10)
+    writer.close()
+    arguments = ("--with", "task=t", "--columns", "return=eval/retrun", "-o", tmp_path / "scores.csv")
+    refused = cli("import", tmp_path / "drq_seed2", *arguments)
+    assert (refused.code, "which scalar is the return?" in refused.err) == (2, True)
+
+
+def test_a_link_to_nowhere_is_not_passed_over(cli: Callable[..., Any], tmp_path: Path) -> None:
+    write(tmp_path, "in/a.csv", f"{HEADER}m,t,0,10,1\n")
+    (tmp_path / "in" / "b.csv").symlink_to("b.csv")
+    refused = cli("import", tmp_path / "in", "-o", tmp_path / "scores.csv")
+    assert (refused.code, "b.csv is no file, such as a link to nowhere" in refused.err) == (2, True)
+
+
 def test_an_empty_return_is_one_that_diverged(cli: Callable[..., Any], tmp_path: Path) -> None:
     file = write(tmp_path, "a.csv", "agent,task,seed,env_steps,return\nm,t,0,10,1.0\nm,t,0,20,\n")
     assert [math.isnan(line[-1]) for line in imported(cli, tmp_path, file)] == [False, True]
 
 
 def test_a_name_that_nearly_fits_is_asked_about(cli: Callable[..., Any], tmp_path: Path) -> None:
-    file = write(tmp_path, "a.csv", "agent,task,seed,env_steps,return\nDrQ-v2,walker-walk,0,10,1\nmine,own,0,10,1\n")
+    lines = "DrQ-v2,walker-walk,0,10,1\nDrQ-v2,Walker Run,0,10,1\nmine,own,0,10,1\n"
+    file = write(tmp_path, "a.csv", HEADER + lines)
     refused = cli("import", file, "-o", tmp_path / "scores.csv")
     assert refused.code == 2
     assert "task 'walker-walk': is it 'walker_walk'? --rename walker-walk=walker_walk" in refused.err
     assert "agent 'DrQ-v2': is it 'drqv2'?" in refused.err
+    assert "--rename 'Walker Run=walker_run'" in refused.err  # to be given to a shell
     assert "own" not in refused.err
     assert not (tmp_path / "scores.csv").exists()
-    found = imported(cli, tmp_path, file, "--rename", "walker-walk=walker_walk", "--rename", "DrQ-v2=drqv2")
-    assert [line[1:3] for line in found] == [("walker_walk", "drqv2"), ("own", "mine")]
-    assert [line[1] for line in imported(cli, tmp_path, file, "--keep-names")] == ["walker-walk", "own"]
+    renamed = ("walker-walk=walker_walk", "Walker Run=walker_run", "DrQ-v2=drqv2")
+    found = imported(cli, tmp_path, file, *(text for each in renamed for text in ("--rename", each)))
+    assert [line[1:3] for line in found] == [("walker_walk", "drqv2"), ("walker_run", "drqv2"), ("own", "mine")]
+    kept = imported(cli, tmp_path, file, "--keep-names")
+    assert [line[1] for line in kept] == ["walker-walk", "Walker Run", "own"]
 
 
 def test_all_conflicts_are_counted_at_once(cli: Callable[..., Any], tmp_path: Path) -> None:
@@ -175,7 +229,7 @@ def test_all_conflicts_are_counted_at_once(cli: Callable[..., Any], tmp_path: Pa
     refused = cli("import", tmp_path / "in", "-o", tmp_path / "scores.csv")
     assert refused.code == 2
     assert "30 scores are of the same agent, task, seed and step" in refused.err
-    assert "b.csv, first m on t, seed 0 at 0: 1 and 2\n" in refused.err
+    assert "b.csv, first m on t, seed 0 at 0: 1.0 and 2.0\n" in refused.err
     assert "a.csv and " in refused.err and "b.csv" in refused.err
 
 
@@ -225,7 +279,13 @@ def test_one_conflict_is_counted_in_the_singular(cli: Callable[..., Any], tmp_pa
         ("a.jsonl", LINE.replace("1.5", "true"), (), "a.jsonl:1: return is True; a number"),
         ("a.jsonl", "[" * 100_000, (), "a.jsonl:1 is not JSON"),
         ("a.jsonl", "[1]", (), "not of the format jsonl, which is an object on each line"),
-        ("0.monitor.csv", "", ALL_SAID, "monitor.csv:1 is not JSON"),
+        ("0.monitor.csv", "", ALL_SAID, "no scores in"),
+        ("0.monitor.csv", "#{x\nr,l,t\n", ALL_SAID, "monitor.csv:1 is not JSON"),
+        ("0.monitor.csv", MONITOR, ("--columns", "return=rewrd", *ALL_SAID), "no column 'rewrd'; there are r, l, t"),
+        ("0.monitor.csv", MONITOR, ("--columns", "env_steps=l", *ALL_SAID), "fixes where env_steps stands"),
+        ("a.json", json.dumps(DREAMER), ("--columns", "return=ys"), "fixes where return stands"),
+        ("a.csv", f"{HEADER}m,t,0,1,2\n".encode("utf-16"), (), "a.csv is not a table in UTF-8 text, save it as UTF-8"),
+        ("a.csv", '"Step","m s1 - r","m s1 - q"\n"1","2","3"\n', ("--with", "task=t"), "which metric is the return? -"),
         ("0.monitor.csv", MONITOR + "3.5,2", ALL_SAID, "monitor.csv:5: not as many values"),
         ("0.monitor.csv", MONITOR.replace(",50,", ",-50,"), ALL_SAID, "monitor.csv:4: length l is '-50'"),
         (

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 ONLY_IN_A = "only in A"
+NOT_COMPARED = "not compared"
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,14 @@ class Matches:
     """Which runs can be compared.
 
     matches: those that can. remarks: what differs between their settings. excluded: the rest, with reasons. missing:
-    agents on tasks that A alone has.
+    agents on tasks that A alone has. not_compared: those that both have, under protocols that differ.
     """
 
     matches: list[Match]
     remarks: list[str]
     excluded: list[str]
     missing: list[str]
+    not_compared: list[str]
 
 
 def match_runs(
@@ -58,18 +60,21 @@ def match_runs(
         records = a.records_of([match.a]), b.records_of([match.b])
         protocol, settings = setting_differences(*records)
         if protocol:
-            excluded.setdefault((match.name, f"not compared: {protocol}"), []).append(match.task)
+            excluded.setdefault((match.name, f"{NOT_COMPARED}: {protocol}"), []).append(match.task)
             continue
         for what, difference in (("settings differ", settings), ("code differs", code_differences(*records))):
             if difference:
                 differing.setdefault((match.name, f"{what}: {difference}"), []).append(match.task)
         matches.append(match)
-    missing: list[str] = []
     for name, task, reason in _unmatched(list(cells_a), list(cells_b)):
-        missing += [f"{name} on {task}"] if reason == ONLY_IN_A else []
         excluded.setdefault((name, reason), []).append(task)
+    missing, not_compared = (
+        [f"{name} on {task}" for (name, reason), tasks in excluded.items() if reason.startswith(why) for task in tasks]
+        for why in (ONLY_IN_A, NOT_COMPARED)
+    )
     remarks = [*protocol_remarks, *missing_records(a, b, matches), *merged_remarks(differing)]
-    return Matches(matches, [*remarks, *version_differences(a, b, matches)], merged_remarks(excluded), missing)
+    remarks += version_differences(a, b, matches)
+    return Matches(matches, remarks, merged_remarks(excluded), missing, not_compared)
 
 
 def _cells(run_set: RunSet, env_steps: int | None, metric: str, score: str) -> dict[Key, pd.DataFrame]:
@@ -115,7 +120,7 @@ def _unmatched(a: Sequence[Key], b: Sequence[Key]) -> Iterator[tuple[str, str, s
         if similar:
             closest = min(similar, key=lambda other: sum(x != y for x, y in zip(key, other, strict=True)))
             explained.add(closest)
-            yield str(key[agent]), str(key[task]), f"not compared: {_key_difference(key, closest)}"
+            yield str(key[agent]), str(key[task]), f"{NOT_COMPARED}: {_key_difference(key, closest)}"
         else:
             yield agent_of(key), str(key[task]), ONLY_IN_A
     for key in only_b:

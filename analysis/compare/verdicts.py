@@ -100,6 +100,7 @@ class Verdicts:
         notes: What a reader must know.
         score: Which score of `analysis.rows.final.SCORES` was compared.
         missing: Agents on tasks that A has and B has not, in words.
+        not_compared: Agents on tasks that both have, under protocols that differ.
     """
 
     a: str
@@ -112,6 +113,7 @@ class Verdicts:
     notes: tuple[str, ...]
     score: str = LAST
     missing: tuple[str, ...] = ()
+    not_compared: tuple[str, ...] = ()
 
 
 def verdicts(
@@ -161,8 +163,8 @@ def verdicts(
         notes.append(f"no aggregate: score ranges are of returns, not of {metric}")
     name_a, name_b = (description(run_set, runs) for _, run_set, runs in runs_of_sets(a, b, matches))
     notes += [*_run_notes(a, b, matches, score), *_line_notes(matches, lines, identical), *found.excluded]
-    told = (tuple(lines), tuple(aggregates), normalisation, tuple(notes), score, tuple(found.missing))
-    return Verdicts(name_a, name_b, metric, margin, *told)
+    told = (tuple(lines), tuple(aggregates), normalisation, tuple(notes), score)
+    return Verdicts(name_a, name_b, metric, margin, *told, tuple(found.missing), tuple(found.not_compared))
 
 
 def _sort_key(match: Match, ranges: Mapping[str, Mapping[str, tuple[float, float]]]) -> tuple[Any, ...]:
@@ -227,7 +229,7 @@ def _curves(frame: pd.DataFrame, env_steps: int | None, metric: str) -> dict[str
     order = np.argsort(codes, kind="stable")
     points = rows[["env_steps", "value"]].to_numpy(np.float64)[order]  # (num_evaluations, 2)
     ends = np.cumsum(np.bincount(codes, minlength=len(runs)))
-    return {str(run): points[a:b].tobytes() for run, a, b in zip(runs, [0, *ends[:-1]], ends, strict=True)}
+    return {str(run): points[a:b].tobytes() for run, a, b in zip(runs, [0, *ends][: len(ends)], ends, strict=True)}
 
 
 def _identical_seeds(match: Match, a: Mapping[str, bytes], b: Mapping[str, bytes]) -> list[int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis.rows.lines import OPTIONAL, REQUIRED, ScoresError, checked_line, csv_lines, json_lines
+from analysis.rows.lines import OPTIONAL, REQUIRED, ScoresError, checked_line, csv_lines, json_lines, not_utf8
 from analysis.rows.scores import agent_name, protocol_name, returns
 from results.states import RowKind
 
@@ -25,6 +25,7 @@ _SUFFIXES = (".csv", ".jsonl")
 MAX_NAMED = 10  # conflicts; the others are counted
 _RUN = ["suite", "budget", "labels", "task", "agent", "variant", "seed"]
 _SCORE = [*_RUN, "env_steps"]  # identifies one score
+_MARKS = {ord(mark): f"%{ord(mark):02X}" for mark in "%/@[]("}  # of a run's id: in a name they could make another's
 
 
 def read_scores(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, list[str]]:
@@ -136,7 +137,9 @@ def _files(path: Path) -> list[Path]:
         raise ScoresError(f"{path} ends in neither {' nor '.join(_SUFFIXES)}; `covr-bench import` reads other formats")
     if not folder:
         raise ScoresError(f"{path} is neither a file nor a folder; write the scores to a {_SUFFIXES[0]} file first")
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES and not file.is_dir())
+    if no_files := [str(each) for each in found if not each.is_file()]:
+        raise ScoresError(f"{', '.join(no_files)}: no file, such as a link to nowhere; remove it, or name the others")
     if not found:
         raise ScoresError(f"no {' or '.join(_SUFFIXES)} file in {path}")
     return found
@@ -149,8 +152,10 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
                 yield from (checked_line(line, where) for where, line in csv_lines(text, file))
         else:
             yield from (checked_line(line, where) for where, line in json_lines(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ScoresError(f"{file} is not a table in UTF-8 text: {error}") from error
+    except UnicodeDecodeError as error:
+        raise not_utf8(file, error) from error
+    except csv.Error as error:
+        raise ScoresError(f"{file} is not a table: {error}") from error
     except OSError as error:
         raise ScoresError(f"cannot read {file}: {error.strerror or error}") from error
 
@@ -158,7 +163,8 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
 def _as_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Add the columns of the store, and a row that ends each run: an external run counts as finished."""
     ids = []
-    for suite, budget, labels, task, agent, variant, seed in zip(*(frame[name] for name in _RUN), strict=True):
+    for *names, seed in zip(*(frame[name] for name in _RUN), strict=True):
+        suite, budget, labels, task, agent, variant = (name.translate(_MARKS) for name in names)
         name = f"{agent}[{variant}]" if variant else agent
         ids.append(f"{protocol_name(suite, budget, labels)}/{task}/{name}/{seed}")
     columns = [*_RUN, "env_steps", "action_repeat", "value"]

@@ -40,7 +40,9 @@ def checked(score: str) -> str:
 
 @np.errstate(invalid="ignore", over="ignore")
 def mean_and_deviation(scores: Floats) -> tuple[float, float]:
-    """Mean and sample deviation over seeds; not finite, and without a warning, if one score is not."""
+    """Mean and sample deviation over seeds; not finite, and without a warning, if one score is not or there is none."""
+    if not len(scores):
+        return np.nan, np.nan
     return float(scores.mean()), float(scores.std(ddof=1)) if len(scores) > 1 else np.nan
 
 

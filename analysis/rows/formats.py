@@ -25,11 +25,11 @@ _METRICS = (
     "return", "reward", "score", "episode/score", "charts/episodic_return",
 )  # fmt: skip
 _STEPS = (
-    "env_steps", "global_step", "_step", "step", "Step", "timesteps", "total_timesteps",
+    "env_steps", "global_step", "frame", "frames", "_step", "step", "Step", "timesteps", "total_timesteps",
     "time/total_timesteps", "xs",
-)  # fmt: skip
+)  # fmt: skip  # beside frame, of environment steps, DrQ-v2 and DrQ call agent steps step
+_OF_WANDB = (" - _step", " - _runtime", " - _timestamp")  # columns of every run that are no metric of its own
 _MONITOR = re.compile(r"(\d+\.)?monitor\.csv")
-_RUN_NUMBER = re.compile(r"(?:[a-z]+[ _=:-]?)?(\d+)", re.IGNORECASE)  # `3`, `seed_3`, but not `-3`
 _SEED = re.compile(r"(?:^|[^a-z])(?:seed|s)[ _=:-]?(\d+)", re.IGNORECASE)
 
 
@@ -89,29 +89,34 @@ def _renamed(line: Mapping[str, Any], settings: Settings) -> Line:
     return chosen
 
 
+def monitor_files(path: Path) -> list[Path]:
+    """The files of the same run as one of Stable-Baselines3's Monitor: one for each of its environments."""
+    if not _MONITOR.fullmatch(path.name):
+        return [path]
+    return sorted(each for each in path.parent.iterdir() if _MONITOR.fullmatch(each.name))
+
+
 def _monitor(path: Path, settings: Settings) -> Iterator[Line]:
     """Stable-Baselines3's Monitor: a comment with the environment, then return `r` and length `l` of each episode.
 
     rl-baselines3-zoo writes `logs/AGENT/ENV_RUN/0.monitor.csv`, and `1.monitor.csv`, ... for more environments of
     the same run. Their episodes count together in the order of their ends, as in Stable-Baselines3's `load_results`.
     """
-    files = [path]
-    if _MONITOR.fullmatch(path.name):
-        files = sorted(each for each in path.parent.iterdir() if _MONITOR.fullmatch(each.name))
-        if path.name != files[0].name:
-            return  # read with the first
-    facts: dict[str, Any] = {}
-    ends = []
-    for file in files:
+    ends, tasks = [], set[str]()
+    for file in monitor_files(path):
         with file.open(encoding="utf-8-sig", newline="") as text:
             facts = json_value(text.readline().removeprefix("#"), f"{file}:1")
+            tasks.add(facts.get("env_id") or "")
             start = float(facts.get("t_start", 0.0))
             for where, each in csv_lines(text, file, before=1):
+                _check_columns(file, settings, each)
                 each |= {"where": where}
                 ends.append((start + float(each.get("t") or 0.0), each))
+    if len(tasks) > 1:
+        raise ScoresError(f"the files of {path.parent} are of several tasks, {', '.join(sorted(tasks))}: part them")
     episodes = [episode for _, episode in sorted(ends, key=itemgetter(0))]
     names = _of_zoo(path.parent) | {"labels": TRAINING}
-    names |= {"task": facts["env_id"]} if facts.get("env_id") else {}
+    names |= {"task": task} if (task := "".join(tasks)) else {}
     lengths = [whole(each["l"], "length l", each["where"]) for each in episodes]
     for step, episode in zip(accumulate(lengths), episodes, strict=True):
         value = episode[settings.columns.get("return", "r")]
@@ -127,7 +132,8 @@ def _sb3(path: Path, settings: Settings) -> Iterator[Line]:
             )
     except (zipfile.BadZipFile, EOFError, zlib.error) as error:
         raise ScoresError(f"{path} is damaged: {error}") from error
-    if steps.ndim != 1 or results.ndim != 2 or len(steps) != len(results) or not results.size:
+    shaped = steps.ndim == 1 and results.ndim == 2 and len(steps) == len(results)
+    if not shaped or not results.size or results.dtype.kind not in "fiu":
         raise ValueError
     for step, returns in zip(steps.tolist(), results.astype(np.float64), strict=True):
         yield _of_zoo(path.parent) | {"env_steps": step, "return": float(returns.mean())}
@@ -146,9 +152,8 @@ def _marl_eval(path: Path, settings: Settings) -> Iterator[Line]:
         for task, agents in tasks.items():
             for agent, runs in agents.items():
                 for seed, steps in runs.items():
-                    number = _RUN_NUMBER.fullmatch(seed)
                     names = {"suite": environment, "task": task, "agent": agent}
-                    names |= {"seed": number[1]} if number else {"seed": seed} if re.search(r"\d", seed) else {}
+                    names |= {"seed": seed} if re.search(r"\d", seed) else {}
                     for name, step in steps.items():
                         if name != "absolute_metrics":
                             yield names | {"env_steps": step["step_count"], "return": _mean(step, metric, path)}
@@ -159,7 +164,11 @@ def _mean(step: Mapping[str, Any], metric: str, path: Path) -> float:
     if metric not in step:
         raise ScoresError(f"{path}: which metric is the return? --columns return=NAME; there are {', '.join(step)}")
     values = step[metric] if isinstance(step[metric], list) else [step[metric]]
-    return math.nan if None in values else math.fsum(values) / len(values)
+    if not values:
+        raise ValueError
+    if None in values:
+        return math.nan
+    return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else sum(map(float, values))
 
 
 def _dreamer(path: Path, settings: Settings) -> Iterator[Line]:
@@ -182,14 +191,19 @@ def _wandb(path: Path, settings: Settings) -> Iterator[Line]:
     if not lines:
         return
     step = _step_column(path, settings, lines[0])
+    wanted = settings.columns.get("return")
     runs = [name for name in lines[0] if " - " in name and not name.endswith(("__MIN", "__MAX"))]
+    if wanted is None:  # beside the metric, a chart over another one has the steps of each run
+        runs = [name for name in runs if not name.endswith(_OF_WANDB)]
     if not runs:
         _check_columns(path, settings, lines[0])
         yield from (_renamed({**line, "env_steps": line[step]}, settings) for line in lines)
-    wanted = settings.columns.get("return")
     metrics = [name.rpartition(" - ")[2] for name in runs]
+    there = ", ".join(dict.fromkeys(metrics))
     if runs and wanted not in (None, *metrics):
-        raise ScoresError(f"{path}: no metric {wanted!r}; there are {', '.join(dict.fromkeys(metrics))}")
+        raise ScoresError(f"{path}: no metric {wanted!r}; there are {there}")
+    if wanted is None and len(set(metrics)) > 1:
+        raise ScoresError(f"{path}: which metric is the return? --columns return=NAME; there are {there}")
     for column, metric in zip(runs, metrics, strict=True):
         for line in lines if wanted in (None, metric) else ():
             if line[column]:
@@ -225,7 +239,8 @@ def _tensorboard(path: Path, settings: Settings) -> Iterator[Line]:
     events = EventAccumulator(str(path), {"scalars": 0, "tensors": 0})
     events.Reload()
     tags = [*events.Tags()["scalars"], *events.Tags()["tensors"]]  # of torch's writer, and of TensorFlow's
-    tag = next((each for each in (settings.columns.get("return", ""), *_METRICS) if each in tags), None)
+    stated = settings.columns.get("return")
+    tag = next((each for each in ([stated] if stated else _METRICS) if each in tags), None)
     if tag is None:
         raise ScoresError(
             f"{path}: which scalar is the return? --columns return=TAG; there are: {', '.join(sorted(tags)) or 'none'}"

@@ -8,10 +8,11 @@ TD-MPC2, exports of Weights & Biases (wide CSV of a chart, or the history of a r
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 from analysis.rows.formats import READERS, Line, Settings, read_json
-from analysis.rows.lines import REQUIRED, ScoresError
+from analysis.rows.lines import REQUIRED, ScoresError, not_utf8
 
 _SHAPES = {
     "csv": "a header and lines of as many values",
@@ -24,6 +25,10 @@ _SHAPES = {
     "wandb": "a column of steps, and a column `RUN - METRIC` for each run or one for each metric",
     "tensorboard": "an event file, or columns Wall time, Step and Value",
 }
+
+_STATED = {"dreamer": (), "monitor": ("return",), "sb3": ("return",), "marl-eval": ("return",),
+           "tensorboard": ("return",)}  # fmt: skip  # columns that can be chosen, where not all can
+_RUN_NUMBER = re.compile(r"(?:[a-z]+[ _=:-]?)?(\d+)", re.IGNORECASE)  # `3`, `seed_3`, but not `-3`
 
 
 def read_file(path: Path, format_: str, settings: Settings) -> list[Line]:
@@ -42,8 +47,11 @@ def read_file(path: Path, format_: str, settings: Settings) -> list[Line]:
     """
     try:
         format_ = detected(path) if format_ == "auto" else format_
+        _check_stated(path, format_, settings)
         lines = [{"where": str(path), **line, **settings.constants} for line in READERS[format_](path, settings)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, error) from error
+    except (OSError, csv.Error) as error:
         raise ScoresError(f"cannot read {path} as {format_}: {error}") from error
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         raise ScoresError(f"{path} is not of the format {format_}, which is {_SHAPES[format_]}") from error
@@ -53,14 +61,25 @@ def read_file(path: Path, format_: str, settings: Settings) -> list[Line]:
     for name in REQUIRED:
         if any(line.get(name) in (None, "") for line in scored):
             raise ScoresError(f"{path} ({format_}) does not say the {name}: give --with {name}=VALUE, or --columns")
-    return scored
+    return [_with_seed_number(line) for line in scored]
+
+
+def _check_stated(path: Path, format_: str, settings: Settings) -> None:
+    """Raise ScoresError if the user states a column that the format does not let one choose."""
+    fixed = [name for name in settings.columns if name not in _STATED.get(format_, settings.columns)]
+    if fixed:
+        raise ScoresError(f"{path} ({format_}): this format fixes where {', '.join(fixed)} stands: not by --columns")
+
+
+def _with_seed_number(line: Line) -> Line:
+    """A line whose seed is the number in it, if it is written as `seed_3`."""
+    number = _RUN_NUMBER.fullmatch(line["seed"]) if isinstance(line["seed"], str) else None
+    return {**line, "seed": number[1]} if number else line
 
 
 def detected(path: Path) -> str:
     """The format of a file, by its name and first bytes. Raises ScoresError if it is none of `READERS`."""
     name = path.name
-    if name.endswith("monitor.csv"):
-        return "monitor"
     if name.endswith(".npz"):
         return "sb3"
     if "tfevents" in name:
@@ -71,11 +90,14 @@ def detected(path: Path) -> str:
         return "dreamer" if isinstance(read_json(path), list) else "marl-eval"
     if not name.endswith(".csv"):
         raise ScoresError(f"{path}: unknown format; --from takes {', '.join(READERS)}")
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        header = next(csv.reader(file), [])
-    if header[:3] == ["Wall time", "Step", "Value"]:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        first = file.readline()
+        if first.startswith("#{"):
+            return "monitor"
+        header = [each.strip() for each in next(csv.reader([first], skipinitialspace=True), [])]
+    if {"Wall time", "Step", "Value"} <= set(header):
         return "tensorboard"
-    if header == ["step", "reward", "seed"]:
+    if set(header) - {""} == {"step", "reward", "seed"}:  # pandas' index has no name
         return "tdmpc2"
     if set(REQUIRED) <= set(header):
         return "csv"

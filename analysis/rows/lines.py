@@ -35,8 +35,9 @@ def csv_lines(text: Iterable[str], file: Path, before: int = 0) -> Iterator[tupl
     Raises:
         ScoresError: For two columns of one name, other separators, or lines of another length than the first.
     """
-    reader = csv.DictReader(text)
-    header = list(reader.fieldnames or ())
+    reader = csv.DictReader(text, skipinitialspace=True)
+    header = [name.strip() for name in reader.fieldnames or ()]
+    reader.fieldnames = header
     twice = [name for name, count in Counter(header).items() if count > 1 and name]
     if twice:
         raise ScoresError(f"{file}: the header has two columns {', '.join(map(repr, twice))}; rename one")
@@ -58,6 +59,11 @@ def json_lines(file: Path) -> Iterator[tuple[str, Any]]:
         for number, line in enumerate(text, start=1):
             if line.strip():
                 yield f"{file}:{number}", json_value(line, f"{file}:{number}")
+
+
+def not_utf8(file: Path, error: UnicodeDecodeError) -> ScoresError:
+    """What to tell of a file in another encoding, such as the UTF-16 of some spreadsheets."""
+    return ScoresError(f"{file} is not a table in UTF-8 text, save it as UTF-8: {error}")
 
 
 def json_value(text: str | bytes, where: str) -> Any:
@@ -93,14 +99,14 @@ def checked_line(line: Any, where: str) -> dict[str, Any]:
     checked |= line | {name: checked[name] for name in OPTIONAL} | {"where": where}
     for name in ("suite", "budget", "labels", "task", "agent", "variant"):
         checked[name] = _name(checked[name], name, where)
-    for name in ("seed", "env_steps", "action_repeat"):
-        checked[name] = whole(checked[name], name, where)
+    for name, least in (("seed", 0), ("env_steps", 0), ("action_repeat", 1)):
+        checked[name] = whole(checked[name], name, where, least)
     checked["return"] = _number(checked["return"], where)
     return checked
 
 
-def whole(value: Any, column: str, where: str) -> int:
-    """A whole number that is not negative, exactly as written: seeds may have more digits than a float.
+def whole(value: Any, column: str, where: str, least: int = 0) -> int:
+    """A whole number from `least` on, exactly as written: seeds may have more digits than a float.
 
     Raises ScoresError for anything else.
     """
@@ -108,8 +114,9 @@ def whole(value: Any, column: str, where: str) -> int:
         number = Decimal("nan") if isinstance(value, bool) else Decimal(value)
     except (InvalidOperation, TypeError, ValueError):
         number = Decimal("nan")
-    if not (number.is_finite() and 0 <= number <= _MAX_WHOLE and number == int(number)):
-        raise ScoresError(f"{where}: {column} is {_short(value)}; a whole number, 0 or more, is needed")
+    if not (number.is_finite() and least <= number <= _MAX_WHOLE and number == int(number)):
+        most = f", at most {_MAX_WHOLE:,}" if number.is_finite() and number > _MAX_WHOLE else ""
+        raise ScoresError(f"{where}: {column} is {_short(value)}; a whole number, {least} or more{most}, is needed")
     return int(number)
 
 

@@ -12,6 +12,7 @@ from analysis.rows.driving import driving
 from analysis.rows.final import LAST, definition
 from analysis.rows.remarks import protocol_remarks, step_remarks
 from analysis.rows.scores import PROTOCOL, agent_name, agent_names, final_scores, protocol_name, with_score
+from analysis.statistics.comparison import UNKNOWN_RANGE
 from analysis.tables import beside
 from analysis.tables import driving as driving_table
 from analysis.tables.cells import cell_text, cells, headings, mean_text, over_seeds, seed_count, where
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from analysis.rows.driving import Driving
     from analysis.tables.cells import Cell, Cells, Column, Key
+
+    Ranges = Mapping[str, Mapping[str, tuple[float, float]]]
 
 CSV_COLUMNS = (
     "suite", "budget", "labels", "task", "agent", "variant", "n", "mean", "std", "env_steps", "action_repeat", "score",
@@ -81,6 +84,7 @@ def tables(
     settings: Mapping[str, str] | None = None,
     score: str = LAST,
     budgets: Mapping[str, str] | None = None,
+    ranges: Ranges | None = None,
 ) -> list[Table]:
     """One table per suite, budget and setting.
 
@@ -94,6 +98,8 @@ def tables(
             them.
         score: The score to show, one of `analysis.rows.final.SCORES`; the others stand beside it.
         budgets: By `<suite>@<budget>` what the budget is, a sentence for the caption.
+        ranges: By suite the score range of each task. Without one, a task's returns are taken as they are, and have a
+            mean with others only if all lie within 0 to 1. If None, every suite's tasks have one scale.
 
     Returns:
         The tables, ordered by suite, budget and setting.
@@ -110,7 +116,9 @@ def tables(
         expected = (tasks or {}).get(suite, ())
         own_seeds = (seeds or {}).get(f"{suite}@{budget}")
         table = _table((suite, budget, setting), scores, expected, own_seeds, score)
-        notes = (*table.notes, *remarks_by_protocol.get((suite, budget, setting), ()))
+        if unlike := _unlike(scores, (ranges or {}).get(suite, {}) if ranges is not None else None):
+            table = replace(table, scores={name: replace(each, means={}) for name, each in table.scores.items()})
+        notes = (*table.notes, *unlike, *remarks_by_protocol.get((suite, budget, setting), ()))
         legend = _legend(scores, settings or {})
         if of_budget := (budgets or {}).get(f"{suite}@{budget.partition('-')[0]}"):
             legend = (*legend, f"Budget {budget}: {of_budget}")
@@ -136,6 +144,17 @@ def _table(
         if absent:
             notes.append(f"{name}: no score on {', '.join(absent)}")
     return Table(*protocol, agents, columns, by_score, chosen, tuple(notes))
+
+
+def _unlike(scores: pd.DataFrame, known: Mapping[str, tuple[float, float]] | None) -> list[str]:
+    """A remark if returns of the tasks are on different scales, as far as is known, and so have no mean."""
+    tasks = sorted(map(str, scores["task"].unique()))
+    without = [task for task in tasks if known is not None and known.get(task, UNKNOWN_RANGE) == UNKNOWN_RANGE]
+    of_unknown = scores["score"][scores["task"].isin(without)]
+    outside = ((of_unknown < 0) | (of_unknown > 1)).any()
+    if len(tasks) < 2 or not without or (len(without) == len(tasks) and not outside):
+        return []
+    return [f"no score range is known for {', '.join(without)}, so returns have no mean over tasks"]
 
 
 def _legend(scores: pd.DataFrame, settings: Mapping[str, str]) -> tuple[str, ...]:

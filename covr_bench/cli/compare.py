@@ -239,4 +239,6 @@ def _gate(outcome: Verdicts) -> int:
             print(f"covr-bench: {what}: {line.agent} on {line.task}, {line.title}", file=sys.stderr)
     for line in open_:
         print(f"covr-bench: undecided, {line.verdict}: {line.agent} on {line.task}, {line.title}", file=sys.stderr)
-    return 4 if broken or outcome.missing else 1 if worse else 5 if open_ else 0
+    for name in outcome.not_compared:
+        print(f"covr-bench: undecided, not compared: {name}", file=sys.stderr)
+    return 4 if broken or outcome.missing else 1 if worse else 5 if open_ or outcome.not_compared else 0

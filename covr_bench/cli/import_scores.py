@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,7 +55,9 @@ def import_command(
         lines = _renamed(lines, _known_names(_pairs("--rename", rename), lines))
         if not keep_names:
             lines = _renamed(lines, _asked(lines))
-        frame, remarks = rows_of([checked_line(line, str(line["where"])) for line in lines])  # as every verb will
+        checked = [checked_line(line, str(line["where"])) for line in lines]
+        _check_conflicts(checked)
+        frame, remarks = rows_of(checked)  # as every verb will
     except ScoresError as error:
         raise UserError(str(error)) from error
     write_scores(lines, file)
@@ -73,11 +76,11 @@ def import_lines(paths: Sequence[Path], format_: str, settings: Settings) -> lis
 
     if format_ not in FORMATS:
         raise unknown("format", format_, FORMATS)
-    lines: list[tuple[Path, Line]] = []
+    lines: list[Line] = []
     problems = []
     for path in _found(paths):
         try:
-            lines += [(path, line) for line in read_file(path, format_, settings)]
+            lines += read_file(path, format_, settings)
         except ScoresError as error:
             problems.append(str(error))
     if problems:
@@ -85,8 +88,7 @@ def import_lines(paths: Sequence[Path], format_: str, settings: Settings) -> lis
         raise ScoresError(count + "\n".join(problems))
     if not lines:
         raise ScoresError(f"no scores in {', '.join(map(str, paths))}")
-    _check_conflicts(lines)
-    return [line for _, line in lines]
+    return lines
 
 
 def write_scores(lines: Iterable[Mapping[str, object]], file: Path) -> None:
@@ -100,32 +102,41 @@ def write_scores(lines: Iterable[Mapping[str, object]], file: Path) -> None:
 
 
 def _found(paths: Sequence[Path]) -> list[Path]:
+    """The files to read; of a run's monitor files the first, with which the others are read. Raises UserError."""
+    from analysis.rows.formats import monitor_files
+
     found: list[Path] = []
     for path in paths:
         if not path.exists():
             raise UserError(f"there is no file or folder {path}")
-        some = [path] if path.is_file() else sorted(each for each in path.rglob("*") if _may_hold_scores(each))
+        some = sorted(each for each in path.rglob("*") if _may_hold_scores(each)) if path.is_dir() else [path]
         if not some:
             raise UserError(f"nothing in {path} looks like scores; formats are {', '.join(FORMATS[1:])}")
-        found += some
-    return found
+        for each in some:
+            if not each.is_file():
+                raise UserError(f"{each} is no file, such as a link to nowhere; remove it, or name the others")
+        found += [monitor_files(each)[0] for each in some]
+    return list(dict.fromkeys(found))
 
 
 def _may_hold_scores(path: Path) -> bool:
     ending = path.name.endswith((".csv", ".jsonl", ".json", ".json.gz")) or path.name == "evaluations.npz"
-    return path.is_file() and not path.name.startswith(".") and (ending or "tfevents" in path.name)
+    return not path.is_dir() and not path.name.startswith(".") and (ending or "tfevents" in path.name)
 
 
-def _check_conflicts(lines: Iterable[tuple[Path, Line]]) -> None:
-    """Raise ScoresError that names the files whose scores are of one run at one step, all at once, and each's first."""
+def _check_conflicts(lines: Iterable[Line]) -> None:
+    """Raise ScoresError that names the files whose scores are of one run at one step, all at once, and each's first.
+
+    lines: Of `checked_line`, in which `12.50` is 12.5 and `1e4` is 10000.
+    """
     from analysis.rows.external import MAX_NAMED
     from analysis.rows.lines import ScoresError
 
     names = [name for name in COLUMNS if name not in ("return", "action_repeat")]
     places: dict[tuple[str, ...], set[tuple[str, str]]] = {}
-    for path, line in lines:
-        key = tuple(str(line.get(name, "")) for name in names)
-        places.setdefault(key, set()).add((str(path), str(line["return"])))
+    for line in lines:
+        key = tuple(str(line[name]) for name in names)
+        places.setdefault(key, set()).add((re.sub(r":\d+$", "", line["where"]), str(line["return"])))
     conflicts: dict[str, list[str]] = {}
     for key, each in places.items():
         if len(each) > 1:
@@ -160,7 +171,8 @@ def _asked(lines: Sequence[Line]) -> dict[str, str]:
         asked = {old: f"{kind} {old!r}: is this {new!r}? (y/N) " for old, (kind, new) in questions.items()}
         return {old: questions[old][1] for old, text in asked.items() if input(text).strip().lower() in ("y", "yes")}
     texts = "".join(
-        f"\n  {kind} {old!r}: is it {new!r}? --rename {old}={new}" for old, (kind, new) in questions.items()
+        f"\n  {kind} {old!r}: is it {new!r}? --rename {shlex.quote(f'{old}={new}')}"
+        for old, (kind, new) in questions.items()
     )
     raise UserError(f"names that nearly fit ours, but are others:{texts}\nGive --rename for those, or --keep-names.")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from covr_bench.cli.choice import Choice, check_format, expected_tasks, frame_of, show_grids
+from covr_bench.cli.choice import Choice, check_format, expected_tasks, frame_of, score_ranges, show_grids
 from covr_bench.cli.options import (
     PAPERS_HELP,
     Format,
@@ -113,6 +113,7 @@ def print_table(choice: Choice, format_: str, console: Console, *, siunitx: bool
         settings=settings,
         score=choice.score,
         budgets={} if choice.scores else registry.budget_docs(),
+        ranges=score_ranges(frame),
     )
     rows = "tasks" if format_ == "terminal" else "agents"
     grids = [grid for table in score_tables for grid in to_grids(table, rows=rows)]
