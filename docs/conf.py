@@ -22,6 +22,7 @@ napoleon_numpy_docstring = napoleon_attr_annotations = False
 napoleon_use_ivar = True
 html_theme = "pydata_sphinx_theme"
 html_title = "covr-bench"
+html_static_path = ["results/films"]
 html_copy_source = html_show_sourcelink = False
 TABLES = {
     "The paper's tables, ours beside them": "--paper T1,T2,T3,T4,T5",
