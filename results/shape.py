@@ -40,7 +40,7 @@ def fault(record: dict[str, Any]) -> str:
         return f"status is {record['status']!r}, not one of {', '.join(Status)}"
     if not record["sessions"]:
         return "sessions is empty"
-    return _fault(record, SHAPE, "")
+    return _fault(record, SHAPE).removeprefix(".")
 
 
 def completed(record: dict[str, Any]) -> dict[str, Any]:
@@ -50,18 +50,20 @@ def completed(record: dict[str, Any]) -> dict[str, Any]:
     return {"wall_s": 0.0, "seeds": {}} | record | {"environment": environment, "sessions": sessions}
 
 
-def _fault(value: Any, shape: Any, name: str) -> str:
+def _fault(value: Any, shape: Any) -> str:
+    """What is wrong with a value, after where in it that is; empty if nothing is."""
     if isinstance(shape, dict):
         if not isinstance(value, dict):
-            return f"{name} is {_shown(value)}, not an object"
-        parts = [(value[key], part, f"{name}.{key}" if name else key) for key, part in shape.items() if key in value]
-    elif isinstance(shape, list):
+            return f" is {_shown(value)}, not an object"
+        for key, part in shape.items():
+            if key in value and (found := _fault(value[key], part)):
+                return f".{key}{found}"
+        return ""
+    if isinstance(shape, list):
         if not isinstance(value, list):
-            return f"{name} is {_shown(value)}, not a list"
-        parts = [(each, shape[0], f"{name}[{index}]") for index, each in enumerate(value)]
-    else:
-        return "" if isinstance(value, shape) and not isinstance(value, bool) else f"{name} is {_shown(value)}"
-    return next((found for part in parts if (found := _fault(*part))), "")
+            return f" is {_shown(value)}, not a list"
+        return next((f"[{index}]{found}" for index, each in enumerate(value) if (found := _fault(each, shape[0]))), "")
+    return "" if isinstance(value, shape) and not isinstance(value, bool) else f" is {_shown(value)}"
 
 
 def _shown(value: Any) -> str:
