@@ -13,7 +13,8 @@ from deep import a_few_of
 from covr_bench.config import registry
 from covr_bench.kit.api import Context
 from covr_bench.kit.replay import Replay
-from covr_bench.run.checkpoint import Checkpoints
+from covr_bench.run.checkpoint import Checkpoints, state_bytes
+from covr_bench.run.trained import without_optimisers
 
 torch.set_num_threads(1)
 A, EPISODE, STEPS, STOP = 2, 9, 22, 13
@@ -87,3 +88,18 @@ def test_resumes_exactly(name: str, tmp_path: Path) -> None:
     again = train(resumed, replays[1], side, STOP, None)
     assert repr(again) == repr(expected[STOP:])  # as text: an entropy may be NaN
     assert any(metrics for _, metrics in again)
+
+
+@pytest.mark.parametrize("name", a_few_of(LEARNERS, "sac", "curl", "mrq"))
+def test_acts_the_same_without_what_its_optimisers_remember(name: str) -> None:
+    (trained, side), (kept, _), (published, _) = agent(name), agent(name), agent(name)
+    train(trained, Replay(16, (9, side, side), A, seed=1), side, 0, None)
+    whole = trained.state_dict()
+    less = without_optimisers(whole)
+    assert state_bytes(less) < 0.6 * state_bytes(whole)
+    actions = []
+    for each, state in ((kept, whole), (published, less)):
+        each.load_state_dict(state)
+        torch.manual_seed(5)
+        actions.append(each.act(stack(99, 0, side), 4 * STEPS, explore=False))
+    assert np.array_equal(*actions)

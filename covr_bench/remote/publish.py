@@ -24,7 +24,7 @@ TABLE = "rows.parquet"
 
 
 def policy(run: Path, to: Path, name: str, *, video: bytes = b"", licence: str = "") -> None:
-    """Lay out a trained policy: weights, rows, record, curve, film and card, as `load_policy` reads them.
+    """Lay out a trained policy: what it acts by, rows, record, curve, film and card, as `load_policy` reads them.
 
     Args:
         run: Its folder, in a store.
@@ -36,15 +36,18 @@ def policy(run: Path, to: Path, name: str, *, video: bytes = b"", licence: str =
     Raises:
         UserError: The run has not finished, is in no store, or is of code that cannot be given away in one file.
     """
+    from covr_bench.run.checkpoint import Checkpoints
+    from covr_bench.run.trained import without_optimisers
+
     record = provenance.read(run / PROVENANCE_FILE)
     out = _store_of(run, str(record["run_id"]))
     if record["status"] != "finished":
         raise UserError(f"run {record['run_id']} is {record['status']}; the same command that began it finishes it")
     if str(record["config"]["suite"]).endswith(".py"):
         raise UserError(f"run {record['run_id']} is of a suite in a file; others need that suite as a package first")
-    final = _final(run)
+    state = _final(run)
     to.mkdir(parents=True)
-    shutil.copytree(final, to / "checkpoint" / final.name)
+    Checkpoints(to / "checkpoint").save_final(state["env_steps"], without_optimisers(state))
     if (run / "adapters").is_dir():
         shutil.copytree(run / "adapters", to / "adapters")
     shutil.copyfile(run / ROWS_FILE, to / ROWS_FILE)
@@ -84,10 +87,15 @@ def _store_of(run: Path, run_id: str) -> Path:
     return out
 
 
-def _final(run: Path) -> Path:
-    for folder in sorted((run / "checkpoint").glob("[0-9]*-final")):
-        return folder
-    raise UserError(f"{run / 'checkpoint'} has no final weights; they were deleted, or the run is of an early version")
+def _final(run: Path) -> dict[str, Any]:
+    """The state a finished run ended with."""
+    from covr_bench.run.checkpoint import load_saved
+
+    if not any((run / "checkpoint").glob("[0-9]*-final")) or not (saved := load_saved(run / "checkpoint")):
+        raise UserError(
+            f"{run / 'checkpoint'} has no final weights; they were deleted, or the run is of an early version"
+        )
+    return saved.state
 
 
 def _copy_agent(file: Path, to: Path) -> None:

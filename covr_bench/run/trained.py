@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from covr_bench.config import registry
 from covr_bench.kit.errors import UserError
@@ -36,3 +36,15 @@ def trained_agent(config: RunConfig, saved: Saved, context: Context, commit: str
             f"changed since (trained at commit {commit or 'unknown'}): {error}"
         ) from error
     return agent
+
+
+def without_optimisers(state: Any) -> Any:
+    """A state, or a part of one, without what optimisers remember: two numbers a weight, which no action needs.
+
+    An optimiser that loads what is left begins anew.
+    """
+    if isinstance(state, dict):
+        if state.keys() == {"state", "param_groups"}:  # `torch.optim.Optimizer.state_dict`
+            return state | {"state": {}}
+        return {key: without_optimisers(part) for key, part in state.items()}
+    return type(state)(map(without_optimisers, state)) if isinstance(state, list | tuple) else state
