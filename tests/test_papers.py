@@ -484,8 +484,12 @@ def test_a_table_asks_for_exactly_its_runs() -> None:
     assert all("published only" in note for note in without_runs("T4"))
     with pytest.raises(UserError, match="unknown paper table 'T6'"):
         paper_runs(["T6"], given, "x")
-    with pytest.raises(UserError, match=r"nothing of T4.*Its agents: apl, covr, curl"):
-        paper_runs(["T4"], given | {"agents": ["ere"]}, "x")
+    with pytest.raises(UserError, match=r"agent 'mrq' is in none of T4, T1, which have .*, curl"):
+        paper_runs(["T4", "T1"], given | {"agents": ["drq", "mrq"]}, "x")  # it would be passed over
+    with pytest.raises(UserError, match=r"task 'walker' is in none of T4, which have .*, walker_walk"):
+        paper_runs(["T4"], given | {"tasks": ["walker"]}, "x")
+    with pytest.raises(UserError, match="nothing of T4 is of the suite, agents, tasks and variants asked for together"):
+        paper_runs(["T4"], given | {"suite": "carla"}, "x")
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def paper_runs(papers: Sequence[str], given: Mapping[str, Any], origin: str) -> 
         origin: Where they come from, for errors.
 
     Raises:
-        UserError: An unknown table, or nothing of it is chosen.
+        UserError: An unknown table, an agent or task that is in none of them, or nothing of them is chosen.
     """
     names = paper_names(papers)
     agents_by_group: dict[_Group, list[str]] = {}
@@ -55,17 +55,29 @@ def paper_runs(papers: Sequence[str], given: Mapping[str, Any], origin: str) -> 
         for number in numbers:
             if name != ROUNDS or number.agent == "covr":
                 _add(agents_by_group, numbers, number)
+    _check_known("agent", given.get("agents"), (each for agents in agents_by_group.values() for each in agents), names)
+    _check_known("task", given.get("tasks"), (each for group in agents_by_group for each in group.tasks), names)
     requests = []
     for group, agents in agents_by_group.items():
         if values := _values(group, agents, given):
             requests.append(request(values, origin))
     if not requests:
-        theirs = sorted({agent for agents in agents_by_group.values() for agent in agents})
         raise UserError(
-            f"nothing of {', '.join(names)} is of the suite, agents and tasks asked for. "
-            f"Its agents: {', '.join(theirs)}. `covr-bench run --paper TABLE --dry-run` shows its suites and tasks"
+            f"nothing of {', '.join(names)} is of the suite, agents, tasks and variants asked for together. "
+            "`covr-bench run --paper TABLE --dry-run` shows what is"
         )
     return PaperRuns(tuple(requests), tuple(note for name in names for note in without_runs(name)))
+
+
+def _check_known(kind: str, asked: Iterable[str] | None, known: Iterable[str], papers: Sequence[str]) -> None:
+    """Raises UserError for a name that is in none of the tables: it would not be run."""
+    theirs = dict.fromkeys(known)
+    for name in asked or ():
+        if name not in theirs:
+            raise UserError(
+                f"{kind} {name!r} is in none of {', '.join(papers)}, which have {', '.join(theirs)}. "
+                "`covr-bench run --suite` runs others; `--as METHOD=AGENT` puts an agent beside a method"
+            )
 
 
 def without_runs(paper: str) -> list[str]:
