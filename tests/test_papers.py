@@ -484,7 +484,7 @@ def test_a_table_asks_for_exactly_its_runs() -> None:
     assert all("published only" in note for note in without_runs("T4"))
     with pytest.raises(UserError, match="unknown paper table 'T6'"):
         paper_runs(["T6"], given, "x")
-    with pytest.raises(UserError, match=r"agent 'mrq' is in none of T4, T1, which have .*, curl"):
+    with pytest.raises(UserError, match=r"agent 'mrq' is in none of T4, T1, which have curl, drq"):
         paper_runs(["T4", "T1"], given | {"agents": ["drq", "mrq"]}, "x")  # it would be passed over
     with pytest.raises(UserError, match=r"task 'walker' is in none of T4, which have .*, walker_walk"):
         paper_runs(["T4"], given | {"tasks": ["walker"]}, "x")
