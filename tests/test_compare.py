@@ -256,6 +256,8 @@ def test_runs_of_two_commits_in_one_store(cli: Callable[..., Any], tmp_path: Pat
     assert unknown.code == 2
     assert "A: '89ab' is neither a folder of results" in unknown.err
     assert "0123aaaaaa (4 runs), 4567bbbbbb (4 runs)" in unknown.err
+    agent = cli("compare", "sac", "sac", "--out", tmp_path)
+    assert (agent.code, f"'sac' is an agent of the runs in {tmp_path}; write {tmp_path}:sac" in agent.err) == (2, True)
     write_seeds(tmp_path, cell, [0.0], first=7, commits=("0123" + "c" * 36,))
     assert "the beginning of several commits: 0123aa" in cli("compare", "0123", NEW, "--out", tmp_path).err
 

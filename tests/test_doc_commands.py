@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from PIL import Image
+from test_compare import write_seeds
 from test_docs import ROOT, cases
 
 from covr_bench.run.cost.estimate import Cost
@@ -31,7 +32,7 @@ LEFT_OUT = {  # a pattern of the command: why it is not given here
     r"^carla serve": "serves until it is stopped",
     r"^(eval|record|publish) ": "needs a policy that took an hour",
     r"^cancel --suite|^status --suite": "plans at a size that test_status has",
-    r"5759ad9|results:drq|theirs.csv|compare my_agent|file:///mnt": "is about a store of its own",
+    r"file:///mnt": "is about a disk of its own",
     r"--per-gpu": "needs a GPU",
     r"--track mlflow": "needs a tracker, which tox -e trackers has",
     r"^doctor|^check-env dmc6|--task cartpole_swingup --frame|--videos": "draws by OpenGL, chosen once a process",
@@ -50,6 +51,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for task in ("dmc6@short/walker_walk", "effect@short", "carla@paper-1000/hw", "dmc6@paper/cartpole_swingup"):
             if name == "results" or task.startswith("dmc6@short"):
                 shutil.copytree(stored / "runs" / task, tmp_path / name / "runs" / task)
+    _write_own_runs(tmp_path)
     (tmp_path / "results" / "reference").mkdir()
     (tmp_path / "results" / "reference" / "runs").symlink_to(stored / "runs")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
@@ -59,8 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "my_script.py").write_text("import carla\nclient = carla.Client('localhost', 2000)\n")
     table = [f"dmc6,walker_walk,drq,{seed},{step},{step / 100 + seed}" for seed in range(3) for step in (0, 60_000)]
     scores = "\n".join(["suite,task,agent,seed,env_steps,return", *table, ""])
-    for name in ("my_scores.csv", "theirs.csv"):
-        (tmp_path / name).write_text(scores)
+    (tmp_path / "my_scores.csv").write_text(scores)
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "scores.csv").write_text(scores)
     Image.fromarray(np.zeros((84, 84, 3), np.uint8)).save(tmp_path / "frame.png")
@@ -68,6 +69,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("covr_bench.run.cost.estimate.costs", lambda configs, *_: [cost for _ in configs])
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def _write_own_runs(folder: Path) -> None:
+    """Runs of a store of one's own, of agents and commits that pages name, and scores that others have of them."""
+    for cell in ("catch@short/catch/drqv2", "catch@short/catch/my_agent", "catch@paper/catch/drq"):
+        write_seeds(folder / "results", cell, [20.0])
+    for seed, commit in enumerate(("5759ad9", "c57626e")):
+        write_seeds(folder / "results", "catch@paper/catch/mine", [30.0], seed, commits=(commit.ljust(40, "0"),))
+    header = "suite,budget,task,action_repeat,agent,seed,env_steps,return"
+    (folder / "theirs.csv").write_text(f"{header}\ncatch,paper,catch,2,mine,0,200,9\n")
 
 
 def unlike() -> dict[str, list[str]]:

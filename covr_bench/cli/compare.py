@@ -203,6 +203,8 @@ def _of_commit(text: str, out: Path) -> dict[str, dict[str, Any]]:
     if len(found) > 1:
         raise UserError(f"{text!r} is the beginning of several commits: {', '.join(sorted(found))}")
     if not found:
+        if any(run.split("/")[2] == text for run in records):
+            raise UserError(f"{text!r} is an agent of the runs in {out}; write {out}:{text}")
         raise UserError(
             f"{text!r} is neither a folder of results, nor a file or folder of scores, nor a commit of at least 4 "
             f"digits that runs in {out} were made with; those are: {known}"
