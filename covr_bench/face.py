@@ -179,7 +179,8 @@ def run(suite: str | Request, *, watch: Watch = lambda jobs: None, **options: An
     """
     preparation = prepare(_request(suite, options))
     jobs = execute(preparation, watch) if preparation.plan.todo else []
-    failed = {job.config.run_id: job.error.strip() for job in jobs if job.state not in ("finished", "submitted")}
+    failed = preparation.plan.left_out
+    failed |= {job.config.run_id: job.error.strip() for job in jobs if job.state not in ("finished", "submitted")}
     out = Path(preparation.experiment.request.out)
     return Outcome(preparation.plan, failed, read(out, runs=preparation.plan.run_ids))
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from results.batch import read_all, source_of, to_table, warn_skipped
 from results.files import read_bytes, write_bytes
-from results.layout import ROWS_FILE, RunId, StoreError, run_folder, scan
+from results.layout import ROWS_FILE, RunId, StoreError, StoreWarning, run_folder, scan
 from results.parse import COLUMNS, LIVE
 from results.source import read_source, stamp_of
 
@@ -176,7 +176,8 @@ def _write_cache(folder: Path, rows: pa.Table, manifest: pa.Table) -> None:
         for name, data in (*zip(_FILES, files, strict=True), ("seal", _seal(files))):
             write_bytes(folder / name, data)
     except OSError as error:
-        warnings.warn(f"results were read, but the cache in {folder} cannot be written: {error}", stacklevel=2)
+        unwritten = f"results were read, but the cache in {folder} cannot be written: {error}"
+        warnings.warn(unwritten, StoreWarning, stacklevel=2)
 
 
 def _seal(files: Sequence[bytes]) -> bytes:

@@ -13,6 +13,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+AWAY = frozenset(
+    getattr(errno, name)
+    for name in (
+        "EIO", "ESTALE", "ENOENT", "ETIMEDOUT", "ENOTCONN", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH",
+        "ECONNRESET", "ECONNREFUSED", "ECONNABORTED", "ESHUTDOWN", "EREMOTEIO", "ENXIO", "ENODEV", "EAGAIN",
+    )
+    if hasattr(errno, name)
+)  # fmt: skip
+"""Errors of a shared folder whose server or network is away: waiting may help. A full disk is none of them."""
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error, or the one that it was raised from, is of a folder that is away."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(cause, OSError) and cause.errno in AWAY
+
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """The content of a regular file; a pipe would wait for a writer. Raises OSError."""
@@ -20,7 +36,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     try:
         stat = os.fstat(descriptor)
         if not S_ISREG(stat.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
+            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
         parts = []
         while part := os.read(descriptor, stat.st_size + 1):  # as a rule all of it
             parts.append(part)

@@ -16,12 +16,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from results.files import is_away, read_bytes
 from results.layout import StoreError
 
 LEASE_FILE = "lease.json"
 LENGTH_VARIABLE = "COVR_BENCH_LEASE_S"  # seconds without a beat after which another may take a run over
 LAUNCHER_VARIABLE, JOB_VARIABLE = "COVR_BENCH_LAUNCHER", "COVR_BENCH_JOB"  # set by launchers, shown by `status`
 _LENGTH_S, _LONGEST_S = 60.0, 3600.0
+_MOST = 2**63  # no number of a lease comes near
 _BEATS = 6  # in a lease's length: five may be late or lost
 
 
@@ -109,18 +111,21 @@ def read_lease(folder: str | os.PathLike[str]) -> Holding | None:
 
     Returns:
         The lease as stored, by a living writer or not; None if the run is not being written or was left in good order.
-        A damaged file counts as a lease of an unknown machine.
+        A damaged file, and what is no file, counts as a lease of an unknown machine.
 
     Raises:
-        OSError: The file cannot be read; a shared folder is away, perhaps.
+        OSError: The folder is away (`results.files.AWAY`).
     """
+    data = b""
     try:
-        with open(os.path.join(folder, LEASE_FILE), "rb") as file:
-            data = file.read()
+        data = read_bytes(os.path.join(folder, LEASE_FILE))
+        return parsed_lease(data)
     except FileNotFoundError:
         return None
-    try:
-        return parsed_lease(data)
+    except OSError as error:
+        if is_away(error):
+            raise
+        return Holding(0, f"unreadable {error.errno}")
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return Holding(0, f"damaged {zlib.crc32(data)}")
 
@@ -136,6 +141,8 @@ def parsed_lease(data: bytes) -> Holding:
     for key, value in given.items():
         if isinstance(value, bool) or (key not in kinds and not isinstance(value, dict if key == "progress" else str)):
             raise TypeError(key)
+        if isinstance(value, int) and abs(value) >= _MOST:
+            raise OverflowError(key)
     length_s = given.get("length_s", _LENGTH_S)
     given["length_s"] = min(length_s, _LONGEST_S) if length_s >= 0 else _LENGTH_S  # NaN is not
     return Holding(**given)

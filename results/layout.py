@@ -135,6 +135,11 @@ def run_ids(out: str | os.PathLike[str]) -> list[str]:
     return [run_id for run_id in _folders(os.path.join(out, RUNS)) if _RUN_ID.fullmatch(run_id)]
 
 
+def recorded(out: str | os.PathLike[str]) -> list[str]:
+    """Every run whose folder has a record, be it damaged or no file, in the order of `scan`."""
+    return [run_id for run_id in run_ids(out) if os.path.lexists(os.path.join(out, RUNS, run_id, PROVENANCE_FILE))]
+
+
 def _folders(root: str) -> Iterator[str]:
     """Folders that lie as deep as those of runs do."""
     for suite in _subfolders(root):

@@ -12,7 +12,6 @@ for its own fence before it writes, once its last renewal is too old to be sure 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 import threading
@@ -21,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from results.files import is_away, read_bytes
 from results.holding import LEASE_FILE, Holding, clock, holding_of_this_process, peak_memory, read_lease
 from results.layout import CANCEL_FILE, StoreError
 
@@ -32,16 +32,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 FENCE = "fence-"
 _SURE = 0.5  # of a lease's length after a renewal, nobody can have taken the run over yet
+_MOST_DIGITS = 18  # of a fence's number: 64 bits hold it, and a lease with it can be read again
 _RETRY_S = 1.0  # between tries while a folder is away, at most
-AWAY = frozenset(
-    getattr(errno, name)
-    for name in (
-        "EIO", "ESTALE", "ENOENT", "ETIMEDOUT", "ENOTCONN", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH",
-        "ECONNRESET", "ECONNREFUSED", "ECONNABORTED", "ESHUTDOWN", "EREMOTEIO", "ENXIO", "ENODEV", "EAGAIN",
-    )
-    if hasattr(errno, name)
-)  # fmt: skip
-"""Errors of a shared folder whose server or network is away: waiting may help. A full disk is none of them."""
 
 
 class RunHeld(StoreError):
@@ -139,7 +131,7 @@ class Lease:
             try:
                 return act()
             except (OSError, StoreError) as error:
-                if not _is_away(error) or self._gone:
+                if isinstance(error, LeaseLost) or not is_away(error) or self._gone:
                     raise
                 self._gone = clock() - begun > self._holding.length_s  # one more try; and later ones do not wait
             time.sleep(min(_RETRY_S, self._holding.period_s))
@@ -184,7 +176,7 @@ class Lease:
                 part.unlink(missing_ok=True)
             raise
         self._renewed, self._gone = begun, False
-        self._cancelled = (self.folder / CANCEL_FILE).exists()
+        self._cancelled = os.path.lexists(self.folder / CANCEL_FILE)
 
     def _look(self) -> None:
         """See whether this lease's fence stands. Raises LeaseLost, or OSError if nobody can know."""
@@ -198,7 +190,7 @@ class Lease:
 
     def _stands(self) -> bool:
         try:
-            return (self.folder / f"{FENCE}{self.token}").read_text() == self._holding.owner
+            return read_bytes(self.folder / f"{FENCE}{self.token}") == self._holding.owner.encode()
         except FileNotFoundError:
             os.stat(self.folder)  # away, if this is not there either
             return False
@@ -269,7 +261,7 @@ def _claim(folder: Path, run_id: RunId | str, token: int, owner: str) -> None:
 
 def _fences(folder: Path) -> list[int]:
     names = [name.removeprefix(FENCE) for name in os.listdir(folder) if name.startswith(FENCE)]
-    return [int(name) for name in names if name.isdecimal()]
+    return [int(name) for name in names if name.isdecimal() and len(name) <= _MOST_DIGITS]
 
 
 def _held(run_id: RunId | str, holder: str, folder: Path) -> RunHeld:
@@ -277,8 +269,3 @@ def _held(run_id: RunId | str, holder: str, folder: Path) -> RunHeld:
         f"run {run_id} is being written by {holder} (lease and lock in {folder}). Wait for it or stop it, "
         "then run the same command again; or choose another output folder."
     )
-
-
-def _is_away(error: OSError | StoreError) -> bool:
-    cause = error if isinstance(error, OSError) else error.__cause__
-    return not isinstance(error, LeaseLost) and isinstance(cause, OSError) and cause.errno in AWAY

@@ -7,6 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from results.files import is_away
 from results.layout import LOCK_FILE, run_folder
 
 if TYPE_CHECKING:
@@ -25,16 +26,22 @@ def writer_pid(out: str | os.PathLike[str], run_id: RunId | str) -> int | None:
         run_id: The run.
 
     Returns:
-        Its process number, or None if nobody writes the run.
+        Its process number, 0 if the file does not tell it, or None if nobody writes the run.
+
+    Raises:
+        OSError: The folder is away.
     """
     try:
-        descriptor = os.open(run_folder(out, run_id) / LOCK_FILE, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
+        descriptor = os.open(run_folder(out, run_id) / LOCK_FILE, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait
+    except OSError as error:
+        if is_away(error) and not isinstance(error, FileNotFoundError):
+            raise
+        return None  # nor can a writer open what is no file
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return int(os.pread(descriptor, 32, 0) or b"0")
+        holder = os.pread(descriptor, 32, 0)
+        return int(holder) if holder.isdigit() else 0
     finally:
         os.close(descriptor)
     return None
@@ -66,7 +73,7 @@ def acquire(folder: Path) -> int | str:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
             return descriptor
-    holder = os.pread(descriptor, 32, 0).decode() or "unknown"
+    holder = os.pread(descriptor, 32, 0).decode(errors="replace") or "unknown"
     os.close(descriptor)
     return f"process {holder}"
 

@@ -11,14 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from results import provenance
+from results.files import is_away
 from results.holding import LEASE_FILE, Holding, read_lease
-from results.layout import CANCEL_FILE, PROVENANCE_FILE, ROWS_FILE, RUNS
+from results.layout import CANCEL_FILE, PROVENANCE_FILE, ROWS_FILE, RUNS, StoreError
 from results.lock import writer_pid
 from results.states import Status, TextEnum
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+_MOST = 2**63  # no number of a run comes near
 _TAIL = 8192  # bytes of rows.jsonl in which the last row lies
 
 Silent = Callable[[str, Holding], bool]
@@ -33,6 +36,7 @@ class Place(TextEnum):
     WAITING = "waiting"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
+    UNREADABLE = "unreadable"  # its record is damaged, or of a newer version
     DONE = "done"
 
 
@@ -48,6 +52,7 @@ class RunView:
         last_return: Newest return of a running run, None if there is none.
         cancelled: Whether it has been asked to stop.
         holding: The lease of a run that is running or lost.
+        problem: Why it is unreadable, and what mends it.
     """
 
     run_id: str
@@ -58,6 +63,7 @@ class RunView:
     last_return: float | None = None
     cancelled: bool = False
     holding: Holding | None = None
+    problem: str = ""
 
     @property
     def agent(self) -> str:
@@ -80,19 +86,29 @@ def view(out: str | os.PathLike[str], run_id: str, silent: Silent, total: int = 
         total: Environment steps of the whole run, where the store does not know.
 
     Raises:
-        OSError: A file that is there cannot be read.
+        OSError: The folder is away.
     """
     folder = os.path.join(out, RUNS, run_id)
     try:
         names = set(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return RunView(run_id, Place.WAITING, total=total)
-    record = _record(folder) if PROVENANCE_FILE in names else {}
+    except OSError as error:
+        if is_away(error):
+            raise
+        return RunView(run_id, Place.UNREADABLE, total=total, problem=f"cannot list {folder}: {error.strerror}")
+    cancelled = CANCEL_FILE in names
+    try:
+        record = provenance.read(f"{folder}/{PROVENANCE_FILE}") if PROVENANCE_FILE in names else {}
+    except StoreError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and is_away(cause) and not isinstance(cause, FileNotFoundError):
+            raise cause from error
+        return RunView(run_id, Place.UNREADABLE, _last_step(folder), total, cancelled=cancelled, problem=str(error))
     status, total = record.get("status", ""), _number(record.get("config", {}).get("env_steps")) or total
     if status == Status.FINISHED:
         wall_s = float(record.get("wall_s") or 0.0)
         return RunView(run_id, Place.DONE, total, total, total / wall_s if wall_s else 0.0)
-    cancelled = CANCEL_FILE in names
     holding = read_lease(folder) if LEASE_FILE in names else None
     if holding is not None:
         return _held(run_id, holding, silent, total, cancelled, folder)
@@ -130,7 +146,7 @@ def seconds_left(views: Sequence[RunView]) -> float:
     Returns:
         0 if all are done, NaN if nothing runs.
     """
-    todo = [each for each in views if each.place not in (Place.DONE, Place.FAILED)]
+    todo = [each for each in views if each.place not in (Place.DONE, Place.FAILED, Place.UNREADABLE)]
     running = [each for each in todo if each.place is Place.RUNNING]
     if not todo or not running:
         return math.nan if todo else 0.0
@@ -160,6 +176,7 @@ def as_dict(each: RunView) -> dict[str, Any]:
     values: dict[str, Any] = {"run_id": each.run_id, "state": str(each.place), "env_steps": each.env_steps}
     values |= {"total_env_steps": each.total, "env_steps_per_s": each.speed, "cancelled": each.cancelled}
     values |= {"last_return": each.last_return}
+    values |= {"problem": each.problem} if each.problem else {}
     left = 0.0 if each.place is Place.DONE else each.seconds_left
     values |= {"seconds_left": left if math.isfinite(left) else None}
     if holding is not None:
@@ -168,22 +185,20 @@ def as_dict(each: RunView) -> dict[str, Any]:
     return values
 
 
-def _record(folder: str) -> dict[str, Any]:
-    """The run's provenance; empty if it is damaged, of which `show` tells."""
-    with contextlib.suppress(ValueError, RecursionError), open(f"{folder}/{PROVENANCE_FILE}", "rb") as file:
-        record = json.loads(file.read())
-        if isinstance(record, dict) and isinstance(record.get("config", {}), dict):
-            return record
-    return {}
-
-
 def _last_step(folder: str) -> int:
     """Environment steps of the last whole row; 0 if there is none."""
+    path = f"{folder}/{ROWS_FILE}"
     try:
-        with open(f"{folder}/{ROWS_FILE}", "rb") as file:
+        if not os.path.isfile(path):  # a pipe would wait
+            return 0
+        with open(path, "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
             lines = file.read().splitlines()
     except FileNotFoundError:
+        return 0
+    except OSError as error:
+        if is_away(error):
+            raise
         return 0
     for line in reversed(lines):
         with contextlib.suppress(ValueError, TypeError, RecursionError):
@@ -198,4 +213,4 @@ def _number(value: Any) -> int:
 
 
 def _finite(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int | float) and -_MOST < value < _MOST

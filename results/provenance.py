@@ -232,8 +232,11 @@ def statuses(out: str | os.PathLike[str] = "results") -> dict[str, dict[str, Any
 
 def _is_written(out: str | os.PathLike[str], run_id: str) -> bool:
     """Whether a process of this machine writes a run, or one of another may."""
-    holding = read_lease(run_folder(out, run_id))
-    return writer_pid(out, run_id) is not None or (holding is not None and holding.lives() is None)
+    try:
+        holding = read_lease(run_folder(out, run_id))
+        return writer_pid(out, run_id) is not None or (holding is not None and holding.lives() is None)
+    except OSError:  # nobody can tell here
+        return True
 
 
 def hashed_settings(out: str | os.PathLike[str], runs: Mapping[str, str]) -> dict[str, str]:

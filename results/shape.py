@@ -46,7 +46,8 @@ def fault(record: dict[str, Any]) -> str:
 def completed(record: dict[str, Any]) -> dict[str, Any]:
     """The record with every field that is read without asking; what was not recorded is empty or 0."""
     environment = {"packages": {}, "gpus": []} | record.get("environment", {})
-    sessions = [{"started": "", "ended": None, "wall_s": None, "command": ""} | each for each in record["sessions"]]
+    empty = {"started": "", "ended": None, "wall_s": None, "git_sha": None, "command": ""}
+    sessions = [empty | each for each in record["sessions"]]
     return {"wall_s": 0.0, "seeds": {}} | record | {"environment": environment, "sessions": sessions}
 
 

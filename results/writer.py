@@ -7,8 +7,9 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from results.files import AWAY, read_bytes
 from results.layout import ROWS_FILE, SCHEMA, RunId, StoreError, run_folder
-from results.lease import AWAY, Lease
+from results.lease import Lease
 from results.line import checked_labels, measured
 from results.lock import acquire, replace_lock
 from results.states import RowKind
@@ -81,8 +82,8 @@ class RunWriter:
             path = self.folder / ROWS_FILE
             if self.lease.inherited and path.exists():
                 renew_file(path)
+            self._continue_from(read_bytes(path) if path.exists() else b"")  # fails for a pipe, which would wait
             self._rows = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            self._continue_from(path.read_bytes())
         except OSError as error:
             self.close()
             raise self._failure(error) from error
@@ -222,9 +223,9 @@ class RunWriter:
 
     def _failure(self, error: OSError) -> StoreError:
         return StoreError(
-            f"cannot write run {self.run_id} in {self.folder}: {error.strerror or error}. Rows already written are "
-            "kept; free some space, make the folder writable or choose another output folder, "
-            "then run the same command again to go on."
+            f"cannot write run {self.run_id} in {error.filename or self.folder}: {error.strerror or error}. Rows "
+            "already written are kept; free some space, make the folder writable (and remove from it what is no file) "
+            "or choose another output folder, then run the same command again to go on."
         )
 
 
@@ -238,7 +239,7 @@ def renew_file(path: Path) -> None:
     """Put a copy in a file's place: who has it open for appending then appends to a file without a name."""
     part = path.with_name(f"{path.name}.copy.tmp")
     with part.open("wb") as file:
-        file.write(path.read_bytes())
+        file.write(read_bytes(path))
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)

@@ -344,6 +344,11 @@ def test_last_steps_that_differ_by_a_hair_are_compared(cli: Callable[..., Any], 
         lines = [f"m,walker_walk,{seed},{100_000 + seed},{level + seed}" for seed in range(5)]
         file.write_text(scores + "\n".join(lines) + "\n")
     assert cli("compare", *files, *LIGHT, "--fail-on-worse").code == 1
+    (line,) = json.loads(cli("compare", *files, *LIGHT, "--format", "json").out)["lines"]
+    steps = [line[f"{side}_env_steps{end}"] for side in "ab" for end in ("", "_most")]
+    assert (line["env_steps"], steps) == (None, [100_000, 100_004] * 2)
+    (row, *_) = csv.DictReader(io.StringIO(cli("compare", *files, *LIGHT, "--format", "csv").out))
+    assert (row["env_steps"], row["a_env_steps"], row["b_env_steps_most"]) == ("", "100000", "100004")
 
 
 def test_runs_that_end_at_different_steps_have_no_difference(

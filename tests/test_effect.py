@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from test_analysis import write_run
 
-from analysis.tables.effect import FAMILIES, SUITES, effect, paired, to_csv, to_grids
+from analysis.tables.effect import FAMILIES, SUITES, effect, labelled, paired, to_csv, to_grids
 from covr_bench.config import registry
 from results.store import read
 
@@ -107,3 +107,24 @@ def test_the_command_says_what_makes_its_runs(tmp_path: Path, cli: Any) -> None:
     assert cli(*figure).code == 0
     drawn = (tmp_path / "effect.svg").read_text()
     assert "transmission" in drawn and "n = 2" in drawn and "dose" not in drawn
+
+
+def test_a_figure_of_switches_names_each_once(tmp_path: Path) -> None:
+    for seed in range(2):
+        run(tmp_path, "covr-vlm=tiny-knowing", seed, 1.0)
+        for name in ("labels=policy", "old_priors=drop"):
+            run(tmp_path, f"covr-{name},vlm=tiny-knowing", seed, 4.0 + seed)
+    switches = [each for each in effect(read(tmp_path)) if each.family and each.n]
+    assert labelled(switches)[0] == "each less covr-vlm=tiny-knowing"
+    assert list(labelled(switches)[1]) == ["labels=policy  (n = 2)", "old_priors=drop  (n = 2)"]
+
+
+def test_a_figure_of_several_controls_names_each_beside_its_arm(tmp_path: Path) -> None:
+    for arm, score in (("dpl-prior=zero", 1.0), ("dpl-prior=oracle", 4.0), ("drqv2", 0.0)):
+        run(tmp_path, arm, 0, score)
+    common, found = labelled([each for each in effect(read(tmp_path)) if each.n])
+    assert common == ""
+    assert list(found) == [
+        "transmission:  dpl-prior=oracle  less  dpl-prior=zero  (n = 1)",
+        "placebo:  dpl-prior=zero  less  drqv2  (n = 1)",
+    ]

@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import math
+import re
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -362,3 +364,67 @@ def test_names_and_seeds_come_back_as_they_were(cli: Callable[..., Any], tmp_pat
     file = write(tmp_path, "a.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     found = imported(cli, tmp_path, file, "--keep-names")
     assert [line[2:4] for line in found] == runs
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_an_event_file_that_cannot_be_read_to_its_end_says_how_far_it_was(
+    cli: Callable[..., Any], tmp_path: Path, damage: str
+) -> None:
+    writer = pytest.importorskip("tensorboard.summary").Writer(str(tmp_path / "drq_seed2"))
+    for step in range(10):
+        writer.add_scalar("eval/return", 2.5, step)
+    writer.close()
+    (file,) = (tmp_path / "drq_seed2").iterdir()
+    whole = cli("import", file, "--with", "task=walker_walk", "-o", tmp_path / "scores.csv")
+    assert "cut" not in whole.err
+    data = bytearray(file.read_bytes())
+    if damage == "flipped":
+        data[len(data) // 2] ^= 0xFF
+    file.write_bytes(data if damage == "flipped" else data[: len(data) // 2 + 3])
+    told = cli("import", file, "--with", "task=walker_walk", "-o", tmp_path / "scores.csv")
+    assert told.code == 0
+    assert re.search(
+        rf"note: {file} is cut or damaged.*: [56] events are read, \d+ of its {len(file.read_bytes())}", told.err
+    )
+    assert 3 <= len((tmp_path / "scores.csv").read_text().splitlines()) - 1 <= 5
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "Agent,TASK, Seed ,Env Steps,Return\nm,t,0,100,2.5\n"),
+        ("a.jsonl", '{"Agent": "m", "TASK": "t", "seed": 0, "env-steps": 100, "Return": 2.5}\n'),
+    ],
+)
+def test_columns_in_another_spelling_are_taken_with_a_note(
+    cli: Callable[..., Any], tmp_path: Path, name: str, content: str
+) -> None:
+    file = write(tmp_path, name, content)
+    assert imported(cli, tmp_path, file) == [("scores", "t", "m", 0, "", 100, 2.5)]
+    for verb in (("import", file, "-o", tmp_path / "scores.csv"), ("table", "--scores", file)):
+        told = cli(*verb)
+        assert told.code == 0, told.err
+        assert f"{file}: columns are taken in another spelling: 'Agent' is agent, 'TASK' is task" in told.err
+
+
+def test_of_two_spellings_none_is_taken(cli: Callable[..., Any], tmp_path: Path) -> None:
+    file = write(tmp_path, "a.csv", "Agent,AGENT,task,seed,env_steps,return\nm,n,t,0,100,2.5\n")
+    told = cli("import", file)
+    assert told.code == 2 and "which column is the agent?" in told.err and "there are Agent, AGENT, task" in told.err
+
+
+def test_missing_columns_are_asked_for_at_once_with_the_options_to_give(
+    cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = write(tmp_path, "a.csv", "Algo,Env Name,seed,frames,Episode Reward\nm,t,0,100,2.5\n")
+    told = cli("import", file)
+    options = ("--columns", "agent=Algo", "--columns", "task=Env Name", "--columns", "return=Episode Reward")
+    assert told.code == 2 and shlex.join(options) in told.err
+    assert "there are Algo, Env Name, seed, frames, Episode Reward" in told.err
+    assert imported(cli, tmp_path, file, *options) == [("scores", "t", "m", 0, "", 100, 2.5)]
+
+
+def test_the_mean_of_episodes_near_the_largest_number_is_a_number(cli: Callable[..., Any], tmp_path: Path) -> None:
+    steps = {"step_1": {"step_count": 100, "return": [1e308, 1.5e308]}}
+    file = write(tmp_path, "a.json", json.dumps({"s": {"t": {"m": {"seed_0": steps}}}}))
+    assert imported(cli, tmp_path, file) == [("s", "t", "m", 0, "", 100, 1.25e308)]

@@ -144,7 +144,7 @@ def test_to_wait_makes_certain(cli: Callable[..., Result], out: Path) -> None:
 
 def test_a_damaged_record_hides_no_other_run(cli: Callable[..., Result], out: Path) -> None:
     (run_folder(out, RUNS[1]) / "provenance.json").write_text("{")
-    assert states(cli("status", "--out", out, "--json")) == ["done", "waiting", *ALL[2:6]]
+    assert states(cli("status", "--out", out, "--json")) == ["done", "unreadable", *ALL[2:6]]
 
 
 def test_cancel_marks_what_is_not_done_and_run_takes_the_marks_away(cli: Callable[..., Result], out: Path) -> None:

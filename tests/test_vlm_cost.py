@@ -11,6 +11,7 @@ from transformers import AutoModelForImageTextToText
 from vlm_families import FAMILIES, folder
 from vlm_published import PUBLISHED, config_only
 
+from covr.vlm import cost as vlm_cost
 from covr.vlm.cost import Tuning, of_config, statement
 from covr_bench.cli.paper_runs import paper_runs
 from covr_bench.cli.plan_cost import vlm_costs
@@ -79,3 +80,26 @@ def test_the_plan_states_each_vlm_once_and_nothing_of_one_without_a_config(tmp_p
     for name in ("scripted", "openai:http://x/v1"):
         assert statement(name, "auto", "cpu") == ""
     assert "not known before its config.json is here" in statement(str(tmp_path), "auto", "cpu")
+
+
+def test_a_plan_tries_a_hub_that_does_not_answer_once_and_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Any
+) -> None:
+    """The hub's own client tried five times for each of three models, and again in a process that measures."""
+    tried = []
+
+    class Session:
+        def head(self, url: str, **_: Any) -> None:
+            tried.append(url)
+            raise OSError("no route to host")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.get_session", Session)
+    monkeypatch.setattr("covr_bench.cli.run.show_cost", lambda *_: pytest.fail("it measures what cannot be had"))
+    vlm_cost._hub_answers.cache_clear()
+    done = cli("run", "--paper", "vlm", "--dry-run", "--device", "cpu", "--out", tmp_path / "out")
+    vlm_cost._hub_answers.cache_clear()
+    assert len(tried) == 1
+    assert done.err.count("cannot be reached (no route to host)") == 1
+    assert done.out.count("this plan cannot be run here: cannot load the VLM") == 3
+    assert done.code == 2

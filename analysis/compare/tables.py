@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.compare.verdicts import ALPHA, MIN_SEEDS, Verdict
 from analysis.grids import MARK, Grid
 from analysis.grids import to_csv as csv_text
+from analysis.numbers import decimals
 from analysis.rows.final import LAST, definition
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 CSV_COLUMNS = (
     "suite", "budget", "setting", "statistic", "agent", "task", "action_repeat", "env_steps", "a", "a_std", "a_low",
     "a_high", "a_n", "b", "b_std", "b_low", "b_high", "b_n", "difference", "low", "high", "p", "p_holm",
-    "improvement", "improvement_low", "improvement_high", "verdict", "score",
+    "improvement", "improvement_low", "improvement_high", "verdict", "score", "a_env_steps", "a_env_steps_most",
+    "b_env_steps", "b_env_steps_most",
 )  # fmt: skip
 
 
@@ -78,8 +80,9 @@ def _rows(lines: Sequence[Line]) -> Iterator[tuple[str, ...]]:
     digits = 1 if largest >= 10 else 3  # returns of hundreds, or shares
     for line in lines:
         value, low, high = line.difference
-        gap = "-" if math.isnan(value) else f"{value:+.{digits}f}"
-        interval = "" if math.isnan(low) or low == high else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
+        gap = "-" if math.isnan(value) else decimals(value, digits, "+")
+        ends = ", ".join(decimals(end, digits, "+") for end in (low, high))
+        interval = "" if math.isnan(low) or low == high else f" [{ends}]"
         p = "-" if math.isnan(line.p_holm) else f"{line.p_holm:.3f}" if line.p_holm >= 0.001 else "< 0.001"
         partly = line.verdict == Verdict.IDENTICAL and line.a.n != line.b.n
         mark = MARK if line.broken or line.verdict == Verdict.DIFFERENT_STEPS or partly else ""
@@ -91,8 +94,8 @@ def _mean(scores: Summary, digits: int) -> str:
     """`731.2 ± 41.0 (5)`."""
     if not scores.n:
         return "-"
-    spread = "" if math.isnan(scores.std) else f" ± {scores.std:.{digits}f}"
-    return f"{scores.mean:.{digits}f}{spread} ({scores.n})"
+    spread = "" if math.isnan(scores.std) else f" ± {decimals(scores.std, digits)}"
+    return f"{decimals(scores.mean, digits)}{spread} ({scores.n})"
 
 
 def _caption(verdicts: Verdicts, lines: list[Line]) -> str:
@@ -116,7 +119,8 @@ def _aggregate_row(each: Aggregate) -> tuple[str, ...]:
 
 def _interval(estimate: Estimate) -> str:
     value, low, high = estimate
-    return f"{value:.2f}" if math.isnan(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    shown = decimals(value, 2)
+    return shown if math.isnan(low) else f"{shown} [{decimals(low, 2)}, {decimals(high, 2)}]"
 
 
 def _line_values(line: Line, metric: str) -> dict[str, Any]:
@@ -130,8 +134,9 @@ def _line_values(line: Line, metric: str) -> dict[str, Any]:
         "action_repeat": line.action_repeat,
         "env_steps": line.env_steps[0] if line.env_steps[0] == line.env_steps[1] else None,
     }
-    for letter, scores in (("a", line.a), ("b", line.b)):
+    for letter, scores, steps in (("a", line.a, line.a_env_steps), ("b", line.b, line.b_env_steps)):
         values |= {letter: scores.mean, f"{letter}_std": scores.std, f"{letter}_n": scores.n}
+        values |= dict(zip((f"{letter}_env_steps", f"{letter}_env_steps_most"), steps or (None, None), strict=True))
     values |= dict(zip(("difference", "low", "high"), line.difference, strict=True))
     return values | {"p": line.p, "p_holm": line.p_holm, "verdict": str(line.verdict)}
 

@@ -55,7 +55,8 @@ class Line:
     Attributes:
         suite, budget, setting: The protocol.
         agent, task, action_repeat: What was run.
-        env_steps: Fewest and most environment steps at which scores were measured.
+        a_env_steps, b_env_steps: Fewest and most environment steps at which scores of a side were measured; None of a
+            side without a score.
         a, b: Final scores over seeds.
         difference: `b - a` with its interval, NaN if the two are not comparable.
         p: Two-sided p of the difference, NaN if not tested.
@@ -71,7 +72,8 @@ class Line:
     agent: str
     task: str
     action_repeat: int
-    env_steps: tuple[int, int]
+    a_env_steps: tuple[int, int] | None
+    b_env_steps: tuple[int, int] | None
     a: Summary
     b: Summary
     difference: Estimate
@@ -84,6 +86,11 @@ class Line:
     def title(self) -> str:
         """Name of the protocol."""
         return protocol_name(self.suite, self.budget, self.setting)
+
+    @property
+    def env_steps(self) -> tuple[int, int]:
+        """Fewest and most environment steps of both sides; 0 where neither has a score."""
+        return _both(self.a_env_steps, self.b_env_steps)
 
 
 @dataclass(frozen=True)
@@ -179,12 +186,21 @@ def _line(match: Match, identical: Sequence[int], margin: float) -> Line:
     part = dict(zip(CELL, match.key, strict=True))
     scored_runs = [runs[runs["scored"] > 0] for runs in (match.a, match.b)]
     a, b = (_summary(runs) for runs in scored_runs)
-    steps = pd.concat(scored_runs)["env_steps"]
-    span = (int(steps.min()), int(steps.max())) if len(steps) else (0, 0)
-    verdict, gap, p = _identical(a, b) if identical else _tested(a, b, span, margin)
+    steps_a, steps_b = (_span(runs["env_steps"]) for runs in scored_runs)
+    verdict, gap, p = _identical(a, b) if identical else _tested(a, b, _both(steps_a, steps_b), margin)
     broken = _broken(match.b)
     key = (part["suite"], part["budget"], part["setting"], match.name, part["task"], int(part["action_repeat"]))
-    return Line(*key, span, a, b, gap, p, verdict, broken)
+    return Line(*key, steps_a, steps_b, a, b, gap, p, verdict, broken)
+
+
+def _span(steps: pd.Series) -> tuple[int, int] | None:
+    return (int(steps.min()), int(steps.max())) if len(steps) else None
+
+
+def _both(*spans: tuple[int, int] | None) -> tuple[int, int]:
+    """Fewest and most of both sides; 0 where neither has a score."""
+    every = [step for span in spans for step in span or ()]
+    return min(every, default=0), max(every, default=0)
 
 
 def _identical(a: Summary, b: Summary) -> tuple[Verdict, Estimate, float]:

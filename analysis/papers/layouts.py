@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from analysis.grids import MARK, Grid
+from analysis.numbers import decimals
 from analysis.statistics.intervals import difference
 
 if TYPE_CHECKING:
@@ -162,9 +163,9 @@ def ours_text(cell: Cell) -> str:
     """Our value and the number of seeds, or why there is none."""
     if cell.ours is None:
         return "published only" if cell.paper and not cell.paper.agent else "not run"
-    spread = "" if math.isnan(cell.ours.std) else f" ± {cell.ours.std:.1f}"
+    spread = "" if math.isnan(cell.ours.std) else f" ± {decimals(cell.ours.std, 1)}"
     early = f" at {cell.env_steps:,}{MARK}" if cell.paper and not cell.difference else ""
-    return f"{cell.ours.mean:.1f}{spread} ({cell.ours.n}){early}"
+    return f"{decimals(cell.ours.mean, 1)}{spread} ({cell.ours.n}){early}"
 
 
 def difference_text(cell: Cell) -> str:
@@ -172,4 +173,5 @@ def difference_text(cell: Cell) -> str:
     if cell.difference is None:
         return "-"
     value, low, high = cell.difference
-    return f"{value:+.1f}" + (f" [{low:+.1f}, {high:+.1f}]" if math.isfinite(low) else MARK)
+    interval = f" [{decimals(low, 1, '+')}, {decimals(high, 1, '+')}]"
+    return decimals(value, 1, "+") + (interval if math.isfinite(low) else MARK)

@@ -9,7 +9,7 @@
 
   const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
   const steps = (value) => value >= 1e6 ? `${+(value / 1e6).toPrecision(3)}M` : value >= 1e3 ? `${+(value / 1e3).toPrecision(3)}k` : `${value}`;
-  const number = (value) => Math.abs(value) >= 100 ? value.toFixed(1) : String(+value.toPrecision(3));
+  const number = (value) => Math.abs(value) >= 1e9 ? value.toPrecision(4) : Math.abs(value) >= 100 ? value.toFixed(1) : String(+value.toPrecision(3));
 
   function element(tag, text = "") {
     const made = document.createElement(tag);

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from analysis.rows.headers import ours_among, respelled
 from analysis.rows.lines import OPTIONAL, REQUIRED, ScoresError, checked_line, csv_lines, json_lines, not_utf8
 from analysis.rows.scores import agent_name, protocol_name, returns
 from results.states import RowKind
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _SUFFIXES = (".csv", ".jsonl")
 MAX_NAMED = 10  # conflicts; the others are counted
@@ -149,15 +150,24 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
     try:
         if file.suffix.lower() == ".csv":
             with file.open(encoding="utf-8-sig", newline="") as text:
-                yield from (checked_line(line, where) for where, line in csv_lines(text, file))
+                yield from _checked(csv_lines(text, file), file)
         else:
-            yield from (checked_line(line, where) for where, line in json_lines(file))
+            yield from _checked(json_lines(file), file)
     except UnicodeDecodeError as error:
         raise not_utf8(file, error) from error
     except csv.Error as error:
         raise ScoresError(f"{file} is not a table: {error}") from error
     except OSError as error:
         raise ScoresError(f"cannot read {file}: {error.strerror or error}") from error
+
+
+def _checked(lines: Iterable[tuple[str, Any]], file: Path) -> Iterator[dict[str, Any]]:
+    """Each line under our names, which the first line may spell in another way."""
+    ours: dict[str, str] | None = None
+    for where, line in lines:
+        if ours is None and isinstance(line, dict):
+            ours = ours_among(line, file)
+        yield checked_line(respelled(line, ours) if ours and isinstance(line, dict) else line, where)
 
 
 def _as_rows(frame: pd.DataFrame) -> pd.DataFrame:

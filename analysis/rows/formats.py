@@ -7,7 +7,7 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from operator import itemgetter
@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from analysis.rows.event_files import event_points
+from analysis.rows.headers import check_said, ours_among, respelled
 from analysis.rows.lines import OPTIONAL, REQUIRED, ScoresError, csv_lines, json_lines, json_value, whole
 
 Line = dict[str, Any]
@@ -54,14 +56,23 @@ def _table(path: Path) -> list[Line]:
 def _csv(path: Path, settings: Settings) -> Iterator[Line]:
     lines = _table(path)
     _check_columns(path, settings, lines[0] if lines else ())
-    yield from (_renamed(line, settings) for line in lines)
+    yield from _under_our_names(path, lines, lines[0] if lines else (), settings)
 
 
 def _jsonl(path: Path, settings: Settings) -> Iterator[Line]:
     lines = [{**line, "where": where} for where, line in json_lines(path)]
+    names = {name: None for line in lines for name in line}
     if lines:
-        _check_columns(path, settings, {name: None for line in lines for name in line})
-    yield from (_renamed(line, settings) for line in lines)
+        _check_columns(path, settings, names)
+    yield from _under_our_names(path, lines, names, settings)
+
+
+def _under_our_names(path: Path, lines: Sequence[Line], names: Collection[str], settings: Settings) -> Sequence[Line]:
+    """Lines under our names. names: the file's columns. Raises ScoresError if no line has one that is needed."""
+    ours = ours_among(names, path, tuple(settings.columns.values()))
+    renamed = [_renamed(respelled(line, ours), settings) for line in lines]
+    check_said(path, renamed, names, settings.constants)
+    return renamed
 
 
 def _check_columns(path: Path, settings: Settings, names: Collection[str]) -> None:
@@ -168,7 +179,12 @@ def _mean(step: Mapping[str, Any], metric: str, path: Path) -> float:
         raise ValueError
     if None in values:
         return math.nan
-    return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else sum(map(float, values))
+    if not all(map(math.isfinite, values)):
+        return sum(map(float, values))
+    try:
+        return math.fsum(values) / len(values)
+    except OverflowError:  # near the largest number there is
+        return math.fsum(value / len(values) for value in values)
 
 
 def _dreamer(path: Path, settings: Settings) -> Iterator[Line]:
@@ -181,8 +197,10 @@ def _dreamer(path: Path, settings: Settings) -> Iterator[Line]:
 
 def _tdmpc2(path: Path, settings: Settings) -> Iterator[Line]:
     """`results/AGENT/TASK.csv` with step, reward and seed; steps are environment steps."""
-    for line in _csv(path, Settings({"return": "reward", "env_steps": "step"} | dict(settings.columns))):
-        yield {"task": path.stem, "agent": path.parent.name, "return": math.nan} | line
+    names = {"task": path.stem, "agent": path.parent.name}
+    columns = {"return": "reward", "env_steps": "step"} | dict(settings.columns)
+    for line in _csv(path, Settings(columns, names | dict(settings.constants))):
+        yield names | {"return": math.nan} | line
 
 
 def _wandb(path: Path, settings: Settings) -> Iterator[Line]:
@@ -230,25 +248,7 @@ def _tensorboard(path: Path, settings: Settings) -> Iterator[Line]:
         for line in _table(path):
             yield {**_of_run(name), "env_steps": line["Step"], "return": line["Value"], "where": line["where"]}
         return
-    try:
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-        from tensorboard.util.tensor_util import make_ndarray
-    except ImportError:
-        mend = "pip install 'covr-bench[tensorboard]', or export the chart as CSV"
-        raise ScoresError(f"{path} is an event file: {mend}") from None
-    events = EventAccumulator(str(path), {"scalars": 0, "tensors": 0})
-    events.Reload()
-    tags = [*events.Tags()["scalars"], *events.Tags()["tensors"]]  # of torch's writer, and of TensorFlow's
-    stated = settings.columns.get("return")
-    tag = next((each for each in ([stated] if stated else _METRICS) if each in tags), None)
-    if tag is None:
-        raise ScoresError(
-            f"{path}: which scalar is the return? --columns return=TAG; there are: {', '.join(sorted(tags)) or 'none'}"
-        )
-    if tag in events.Tags()["scalars"]:
-        points = [(event.step, event.value) for event in events.Scalars(tag)]
-    else:
-        points = [(event.step, float(make_ndarray(event.tensor_proto))) for event in events.Tensors(tag)]
+    points = event_points(path, settings.columns.get("return"), _METRICS)
     for step, value in points:
         yield {**_of_run(path.parent.name), "env_steps": step, "return": value}
 

@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from analysis.grids import unguarded
+from results.layout import StoreWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,6 +23,10 @@ _MAX_WHOLE = 2**63 - 1  # of the store's columns
 
 class ScoresError(Exception):
     """A file of scores cannot be read. The message names the file and line, and what is expected."""
+
+
+class ScoresWarning(StoreWarning):
+    """A file of scores was not read as it stands. The message names it and says how."""
 
 
 def csv_lines(text: Iterable[str], file: Path, before: int = 0) -> Iterator[tuple[str, dict[str, str]]]:

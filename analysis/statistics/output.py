@@ -9,6 +9,7 @@ import numpy as np
 
 from analysis.grids import Grid
 from analysis.grids import to_csv as csv_text
+from analysis.numbers import decimals
 from analysis.statistics.summary import (
     METRIC_NAMES,
     by_task,
@@ -148,7 +149,8 @@ def _text(estimate: Sequence[float] | Floats) -> str:
     value, low, high = (
         round(float(number), 9) + 0.0 for number in (value, low, high)
     )  # what differs by rounding reads alike
-    return f"{value:.2f}" if math.isnan(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    shown = decimals(value, 2)
+    return shown if math.isnan(low) else f"{shown} [{decimals(low, 2)}, {decimals(high, 2)}]"
 
 
 def _span(steps: tuple[int, int]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis.grids import MARK
+from analysis.numbers import decimals
 from analysis.rows.final import SCORES, mean_and_deviation
 from analysis.rows.remarks import merged_remarks, remarks, run_columns
 from analysis.rows.scores import agent_name, with_score
@@ -120,14 +121,14 @@ def cell_text(cell: Cell | None, *, with_n: bool) -> str:
     """`731.2 ± 41.0 (5)`, with a mark if a note concerns the cell; `-` without one."""
     if cell is None:
         return "-"
-    spread = "" if math.isnan(cell.std) else f" ± {cell.std:.1f}"
-    return f"{cell.mean:.1f}{spread}{f' ({cell.n})' if with_n else ''}{MARK if cell.notes else ''}"
+    spread = "" if math.isnan(cell.std) else f" ± {decimals(cell.std, 1)}"
+    return f"{decimals(cell.mean, 1)}{spread}{f' ({cell.n})' if with_n else ''}{MARK if cell.notes else ''}"
 
 
 def mean_text(mean: float | None, cells: Iterable[str]) -> str:
     """A mean over tasks, with a mark if one of its cells has one; `-` without one."""
     mark = MARK if any(text.endswith(MARK) for text in cells) else ""
-    return "-" if mean is None else f"{mean:.1f}{mark}"
+    return "-" if mean is None else f"{decimals(mean, 1)}{mark}"
 
 
 def seed_count(shown: Collection[Cell]) -> int | None:

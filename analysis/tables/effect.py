@@ -144,6 +144,21 @@ def by_place(answers: Sequence[Answer]) -> dict[tuple[str, str, str, str], list[
     return found
 
 
+def labelled(answers: Sequence[Answer]) -> tuple[str, dict[str, Estimate]]:
+    """What all answers of a figure have in common, in words, and by what is written beside a row its difference.
+
+    A control that all are held against is named once, and so is a question that its arm's name repeats.
+    """
+    controls = {answer.control for answer in answers}
+    common = f"each less {controls.pop()}" if len(controls) == 1 < len(answers) else ""
+    found = {}
+    for answer in answers:
+        name = answer.question if answer.question in answer.arm else f"{answer.question}:  {answer.arm}"
+        less = "" if common else f"  less  {answer.control}"
+        found[f"{name}{less}  (n = {answer.n})"] = answer.difference
+    return common, found
+
+
 def to_grids(answers: Sequence[Answer]) -> list[Grid]:
     """A grid for each suite, budget, task and family."""
     grids = []

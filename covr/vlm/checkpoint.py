@@ -103,7 +103,7 @@ def _unloadable(name: str, error: Exception) -> UserError:
             f"{name} brings code of its own, which is not run here: give a model whose classes transformers has, such "
             "as Qwen/Qwen2.5-VL-3B-Instruct, or put this one behind a server (--vlm openai:URL)"
         )
-    return UserError(f"{_missing(name)} ({reason(error)})")
+    return UserError(f"{missing(name)} ({reason(error)})")
 
 
 def _check_device(device: str) -> None:
@@ -189,7 +189,8 @@ def _source(name: str) -> str:
 _WAYS_OUT = "Use --vlm tiny, or download a model (hf download Qwen/Qwen2.5-VL-3B-Instruct) and give its folder."
 
 
-def _missing(name: str) -> str:
+def missing(name: str) -> str:
+    """That a model is not here, where it was looked for, and what mends it."""
     from huggingface_hub import constants
 
     here = Path(name).resolve()

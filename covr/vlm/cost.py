@@ -7,17 +7,20 @@ fast this machine multiplies and reads; memory from what a pass keeps. A stateme
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from covr_bench.kit.errors import UserError
+from covr_bench.kit.errors import Note, UserError
 
 BEFORE, AFTER = 110, 10  # tokens of a task's question before and after the image; the DMControl tasks have 77 to 110
 ANSWER_PASSES = 8  # of `forced`, for two numbers
 ANSWER_TOKENS = 15
 SIDE = 1024  # of the matrices that the speed is measured with
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.0, "int4": 0.5}
+HUB_TIMEOUT_S = 5.0
 TRAINED = 16  # bytes of a number of the adapter: itself, its gradient, and two moments of AdamW
 
 
@@ -121,9 +124,28 @@ def _config(source: str) -> Any:
     try:
         return AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
     except Exception:
-        if Path(source).is_dir():
+        if Path(source).is_dir() or not _hub_answers():
             raise
         return AutoConfig.from_pretrained(source, trust_remote_code=False)
+
+
+@cache
+def _hub_answers() -> bool:
+    """Whether the hub can be reached, tried once: its own client tries five times for each model."""
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT_S)
+    except Exception as error:  # of whichever client it has, or none is allowed (HF_HUB_OFFLINE)
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        warnings.warn(
+            f"{constants.ENDPOINT} cannot be reached ({reason}), so of models that are not on this machine no cost is "
+            "known",
+            Note,
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 def statement(name: str, dtype: str, device: str, side: int = 84, tuning: Tuning | None = None) -> str:
@@ -148,6 +170,19 @@ def statement(name: str, dtype: str, device: str, side: int = 84, tuning: Tuning
     if tuning:
         times += f", {_span(tuning.samples * sample)} a round of {tuning.samples:,} samples"
     return f"VLM {name}: {parts}; {memory}; {times}, by its config and this machine's speed on {device}"
+
+
+def out_of_reach(name: str) -> str:
+    """Why a VLM can neither be had from this machine nor from the hub, and the mend; empty if it may be."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if not _has_config(name) or Path(name).is_dir():
+        return ""
+    if isinstance(try_to_load_from_cache(name, "config.json"), str) or _hub_answers():
+        return ""
+    from covr.vlm.checkpoint import missing
+
+    return missing(name)
 
 
 def lack_of_memory(name: str, dtype: str, device: str, ram: int) -> str:

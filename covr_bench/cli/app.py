@@ -104,14 +104,15 @@ def main() -> None:
 
 
 def _noting(show: Callable[..., None]) -> Callable[..., None]:
-    """Show what the store leaves out and figures lack as notes, each once; other warnings as before."""
+    """Show notes, what the store leaves out and what figures lack, each once; other warnings as before."""
     from analysis.figures.style import MissingLetters
+    from covr_bench.kit.errors import Note
     from results.layout import StoreWarning
 
     noted: set[str] = set()
 
     def showwarning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if not issubclass(category, (StoreWarning, MissingLetters)):
+        if not issubclass(category, (StoreWarning, MissingLetters, Note)):
             show(message, category, *where, **more)
         elif str(message) not in noted:
             noted.add(str(message))

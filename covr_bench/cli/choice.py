@@ -50,6 +50,7 @@ def frame_of(choice: Choice, *, none: bool = False, columns: Sequence[str] | Non
     none: Whether there may be none: of a table that has numbers of its own, or of a folder that does not exist.
     columns: Those that are needed of the store's rows; all if None.
     """
+    from analysis.numbers import bounded
     from analysis.rows.final import SCORES, TRAIN10
     from analysis.rows.scores import choose
     from results.store import no_rows, read
@@ -71,6 +72,8 @@ def frame_of(choice: Choice, *, none: bool = False, columns: Sequence[str] | Non
         except ScoresError as error:
             raise UserError(str(error)) from error
         warn(remarks)
+    frame, remarks = bounded(frame)
+    warn(remarks)
     if choice.suite:
         frame = frame[frame["suite"] == choice.suite]
     if frame.empty and none:

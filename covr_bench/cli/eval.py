@@ -18,7 +18,7 @@ from covr_bench.kit.seeds import derive_seed, starts
 from covr_bench.policies.load import acting, find_run
 from covr_bench.run.machine import device, rendering
 from results import provenance
-from results.layout import PROVENANCE_FILE, RunId, run_folder, variant_of
+from results.layout import PROVENANCE_FILE, RunId, StoreError, run_folder, variant_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,15 +69,22 @@ class EvalOptions:
 
 
 def evaluate_runs(options: EvalOptions, console: Console) -> None:
-    """Evaluate every run named and store the rows. Raises UserError, after the others, for those that fail."""
-    folders = list(dict.fromkeys(find_run(options.out, run) for run in options.runs))
+    """Evaluate every run named and store the rows.
+
+    Raises UserError, after the others, for those that fail; at once for a name of no run.
+    """
+    folders, failures = [], []
+    for run in options.runs:
+        try:
+            folders.append(find_run(options.out, run))
+        except StoreError as error:
+            failures.append(str(error))
     on = device(options.device)
-    failures = []
-    for folder in folders:
+    for folder in dict.fromkeys(folders):
         try:
             with acting(folder, options.task, options.overrides, device=on, trust_code=options.trust_code) as policy:
                 _evaluate(policy, options, on, console)
-        except UserError as error:
+        except (UserError, StoreError) as error:
             failures.append(str(error))
     if failures:
         raise UserError("\n".join(failures))
@@ -141,10 +148,11 @@ def _config(policy: Acting, options: EvalOptions, device: str) -> dict[str, Any]
 
 def _run_id(policy: Acting, changes: Mapping[str, str]) -> RunId:
     """Where the rows go: `carla@paper-from-carla.hw/a/covr/0`. Raises UserError for a name too long."""
-    own, target = RunId.parse(policy.config.run_id), policy.target
-    variant = ",".join(filter(None, (own.variant, variant_of(changes))))
-    budget = f"{own.budget}-from-{own.suite}.{own.task}"
+    target = policy.target
     try:
+        own = RunId.parse(policy.config.run_id)
+        variant = ",".join(filter(None, (own.variant, variant_of(changes))))
+        budget = f"{own.budget}-from-{own.suite}.{own.task}"
         return RunId(target.suite.name, budget, target.task.name, own.agent, variant, own.seed)
     except ValueError as error:
         raise UserError(str(error)) from error

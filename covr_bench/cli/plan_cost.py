@@ -66,13 +66,13 @@ def vlm_costs(settings: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def check_vlms_fit(settings: Iterable[Mapping[str, Any]]) -> None:
-    """Raises UserError if this machine cannot hold the weights of a VLM among the runs' settings."""
-    from covr.vlm.cost import lack_of_memory
+    """Raises UserError if a VLM among the runs' settings can be had from nowhere, or is too large for this machine."""
+    from covr.vlm.cost import lack_of_memory, out_of_reach
     from covr_bench.kit.errors import UserError
     from covr_bench.run.machine import ram_bytes
 
     for place in dict.fromkeys(place for each in settings for place in _places(each)):
-        if lack := lack_of_memory(*place, ram_bytes()):
+        if lack := out_of_reach(place[0]) or lack_of_memory(*place, ram_bytes()):
             raise UserError(lack)
 
 

@@ -234,7 +234,7 @@ def _plot_rounds(frame: pd.DataFrame, file: Path) -> list[Path]:
 
 def _plot_effect(frame: pd.DataFrame, file: Path) -> list[Path]:
     from analysis.figures import statistics
-    from analysis.tables.effect import SUITES, by_place, effect
+    from analysis.tables.effect import SUITES, by_place, effect, labelled
 
     places = by_place([answer for answer in effect(frame) if answer.n])
     if not places:
@@ -245,9 +245,9 @@ def _plot_effect(frame: pd.DataFrame, file: Path) -> list[Path]:
         file, [f"{suite}@{budget}_{task}{f'_{family}' if family else ''}" for suite, budget, task, family in places]
     )
     for ((_, budget, task, _), some), path in zip(places.items(), paths, strict=True):
-        found = {f"{a.question}:  {a.arm}  less  {a.control}  (n = {a.n})": a.difference for a in some}
+        common, found = labelled(some)
         with writing(path.parent):
-            statistics.differences(found, f"{task}, budget {budget}", path)
+            statistics.differences(found, f"{task}, budget {budget}{f', {common}' if common else ''}", path)
         warn(f"{answer.question}: {remark}" for answer in some for remark in answer.remarks)
     return paths
 

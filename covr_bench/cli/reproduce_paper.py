@@ -66,14 +66,20 @@ def reproduce_command(
     given |= {"device": device, "out": out, "settings": parse_pairs(set_ or ())}
     given |= {"agents": agent, "tasks": task}
     shape = PaperShape(named=named_agents(as_ or ()))
-    printed = console()
+    printed, problem = console(), None
     try:
         with heeding_signals():
             code = run_papers(papers, overlay({}, given), "the command line", printed, dry_run=dry_run, yes=yes)
     except KeyboardInterrupt as stop:
         fail("stopped; the same command goes on from here", exit_status(stop))
+    except UserError as error:  # of some suites; what the others have is written all the same
+        if dry_run:
+            raise
+        code, problem = 2, error
     if not dry_run:
         write_all(papers, out, shape, printed)
+    if problem:
+        raise problem
     raise typer.Exit(code)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from covr_bench.config.request import Request
     from covr_bench.face import Preparation
     from covr_bench.launch.base import Job
+    from covr_bench.run.plan import Plan
 
 Texts = list[str] | None
 
@@ -158,31 +159,31 @@ def _run(papers: Sequence[str], values: dict[str, Any], origin: str, *, dry_run:
 def run_papers(
     papers: Sequence[str], values: dict[str, Any], origin: str, console: Console, *, dry_run: bool, yes: bool
 ) -> int:
-    """Run what some papers' tables need, one suite after another. Returns the exit code: 1 if a run failed."""
+    """Run what some papers' tables need, one suite after another. Returns the exit code: 1 if a run failed.
+
+    Raises UserError, after the others, for suites that cannot be run here.
+    """
     from covr_bench.cli.paper_runs import paper_runs
     from covr_bench.kit.errors import UserError
 
     found = paper_runs(papers, values, origin)
     for note in found.notes:
         say(console, f"note: {note}")
-    if not dry_run:
-        return max(run_suite(each, console, yes=yes) for each in found.requests)
-    shown = [_can_run(each, console) for each in found.requests]
-    if not all(shown):
-        raise UserError(f"{shown.count(False)} of {len(shown)} plans cannot be run here, for the reasons above")
-    return 0
+    codes = [_code(each, console, dry_run=dry_run, yes=yes) for each in found.requests]
+    if None in codes:
+        raise UserError(f"{codes.count(None)} of {len(codes)} plans cannot be run here, for the reasons above")
+    return max(code for code in codes if code is not None)
 
 
-def _can_run(request: Request, console: Console) -> bool:
-    """Show a plan. Why it cannot be run is said, so that the plans after it are shown, too."""
+def _code(request: Request, console: Console, *, dry_run: bool, yes: bool) -> int | None:
+    """The exit code of a plan. None if it cannot be run: why is said, so that the plans after it go on."""
     from covr_bench.kit.errors import UserError
 
     try:
-        run_suite(request, console, dry_run=True)
+        return run_suite(request, console, dry_run=dry_run, yes=yes)
     except UserError as error:
         say(console, f"this plan cannot be run here: {error}")
-        return False
-    return True
+        return None
 
 
 def run_suite(request: Request, console: Console, *, dry_run: bool = False, yes: bool = False) -> int:
@@ -209,13 +210,16 @@ def run_suite(request: Request, console: Console, *, dry_run: bool = False, yes:
         if not unfinished:
             raise
         say(console, f"no report: {error}")  # of a full disk the runs tell too
-    return _say_unfinished(unfinished, len(preparation.plan.runs), console)
+    return _say_unfinished(unfinished, preparation.plan, console)
 
 
-def _say_unfinished(jobs: Sequence[Job], runs: int, console: Console) -> int:
-    if not jobs:
+def _say_unfinished(jobs: Sequence[Job], plan: Plan, console: Console) -> int:
+    left_out = plan.left_out
+    if not jobs and not left_out:
         return 0
-    console.print(f"[bold]{len(jobs)} of {runs} runs did not finish:[/bold]")
+    console.print(f"[bold]{len(jobs) + len(left_out)} of {len(plan.runs)} runs did not finish:[/bold]")
+    for run_id, problem in left_out.items():
+        say(console, f"  {run_id} left out: {problem}")
     for job in jobs:
         say(console, f"  {job.config.run_id} {job.state}: {job.error.strip().splitlines()[-1]}")
     say(console, "The same command tries them again; `covr-bench show RUN` tells more.")
@@ -243,7 +247,7 @@ def _show_plan(preparation: Preparation, console: Console) -> float:
     for remark in preparation.placement.remarks if preparation.placement else ():
         say(console, remark)
     if not plan.todo:
-        say(console, f"nothing to do: every run is in {out}")
+        say(console, f"nothing to do: every {'other ' if plan.left_out else ''}run is in {out}")
         return 0.0
     settings = [config.agent_config | {"": config.device} for config in plan.todo]
     for line in vlm_costs(settings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -92,17 +93,20 @@ def show_run(out: Path, run: str, console: Console) -> None:
     from analysis.rows.scores import returns
     from results import provenance
     from results.layout import PROVENANCE_FILE, ROWS_FILE
-    from results.store import RowKind, RunId, Status, read_run, run_folder
+    from results.store import RowKind, RunId, Status, StoreError, read_run, run_folder
 
     try:
         run_id = RunId.parse(run.removeprefix(f"{out}/").removeprefix("runs/").strip("/"))
     except ValueError as error:
         raise UserError(str(error)) from error
-    if not (run_folder(out, run_id) / PROVENANCE_FILE).exists():
+    path = run_folder(out, run_id) / PROVENANCE_FILE
+    if not os.path.lexists(path):
         raise unknown(f"run in {out}", run, provenance.statuses(out))
-    record = provenance.statuses(out).get(str(run_id))
-    if record is None:
-        raise UserError(f"the record of {run_id} is damaged; `covr-bench table` still shows its numbers")
+    try:
+        provenance.read(path)
+    except StoreError as error:
+        raise UserError(f"{error} `covr-bench table` still shows the run's numbers.") from error
+    record = provenance.statuses(out)[str(run_id)]
     console.print(f"[bold]{run_id}[/bold]", highlight=False)
     console.print(_facts(record))
     if not (run_folder(out, run_id) / ROWS_FILE).exists():

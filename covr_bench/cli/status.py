@@ -95,7 +95,7 @@ def cancel_command(
     all_: All = False,
 ) -> None:
     """Stop the runs of a plan wherever they are, each after a checkpoint; `run` goes on with them."""
-    from results.cancel import cancel
+    from results.layout import StoreError
     from results.overview import Place
 
     given = _given(suite, agent, task, variant, seeds, budget, env_steps, set_, vlm)
@@ -104,11 +104,25 @@ def cancel_command(
     folder, chosen = _selection(given, config, out)
     views, _ = _views(folder, chosen, wait=False)
     todo = [each for each in views if each.place is not Place.DONE]
-    for each in todo:
-        cancel(folder, each.run_id)
+    failed = {each.run_id: problem for each in todo if (problem := _cancelled(folder, each.run_id))}
+    todo = [each for each in todo if each.run_id not in failed]
     running = sum(each.place is Place.RUNNING for each in todo)
     say(console(), f"{len(todo)} of {len(views)} runs cancelled: {running} are running and checkpoint within seconds,")
     say(console(), f"{len(todo) - running} do not start. `covr-bench run` as before goes on with them.")
+    if failed:
+        raise StoreError("\n".join(f"{run_id} is not cancelled: {problem}" for run_id, problem in failed.items()))
+
+
+def _cancelled(out: Path, run_id: str) -> str:
+    """Why a run cannot be asked to stop; empty once it is."""
+    from results.cancel import cancel
+    from results.layout import StoreError
+
+    try:
+        cancel(out, run_id)
+    except StoreError as error:
+        return str(error)
+    return ""
 
 
 def _given(
@@ -169,10 +183,12 @@ def _show(views: Sequence[RunView], left: float, unsure: int, out: Path, console
 
     found = ", ".join(f"{count} {place}" for place, count in counts(views).items())
     say(console, f"{len(views)} run{'' if len(views) == 1 else 's'} in {out}: {found or 'none'}")
-    for place in (Place.RUNNING, Place.LOST, Place.INTERRUPTED, Place.FAILED):
+    for place in (Place.RUNNING, Place.LOST, Place.INTERRUPTED, Place.FAILED, Place.UNREADABLE):
         lines = [each for each in views if each.place is place]
         for each in lines[:MOST_LINES]:
             say(console, f"  {each.place:<11} {'  '.join(_cells(each))}")
+            if each.problem:
+                say(console, f"    {each.problem}")
         if len(lines) > MOST_LINES:
             say(console, f"  ... and {len(lines) - MOST_LINES} more {place}; --json lists all")
     running = [each for each in views if each.place is Place.RUNNING]
@@ -188,7 +204,7 @@ def _show(views: Sequence[RunView], left: float, unsure: int, out: Path, console
 
 
 def _cells(each: RunView) -> list[str]:
-    cells = [each.run_id, f"{each.env_steps:,}/{each.total:,} env steps"]
+    cells = [each.run_id, f"{each.env_steps:,}{f'/{each.total:,}' if each.total else ''} env steps"]
     if each.speed > 0:
         cells += [f"{each.speed:.1f}/s", f"{span(each.seconds_left)} left"]
     if each.last_return is not None:

@@ -22,9 +22,9 @@ def track_command(
     """Tell trackers of runs that are in a store, as `run --track` does while they go on."""
     from covr_bench.remote.runs import chosen
     from covr_bench.track.late import tell
-    from results.layout import PROVENANCE_FILE, scan
+    from results.layout import recorded
 
-    runs = chosen([run_id for run_id, _ in scan(store, PROVENANCE_FILE)], run or (), str(store))
+    runs = chosen(recorded(store), run or (), str(store))
     told: Counter[str] = Counter()
     failed = 0
     for run_id, name, problem in tell(store, runs, track or (), parse_pairs(set_track or (), "--set-track")):

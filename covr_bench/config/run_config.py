@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
+
+from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +54,13 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> RunConfig:
-        """The inverse of `as_dict`; keys of other versions are passed over."""
+        """The inverse of `as_dict`; keys of other versions are passed over. Raises UserError if one is missing."""
+        needed = [item.name for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING]
+        if missing := [name for name in needed if name not in record]:
+            raise UserError(
+                f"the record of run {record.get('run_id', 'unknown')} is damaged: its config has no "
+                f"{', '.join(missing)}. Restore its provenance.json from a copy, or delete its folder to train it anew"
+            )
         return cls(**{item.name: record[item.name] for item in fields(cls) if item.name in record})
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from covr_bench.gate.measure import Broken
 from covr_bench.probe.trace import Trace, read
+from results.files import read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,7 +63,7 @@ class References:
         """The stored reference of an agent."""
         folder = self.folder / self.names[agent]
         try:
-            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            facts = json.loads(read_bytes(folder / FACTS))
             if facts["format"] != FORMAT:
                 return Broken(f"{folder} has format {facts['format']}, this version reads {FORMAT}")
             if facts["settings"] != self._settings:
@@ -74,7 +75,7 @@ class References:
             if isinstance(error.filename, str) and error.filename.endswith(FACTS):
                 return Broken(f"no reference in {self.folder}{known}. `covr-bench gate --bless REASON` makes one")
             return Broken(f"the reference is damaged: {error.filename} is missing")
-        except (KeyError, OSError, TypeError, ValueError) as error:
+        except (KeyError, OSError, TypeError, ValueError, RecursionError) as error:
             return Broken(f"the reference in {folder} cannot be read: {error}")
 
     def digests(self, agents: Sequence[str]) -> dict[str, dict[str, str] | Broken]:

@@ -10,6 +10,10 @@ class UserError(Exception):
     """Something the user gave or their machine lacks; the message says what, and how to mend it."""
 
 
+class Note(UserWarning):
+    """Something the person at the terminal should know; the command line prints it as a note, once."""
+
+
 MANY = 100  # names: more than a person reads; the settings of two agents are fewer
 
 

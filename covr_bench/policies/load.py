@@ -23,7 +23,8 @@ from covr_bench.policies.hub import fetch, on_hub
 from covr_bench.run.machine import rendering
 from covr_bench.run.trained import trained_agent
 from results import provenance
-from results.layout import PROVENANCE_FILE, run_folder
+from results.layout import PROVENANCE_FILE, recorded, run_folder
+from results.shape import completed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +40,8 @@ SEEN = ("image_size", "frame_stack")  # options of every task that decide what a
 def find_run(out: Path, text: str) -> Path:
     """The folder of a trained run: `text` is its id, its folder, a part of the id that no other has, or `hf:USER/NAME`.
 
-    Runs that `covr-bench eval` made have no weights and are passed over. Raises UserError.
+    Runs that `covr-bench eval` made have no weights and are passed over. Raises UserError, or StoreError where the
+    run's record is damaged.
     """
     if name := on_hub(text):
         return fetch(name)
@@ -49,6 +51,7 @@ def find_run(out: Path, text: str) -> Path:
         found = {run: record for run, record in provenance.statuses(out).items() if "evaluated" not in record["config"]}
         matching = [name] if name in found else [run for run in found if name in run]
         if not matching:
+            _complain_of_records(out, name)
             raise unknown(f"trained run in {out}", text, found)
         if len(matching) > 1:
             raise UserError(f"{text!r} is part of {len(matching)} runs; say more: {', '.join(matching)}")
@@ -56,6 +59,13 @@ def find_run(out: Path, text: str) -> Path:
     if "evaluated" in provenance.read(folder / PROVENANCE_FILE)["config"]:
         raise UserError(f"{folder} holds an evaluation and no weights; give the run that was evaluated")
     return folder
+
+
+def _complain_of_records(out: Path, name: str) -> None:
+    """Raises StoreError if runs of that name are there and the record of the first cannot be read."""
+    runs = recorded(out)
+    for run in [run for run in runs if run == name] or [run for run in runs if name in run]:
+        provenance.read(run_folder(out, run) / PROVENANCE_FILE)
 
 
 @dataclass(frozen=True)
@@ -112,7 +122,7 @@ def acting(
     """
     from covr_bench.run.checkpoint import load_saved
 
-    record = provenance.read(folder / PROVENANCE_FILE)
+    record = completed(provenance.read(folder / PROVENANCE_FILE))
     config = RunConfig.from_dict(record["config"])
     saved = load_saved(folder / "checkpoint")
     if saved is None:

@@ -66,7 +66,7 @@ def policy_card(record: Mapping[str, Any], rows: pd.DataFrame, name: str, licenc
         "",
         "Settings of the agent:",
         "",
-        *(f"    {key}: {json.dumps(value)}" for key, value in sorted(config["agent_config"].items())),
+        *(f"    {key}: {json.dumps(value)}" for key, value in sorted(config.get("agent_config", {}).items())),
         "",
         "`rows.jsonl` has every evaluation and training episode, `provenance.json` the rest. Nothing here is a pickle.",
     ]

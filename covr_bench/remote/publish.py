@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from covr_bench.config.run_config import RunConfig
 from covr_bench.kit.errors import UserError
 from covr_bench.policies.load import AGENT_FILE
 from covr_bench.remote.card import policy_card, store_card
 from results import provenance
-from results.layout import PROVENANCE_FILE, ROWS_FILE, run_folder
+from results.layout import PROVENANCE_FILE, ROWS_FILE, StoreWarning, run_folder
+from results.shape import completed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,18 +37,22 @@ def policy(run: Path, to: Path, name: str, *, video: bytes = b"", licence: str =
         licence: An SPDX identifier.
 
     Raises:
-        UserError: The run has not finished, is in no store, or is of code that cannot be given away in one file.
+        UserError: The run has not finished, has no evaluation, is in no store, or is of code that cannot be given away
+            in one file.
+        StoreError: Its record or its rows cannot be read.
     """
     from covr_bench.run.checkpoint import Checkpoints
     from covr_bench.run.trained import without_optimisers
 
-    record = provenance.read(run / PROVENANCE_FILE)
+    record = completed(provenance.read(run / PROVENANCE_FILE))
+    record = {"run_id": "/".join(run.resolve().parts[-4:])} | record
+    RunConfig.from_dict(record["config"])  # complains of what is missing
     out = _store_of(run, str(record["run_id"]))
     if record["status"] != "finished":
         raise UserError(f"run {record['run_id']} is {record['status']}; the same command that began it finishes it")
     if str(record["config"]["suite"]).endswith(".py"):
         raise UserError(f"run {record['run_id']} is of a suite in a file; others need that suite as a package first")
-    state = _final(run)
+    rows, state = _of_run(out, str(record["run_id"])), _final(run)
     to.mkdir(parents=True)
     Checkpoints(to / "checkpoint").save_final(state["env_steps"], without_optimisers(state))
     if (run / "adapters").is_dir():
@@ -58,7 +65,6 @@ def policy(run: Path, to: Path, name: str, *, video: bytes = b"", licence: str =
     (to / PROVENANCE_FILE).write_text(told, encoding="utf-8")
     if video:
         (to / VIDEO).write_bytes(video)
-    rows = _rows(out, [str(record["run_id"])])
     _draw(rows, to / CURVE)
     (to / CARD).write_text(policy_card(json.loads(told), rows, name, licence, video=bool(video)), encoding="utf-8")
 
@@ -68,10 +74,15 @@ def store(out: Path, to: Path, name: str, *, licence: str = "") -> None:
 
     A run with a damaged record is left out with a warning. Raises UserError if there are no others.
     """
-    records = [json.loads(_public(record, [out])) for record in provenance.statuses(out).values()]
+    found = provenance.statuses(out).items()
+    records = [json.loads(_public({"run_id": run_id} | record, [out])) for run_id, record in found]
     if not records:
         raise UserError(f"there are no runs in {out}")
     rows = _rows(out, [str(record["run_id"]) for record in records])
+    measured = set(rows["run_id"].astype(str))
+    for record in records:
+        if record["status"] == "finished" and record["run_id"] not in measured:
+            warnings.warn(f"run {record['run_id']} is finished and has no rows to publish", StoreWarning, stacklevel=2)
     to.mkdir(parents=True)
     _write_table(rows, to / TABLE)
     (to / "provenance.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in records), encoding="utf-8")
@@ -114,6 +125,18 @@ def _public(record: dict[str, Any], folders: Iterable[Path]) -> str:
     for folder in [path for each in folders for path in (each.resolve(), each) if len(path.parts) > 1]:
         text = text.replace(f"{json.dumps(str(folder))[1:-1]}", folder.name)
     return text.replace(f"{json.dumps(str(Path.home()))[1:-1]}/", "~/")
+
+
+def _of_run(out: Path, run_id: str) -> pd.DataFrame:
+    """The rows of one run, with an evaluation among them."""
+    from analysis.rows.scores import returns
+    from results.store import read_run
+
+    rows = read_run(out, run_id)
+    if returns(rows).empty:
+        path = run_folder(out, run_id) / ROWS_FILE
+        raise UserError(f"{path} has no evaluation: restore it from a copy, or train anew")
+    return rows
 
 
 def _rows(out: Path, run_ids: list[str]) -> pd.DataFrame:

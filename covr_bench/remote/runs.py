@@ -15,7 +15,7 @@ from covr_bench.remote.manifest import NOTHING, PART, Entry, Manifest, entry_of,
 from covr_bench.remote.transfer import Outcome, Refusal, State, download, each, stored, upload
 from covr_bench.run.beats import Beats
 from results.holding import read_lease
-from results.layout import LOCK_FILE, PROVENANCE_FILE, ROWS_FILE, RunId, run_folder, scan
+from results.layout import LOCK_FILE, ROWS_FILE, RunId, recorded, run_folder
 from results.store import writer_pid
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def push(remote: Remote, out: Path, wanted: Sequence[str], parallel: int, *, ane
         UserError: A name is of no run here, or the remote store cannot be listed.
     """
     there = _listed(remote)
-    runs = chosen([run_id for run_id, _ in scan(out, PROVENANCE_FILE)], wanted, str(out))
+    runs = chosen(recorded(out), wanted, str(out))
     writers = Writers(out, runs)
     yield from each(runs, lambda run_id: _pushed(remote, out, run_id, there.get(run_id, {}), writers, anew), parallel)
 

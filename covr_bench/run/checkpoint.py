@@ -23,6 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from covr_bench.kit.errors import UserError
+from covr_bench.run.state_tree import flatten, unflatten
+from results.files import read_bytes
 from results.lease import LeaseLost
 
 if TYPE_CHECKING:
@@ -78,14 +80,10 @@ class Checkpoints:
         (self.folder / "replay").mkdir(exist_ok=True)
         chunks = self._save_replay(replay) if replay else []
         tensors: dict[str, torch.Tensor] = {}
-        tree = _flatten(state, "", tensors)
+        tree = flatten(state, "", tensors)
         packed = save(tensors)
-        record = {
-            "format": FORMAT,
-            "sha256": hashlib.sha256(packed).hexdigest(),
-            "state": tree,
-            "replay": {"chunks": chunks} | (_position(replay) if replay else {}),
-        }
+        record = {"state": tree, "replay": {"chunks": chunks} | (_position(replay) if replay else {})}
+        record |= {"format": FORMAT, "sha256": hashlib.sha256(packed).hexdigest(), "seal": _seal(record)}
         final, part = self.folder / name, self._part(self.folder, name)
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
@@ -165,7 +163,10 @@ class Checkpoints:
 
     def _load_replay(self, replay: Replay, record: dict[str, Any]) -> None:
         for name in record["chunks"]:
-            with np.load(self.folder / "replay" / name, allow_pickle=False) as arrays:
+            path = self.folder / "replay" / name
+            if path.exists() and not path.is_file():  # a pipe would wait
+                raise ValueError(f"{path} is no file")
+            with np.load(path, allow_pickle=False) as arrays:
                 replay.put(_span(name)[0], dict(arrays))
         if "head" in record:
             replay.head = record["head"]
@@ -173,7 +174,8 @@ class Checkpoints:
 
 
 _DAMAGE = (
-    OSError, ValueError, TypeError, KeyError, IndexError, EOFError, SafetensorError, zipfile.BadZipFile, zlib.error,
+    OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, RecursionError, OverflowError,
+    SafetensorError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """What reading a damaged checkpoint raises."""
 
@@ -206,13 +208,20 @@ def load_agent(folder: Path) -> dict[str, Any] | None:
 
 def _read(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The record and the state in a checkpoint's folder. Raises any of _DAMAGE."""
-    record = json.loads((checkpoint / "state.json").read_bytes())
-    packed = (checkpoint / "tensors.safetensors").read_bytes()
+    record = json.loads(read_bytes(checkpoint / "state.json"))
+    packed = read_bytes(checkpoint / "tensors.safetensors")
     if record["format"] != FORMAT:
         raise ValueError(f"format {record['format']}, this version reads {FORMAT}")
     if hashlib.sha256(packed).hexdigest() != record["sha256"]:
         raise ValueError("tensors.safetensors does not match its checksum")
-    return record, _unflatten(record["state"], load(packed))
+    if record.get("seal", seal := _seal(record)) != seal:  # earlier versions wrote none
+        raise ValueError("state.json does not match its checksum")
+    return record, unflatten(record["state"], load(packed))
+
+
+def _seal(record: dict[str, Any]) -> str:
+    """The checksum of what a record says beside its tensors."""
+    return hashlib.sha256(json.dumps([record["state"], record["replay"]]).encode()).hexdigest()
 
 
 def _damaged(checkpoint: Path, error: Exception) -> UserError:
@@ -237,7 +246,7 @@ def check_state(value: Any, path: str = "") -> None:
 def state_bytes(state: dict[str, Any]) -> int:
     """Size of a state's tensors."""
     tensors: dict[str, torch.Tensor] = {}
-    _flatten(state, "", tensors)
+    flatten(state, "", tensors)
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
@@ -263,33 +272,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _flatten(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """JSON for `value`; its tensors go to `tensors` under their path. Keys of dicts may be strings or integers."""
-    if isinstance(value, torch.Tensor):
-        tensors[path] = value.detach().cpu().contiguous().clone()
-        return {"$": "tensor", "at": path}
-    if isinstance(value, dict):
-        kind = "ints" if value and all(isinstance(key, int) for key in value) else "dict"
-        return {"$": kind, "of": {str(key): _flatten(item, f"{path}/{key}", tensors) for key, item in value.items()}}
-    if isinstance(value, list | tuple):
-        return {
-            "$": type(value).__name__,
-            "of": [_flatten(item, f"{path}/{i}", tensors) for i, item in enumerate(value)],
-        }
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"{path} is a {type(value).__name__}, which a checkpoint cannot hold")
-
-
-def _unflatten(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    if not isinstance(value, dict):
-        return value
-    kind = value["$"]
-    if kind == "tensor":
-        return tensors[value["at"]]
-    if kind in ("list", "tuple"):
-        items = [_unflatten(item, tensors) for item in value["of"]]
-        return items if kind == "list" else tuple(items)
-    return {int(key) if kind == "ints" else key: _unflatten(item, tensors) for key, item in value["of"].items()}

@@ -15,7 +15,7 @@ from covr_bench.kit.extensions import is_path
 from results import provenance
 from results.cancel import uncancel
 from results.code_identity import code_of
-from results.layout import PROVENANCE_FILE, run_folder
+from results.layout import PROVENANCE_FILE, StoreError, run_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +29,13 @@ class State(str, Enum):
     TO_DO = "to do"
     TO_CONTINUE = "to continue"  # it has a checkpoint
     FAILED_BEFORE = "failed before"
+    UNREADABLE = "left out"  # its record is damaged, or of a newer version
     DONE = "done"
+
+    @property
+    def is_left(self) -> bool:
+        """Whether there is something to run."""
+        return self not in (State.UNREADABLE, State.DONE)
 
 
 @dataclass(frozen=True)
@@ -39,12 +45,14 @@ class Planned:
     Attributes:
         changed_code: Whether the store has it from other code than the present one.
         replaced: Where its stored folder goes when it begins anew; None if it does not.
+        problem: Why it is left out, and what mends it.
     """
 
     config: RunConfig
     state: State
     changed_code: bool = False
     replaced: Path | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,12 @@ class Plan:
     @property
     def todo(self) -> list[RunConfig]:
         """What is left to run."""
-        return [each.config for each in self.runs if each.state is not State.DONE]
+        return [each.config for each in self.runs if each.state.is_left]
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """By id of a run that cannot be told done from not done, why, and what mends it."""
+        return {each.config.run_id: each.problem for each in self.runs if each.state is State.UNREADABLE}
 
     @property
     def run_ids(self) -> list[str]:
@@ -71,9 +84,10 @@ class Plan:
     def remarks(self) -> list[str]:
         """What a reader of the plan must know, a sentence each."""
         done = [each.config.run_id for each in self.runs if each.state is State.DONE and each.changed_code]
-        going_on = [each.config.run_id for each in self.runs if each.state is not State.DONE and each.changed_code]
+        going_on = [each.config.run_id for each in self.runs if each.state.is_left and each.changed_code]
         moved = [each.config.run_id for each in self.runs if each.replaced]
-        return [
+        left_out = [f"{run_id} is left out: {problem}" for run_id, problem in self.left_out.items()]
+        return left_out + [
             f"{text}: {', '.join(run_ids)}"
             for run_ids, text in (
                 (done, "made with other code than now, and done (--restart runs them again)"),
@@ -94,7 +108,7 @@ class Plan:
         for out in {each.config.out for each in self.runs}:
             _make_folder(Path(out))
         for each in self.runs:
-            if each.state is not State.DONE:
+            if each.state.is_left:
                 uncancel(each.config.out, each.config.run_id)
             if each.replaced:
                 _move(run_folder(each.config.out, each.config.run_id), each.replaced)
@@ -114,6 +128,9 @@ def plan(
         restart: Begin anew what is unfinished, or was made with other code.
         accept_changed_code: Go on with runs whose code has changed.
         keep_kernel: Go on with torch's convolution where a run began with it, though this machine has a faster one.
+
+    Returns:
+        All of them. One whose record cannot be read is left out of what is to do, unless it is to begin anew.
 
     Raises:
         UserError: A stored run of the same name has other settings, or an unfinished one other code: rows of both
@@ -135,9 +152,16 @@ def _as_it_began(planned: Planned, keep_kernel: bool) -> Planned:
 
 def _planned(config: RunConfig, restart: bool, accept: bool) -> Planned:
     folder = run_folder(config.out, config.run_id)
-    if not (folder / PROVENANCE_FILE).exists():
+    if not os.path.lexists(folder / PROVENANCE_FILE):
         return Planned(config, State.TO_DO)
-    record = provenance.read(folder / PROVENANCE_FILE)
+    try:
+        record = provenance.read(folder / PROVENANCE_FILE)
+        RunConfig.from_dict(record["config"])
+    except (StoreError, UserError) as error:
+        if restart:
+            return Planned(config, State.TO_DO, replaced=_replaced(config))
+        anew = "Or give --restart to begin the run anew; its folder is kept in replaced/."
+        return Planned(config, State.UNREADABLE, problem=f"{error} {anew}")
     state, changed = _state(folder, record), _changed_code(record, config)
     if restart and (changed or state is not State.DONE):
         return Planned(config, State.TO_DO, replaced=_replaced(config))

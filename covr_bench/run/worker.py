@@ -185,9 +185,10 @@ def _session(
 
 
 def _begin(config: RunConfig, session: Session, writer: RunWriter) -> None:
-    """Open the session in the run's provenance. Raises StoreError, OSError."""
+    """Open the session in the run's provenance. Raises StoreError."""
     from covr_bench.config.request import to_yaml
     from results import provenance
+    from results.store import StoreError
 
     lease, text = writer.lease, to_yaml(config.options)
     lease.patiently(
@@ -203,7 +204,10 @@ def _begin(config: RunConfig, session: Session, writer: RunWriter) -> None:
             lease=lease,
         )
     )
-    lease.patiently(lambda: (writer.folder / "request.yaml").write_text(text))
+    try:
+        lease.patiently(lambda: (writer.folder / "request.yaml").write_text(text))
+    except OSError as error:
+        raise StoreError(f"cannot write {error.filename}: {error.strerror}. Mend that file, or remove it.") from error
 
 
 def _seeds(config: RunConfig) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from covr_bench.kit.errors import UserError
@@ -9,7 +10,9 @@ from covr_bench.track.follow import Rows
 from covr_bench.track.trackers import chosen, films
 from results import provenance
 from results.layout import PROVENANCE_FILE, ROWS_FILE, StoreError, run_folder
+from results.shape import completed
 from results.states import Status
+from results.store import read_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from covr_bench.track.base import Tracker
 
 AT_ONCE = 1000  # rows
+RESTORE = "Restore the file from a copy, or delete the run's folder and give the command that made it again."
 
 
 def tell(
@@ -52,8 +56,9 @@ def tell(
 def _told(out: Path, run_id: str, tracker: Tracker) -> str:
     folder = run_folder(out, run_id)
     try:
-        record = provenance.read(folder / PROVENANCE_FILE)
+        record = completed(provenance.read(folder / PROVENANCE_FILE))
         config, facts = dict(record["config"]) | {"out": str(out)}, record["environment"]
+        _check_rows(out, run_id, str(record["status"]))
         rows = Rows(folder / ROWS_FILE, anew=True).new()
         tracker.begin(run_id, config, facts)
         for first in range(0, len(rows), AT_ONCE):
@@ -67,6 +72,15 @@ def _told(out: Path, run_id: str, tracker: Tracker) -> str:
     except Exception as error:  # of a service: whatever it is, the other runs are told
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+def _check_rows(out: Path, run_id: str, status: str) -> None:
+    """Raises StoreError for rows that cannot be used as a whole; lines that are none are warned of."""
+    path = run_folder(out, run_id) / ROWS_FILE
+    if status != Status.FINISHED and not os.path.lexists(path):
+        return  # it has not come to its first row
+    if read_run(out, run_id).empty and status == Status.FINISHED:
+        raise StoreError(f"it is finished, and {path} has no rows. {RESTORE}")
 
 
 def _ended(status: str) -> str:

@@ -1,0 +1,78 @@
+"""What others call their columns: names of ours in another spelling, and what to ask for where one is missing."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from analysis.rows.lines import OPTIONAL, REQUIRED, ScoresError, ScoresWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+_OURS = (*REQUIRED, *OPTIONAL)
+_OFTEN = {
+    "agent": ("algo", "algorithm", "method", "model", "policy"),
+    "task": ("env", "environment", "env_id", "env_name", "game"),
+    "seed": ("run", "seed_id", "trial"),
+    "env_steps": ("step", "steps", "timesteps", "frames", "timestep", "global_step"),
+    "return": ("episode_reward", "reward", "rewards", "score", "mean_reward", "episode_return", "returns"),
+}  # what others call them: proposed, never taken unasked
+
+
+def ours_among(names: Iterable[object], file: Path, taken: Collection[str] = ()) -> dict[str, str]:
+    """Columns whose names are ours but for capitals, spaces and signs, such as `Env Steps`: by theirs, ours.
+
+    Args:
+        names: The file's columns.
+        file: For the warning that says which were taken so.
+        taken: Columns that the user has given another meaning.
+
+    Returns:
+        None for a column that is there as it is called here, or twice in other spellings.
+    """
+    texts = [str(name) for name in names]
+    spelled: dict[str, list[str]] = {}
+    for text in texts:
+        if (ours := _form(text)) in _OURS and ours not in texts and text not in taken:
+            spelled.setdefault(ours, []).append(text)
+    found = {theirs[0]: ours for ours, theirs in spelled.items() if len(theirs) == 1}
+    if found:
+        pairs = ", ".join(f"{theirs!r} is {ours}" for theirs, ours in found.items())
+        warnings.warn(f"{file}: columns are taken in another spelling: {pairs}", ScoresWarning, stacklevel=2)
+    return found
+
+
+def respelled(line: Mapping[str, Any], ours: Mapping[str, str]) -> dict[str, Any]:
+    """A line with columns under our names. ours: of `ours_among`."""
+    return {ours.get(name, name): value for name, value in line.items()} if ours else dict(line)
+
+
+def check_said(path: Path, lines: Sequence[Mapping[str, Any]], names: Iterable[object], said: Collection[str]) -> None:
+    """Raise ScoresError if no line has a column that is needed, with the options that would name it.
+
+    Args:
+        path: The file.
+        lines: With our names.
+        names: The file's own columns.
+        said: What the user states for all lines.
+    """
+    there = {name for line in lines for name in line}
+    missing = [name for name in REQUIRED if name not in there and name not in said]
+    if not missing or not lines:
+        return
+    texts = [str(name) for name in names if name != "where"]
+    forms = {_form(text): text for text in texts}
+    near = {name: next((forms[each] for each in _OFTEN[name] if each in forms), "NAME") for name in missing}
+    paste = " ".join(f"--columns {shlex.quote(f'{name}={theirs}')}" for name, theirs in near.items())
+    first = f"which column is the {missing[0]}" if len(missing) == 1 else f"which columns are {', '.join(missing)}"
+    raise ScoresError(
+        f"{path}: {first}? {paste} (or --with {missing[0]}=VALUE for all lines); there are {', '.join(texts)}"
+    )
+
+
+def _form(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")

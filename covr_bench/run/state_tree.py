@@ -1,0 +1,38 @@
+"""A state as JSON and tensors by their paths in it, which is how a checkpoint holds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+def flatten(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """JSON for `value`; its tensors go to `tensors` under their path. Keys of dicts may be strings or integers."""
+    if isinstance(value, torch.Tensor):
+        tensors[path] = value.detach().cpu().contiguous().clone()
+        return {"$": "tensor", "at": path}
+    if isinstance(value, dict):
+        kind = "ints" if value and all(isinstance(key, int) for key in value) else "dict"
+        return {"$": kind, "of": {str(key): flatten(item, f"{path}/{key}", tensors) for key, item in value.items()}}
+    if isinstance(value, list | tuple):
+        return {
+            "$": type(value).__name__,
+            "of": [flatten(item, f"{path}/{i}", tensors) for i, item in enumerate(value)],
+        }
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{path} is a {type(value).__name__}, which a checkpoint cannot hold")
+
+
+def unflatten(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """The inverse of `flatten`. Raises KeyError, TypeError or AttributeError for what it never makes."""
+    if not isinstance(value, dict):
+        return value
+    kind = value["$"]
+    if kind == "tensor":
+        return tensors[value["at"]]
+    if kind in ("list", "tuple"):
+        items = [unflatten(item, tensors) for item in value["of"]]
+        return items if kind == "list" else tuple(items)
+    return {int(key) if kind == "ints" else key: unflatten(item, tensors) for key, item in value["of"].items()}
