@@ -18,6 +18,7 @@ from analysis.gate.output import as_json, junit, markdown, summary
 from analysis.gate.signals import RETURN, areas, features, signals
 from analysis.gate.verdicts import EXIT_CODES, Line, Verdict, exit_code
 from analysis.report.gate import gate_page
+from covr_bench.cli.gate import TELL_S, teller
 from covr_bench.config import registry
 from covr_bench.gate.gate import FEWEST, REFERENCE_SEEDS, Gate, Rules
 from covr_bench.gate.measure import Broken
@@ -374,3 +375,12 @@ def test_signals_are_stored_bit_for_bit(tmp_path: Path) -> None:
     assert all(found[name].to_numpy().tobytes() == stored[name].to_numpy().tobytes() for name in columns)
     stored.to_parquet(tmp_path / "plain.parquet", compression="zstd", index=False)
     assert (tmp_path / "signals.parquet").stat().st_size < 0.8 * (tmp_path / "plain.parquet").stat().st_size
+
+
+def test_a_log_is_told_what_goes_on_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    tell = teller(shown.append)
+    for seconds, text in ((0.0, "first"), (TELL_S / 2, "too soon"), (TELL_S, "second")):
+        monkeypatch.setattr("covr_bench.cli.gate.time.monotonic", lambda now=1000 + seconds: now)
+        tell(text)
+    assert shown == ["first", "second"]

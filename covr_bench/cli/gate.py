@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from suites.base import Suite
 
 Many = list[str] | None
+TELL_S = 20.0  # between lines of a log that say what is going on
 TIMEOUT_S = 120.0  # of a file system with references that does not answer
 MARGIN_SHARE = 0.1  # of a task's range: the loss that does not matter
 
@@ -94,16 +98,30 @@ def run_gate(asked: GateRequest, folder: Path, console: Console) -> int:
     for name in (*tasks, *asked.margin, *asked.at_least):
         found.task(name)
     with ExitStack() as stack, console.status("starting") as status:
-
-        def tell(text: str) -> None:
-            status.update(text)
-
+        tell = status.update if console.is_terminal else teller(_print_progress)
         new, reference = _sides(asked, folder, tasks, tell, stack)
         if asked.bless:
             return _bless(asked, new, reference, console)
         gate = _gate(asked, found, tasks, new, reference)
         gate.judge(_refs(asked.agent, folder, new.root))
     return _report(asked, gate, reference.name, console)
+
+
+def teller(show: Callable[[str], None], every_s: float = TELL_S) -> Callable[[str], None]:
+    """What shows a text if the last one is `every_s` seconds ago: a log shall neither fill nor stay silent."""
+    shown = -math.inf
+
+    def tell(text: str) -> None:
+        nonlocal shown
+        if (now := time.monotonic()) - shown >= every_s:
+            shown = now
+            show(text)
+
+    return tell
+
+
+def _print_progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _refs(agents: Sequence[str], folder: Path, root: Path) -> list[str]:
