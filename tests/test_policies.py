@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ from covr_bench.kit.errors import UserError
 from covr_bench.kit.seeds import derive_seed
 from covr_bench.policies.load import acting, find_run
 from covr_bench.policies.overlay import POLICY, VLM, Advice, Moment, Panel
-from covr_bench.run.checkpoint import Checkpoints
+from covr_bench.run.checkpoint import Checkpoints, load_saved
 from covr_bench.run.evaluate import evaluate
 from results import provenance
 from results.store import RunWriter, read, read_run, run_folder
@@ -316,11 +317,11 @@ def test_the_vlm_is_asked_as_in_training_with_its_newest_adapter(
 
     config = store(tmp_path, "covr", base="sac", base_settings=BASE, vlm="scripted", query_every=10)
     folder = run_folder(tmp_path, config.run_id)
-    (checkpoint,) = (folder / "checkpoint").glob("0*")
-    text = (checkpoint / "state.json").read_text()
-    (checkpoint / "state.json").write_text(
-        text.replace('"rounds": 0', '"rounds": 2').replace('"adapter": 0', '"adapter": 2')
-    )
+    saved = load_saved(folder / "checkpoint")
+    assert saved
+    saved.state["agent"] |= {"rounds": 2, "adapter": 2}
+    shutil.rmtree(folder / "checkpoint")
+    Checkpoints(folder / "checkpoint").save_final(400, saved.state)
     for number, shift in ((1, -1.0), (2, 2.0), (3, -1.0)):  # of the third the checkpoint knows nothing
         tuned = ScriptedPrior()
         tuned.rounds, tuned.shift = number, [shift]
