@@ -58,6 +58,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ours = (ROOT / "baselines" / "drqv2.py").read_text(encoding="utf-8")
     (tmp_path / "my_agent.py").write_text(ours.replace('name="drqv2"', 'name="my_agent"'), encoding="utf-8")
     (tmp_path / "my_suite.py").write_text((ROOT / "examples" / "gymnasium_suite.py").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "tutorials" / "task.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(# mine\.py\n.*?)```", page, re.DOTALL)
+    (tmp_path / "mine.py").write_text(block)
     (tmp_path / "my_script.py").write_text("import carla\nclient = carla.Client('localhost', 2000)\n")
     table = [f"dmc6,walker_walk,drq,{seed},{step},{step / 100 + seed}" for seed in range(3) for step in (0, 60_000)]
     scores = "\n".join(["suite,task,agent,seed,env_steps,return", *table, ""])
