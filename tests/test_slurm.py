@@ -88,13 +88,13 @@ def ids(out: Path) -> list[str]:
 
 
 def ours() -> list[str]:
-    """Processes of tasks that live."""
+    """Processes of Slurm's tasks that live; not those of another engine that another test drives at the same time."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes()
             alive = (folder / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-            if alive and b"covr_bench" in words and b"COVR_BENCH_JOB=" in (folder / "environ").read_bytes():
+            if alive and b"covr_bench" in words and b"COVR_BENCH_LAUNCHER=slurm" in (folder / "environ").read_bytes():
                 found.append(words.decode())
         except OSError:
             continue
