@@ -80,8 +80,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "dangling": lambda path: in_its_place(path, lambda it: it.symlink_to("nowhere")),
     "gone": Path.unlink,
 }
-UNNAMED = {(ROWS_FILE, "empty"), (ROWS_FILE, "gone"), (ROWS_FILE, "dangling"), (PROVENANCE_FILE, "gone"),
-           (PROVENANCE_FILE, "dangling")}  # fmt: skip  # no rows yet, or none recorded: nothing is damaged
+UNNAMED = {(PROVENANCE_FILE, "gone"), (PROVENANCE_FILE, "dangling")}  # none recorded: nothing is damaged
 
 
 @pytest.fixture(scope="module")

@@ -292,3 +292,15 @@ def test_a_cache_that_cannot_be_written_is_a_note(cli: Callable[..., Result], ou
     told = cli("table", "--out", out)
     assert told.code == 0 and "note: results were read, but the cache in" in told.err
     assert "Warning" not in told.err
+
+
+@pytest.mark.parametrize("damage", ["empty", "gone"])
+def test_a_finished_run_that_lost_its_rows_is_named_whenever_rows_are_read(
+    cli: Callable[..., Result], out: Path, damage: str
+) -> None:
+    DAMAGES[damage](run_folder(out, BAD) / ROWS_FILE)
+    for _ in ("parsed", "cached"):
+        said = cli("table", "--out", str(out))
+        assert said.code == 0
+        assert "2 seeds" in said.out
+        assert f"note: run {BAD} is left out: it finished, but " in " ".join(said.err.split())
