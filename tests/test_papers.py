@@ -244,6 +244,15 @@ def test_driving_tables_have_two_metrics_and_never_mix_backends(tmp_path: Path) 
     assert lines_of(real, "ResAct")[0].cells["hw", "driving_distance_m"].ours is None
 
 
+def test_a_table_stands_beside_the_runs_of_its_own_tasks(tmp_path: Path) -> None:
+    write_run(tmp_path, "carla@paper/hw/resact/0", {"return": 200.0})
+    write_run(tmp_path, "carla@short/a/resact/0", {"return": 9.0})  # of table 3's task
+    write_run(tmp_path, "carla@short-1000/hw/resact-lr=1/0", {"return": 9.0})  # stands beside no method
+    assert [made.protocol[1] for made in paper_tables(read(tmp_path), "T1")] == ["paper"]
+    (made,) = paper_tables(read(tmp_path), "T2")
+    assert made.title.endswith("(not run yet)")
+
+
 def test_ablations_are_found_by_name_or_by_their_settings(tmp_path: Path) -> None:
     for variant in ("M1", "rule=random", "rule=top,top_share=0.9", "weights=uniform"):
         write_run(tmp_path, f"ablation@paper/hw/covr-{variant}/0", {"return": 1.0}, vlm="tiny")

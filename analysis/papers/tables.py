@@ -38,7 +38,8 @@ def paper_tables(frame: pd.DataFrame, table: str, named: Mapping[str, Sequence[s
         named: By method of the paper the names of our agents, variants too, that stand beside it in place of its own.
 
     Returns:
-        One table per suite, budget and setting with runs of the table's agents; if there is none, one without runs.
+        One table per suite, budget and setting with runs of the table's agents on its tasks; if all of these are of
+        variants that stand beside no method, those, and if there is none, one without runs.
         Our score is the last evaluation at or before the paper's number of environment steps.
 
     Raises:
@@ -46,7 +47,8 @@ def paper_tables(frame: pd.DataFrame, table: str, named: Mapping[str, Sequence[s
     """
     numbers, named = published(table), named or {}
     suites = {suite for number in numbers for suite in number.suites}
-    rows = frame[frame["suite"].isin(suites)]
+    tasks = {number.task for number in numbers}
+    rows = frame[frame["suite"].isin(suites) & frame["task"].isin(tasks)]
     scores = _scores(rows, numbers)
     _check_named(named, numbers, scores)
     agents = {number.agent for number in numbers if number.agent}
@@ -56,7 +58,8 @@ def paper_tables(frame: pd.DataFrame, table: str, named: Mapping[str, Sequence[s
         suite, budget, setting = map(str, key)
         own = [number for number in numbers if suite in number.suites]
         tables.append(_table(table, (suite, budget, setting), own, group, named))
-    return tables or [_table(table, ("", "", ""), numbers, scores.iloc[:0], named)]
+    with_ours = [each for each in tables if any(line.ours for line in each.lines)]
+    return with_ours or tables or [_table(table, ("", "", ""), numbers, scores.iloc[:0], named)]
 
 
 def several_tables(
