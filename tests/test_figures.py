@@ -88,6 +88,30 @@ def test_no_interval_ends_at_the_frame(tmp_path: Path, monkeypatch: pytest.Monke
     assert low < -7 and high > 9.3
 
 
+@pytest.mark.parametrize("kind", ["aggregate", "profile", "improvement"])
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ("00", "one run per task: no interval"),
+        ("01", "95 % interval (none of one run per task)"),
+        ("11", "95 % interval"),
+    ],
+)
+def test_a_figure_says_which_of_its_values_have_no_interval(
+    cli: Callable[..., Any], tmp_path: Path, texts: list[str], kind: str, seeds: str, said: str
+) -> None:
+    """seeds: the last seed of each of two agents."""
+    file = tmp_path / "scores.csv"
+    runs = [(agent, seed) for agent, last in zip("ab", seeds, strict=True) for seed in range(int(last) + 1)]
+    lines = [f"{agent},walker_walk,{seed},1,{100 * seed + ord(agent)}" for agent, seed in runs]
+    file.write_text("\n".join(["agent,task,seed,env_steps,return", *lines]))
+    options = ("--score-range", "0,1000", "--reps", 20, "-o", tmp_path / "a.png")
+    assert cli("plot", "--scores", file, "--kind", kind, *options).code == 0
+    if kind == "improvement" and seeds == "01":  # of this one pair
+        said = "one run per task: no interval"
+    assert any(" ".join(text.split()).endswith(said) for text in texts), texts
+
+
 def test_an_agent_that_diverged_is_marked(cli: Callable[..., Any], tmp_path: Path, texts: list[str]) -> None:
     lines = [f"a,t,{seed},{step},{value}" for seed in (0, 1) for step, value in ((0, 1), (10, 2), (20, "nan"))]
     (tmp_path / "a.csv").write_text("\n".join(["agent,task,seed,env_steps,return", *lines]))

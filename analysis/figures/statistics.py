@@ -57,7 +57,8 @@ def aggregate(comparison: Comparison, bootstrap: Bootstrap, path: style.Target) 
             style.dress(axis, grid="x")
             _rows(axis, shown)
         style.heading(figure, _title(comparison))
-        figure.supxlabel("normalised score, 95 % interval", fontsize="medium")
+        intervals = _intervals([each.low for agent in found.values() for each in agent.values()])
+        figure.supxlabel(f"normalised score, {intervals}", fontsize="medium")
         style.save(figure, path)
 
 
@@ -90,7 +91,8 @@ def improvement(comparison: Comparison, bootstrap: Bootstrap, path: style.Target
             _bar(axis, row, found[x, y], colours[x])
         _rows(axis, names)
         axis.set_xlim(-0.02, 1.02)
-        axis.set_xlabel("P(a run of the first scores higher), 95 % interval")
+        intervals = _intervals([each.low for each in found.values()])
+        axis.set_xlabel(f"P(a run of the first scores higher),\n{intervals}")
         style.dress(axis, grid="x")
         style.heading(figure, _title(comparison, "\n"))
         style.save(figure, path)
@@ -111,7 +113,8 @@ def profile(comparison: Comparison, bootstrap: Bootstrap, path: style.Target) ->
         axis.set(xlabel="normalised score s", ylabel="share of runs with a score > s", ylim=(-0.02, 1.02))
         axis.set_xlim(at[0], at[-1])
         style.dress(axis)
-        style.heading(figure, _title(comparison, "\n") + ", 95 % intervals")
+        intervals = _intervals([low[0] for _, low, _ in found.values()])
+        style.heading(figure, _title(comparison, "\n") + f", {intervals}")
         style.legend(figure, style.handles(known), width)
         style.save(figure, path)
 
@@ -226,6 +229,14 @@ def _bar(axis: Axes, row: int, estimate: Estimate, known: style.Style) -> None:
         return
     axis.barh(row, estimate.high - estimate.low, left=estimate.low, height=0.55, color=known["color"], alpha=0.75)
     axis.plot([estimate.value] * 2, [row - 0.27, row + 0.27], color=_INK, linewidth=2, solid_capstyle="butt")
+
+
+def _intervals(lows: Sequence[float]) -> str:
+    """What a figure shows around its values, some or all of which may be of a single run. lows: NaN is none."""
+    lacking = [math.isnan(low) for low in lows]
+    if all(lacking):
+        return "one run per task: no interval"
+    return "95 % interval" + (" (none of one run per task)" if any(lacking) else "")
 
 
 def _title(comparison: Comparison, separator: str = ", ") -> str:
