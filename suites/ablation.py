@@ -7,6 +7,8 @@ an ablation as well, it is run once: M5 compares raw scores in EDDF; of the two 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from suites import carracing, catch, dmc, driving
 from suites.base import Suite, Variant
 
@@ -57,7 +59,7 @@ SUITE = Suite(
     name="ablation",
     version=1,
     tasks=tuple(task for suite in (driving.SUITE, dmc.SUITES[0], carracing.SUITE, catch.SUITE) for task in suite.tasks),
-    budgets=driving.SUITE.budgets,
+    budgets={name: replace(budget, doc=f"As carla's: {budget.doc}") for name, budget in driving.SUITE.budgets.items()},
     agents=("covr", "top_return"),
     doc="COVR with one part taken away or read in another way, and without a VLM: table 5 and docs/covr.md.",
     default_tasks=("hw",),
