@@ -320,6 +320,8 @@ def test_rows_can_be_chosen_by_task_and_agent(tmp_path: Path) -> None:
     assert len(final_scores(choose(frame, agents=["sac"]))) == 3
     assert len(final_scores(choose(frame, agents=["sac-k=1", "drq"]))) == 2
     assert len(final_scores(choose(frame, agents=["sac"], tasks=["cheetah_run"]))) == 1
+    write_run(tmp_path, "dmc6@paper/cheetah_run/covr-base=drq/0", [1.0], vlm="tiny")
+    assert len(final_scores(choose(read(tmp_path), agents=["covr-base=drq"]))) == 1  # without the label
     with pytest.raises(ValueError, match="no run of agent 'rad'; there are runs of: drq, sac, sac-k=1"):
         choose(frame, agents=["rad"])
     with pytest.raises(ValueError, match="no run of task 'walker'"):

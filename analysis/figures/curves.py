@@ -83,7 +83,8 @@ def _figure(
     lines = math.ceil(count / columns)
     width = max(columns, 1.6) * PANEL_INCHES[0]
     last = rows.drop_duplicates("run_id", keep="last")["value"].to_numpy(np.float64)
-    entries = _entries(styles, bool(efficiency), bool((~np.isfinite(last)).any()))
+    with_band = any(np.isfinite(low).any() for _, (_, low, _) in efficiency.values())
+    entries = _entries(styles, with_band, bool((~np.isfinite(last)).any()))
     legend_lines = style.legend_lines([str(entry.get_label()) for entry in entries], width)
     height = lines * PANEL_INCHES[1] + 0.4 + 0.22 * legend_lines
     figure = Figure(figsize=(width, height), layout="constrained")

@@ -74,7 +74,7 @@ def choose(frame: pd.DataFrame, *, tasks: Sequence[str] = (), agents: Sequence[s
     Args:
         frame: Rows as `results.store.read` returns them.
         tasks: Names of tasks; all if empty.
-        agents: Names as tables show them (`agent_name`), or without variant and labels; all if empty.
+        agents: Names as tables show them (`agent_name`), or without labels, or without variant too; all if empty.
 
     Returns:
         The selected rows in their order.
@@ -85,9 +85,10 @@ def choose(frame: pd.DataFrame, *, tasks: Sequence[str] = (), agents: Sequence[s
     columns = ["agent", "variant", "labels"]
     triples = list(frame[columns].drop_duplicates().astype(str).itertuples(index=False, name=None))
     _check("task", tasks, frame["task"].unique())
-    _check("agent", agents, [name for triple in triples for name in (agent_name(*triple), triple[0])])
+    names = {triple: (agent_name(*triple), agent_name(*triple[:2]), triple[0]) for triple in triples}
+    _check("agent", agents, [name for each in names.values() for name in each])
     if agents:
-        wanted = {triple for triple in triples if {agent_name(*triple), triple[0]} & set(agents)}
+        wanted = {triple for triple, each in names.items() if set(agents).intersection(each)}
         frame = frame[[triple in wanted for triple in zip(*(frame[column] for column in columns), strict=True)]]
     return frame[frame["task"].isin(tasks)] if tasks else frame
 
