@@ -30,6 +30,7 @@ TABLES = {
     "Six tasks of DMControl": "--suite dmc6",
     "Driving, embedded backend": "--suite carla",
     "CarRacing": "--suite carracing",
+    "Ablations, on catch": "--suite ablation",
 }
 html_theme_options = {
     "navbar_align": "left",
