@@ -238,7 +238,8 @@ def test_scores_of_a_constant_curve_are_the_constant(steps: set[int], value: flo
 def test_the_reference_shows_703_and_803() -> None:
     """The last evaluation of rad's seed 2 fell to 456; its training did not."""
     frame = read(REFERENCE)
-    of_rad = frame[(frame["agent"] == "rad") & (frame["task"] == "cartpole_swingup")]
+    ours = (frame["agent"] == "rad") & (frame["task"] == "cartpole_swingup") & (frame["budget"] != "short")
+    of_rad = frame[ours]
     (table,) = tables(of_rad)
     text = to_markdown([table])
     assert "| rad-set-46f6a035 | 702.9 ± 214.4 |" in text
