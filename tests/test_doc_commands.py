@@ -48,7 +48,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     if not stored.is_dir():
         pytest.skip("the reference results are in the repository only")
     for name in ("results", "results-main", "results-mine", "main", "mine", "A", "B"):
-        for task in ("dmc6@short/walker_walk", "effect@short", "carla@paper-1000/hw", "dmc6@paper/cartpole_swingup"):
+        for task in (
+            "dmc6@short/walker_walk", "dmc6@paper/cartpole_swingup", "effect@short", "carla@paper-1000/hw",
+            "ablation@short-10000",
+        ):  # fmt: skip
             if name == "results" or task.startswith("dmc6@short"):
                 shutil.copytree(stored / "runs" / task, tmp_path / name / "runs" / task)
     _write_own_runs(tmp_path)
