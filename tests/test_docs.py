@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
+REFERENCE, BLOCK = ROOT / "results" / "reference", 4096  # bytes, as most file systems have it
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 GENERATED = "commands.md"
 LEFT_OUT = ("...", "[")  # a command line that stands for many
@@ -97,3 +98,10 @@ def test_the_site_builds_without_a_warning_and_asks_nothing_of_the_network(tmp_p
         for address in re.findall(r"""(?:src|href)=["'](https?://[^"']+|//[^"']+)""", page.read_text(encoding="utf-8"))
     }
     assert elsewhere == set()
+
+
+def test_the_stored_results_stay_below_25_mb_on_a_disk() -> None:
+    kept = [path for path in REFERENCE.rglob("*") if "cache" not in path.parts]
+    blocks = sum(-(-path.stat().st_size // BLOCK) for path in kept)
+    assert len(kept) > 1000
+    assert blocks * BLOCK < 25_000_000
