@@ -8,7 +8,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, SupportsFloat
+from typing import TYPE_CHECKING, Any, Literal, Protocol, SupportsFloat, runtime_checkable
+
+from suites.checked import Checked, Positive, Seeds
 
 if TYPE_CHECKING:
     import gymnasium
@@ -44,8 +46,7 @@ class Scene(Protocol):
         """Draws the present moment at any size, and changes nothing else.
 
         Args:
-            height: Pixels from top to bottom.
-            width: Pixels from left to right.
+            height, width: In pixels.
 
         Returns:
             RGB, uint8 `(height, width, 3)`.
@@ -129,6 +130,7 @@ class StateEnv(TaskEnv, Protocol):
     ) -> tuple[NDArray[np.float32], dict[str, Any]]: ...
 
 
+@runtime_checkable
 class MakeEnv(Protocol):
     """Builds one environment of a task."""
 
@@ -151,7 +153,7 @@ class MakeEnv(Protocol):
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(Checked):
     """One task of a suite.
 
     Attributes:
@@ -174,7 +176,7 @@ class Task:
     action_repeat: int = 0
     score_range: tuple[float, float] = (0.0, 1000.0)
     instruction: str = ""
-    max_episode_steps: int = 1000
+    max_episode_steps: Positive = 1000
     needs_gl: bool = False
     family: str = ""
     observations: tuple[Observation, ...] = ("pixels",)
@@ -208,9 +210,7 @@ class Task:
     def repeat(self, options: Mapping[str, Any]) -> int:
         """Control steps per agent step in an environment made with these options.
 
-        Raises:
-            ValueError: The options name fewer than one, or more than an episode has.
-        """
+        Raises ValueError where the options name fewer than one, or more than an episode has."""
         found: int = {"action_repeat": self.action_repeat, **options}["action_repeat"]
         if not 1 <= found <= self.max_episode_steps:
             raise ValueError(
@@ -220,7 +220,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Budget:
+class Budget(Checked):
     """How long each run is and how it is evaluated. All lengths are environment steps.
 
     Attributes:
@@ -236,17 +236,17 @@ class Budget:
     """
 
     name: str
-    env_steps: int
-    eval_every: int
-    eval_episodes: int
-    seeds: tuple[int, ...] = (0,)
+    env_steps: Positive
+    eval_every: Positive
+    eval_episodes: Positive
+    seeds: Seeds = (0,)
     overrides: Mapping[str, Any] = field(default_factory=dict)
     doc: str = ""
     stand_in: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Variant:
+class Variant(Checked):
     """An agent as a suite compares it with itself: some of its settings changed.
 
     Attributes:

@@ -12,6 +12,7 @@ import torch
 
 from covr_bench.config import registry
 from covr_bench.config.run_config import RunConfig, replay_slots
+from covr_bench.kit import extensions
 from covr_bench.kit.errors import UserError
 from covr_bench.run.contract import Diverged, check_agent, checked_action, checked_metrics
 
@@ -110,13 +111,13 @@ MADE = 'AgentSpec("mine", Config, Random, "control")'
         (CONFIG, "Random", r"AGENT of .* is the class Random; it should be AGENT = AgentSpec\(...\)"),
         (CONFIG, "{}", r"is a dict"),
         ("class Config: lr = 0.1", MADE, r"its Config is <class '.*Config'>, which is no dataclass"),
-        (CONFIG, MADE.replace("Config", "Config()"), r"which is no dataclass"),
+        (CONFIG, MADE.replace("Config", "Config()"), r"AgentSpec\(...\) of .*: Config = Config\(lr=0.1\): .* a type"),
         (CONFIG.replace(" = 0.1", ""), MADE, r"no default for lr"),
         (CONFIG.replace("0.1", "'fast'"), MADE, r"its default lr = 'fast' is not of its type: .*valid number"),
         (CONFIG.replace("float = 0.1", "int = 0.5"), MADE, r"its default lr = 0.5 is not of its type"),
-        (CONFIG, MADE.replace("Random", "None"), r"its make is None"),
+        (CONFIG, MADE.replace("Random", "None"), r"make = None: Input should be callable"),
         (CONFIG, MADE.replace("mine", "my-agent"), r"agent 'my-agent' cannot be part of a run id"),
-        (CONFIG, MADE.replace('"mine"', "3"), r"its name is 3, which is no text"),
+        (CONFIG, MADE.replace('"mine"', "3"), r"name = 3: Input should be a valid string"),
     ],
 )
 def test_a_wrong_spec_is_named(config: str, agent: str, complaint: str, tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_a_wrong_spec_is_named(config: str, agent: str, complaint: str, tmp_path
 
 @pytest.mark.parametrize("name", registry.agent_names())
 def test_our_own_agents_are_as_a_users_must_be(name: str) -> None:
-    registry.check_agent(registry.agent(name), name)
+    assert extensions.sound(registry.AGENTS, registry.agent(name), name) == registry.agent(name)
 
 
 def test_a_wrong_action_ends_the_run_with_that_sentence(start: Callable[..., Any], tmp_path: Path) -> None:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import suppress
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from covr_bench.config import registry
+from covr_bench.config.experiment import compose, design
+from covr_bench.config.request import Request
+from covr_bench.kit import extensions
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.extensions import _entry_points
+from suites.base import Budget, Variant
 
 AGENT_FILE = """
 from covr_bench import AgentSpec
@@ -95,6 +104,97 @@ def test_a_file_may_not_take_a_known_name(what: str, text: str, tmp_path: Path) 
     }
     with pytest.raises(UserError, match=rf"{path} calls its {what} .* there is another {what} of that name"):
         look_up[what](str(path))
+
+
+BUDGET_FILE = """
+from covr_bench import Budget
+BUDGET = Budget(**({{"name": "mine", "env_steps": 200, "eval_every": 100, "eval_episodes": 1}} | {given}))
+"""
+SUITE_FILE = """
+from dataclasses import replace
+from suites.catch import SUITE as CATCH
+TASK = replace(CATCH.tasks[0], **{task})
+SUITE = replace(CATCH, **({{"name": "mine", "tasks": (TASK,)}} | {suite}))
+"""
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 2), st.floats(), st.text("a/. ", max_size=2), st.just(()), st.just({})
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"eval_every": 0}, r"BUDGET = Budget\(...\) of .*b.py: eval_every = 0: .* greater than or equal to 1"),
+        ({"env_steps": -1}, r"env_steps = -1: Input should be greater than"),
+        ({"env_steps": 1.5, "eval_episodes": "x"}, r"env_steps = 1.5: .* valid integer.*; eval_episodes = 'x'"),
+        ({"seeds": 3}, r"seeds = 3: Input should be a valid tuple"),
+        ({"seeds": ()}, r"seeds = \(\): Tuple should have at least 1 item"),
+        ({"overrides": ("lr", 1)}, r"overrides = \('lr', 1\): Input should be a valid dictionary"),
+        ({"name": None}, r"name = None: Input should be a valid string"),
+    ],
+)
+def test_a_budget_that_is_none_is_refused_where_it_is_read(given: Any, complaint: str, tmp_path: Path) -> None:
+    (tmp_path / "b.py").write_text(BUDGET_FILE.format(given=given))
+    with pytest.raises(UserError, match=complaint):
+        registry.budget(registry.suite("catch"), str(tmp_path / "b.py"))
+
+
+@pytest.mark.parametrize(
+    ("task", "suite", "complaint"),
+    [
+        ({"max_episode_steps": None}, {}, r"tasks.0.max_episode_steps = None: Input should be a valid integer"),
+        ({"score_range": (5, 5)}, {}, r"suite of .* cannot be run: the score_range of its task catch is \(5.0, 5.0\)"),
+        ({"score_range": (0, float("inf"))}, {}, r"score_range of its task catch is \(0.0, inf\)"),
+        ({"observations": ()}, {}, r"its task catch has no observations"),
+        ({}, {"tasks": ()}, r"it has no task"),
+        ({}, {"tasks": ("catch",)}, r"cannot be imported: AttributeError: 'str' object has no attribute 'family'"),
+        ({}, {"default_tasks": ("katch",)}, r"its default_tasks name 'katch', which is none of its tasks: catch"),
+        ({}, {"agents": "drqv2"}, r"agents = 'drqv2': Input should be a valid tuple"),
+        ({}, {"version": "two"}, r"version = 'two': Input should be a valid integer"),
+        ({}, {"budgets": {"b": Budget("c", 1, 1, 1)}}, r"its budgets call the budget 'c' 'b'; both .* must be equal"),
+        ({}, {"budgets": {"b": Budget("b", 1, 0, 1)}}, r"budgets.b.eval_every = 0"),
+        ({}, {"variants": (Variant("covr", "x", {"lr": 1}),)}, r"variants.0.settings.lr = 1: .* valid string"),  # type: ignore[dict-item]
+    ],
+)
+def test_a_suite_that_is_none_is_refused_where_it_is_read(
+    task: Any, suite: Any, complaint: str, tmp_path: Path
+) -> None:
+    text = SUITE_FILE.format(task=task, suite=suite).replace("inf)", "float('inf'))")
+    (tmp_path / "s.py").write_text("from suites.base import Budget, Variant\n" + text)
+    with pytest.raises(UserError, match=complaint):
+        registry.suite(str(tmp_path / "s.py"))
+
+
+def test_tasks_of_one_name_are_refused(tmp_path: Path) -> None:
+    text = SUITE_FILE.format(task={}, suite={}).replace("(TASK,)", "(TASK, TASK)")
+    (tmp_path / "s.py").write_text(text)
+    with pytest.raises(UserError, match="two of its tasks are called 'catch'"):
+        registry.suite(str(tmp_path / "s.py"))
+
+
+def test_a_suite_may_have_lists_and_no_agents_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "s.py").write_text(SUITE_FILE.format(task={}, suite={"agents": [], "default_tasks": ["catch"]}))
+    assert registry.suite(str(tmp_path / "s.py")).default_tasks == ("catch",)
+    request = Request(str(tmp_path / "s.py"), budget="smoke")
+    with pytest.raises(UserError, match="no agents that run when none is asked for; give --agent"):
+        design(request)
+    assert design(replace(request, agents=("random",))).cells
+
+
+@given(name=st.sampled_from([item.name for item in fields(Budget)]), value=VALUES)
+@settings(max_examples=60)
+def test_whatever_a_budget_holds_it_is_planned_or_refused(name: str, value: Any) -> None:
+    budget = Budget(**{"name": "mine", "env_steps": 200, "eval_every": 100, "eval_episodes": 1, name: value})
+    suite = registry.suite("catch")
+    with suppress(UserError):
+        found = extensions.sound(registry.BUDGETS, budget, "here")
+        experiment = compose(Request("catch"), suite, found, {"random": registry.agent("random")})
+        assert experiment.runs(device="cpu", threads=1, conv_kernel="torch")
+
+
+@pytest.mark.parametrize("name", registry.suites())
+def test_our_own_suites_are_as_a_users_must_be(name: str) -> None:
+    assert extensions.sound(registry.SUITES, registry.suite(name), name) == registry.suite(name)
 
 
 def test_an_installed_agent_joins_by_entry_point(site: Path) -> None:

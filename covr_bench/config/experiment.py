@@ -124,7 +124,10 @@ def design(request: Request) -> Experiment:
     """
     suite = registry.suite(request.suite)
     budget = registry.budget(suite, request.budget)
-    agents = {ref: registry.agent(ref) for ref in request.agents or suite.agents}
+    refs = request.agents or suite.agents
+    if not refs:
+        raise UserError(f"suite {suite.name} has no agents that run when none is asked for; give --agent")
+    agents = {ref: registry.agent(ref) for ref in refs}
     return compose(request, suite, budget, agents)
 
 

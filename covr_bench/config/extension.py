@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from covr_bench.kit.errors import UserError, unknown
+from covr_bench.kit.errors import UserError, told, unknown
 
 
 def settings_of(owner: str, Settings: type[Any], given: Mapping[str, str]) -> Any:
@@ -29,5 +29,4 @@ def settings_of(owner: str, Settings: type[Any], given: Mapping[str, str]) -> An
     try:
         return TypeAdapter(Settings).validate_python(dict(given))
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors())
-        raise UserError(f"bad setting of {owner}: {told}") from error
+        raise UserError(f"bad setting of {owner}: {told(error)}") from error

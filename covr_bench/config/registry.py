@@ -7,22 +7,23 @@ in `AGENT = AgentSpec(...)`, a suite file in `SUITE = Suite(...)`, and so on.
 from __future__ import annotations
 
 import importlib
-from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from covr_bench.config import problems
 from covr_bench.kit import extensions
 from covr_bench.kit.api import AgentSpec
-from covr_bench.kit.errors import UserError, unknown
+from covr_bench.kit.errors import unknown
 from covr_bench.kit.extensions import Kind, is_path, modules_with
-from results.layout import RunId
 from suites.base import Budget, Suite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from covr_bench.kit.api import Agent, Context
 
-AGENTS, SUITES, BUDGETS = Kind("agent", AgentSpec), Kind("suite", Suite), Kind("budget", Budget)
+AGENTS = Kind("agent", AgentSpec, problems.of_agent)
+SUITES, BUDGETS = Kind("suite", Suite, problems.of_suite), Kind("budget", Budget)
 AGENT_HOMES = ("baselines", "covr")
 
 
@@ -33,10 +34,7 @@ def agent_names() -> list[str]:
 
 def agent(ref: str) -> AgentSpec:
     """The agent of that name, or the one in that file. Raises UserError, also for one that could not be run."""
-    spec = extensions.find(AGENTS, ref, our_agents())
-    if ref not in our_agents():
-        check_agent(spec, ref)
-    return spec
+    return extensions.find(AGENTS, ref, our_agents())
 
 
 def module_of(ref: str) -> str:
@@ -99,40 +97,3 @@ def budget(suite: Suite, ref: str) -> Budget:
     if ref not in known:
         raise unknown(f"budget of suite {suite.name}", ref, known)
     return known[ref]
-
-
-def check_agent(spec: AgentSpec, origin: str) -> None:
-    """Raises UserError if runs of the agent could not be planned or stored. origin: where it comes from."""
-    for problem in _problems(spec):
-        raise UserError(f"the agent of {origin} cannot be run: {problem}")
-
-
-def _problems(spec: AgentSpec) -> Iterator[str]:
-    """What is wrong with an agent, a sentence each."""
-    from pydantic import TypeAdapter, ValidationError
-
-    if not isinstance(spec.name, str):
-        yield f"its name is {spec.name!r}, which is no text"
-    try:
-        RunId("suite", "budget", "task", str(spec.name))
-    except ValueError as error:
-        yield str(error)
-    if not (isinstance(spec.Config, type) and is_dataclass(spec.Config)):
-        yield f"its Config is {spec.Config!r}, which is no dataclass; declare it with @dataclass(frozen=True)"
-        return
-    if missing := [item.name for item in fields(spec.Config) if _has_no_default(item)]:
-        yield f"its Config has no default for {', '.join(missing)}; give each setting its published value"
-        return
-    if not callable(spec.make):
-        yield f"its make is {spec.make!r}; it should be a class or function of (config, context)"
-    try:
-        defaults = asdict(spec.Config())
-        TypeAdapter(spec.Config).validate_python(defaults)
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        name = ".".join(map(str, wrong["loc"]))
-        yield f"its default {name} = {wrong['input']!r} is not of its type: {wrong['msg']}"
-
-
-def _has_no_default(item: Field[Any]) -> bool:
-    return item.init and item.default is MISSING and item.default_factory is MISSING

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge, Gt, Lt
 
 from covr_bench.config.request import Kernel
-from covr_bench.kit.errors import UserError, unknown
+from covr_bench.kit.errors import UserError, told, unknown
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -87,8 +87,7 @@ def request(given: Mapping[str, Any], folder: Path) -> GateRequest:
     try:
         return TypeAdapter(GateRequest).validate_python(values)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, each['loc']))} = {each['input']!r}: {each['msg']}" for each in error.errors()]
-        raise UserError(f"bad value for the gate: {'; '.join(lines)}") from error
+        raise UserError(f"bad value for the gate: {told(error)}") from error
 
 
 def _table(folder: Path) -> tuple[dict[str, Any], Path]:

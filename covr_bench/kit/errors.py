@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class UserError(Exception):
@@ -24,3 +28,12 @@ def unknown(what: str, name: str, valid: Iterable[str]) -> UserError:
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     listed = ", ".join(names) if len(names) <= MANY else f"{len(names)} names, see `covr-bench list`"
     return UserError(f"unknown {what} {name!r}.{hint} Valid: {listed or 'none'}.")
+
+
+SHOWN = 80  # characters of a bad value: as much as tells which it is
+
+
+def told(error: ValidationError) -> str:
+    """What was found wrong, such as `lr = -1: Input should be greater than 0`, each thing once."""
+    found = [(".".join(map(str, each["loc"])), repr(each["input"])[:SHOWN], each["msg"]) for each in error.errors()]
+    return "; ".join(dict.fromkeys(f"{name} = {value}: {message}" for name, value, message in found))

@@ -12,15 +12,15 @@ import importlib.util
 import pkgutil
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from covr_bench.kit.errors import UserError, unknown
+from covr_bench.kit.errors import UserError, told, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from importlib.metadata import EntryPoint
     from types import ModuleType
 
@@ -35,10 +35,12 @@ class Kind(Generic[T]):
     Attributes:
         name: In lower case, such as `agent`.
         type: What its values are instances of, such as `AgentSpec`; each has a `name`.
+        problems: Why a stranger's value could not be used, though all it holds is of its type, a sentence each.
     """
 
     name: str
     type: type[T]
+    problems: Callable[[T], Iterator[str]] = lambda value: iter(())
 
     @property
     def constant(self) -> str:
@@ -152,9 +154,10 @@ def load(kind: Kind[T], point: EntryPoint) -> T:
         raise UserError(
             f"{_origin(point)} cannot be loaded: {type(error).__name__}: {error}. Mend or uninstall that package."
         ) from error
-    if checked(kind, value, _origin(point)).name != point.name:  # type: ignore[attr-defined]
+    found = sound(kind, value, _origin(point))
+    if found.name != point.name:  # type: ignore[attr-defined]
         raise UserError(f"{_origin(point)} is named {value.name!r}; both names must be equal")
-    return value  # type: ignore[no-any-return]
+    return found
 
 
 def from_file(kind: Kind[T], ref: str) -> T:
@@ -165,7 +168,7 @@ def from_file(kind: Kind[T], ref: str) -> T:
     module = _run(path)
     if not hasattr(module, kind.constant):
         raise UserError(f"{path} defines no {kind.constant}; it should end in {kind.constant} = ...")
-    return checked(kind, getattr(module, kind.constant), str(path))
+    return sound(kind, getattr(module, kind.constant), str(path))
 
 
 def checked(kind: Kind[T], value: Any, home: str) -> T:
@@ -177,6 +180,21 @@ def checked(kind: Kind[T], value: Any, home: str) -> T:
         f"{kind.constant} of {home} is {what}; it should be {kind.constant} = {kind.type.__name__}(...), "
         f"see {kind.type.__module__}.{kind.type.__name__}"
     )
+
+
+def sound(kind: Kind[T], value: Any, home: str) -> T:
+    """A stranger's `value`, if all that it holds is of its type: lists are made tuples. Raises UserError."""
+    from pydantic import TypeAdapter, ValidationError
+
+    owner: Any = checked(kind, value, home)
+    names = [item.name for item in fields(kind.type) if item.init]  # type: ignore[arg-type]
+    try:
+        found = TypeAdapter(kind.type).validate_python({name: getattr(owner, name) for name in names})
+    except ValidationError as error:
+        raise UserError(f"bad value in {kind.constant} = {kind.type.__name__}(...) of {home}: {told(error)}") from error
+    if wrong := next(kind.problems(found), ""):
+        raise UserError(f"the {kind.name} of {home} cannot be run: {wrong}")
+    return replace(owner, **{name: getattr(found, name) for name in names})  # type: ignore[no-any-return]
 
 
 def unclaimed(kind: Kind[T], value: T, known: Iterable[str], ref: str) -> T:

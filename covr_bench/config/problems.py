@@ -1,0 +1,65 @@
+"""Why a stranger's agent or suite could not be planned, or its runs not stored, though all it holds is of its type."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from results.layout import RunId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from covr_bench.kit.api import AgentSpec
+    from suites.base import Suite, Task
+
+
+def of_agent(spec: AgentSpec) -> Iterator[str]:
+    """What is wrong with an agent, a sentence each."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        RunId("suite", "budget", "task", spec.name)
+    except ValueError as error:
+        yield str(error)
+    if not is_dataclass(spec.Config):
+        yield f"its Config is {spec.Config!r}, which is no dataclass; declare it with @dataclass(frozen=True)"
+        return
+    if missing := [item.name for item in fields(spec.Config) if _has_no_default(item)]:
+        yield f"its Config has no default for {', '.join(missing)}; give each setting its published value"
+        return
+    try:
+        TypeAdapter(spec.Config).validate_python(asdict(spec.Config()))
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = ".".join(map(str, wrong["loc"]))
+        yield f"its default {name} = {wrong['input']!r} is not of its type: {wrong['msg']}"
+
+
+def of_suite(suite: Suite) -> Iterator[str]:
+    """What is wrong with a suite, a sentence each."""
+    names = [task.name for task in suite.tasks]
+    if not names:
+        yield "it has no task"
+    for name in {name for name in names if names.count(name) > 1}:
+        yield f"two of its tasks are called {name!r}; give one another name"
+    for name in suite.default_tasks:
+        if name not in names:
+            yield f"its default_tasks name {name!r}, which is none of its tasks: {', '.join(names)}"
+    for name, budget in suite.budgets.items():
+        if name != budget.name:
+            yield f"its budgets call the budget {budget.name!r} {name!r}; both names must be equal"
+    yield from (problem for task in suite.tasks for problem in _of_task(task))
+
+
+def _of_task(task: Task) -> Iterator[str]:
+    low, high = task.score_range
+    if not (isfinite(low) and isfinite(high) and low < high):
+        yield f"the score_range of its task {task.name} is {task.score_range}; give the return that counts as 0, then 1"
+    if not task.observations:
+        yield f"its task {task.name} has no observations; give pixels, state, or both"
+
+
+def _has_no_default(item: Field[Any]) -> bool:
+    return item.init and item.default is MISSING and item.default_factory is MISSING
