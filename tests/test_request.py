@@ -73,6 +73,10 @@ def test_a_yaml_file_uses_the_names_of_the_command_line(tmp_path: Path) -> None:
         ("budget: smoke", r"names no suite"),
         ("- catch", r"should hold options by name"),
         ("a: [", r"is not YAML"),
+        ("suite: catch\nbudget: smoke\nsuite: dmc6", r"gives 'suite' twice, and only one can hold"),
+        ("suite: catch\nset: {lr: 1, nstep: 2, lr: 3}", r"gives 'lr' twice"),
+        ("suite: catch\nagent: random\nagents: [drqv2]", r"gives both 'agent' and 'agents', which are one"),
+        ("suite: catch\nenv-steps: 5\nenv_steps: 6", r"gives both 'env-steps' and 'env_steps'"),
     ],
 )
 def test_what_is_wrong_in_a_yaml_file_is_named(text: str, complaint: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from covr_bench.kit.errors import UserError, unknown
 from covr_bench.kit.extensions import absolute
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 Kernel = Literal["auto", "torch", "winograd"]
 
@@ -112,7 +112,7 @@ def request(values: Mapping[str, Any], origin: str = "the request") -> Request:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    given = {_field(key, origin): value for key, value in values.items() if value is not None}
+    given = _by_field({key: value for key, value in values.items() if value is not None}, origin)
     for key, value in given.items():
         _check_named(key, value)
     given = {key: _several(key, value) for key, value in given.items()}
@@ -150,7 +150,8 @@ def from_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        text = path.read_text(encoding="utf-8")
+        values, repeated = yaml.safe_load(text) or {}, next(_repeated(yaml.compose(text, yaml.SafeLoader)), "")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -159,7 +160,17 @@ def from_yaml(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} should hold options by name, such as `suite: dmc6`; it holds a {type(values).__name__}"
         )
-    return {_field(str(key), str(path)): value for key, value in values.items()}
+    if repeated:
+        raise UserError(f"{path} gives {repeated!r} twice, and only one can hold; leave one out")
+    return _by_field({str(key): value for key, value in values.items()}, str(path))
+
+
+def _repeated(root: Any) -> Iterator[str]:
+    """Keys that a file's mapping, or one of settings in it, has twice: YAML's readers keep the last in silence."""
+    pairs = root.value if isinstance(getattr(root, "value", None), list) and root.id == "mapping" else []
+    for mapping in [pairs, *(value.value for _, value in pairs if value.id == "mapping")]:
+        keys = [key.value for key, _ in mapping]
+        yield from (key for key in keys if keys.count(key) > 1)
 
 
 def to_yaml(options: Mapping[str, Any]) -> str:
@@ -194,6 +205,17 @@ def parse_pairs(items: Iterable[str], option: str = "--set") -> dict[str, str]:
             raise UserError(f"{option} gives {key.strip()!r} twice")
         pairs[key.strip()] = value.strip()
     return pairs
+
+
+def _by_field(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Values by the fields their names stand for. Raises UserError for an unknown name, or two names of one field."""
+    found: dict[str, str] = {}
+    for name in values:
+        field_name = _field(name, origin)
+        if field_name in found:
+            raise UserError(f"{origin} gives both {found[field_name]!r} and {name!r}, which are one; leave one out")
+        found[field_name] = name
+    return {field_name: values[name] for field_name, name in found.items()}
 
 
 def _field(name: str, origin: str) -> str:
