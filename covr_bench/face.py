@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covr_bench.config.experiment import design
+from covr_bench.config.request import Request
 from covr_bench.config.request import request as checked
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.winograd import Choice, choose
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from covr_bench.config.experiment import Experiment
-    from covr_bench.config.request import Request
     from covr_bench.launch.base import Job, Launcher, Watch
     from covr_bench.launch.seats import Placement
     from covr_bench.policies.play import TrainedPolicy
@@ -162,7 +162,7 @@ def execute(preparation: Preparation, watch: Watch, warn: Callable[[str], None] 
         return launch(preparation.launcher, todo, preparation.workers, session, watchers)
 
 
-def run(suite: str | Request, *, watch: Watch = lambda jobs: None, **options: Any) -> Outcome:
+def run(suite: str | Path | Request, *, watch: Watch = lambda jobs: None, **options: Any) -> Outcome:
     """Train and evaluate agents on a suite, as `covr-bench run` does; the same call continues where it stopped.
 
     Args:
@@ -185,7 +185,7 @@ def run(suite: str | Request, *, watch: Watch = lambda jobs: None, **options: An
     return Outcome(preparation.plan, failed, read(out, runs=preparation.plan.run_ids))
 
 
-def plan(suite: str | Request, **options: Any) -> Plan:
+def plan(suite: str | Path | Request, **options: Any) -> Plan:
     """What `run` with the same arguments would do: `covr-bench run --dry-run` without the costs. Raises UserError."""
     return prepare(_request(suite, options)).plan
 
@@ -194,9 +194,9 @@ def read(
     out: str | Path = "results",
     *,
     suite: str = "",
-    tasks: Sequence[str] = (),
-    agents: Sequence[str] = (),
-    runs: Sequence[str] = (),
+    tasks: str | Sequence[str] = (),
+    agents: str | Sequence[str] = (),
+    runs: str | Sequence[str] = (),
 ) -> Results:
     """The rows of a store.
 
@@ -214,16 +214,17 @@ def read(
     if not (Path(out) / "runs").is_dir():
         raise UserError(f"no results in {out}; covr_bench.run(...) or `covr-bench run` makes some")
     frame = read_rows(Path(out))
+    wanted, chosen = _several(runs), {"tasks": _several(tasks), "agents": _several(agents)}
     frame = frame[frame["suite"] == suite] if suite else frame
-    frame = frame[frame["run_id"].isin(runs)] if runs else frame
+    frame = frame[frame["run_id"].isin(wanted)] if wanted else frame
     try:
-        return Results(Path(out), choose(frame, tasks=tasks, agents=agents) if tasks or agents else frame)
+        return Results(Path(out), choose(frame, **chosen) if any(chosen.values()) else frame)
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
 def load_policy(
-    run: str,
+    run: str | Path,
     out: str | Path = "results",
     *,
     task: str = "",
@@ -250,13 +251,18 @@ def load_policy(
     from covr_bench.policies.play import TrainedPolicy
 
     chosen = [f"{key}={value}" for key, value in (settings or {}).items()]
-    return TrainedPolicy(Path(out), run, task=task, settings=chosen, device=device, trust_code=trust_code)
+    return TrainedPolicy(Path(out), str(run), task=task, settings=chosen, device=device, trust_code=trust_code)
 
 
-def _request(suite: str | Request, options: Mapping[str, Any]) -> Request:
-    if isinstance(suite, str):
-        return checked({"suite": suite, **options}, "the call")
-    return checked({**suite.as_dict(), **options}, "the request")
+def _request(suite: str | Path | Request, options: Mapping[str, Any]) -> Request:
+    if isinstance(suite, Request):
+        return checked({**suite.as_dict(), **options}, "the request")
+    return checked({"suite": suite, **options}, "the call")
+
+
+def _several(names: str | Sequence[str]) -> Sequence[str]:
+    """A single name where several can stand is one of them, not its letters."""
+    return [names] if isinstance(names, str) else list(names)
 
 
 def _plan(experiment: Experiment, on: str, threads: int, kernel: str) -> Plan:

@@ -6,11 +6,13 @@ import inspect
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import covr_bench
+from baselines.random import AGENT
 from covr_bench import Request, UserError
 from covr_bench.config.request import from_yaml, request
 
@@ -93,6 +95,45 @@ def test_wrong_arguments_are_named() -> None:
         covr_bench.run("catch", sedes=[0])
     with pytest.raises(UserError, match=r"unknown suite 'cach'. Did you mean 'catch'"):
         covr_bench.plan("cach")
+
+
+def test_paths_and_arrays_are_taken_as_python_has_them(tmp_path: Path) -> None:
+    mine = Path(__file__).parent.parent / "examples" / "my_agent.py"
+    plan = covr_bench.plan("catch", agents=[mine], budget="smoke", seeds=np.arange(2), out=tmp_path)
+    assert [each.config.seed for each in plan.runs] == [0, 0, 1, 1]
+    assert (
+        covr_bench.plan("catch", agents=mine, budget="smoke", seeds=np.int64(1), out=tmp_path).runs[0].config.seed == 1
+    )
+    with pytest.raises(UserError, match=r"no file '.*absent.py'"):
+        covr_bench.plan(tmp_path / "absent.py")
+
+
+@pytest.mark.parametrize(
+    ("suite", "options", "complaint"),
+    [
+        (covr_bench.Suite("mine", 1, (), {}, ()), {}, r"suite is a Suite made in Python"),
+        (
+            "catch",
+            {"budget": covr_bench.Budget("mine", 20, 20, 1)},
+            r"budget is a Budget made in Python.* that file's path",
+        ),
+        ("catch", {"agents": [AGENT]}, r"agents is a AgentSpec made in Python"),
+        (None, {}, r"the call names no suite"),
+        (3, {}, r"bad value in the call: suite = 3: Input should be a valid string"),
+    ],
+)
+def test_what_no_worker_could_find_again_is_refused(suite: Any, options: Any, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        covr_bench.plan(suite, **options)
+
+
+def test_one_name_is_one_name(outcome: covr_bench.Outcome) -> None:
+    out = outcome.results.out
+    assert len(covr_bench.read(out, tasks="catch", agents="random").returns()) == 2
+    run_id = outcome.plan.run_ids[0]
+    assert set(covr_bench.read(out, runs=run_id).frame["run_id"]) == {run_id}
+    with covr_bench.load_policy(out / "runs" / run_id) as policy:
+        assert policy.play(episodes=1)
 
 
 def test_a_whole_request_can_be_given(tmp_path: Path) -> None:

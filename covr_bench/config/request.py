@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -112,7 +112,7 @@ def request(values: Mapping[str, Any], origin: str = "the request") -> Request:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    given = _by_field({key: value for key, value in values.items() if value is not None}, origin)
+    given = _by_field({key: _plain(key, value) for key, value in values.items() if value is not None}, origin)
     for key, value in given.items():
         _check_named(key, value)
     given = {key: _several(key, value) for key, value in given.items()}
@@ -235,7 +235,21 @@ def _several(key: str, value: Any) -> Any:
         return (value,)
     if key in SETTINGS:
         return _pairs(key, value)
-    return str(value) if isinstance(value, Path) else value
+    return value
+
+
+def _plain(key: str, value: Any) -> Any:
+    """A value from Python as a YAML file would give it: paths as text, arrays as lists. Raises UserError."""
+    if is_dataclass(value):
+        raise UserError(
+            f"{key} is a {type(value).__name__} made in Python, which no worker or later command could find again: "
+            "write it to a .py file, and give that file's path"
+        )
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(key, each) for each in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value.tolist() if hasattr(value, "tolist") else value  # numpy's scalars, too
 
 
 def _check_named(key: str, value: Any) -> None:
