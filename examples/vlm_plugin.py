@@ -39,6 +39,9 @@ class RedBall:
     def load_adapter(self, folder):
         raise UserError("red-ball has no adapter")
 
+    def reset_adapter(self):
+        pass  # it has none to forget
+
     def describe(self):
         return {"name": "red-ball", "decode": "rule", "parameters": 0, "stand_in": True}
 

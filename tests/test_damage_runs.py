@@ -26,7 +26,6 @@ from covr_bench.kit.replay import Replay
 from covr_bench.remote import publish
 from covr_bench.run.checkpoint import Checkpoints, load_saved
 from covr_bench.run.plan import State, plan
-from covr_bench.track.base import TrackerSpec
 from results import provenance
 from results.holding import read_lease
 from results.layout import PROVENANCE_FILE, ROWS_FILE, StoreError
@@ -142,8 +141,7 @@ class Heard:
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
     found = Heard()
-    spec = TrackerSpec("heard", Heard, lambda settings: found, "")
-    monkeypatch.setattr("covr_bench.track.late.chosen", lambda refs, settings: [(spec, None)])
+    monkeypatch.setattr("covr_bench.track.late.made", lambda refs, settings: [("heard", found)])
     return found
 
 

@@ -22,6 +22,7 @@ from covr_bench.launch.execute import execute
 from covr_bench.launch.find import launcher, launcher_names, make_launcher
 from covr_bench.run.checkpoint import Checkpoints
 from covr_bench.run.session import Session
+from covr_bench.track.trackers import made
 from results import provenance
 from results.store import read_run, run_folder
 from suites.base import Budget
@@ -198,6 +199,45 @@ def test_launchers_are_found_by_name_and_file(tmp_path: Path) -> None:
     taken.write_text("from covr_bench.launch.local import LAUNCHER")
     with pytest.raises(UserError, match=r"calls its launcher 'local', and there is another"):
         launcher(str(taken))
+
+
+MADE = """
+from dataclasses import dataclass
+from covr_bench.launch.base import LauncherSpec
+from covr_bench.track.base import TrackerSpec
+
+@dataclass(frozen=True)
+class Settings:
+    patience: int = 1
+
+{kind} = {spec}("mine", {settings}, {make}, "For a test.")
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "find"), [("LAUNCHER", "LauncherSpec", make_launcher), ("TRACKER", "TrackerSpec", made)]
+)
+@pytest.mark.parametrize(
+    ("settings", "make", "complaint"),
+    [
+        ("int", "print", r"of .*mine.py cannot be run: its Settings is <class 'int'>, which is no dataclass"),
+        ("3", "print", r"of .*mine.py: Settings = 3: Input should be a type"),
+        ("Settings", "print", r"er mine makes a NoneType, which has no .*; see covr_bench.*er$"),
+        (
+            "Settings",
+            "lambda own: 1 / 0",
+            r"er mine cannot be made: ZeroDivisionError: division by zero \(.*mine.py, line 10",
+        ),
+        ("Settings", "lambda: 1", r"er mine cannot be made: TypeError: .* 0 positional arguments"),
+    ],
+)
+def test_what_is_no_launcher_or_tracker_is_named(
+    kind: str, spec: str, find: Any, settings: str, make: str, complaint: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(MADE.format(kind=kind, spec=spec, settings=settings, make=make))
+    with pytest.raises(UserError, match=complaint):
+        find(str(file) if kind == "LAUNCHER" else [str(file)], {})
 
 
 @pytest.mark.parametrize(

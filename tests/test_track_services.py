@@ -65,8 +65,7 @@ class Heard:
 
 
 def told_to(heard: Heard, store: Path, runs: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    spec = base.TrackerSpec("mine", object, lambda _: heard, "for tests")
-    monkeypatch.setattr(late, "chosen", lambda refs, settings: [(spec, None)])
+    monkeypatch.setattr(late, "made", lambda refs, settings: [("mine", heard)])
     return [problem for *_, problem in tell(store, runs, ["mine"], {})]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +120,12 @@ def test_one_joins_by_file_and_is_opened_with_what_the_agent_asks_for(tmp_path: 
     )
     assert spec.name == "theirs" and not is_stand_in(str(path))
     seen: list[VLMOptions] = []
-    monkeypatch.setattr("covr.vlm.open.vlm_spec", lambda ref: type(spec)("theirs", lambda o: seen.append(o)))  # type: ignore[func-returns-value, arg-type, return-value]
+
+    def make(options: VLMOptions) -> Any:
+        seen.append(options)
+        return spec.make(options)
+
+    monkeypatch.setattr("covr.vlm.open.vlm_spec", lambda ref: replace(spec, make=make))
     open_prior(str(path), decode="expect", device="cuda:1", settings=QUICK, seed=5)
     assert seen == [VLMOptions("expect", "cuda:1", QUICK, 5)]
 
@@ -194,3 +201,70 @@ def test_it_can_be_asked_from_the_command_line(cli: Callable[..., Any]) -> None:
     result = cli("vlm", "ask", "--suite", "catch", "--task", "catch", "--frame", "1", "--vlm", EXAMPLE)
     assert result.code == 0, result.err
     assert "VLM red-ball: a stand-in for a real model" in result.out and "Action: [" in result.out
+
+
+ANSWERS = """
+import numpy as np
+from covr.vlm.base import Proposals, VLMSpec
+from covr.vlm.scripted import ScriptedPrior
+
+class Odd:
+    tunable = False
+    finetune = save_adapter = load_adapter = reset_adapter = lambda self, *given: None
+
+    def describe(self):
+        return {{"name": "odd", "decode": "rule", "parameters": 0, "stand_in": False}}
+
+    def propose(self, images, prompt):
+        B, A = len(images), prompt.action_dim
+        good = Proposals(np.zeros((B, A), np.float32), np.ones(B, bool), ("x",) * B, ("ok",) * B, 0.1)
+        return {answer}
+
+VLM = VLMSpec("odd", {make})
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        ("None", r"VLM odd: propose gave a NoneType, and no Proposals; see covr.vlm.base.Proposals"),
+        ("replace(good, actions=np.zeros((B, A)))", r"its actions are float64 \(3, 2\), for float32 \(3, 2\)"),
+        ("replace(good, actions=np.zeros((1, 5), np.float32))", r"its actions are float32 \(1, 5\)"),
+        ("replace(good, actions=good.actions + np.nan)", r"it calls \[nan, nan\] a valid action"),
+        ("replace(good, actions=good.actions + 7)", r"it calls \[7.0, 7.0\] a valid action; .* in \[-1, 1\]"),
+        ("replace(good, valid=[1] * B)", r"valid is int64 \(3,\) with 3 texts, for bool \(3,\)"),
+        ("replace(good, texts=())", r"with 0 texts"),
+        ("replace(good, statuses=('fine',) * B)", r"its statuses hold \['fine'\], which are none of ok, "),
+        ("replace(good, valid=good.valid & False)", r"statuses are not 'ok' where valid is True, and nowhere else"),
+    ],
+)
+def test_an_answer_that_breaks_the_contract_is_named(answer: str, complaint: str, tmp_path: Path) -> None:
+    file = tmp_path / "odd.py"
+    file.write_text("from dataclasses import replace" + ANSWERS.format(answer=answer, make="lambda options: Odd()"))
+    with pytest.raises(UserError, match=complaint):
+        opened(str(file)).propose(noise(3), prompt(2))
+
+
+def test_a_masked_row_may_hold_anything_and_the_rest_is_the_vlms_own(tmp_path: Path) -> None:
+    file = tmp_path / "odd.py"
+    masked = "replace(good, actions=good.actions + np.nan, valid=good.valid & False, statuses=('no_match',) * B)"
+    file.write_text("from dataclasses import replace" + ANSWERS.format(answer=masked, make="lambda options: Odd()"))
+    odd = opened(str(file))
+    assert not odd.propose(noise(3), prompt(2)).valid.any()
+    assert (odd.tunable, odd.describe()["name"]) == (False, "odd")
+    assert copy.deepcopy(odd).describe() == odd.describe()
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        ("lambda options: None", r"VLM odd makes a NoneType, which has no tunable, finetune, .*propose"),
+        ("lambda options: 1 / 0", r"VLM odd cannot be made: ZeroDivisionError: division by zero \(.*odd.py, line 19\)"),
+        ("None", r"bad value in VLM = VLMSpec\(...\) of .*odd.py: make = None: Input should be callable"),
+    ],
+)
+def test_a_vlm_that_cannot_be_made_is_named(make: str, complaint: str, tmp_path: Path) -> None:
+    file = tmp_path / "odd.py"
+    file.write_text(ANSWERS.format(answer="good", make=make))
+    with pytest.raises(UserError, match=complaint):
+        opened(str(file))

@@ -11,15 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covr.vlm.base import FinetuneSettings, VLMOptions, VLMSpec
+from covr.vlm.base import FinetuneSettings, VisionLanguagePrior, VLMOptions, VLMSpec
+from covr.vlm.held import Held
 from covr_bench.kit import extensions
+from covr_bench.kit.built import built
 from covr_bench.kit.errors import UserError, unknown
 from covr_bench.kit.extensions import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from covr.vlm.base import DecodeMode, Dtype, Proposer, VisionLanguagePrior
+    from covr.vlm.base import DecodeMode, Dtype, Proposer
     from covr.vlm.hf import HFPrior
     from covr.vlm.prompts import Prompt
 
@@ -73,7 +75,10 @@ def open_prior(
     if name.startswith(SERVER):
         return _served(name, options, tuner, adapter_folder)
     if _is_named(name):
-        return vlm_spec(name).make(options)
+        spec = vlm_spec(name)
+        prior = built(f"VLM {spec.name}", VisionLanguagePrior, spec.make, options)  # type: ignore[type-abstract]
+        ours = type(prior).__module__.startswith("covr.")  # a stranger's file may open one of our models
+        return prior if ours else Held(prior, spec.name)
     if name.startswith(("http://", "https://")):
         raise UserError(f"a VLM server is given as {SERVER}{name}")
     if not name or not (Path(name).is_dir() or Path(name).is_absolute() or HUB_ID.fullmatch(name)):

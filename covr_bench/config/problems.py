@@ -1,10 +1,10 @@
-"""Why a stranger's agent or suite could not be planned, or its runs not stored, though all it holds is of its type."""
+"""Why a stranger's agent, suite, launcher or tracker could not be used, though all it holds is of its type."""
 
 from __future__ import annotations
 
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from results.layout import RunId
 
@@ -15,22 +15,38 @@ if TYPE_CHECKING:
     from suites.base import Suite, Task
 
 
+class HasSettings(Protocol):
+    """What launchers and trackers share."""
+
+    @property
+    def Settings(self) -> type[Any]: ...
+
+
 def of_agent(spec: AgentSpec) -> Iterator[str]:
     """What is wrong with an agent, a sentence each."""
-    from pydantic import TypeAdapter, ValidationError
-
     try:
         RunId("suite", "budget", "task", spec.name)
     except ValueError as error:
         yield str(error)
-    if not is_dataclass(spec.Config):
-        yield f"its Config is {spec.Config!r}, which is no dataclass; declare it with @dataclass(frozen=True)"
+    yield from _of_values("Config", spec.Config)
+
+
+def of_settings(spec: HasSettings) -> Iterator[str]:
+    """What is wrong with the settings of a launcher or a tracker, a sentence each."""
+    yield from _of_values("Settings", spec.Settings)
+
+
+def _of_values(called: str, values: type[Any]) -> Iterator[str]:
+    from pydantic import TypeAdapter, ValidationError
+
+    if not is_dataclass(values):
+        yield f"its {called} is {values!r}, which is no dataclass; declare it with @dataclass(frozen=True)"
         return
-    if missing := [item.name for item in fields(spec.Config) if _has_no_default(item)]:
-        yield f"its Config has no default for {', '.join(missing)}; give each setting its published value"
+    if missing := [item.name for item in fields(values) if _has_no_default(item)]:
+        yield f"its {called} has no default for {', '.join(missing)}; give each setting its published value"
         return
     try:
-        TypeAdapter(spec.Config).validate_python(asdict(spec.Config()))
+        TypeAdapter(values).validate_python(asdict(values()))
     except ValidationError as error:
         wrong = error.errors()[0]
         name = ".".join(map(str, wrong["loc"]))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from covr_bench.config import problems
 from covr_bench.config.extension import settings_of
 from covr_bench.kit import extensions
+from covr_bench.kit.built import built
 from covr_bench.kit.extensions import Kind
 from covr_bench.launch.base import Launcher, LauncherSpec
 
-LAUNCHERS = Kind("launcher", LauncherSpec)
+LAUNCHERS = Kind("launcher", LauncherSpec, problems.of_settings)
 
 
 def launcher_names() -> list[str]:
@@ -30,10 +32,11 @@ def make_launcher(ref: str = "local", settings: Mapping[str, str] | None = None)
         settings: Those of its settings that the user gave, as typed.
 
     Raises:
-        UserError: No such launcher, or a setting that it does not have or cannot read.
+        UserError: No such launcher, one that cannot be made, or a setting that it does not have or cannot read.
     """
     spec = launcher(ref)
-    return spec.make(settings_of(f"launcher {spec.name}", spec.Settings, settings or {}))
+    owner = f"launcher {spec.name}"
+    return built(owner, Launcher, spec.make, settings_of(owner, spec.Settings, settings or {}))  # type: ignore[type-abstract]
 
 
 def _ours() -> dict[str, str]:

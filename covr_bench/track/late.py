@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from covr_bench.kit.errors import UserError
 from covr_bench.track.follow import Rows
-from covr_bench.track.trackers import chosen, films
+from covr_bench.track.trackers import films, made
 from results import provenance
 from results.layout import PROVENANCE_FILE, ROWS_FILE, StoreError, run_folder
 from results.shape import completed
@@ -41,15 +41,15 @@ def tell(
     Raises:
         UserError: As `trackers.make_trackers`.
     """
-    made = [(spec.name, spec.make(own)) for spec, own in chosen(refs, settings)]
-    if not made:
+    trackers = made(refs, settings)
+    if not trackers:
         raise UserError("name at least one tracker: --track tensorboard, wandb, mlflow, trackio, or a .py file")
     try:
         for run_id in run_ids:
-            for name, tracker in made:
+            for name, tracker in trackers:
                 yield run_id, name, _told(out, run_id, tracker)
     finally:
-        for _, tracker in made:
+        for _, tracker in trackers:
             tracker.close()
 
 

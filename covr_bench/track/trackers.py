@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from covr_bench.config import problems
 from covr_bench.config.extension import settings_of
 from covr_bench.kit import extensions
+from covr_bench.kit.built import built
 from covr_bench.kit.errors import UserError, unknown
 from covr_bench.kit.extensions import Kind
 from covr_bench.launch.base import State
-from covr_bench.track.base import TrackerSpec
+from covr_bench.track.base import Tracker, TrackerSpec
 from covr_bench.track.follow import Rows
 from covr_bench.track.line import Line
 from results import provenance
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from covr_bench.launch.base import Job
 
-TRACKERS = Kind("tracker", TrackerSpec)
+TRACKERS = Kind("tracker", TrackerSpec, problems.of_settings)
 LOOK_EVERY_S = 1.0
 CLOSE_PATIENCE_S = 15.0  # a slow network; the runs have ended and are stored
 
@@ -48,8 +50,13 @@ def make_trackers(refs: Sequence[str], settings: Mapping[str, str], say: Callabl
     Raises:
         UserError: What `chosen` complains about, or something that a tracker needs is missing.
     """
-    made = [(spec.name, spec.make(own)) for spec, own in chosen(refs, settings)]
-    return Trackers([Line(name, each) for name, each in made], say)
+    return Trackers([Line(name, each) for name, each in made(refs, settings)], say)
+
+
+def made(refs: Sequence[str], settings: Mapping[str, str]) -> list[tuple[str, Tracker]]:
+    """The trackers that were asked for, ready to be told. Arguments and errors as of `make_trackers`."""
+    wanted = chosen(refs, settings)
+    return [(spec.name, built(f"tracker {spec.name}", Tracker, spec.make, own)) for spec, own in wanted]  # type: ignore[type-abstract]
 
 
 def chosen(refs: Sequence[str], settings: Mapping[str, str]) -> list[tuple[TrackerSpec, Any]]:
