@@ -77,7 +77,9 @@ def open_prior(
     if _is_named(name):
         spec = vlm_spec(name)
         prior = built(f"VLM {spec.name}", VisionLanguagePrior, spec.make, options)  # type: ignore[type-abstract]
-        ours = type(prior).__module__.startswith("covr.")  # a stranger's file may open one of our models
+        ours = any(
+            part.__module__.startswith("covr.vlm.") for part in type(prior).__mro__
+        )  # or made of ours: an HFPrior
         return prior if ours else Held(prior, spec.name)
     if name.startswith(("http://", "https://")):
         raise UserError(f"a VLM server is given as {SERVER}{name}")
