@@ -326,12 +326,14 @@ def test_the_page_shows_bands_and_loads_nothing() -> None:
 def test_the_table_of_a_pyproject_is_taken_and_the_command_line_wins(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(
         '[tool.covr-bench.gate]\nagent = ["mine.py"]\nagainst = "refs"\nmax-minutes = 9\nmargin = {catch = 2.5}\n'
+        "set = {lr = 1e-3, flag = true}\n"
     )
     deep = tmp_path / "a" / "b"
     deep.mkdir(parents=True)
     found = request({"against": None, "max_minutes": 4.0, "allow_change": False}, deep)
     assert (found.agent, found.against, found.max_minutes) == (("mine.py",), "refs", 4.0)
     assert found.margin == {"catch": 2.5} and found.alpha == 0.05
+    assert found.set == {"lr": "0.001", "flag": "true"}
 
 
 @pytest.mark.parametrize(
@@ -341,6 +343,11 @@ def test_the_table_of_a_pyproject_is_taken_and_the_command_line_wins(tmp_path: P
         ('[tool.covr-bench.gate]\nagent = "x"\nagianst = "main"', "agianst"),
         ('[tool.covr-bench.gate]\nagent = "x"\nalpha = 2', "alpha = 2"),
         ("[tool.covr-bench", "cannot read"),
+        ('[tool.covr-bench.gate]\nagent = "x"\nset = "lr"', "set = 'lr': give settings by name"),
+        ('[tool.covr-bench.gate]\nagent = "x"\nmargin = 3', "margin = 3: Input should be a valid dictionary"),
+        ('[tool.covr-bench.gate]\nagent = "x"\nmax-minutes = 3\nmax_minutes = 4', "gives 'max_minutes' twice"),
+        ('[tool.covr-bench]\ngate = "drqv2"', "is 'drqv2'; it should be a table"),
+        ("tool = 3", "is 3; it should be a table"),
     ],
 )
 def test_a_wrong_table_is_named(tmp_path: Path, text: str, message: str) -> None:

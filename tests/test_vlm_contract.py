@@ -269,7 +269,10 @@ def test_a_model_made_of_ours_stays_one(tmp_path: Path) -> None:
     ("make", "complaint"),
     [
         ("lambda options: None", r"VLM odd makes a NoneType, which has no tunable, finetune, .*propose"),
-        ("lambda options: 1 / 0", r"VLM odd cannot be made: ZeroDivisionError: division by zero \(.*odd.py, line [0-9]+\)"),
+        (
+            "lambda options: 1 / 0",
+            r"VLM odd cannot be made: ZeroDivisionError: division by zero \(.*odd.py, line [0-9]+\)",
+        ),
         ("None", r"bad value in VLM = VLMSpec\(...\) of .*odd.py: make = None: Input should be callable"),
     ],
 )

@@ -139,7 +139,7 @@ def overlay(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
     for name, value in given.items():
         _check_named(name, value)
         if name in SETTINGS:
-            joined[name] = _pairs(name, values.get(name)) | value
+            joined[name] = by_name(OPTIONS[name], values.get(name)) | value
         elif value or (value == 0 and not isinstance(value, bool)):
             joined[name] = value
     return joined
@@ -234,7 +234,7 @@ def _several(key: str, value: Any) -> Any:
     if key in ("agents", "tasks", "variants", "trackers") and isinstance(value, str):
         return (value,)
     if key in SETTINGS:
-        return _pairs(key, value)
+        return by_name(OPTIONS[key], value)
     return value
 
 
@@ -257,12 +257,12 @@ def _check_named(key: str, value: Any) -> None:
         raise UserError(f"--{OPTIONS[key]} is empty: give a name, or leave it out for the default")
 
 
-def _pairs(key: str, value: Any) -> dict[str, str]:
-    """Settings by name, given so or as a list of `KEY=VALUE`."""
+def by_name(option: str, value: Any) -> dict[str, str]:
+    """Settings by name, given so or as a list of `KEY=VALUE`, as they would be typed. Raises UserError."""
     if isinstance(value, list | tuple):
-        return parse_pairs(map(str, value), f"--{OPTIONS[key]}")
+        return parse_pairs(map(str, value), f"--{option}")
     if value is not None and not hasattr(value, "items"):
-        raise UserError(f"{OPTIONS[key]} = {value!r}: give settings by name, such as {{lr: 1e-3}}")
+        raise UserError(f"{option} = {value!r}: give settings by name, such as {{lr: 1e-3}}")
     return {str(name): _text(setting) for name, setting in (value or {}).items()}
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge, Gt, Lt
 
 from covr_bench.config.request import Kernel
+from covr_bench.config.request import by_name
 from covr_bench.kit.errors import UserError, told, unknown
 
 if sys.version_info >= (3, 11):
@@ -74,16 +75,19 @@ def request(given: Mapping[str, Any], folder: Path) -> GateRequest:
 
     table, file = _table(folder)
     valid = [item.name for item in fields(GateRequest)]
-    values = {key.replace("-", "_"): value for key, value in table.items()}
-    for key in values:
-        if key not in valid:
-            raise unknown(f"key of {TABLE} in {file}", key, valid)
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if (name := key.replace("-", "_")) not in valid:
+            raise unknown(f"key of {TABLE} in {file}", name, valid)
+        if name in values:
+            raise UserError(f"{TABLE} in {file} gives {name!r} twice; leave one out")
+        values[name] = value
     values |= {key: value for key, value in given.items() if value not in (None, (), [], {}, "", False)}
     if not values.get("agent"):
         raise UserError(f"no agent named: give --agent, or agent = [...] in {TABLE} of a pyproject.toml")
     if isinstance(values["agent"], str):
         values["agent"] = [values["agent"]]
-    values["set"] = {key: str(value) for key, value in values.get("set", {}).items()}
+    values["set"] = by_name("set", values.get("set"))
     try:
         return TypeAdapter(GateRequest).validate_python(values)
     except ValidationError as error:
@@ -99,7 +103,11 @@ def _table(folder: Path) -> tuple[dict[str, Any], Path]:
                 found = tomllib.loads(file.read_text(encoding="utf-8"))
             except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
                 raise UserError(f"cannot read {file}: {error}") from error
-            table = found.get("tool", {}).get("covr-bench", {}).get("gate")
-            if isinstance(table, dict):
+            table: Any = found
+            for name in ("tool", "covr-bench", "gate"):
+                table = table.get(name, {}) if isinstance(table, dict) else table
+            if not isinstance(table, dict):
+                raise UserError(f"{TABLE} in {file} is {table!r}; it should be a table, such as agent = ['drqv2']")
+            if table:
                 return table, file
     return {}, folder / "pyproject.toml"
