@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt, Lt
 
-from covr_bench.config.request import Kernel
-from covr_bench.config.request import by_name
+from covr_bench.config.request import Kernel, by_name
 from covr_bench.kit.errors import UserError, told, unknown
 
 if sys.version_info >= (3, 11):
