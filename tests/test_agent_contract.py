@@ -118,6 +118,17 @@ MADE = 'AgentSpec("mine", Config, Random, "control")'
         (CONFIG, MADE.replace("Random", "None"), r"make = None: Input should be callable"),
         (CONFIG, MADE.replace("mine", "my-agent"), r"agent 'my-agent' cannot be part of a run id"),
         (CONFIG, MADE.replace('"mine"', "3"), r"name = 3: Input should be a valid string"),
+        (
+            CONFIG,
+            MADE.replace(")", ", wraps='base')"),
+            r"it wraps the agent that its setting 'base' names, and its Config",
+        ),
+        (CONFIG, MADE.replace(")", ", wraps='lr')"), r"it wraps the agent that its setting 'lr' names"),
+        (CONFIG, MADE.replace(")", ", labels=lambda s: None)"), r"its labels are None; they should be texts by name"),
+        (CONFIG, MADE.replace(")", ", labels=lambda s: {'a': 1})"), r"its labels are \{'a': 1\}"),
+        (CONFIG, MADE.replace(")", ", labels=lambda s: {'a': 'b,c'})"), r"without ',' and '='"),
+        (CONFIG, MADE.replace(")", ", labels=lambda s: s['x'])"), r"its labels fail on .*: KeyError: 'x'"),
+        (CONFIG, MADE.replace(")", ", replay_frames=-1)"), r"replay_frames = -1: .* greater than or equal to 0"),
     ],
 )
 def test_a_wrong_spec_is_named(config: str, agent: str, complaint: str, tmp_path: Path) -> None:

@@ -417,6 +417,13 @@ def test_a_trial_that_fails_names_agent_task_and_mend(tmp_path: Path, what: str,
     assert "Traceback" not in str(error.value)
 
 
+def test_the_trial_of_what_is_no_agent_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "none.py"
+    file.write_text(FAILS.format(what="return None").replace("Config, Fails,", "Config, lambda config, context: None,"))
+    with pytest.raises(UserError, match=r"the agent NoneType has no method act; see covr_bench.kit.api.Agent"):
+        estimated([run(agent=str(file))])
+
+
 PARENT = """
 import sys, time
 from covr_bench.run.cost.trials import Trials

@@ -62,6 +62,12 @@ def test_an_agent_that_follows_another_has_its_settings_of_a_budget_and_its_own_
     assert list(found.values()) == [(32, "always"), (64, "always"), (48, "always")]
 
 
+def test_an_agent_that_follows_none_is_refused() -> None:
+    agents = {"drqv2": replace(DRQV2, follows="drvq2")}
+    with pytest.raises(UserError, match=r"unknown agent that drqv2 follows 'drvq2'. Did you mean 'drqv2'"):
+        configure(CATCH, "catch", agents, CATCH.budgets["smoke"])
+
+
 def test_a_variants_unknown_key_is_refused() -> None:
     suite = replace(CATCH, variants=(Variant("drqv2", "M1", {"lrr": "1"}),))
     with pytest.raises(UserError, match=r"unknown setting of variant M1 'lrr'. Did you mean 'lr'"):

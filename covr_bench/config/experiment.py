@@ -206,6 +206,10 @@ def _check_agent_names(agents: Mapping[str, AgentSpec]) -> None:
         if spec.name in refs:
             raise UserError(f"{refs[spec.name]} and {ref} are both called {spec.name!r}; give one another name")
         refs[spec.name] = ref
+    known = [*registry.agent_names(), *refs]
+    for spec in agents.values():
+        if spec.follows and spec.follows not in known:
+            raise unknown(f"agent that {spec.name} follows", spec.follows, known)
 
 
 def _line_up(suite: Suite, agents: Mapping[str, AgentSpec], names: tuple[str, ...]) -> Iterator[Contender]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,7 +29,24 @@ def of_agent(spec: AgentSpec) -> Iterator[str]:
         RunId("suite", "budget", "task", spec.name)
     except ValueError as error:
         yield str(error)
-    yield from _of_values("Config", spec.Config)
+    if wrong := list(_of_values("Config", spec.Config)):
+        yield from wrong
+        return
+    defaults = asdict(spec.Config())
+    if spec.wraps and not isinstance(defaults.get(spec.wraps), str):
+        yield f"it wraps the agent that its setting {spec.wraps!r} names, and its Config has no such setting of text"
+    yield from _of_labels(spec, defaults)
+
+
+def _of_labels(spec: AgentSpec, settings: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        labels = spec.labels(settings)
+    except Exception as error:
+        yield f"its labels fail on its default settings: {type(error).__name__}: {error}"
+        return
+    texts = [*labels, *labels.values()] if isinstance(labels, Mapping) else [None]
+    if not all(isinstance(text, str) and not set(",=") & set(text) for text in texts):
+        yield f"its labels are {labels!r}; they should be texts by name, without ',' and '='"
 
 
 def of_settings(spec: HasSettings) -> Iterator[str]:

@@ -248,5 +248,5 @@ class AgentSpec:
     wraps: str = ""
     follows: str = ""
     labels: Callable[[Mapping[str, Any]], Mapping[str, str]] = vlm_as_set
-    replay_frames: int | None = None
+    replay_frames: Annotated[int, Interval(ge=0)] | None = None
     sees: Sees = "pixels"

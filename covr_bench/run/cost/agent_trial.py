@@ -14,6 +14,7 @@ import numpy as np
 
 from covr_bench.config import registry
 from covr_bench.config.run_config import setting
+from covr_bench.run.contract import check_agent
 from covr_bench.run.cost import peak
 from covr_bench.run.cost.clock import unhindered
 from covr_bench.run.cost.env_trial import task_of
@@ -98,6 +99,7 @@ def _tried(settings: Mapping[str, Any], config: RunConfig, env: EnvCost) -> Agen
         context = _context(config, env, Path(folder))
         with _quick_start():
             agent = registry.make_agent(config.agent, settings, context)
+            check_agent(agent)
         return _timed(agent, replay, obs, context)
 
 
