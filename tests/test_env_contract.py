@@ -19,6 +19,7 @@ from covr_bench.run.check import checked_env
 from suites import carracing, catch, dmc
 from suites.base import SimulatorError, Task
 from suites.contract.check import check, examine
+from suites.contract.trial import described
 from suites.wrappers import ActionRepeat
 
 if TYPE_CHECKING:
@@ -218,18 +219,34 @@ class Marked(catch.Catch):
         self.labels = {"cameras": 3}  # type: ignore[dict-item]
 
 
+class Joined(catch.Catch):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.labels = {"cameras": "left,right"}
+
+
 @pytest.mark.parametrize(
     ("scene", "promise", "text"),
     [
         (NoPicture, "picture", "NoPicture, which env.unwrapped is, has no render_image: add `def render_image"),
         (FloatPicture, "picture", r"render_image(20, 20) returns a float64 array of shape (20, 20, 3): return uint8"),
         (Marked, "labels", "labels is {'cameras': 3}, and results are marked with strings"),
+        (Joined, "labels", "labels is {'cameras': 'left,right'}, and ',' and '=' stand between labels"),
     ],
 )
 def test_the_scene_is_looked_at(scene: type[catch.Catch], promise: str, text: str) -> None:
     task = base_of(scene)
     (found,) = check(task.make(0), task)
     assert found.promise == promise and text in found.problems[0]
+
+
+@pytest.mark.parametrize("made", [None, 3])
+def test_what_is_no_environment_is_told_from_one(made: Any) -> None:
+    task = replace(task_of(), make=lambda seed, **options: made)
+    text = rf"make gives {described(made)}, which has no reset, step, close: return a gymnasium.Env"
+    assert [finding.problems for finding in examine(task)] == [(text,)]
+    with pytest.raises(UserError, match=text):
+        checked_env("mine", task, {})
 
 
 def test_an_observation_that_is_overwritten_is_found() -> None:
@@ -340,6 +357,12 @@ class Worded(catch.Catch):
         return *step, info | {"episode_metrics": {"ended by": "time"}}
 
 
+class Returned(catch.Catch):
+    def step(self, action: Any) -> Any:
+        *step, info = super().step(action)
+        return *step, info | {"episode_metrics": {"return": 3.0}}
+
+
 class Rarely(catch.Catch):
     """The reward of an episode's last step is not a number."""
 
@@ -368,6 +391,7 @@ class FixedSize(catch.Catch):
         (base_of(Finished), "whole episodes", "each of 10 episodes is terminated after 40 control steps"),
         (base_of(Measured), "whole episodes", "names ['caught'], but not in every episode"),
         (base_of(Worded), "whole episodes", "has 'ended by': 'time'; report finite numbers"),
+        (base_of(Returned), "whole episodes", "has 'return', which every evaluation counts itself"),
         (base_of(Rarely), "whole episodes", "reward nan"),
         (base_of(FixedSize), "options", "made with image_size=36, frame_stack=3, an observation has the shape"),
     ],

@@ -65,6 +65,8 @@ def check(env: TaskEnv, task: Task, options: Mapping[str, Any] | None = None) ->
     Returns:
         The promises that are not kept; none if it can be trained on.
     """
+    if problems := tuple(spaces.methods(env)):
+        return [Finding("making", problems)]
     return [finding for finding in _tried(QUICK, Trial(env, task, options or {})) if finding.problems]
 
 
@@ -84,7 +86,9 @@ def examine(task: Task, options: Mapping[str, Any] | None = None) -> Iterator[Fi
     except Broken as broken:
         yield Finding("making", (str(broken),))
         return
-    yield Finding("making", ())
+    yield Finding("making", problems := tuple(spaces.methods(env)))
+    if problems:
+        return
     yield from _tried((*QUICK, *THOROUGH), Trial(env, task, chosen))
     yield Finding("closing", tuple(_closed(env, remains)))
 

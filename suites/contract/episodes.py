@@ -199,3 +199,5 @@ def _metrics(last: Step) -> Iterator[str]:
         if not isinstance(name, str) or not number or not np.isfinite(float(value)):
             yield f'info["episode_metrics"] has {name!r}: {value!r:.40}; report finite numbers by name'
             return
+    for name in {"return", "length"} & set(metrics):
+        yield f'info["episode_metrics"] has {name!r}, which every evaluation counts itself: call it something else'

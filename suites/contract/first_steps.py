@@ -103,6 +103,8 @@ def labels(trial: Trial) -> Iterator[str]:
     found = getattr(trial.env.unwrapped, "labels", {})
     if not isinstance(found, Mapping) or any(not isinstance(item, str) for pair in found.items() for item in pair):
         yield f"labels is {found!r:.80}, and results are marked with strings by name: write `{{'render': 'fast'}}`"
+    elif any(set(",=") & set(item) for pair in found.items() for item in pair):
+        yield f"labels is {found!r:.80}, and ',' and '=' stand between labels in tables: write it without"
 
 
 def _is_stack(trial: Trial, obs: Any) -> bool:

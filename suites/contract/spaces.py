@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium import spaces
 
+from suites.contract.trial import described
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
     from suites.contract.trial import Trial
 
 STACKED = "`FrameStack(Pixels(ActionRepeat(env, n), size, size), frame_stack)` of suites.wrappers does it"
+
+
+def methods(env: Any) -> Iterator[str]:
+    """What `make` gives can be played."""
+    if missing := [name for name in ("reset", "step", "close") if not callable(getattr(env, name, None))]:
+        yield f"make gives {described(env)}, which has no {', '.join(missing)}: return a gymnasium.Env"
 
 
 def actions(trial: Trial) -> Iterator[str]:
