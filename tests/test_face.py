@@ -76,6 +76,31 @@ def test_a_stored_policy_acts_and_plays(outcome: covr_bench.Outcome) -> None:
 
 
 @pytest.mark.deep
+@pytest.mark.parametrize(
+    ("change", "described"),
+    [
+        (
+            lambda obs: obs.transpose(1, 2, 0),
+            r"a uint8 array of shape \(48, 48, 9\); this policy takes uint8 \(9, 48, 48\)",
+        ),
+        (lambda obs: obs / 255, r"a float64 array of shape \(9, 48, 48\)"),
+        (lambda obs: obs.astype(np.int64), r"a int64 array"),
+        (lambda obs: obs[None], r"shape \(1, 9, 48, 48\); .*: one observation, its frames channel first"),
+        (lambda obs: obs[:3], r"shape \(3, 48, 48\)"),
+        (lambda obs: obs.tolist(), r"is a list"),
+        (lambda obs: None, r"is None"),
+    ],
+)
+def test_a_policy_says_what_it_takes(outcome: covr_bench.Outcome, change: Any, described: str) -> None:
+    with covr_bench.load_policy("catch/random/0", outcome.results.out) as policy:
+        obs, _ = policy.env.reset(seed=0)
+        with pytest.raises(UserError, match=described):
+            policy.act(change(obs))
+        with pytest.raises(UserError, match="0 episodes are none"):
+            policy.play(episodes=0)
+        assert policy.act(obs[:, ::-1, ::-1]).shape == (1,)
+
+
 def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text(
         "from covr_bench import AgentSpec\nfrom baselines.random import Config, Random\n"

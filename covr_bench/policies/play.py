@@ -5,15 +5,18 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from covr_bench.kit.errors import UserError
 from covr_bench.kit.seeds import starts
 from covr_bench.policies.load import acting, find_run
+from suites.contract.trial import described
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
 
-    import numpy as np
     import numpy.typing as npt
     from typing_extensions import Self
 
@@ -60,8 +63,21 @@ class TrainedPolicy:
         self.env_steps = loaded.env_steps
 
     def act(self, obs: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """The policy's action, float32 `(action_dim,)` in [-1, 1], for one observation, uint8 `(C, H, W)`."""
-        return self._agent.act(obs, self.env_steps, explore=False)
+        """The policy's action, float32 `(action_dim,)` in [-1, 1], for one observation, as `env` gives them.
+
+        Args:
+            obs: uint8 `(3 * frame_stack, H, W)`, the newest frame last; of a task told in numbers float32 `(N,)`.
+
+        Raises:
+            UserError: It is of another shape or type.
+        """
+        space = self.env.observation_space
+        if not isinstance(obs, np.ndarray) or (obs.shape, obs.dtype) != (space.shape, space.dtype):
+            raise UserError(
+                f"the observation is {described(obs)}; this policy takes {space.dtype} {space.shape}"
+                + ("" if len(space.shape or ()) < 3 else ": one observation, its frames channel first, the newest last")
+            )
+        return self._agent.act(np.ascontiguousarray(obs), self.env_steps, explore=False)
 
     def play(self, episodes: int = 1, *, seed: int | None = None) -> dict[str, list[float]]:
         """Whole episodes; per episode `return`, `length` in environment steps, and what the task measures.
@@ -69,7 +85,12 @@ class TrainedPolicy:
         Args:
             episodes: How many.
             seed: Of the starts; those of the run's evaluations where None.
+
+        Raises:
+            UserError: No episode is asked for.
         """
+        if episodes < 1:
+            raise UserError(f"{episodes} episodes are none; ask for 1 or more")
         from covr_bench.run.evaluate import evaluate
 
         begins = starts(self.config.seed if seed is None else seed, episodes)
