@@ -75,7 +75,6 @@ def test_a_stored_policy_acts_and_plays(outcome: covr_bench.Outcome) -> None:
         assert (policy.env_steps, policy.config.seed) == (80, 0)
 
 
-@pytest.mark.deep
 @pytest.mark.parametrize(
     ("change", "described"),
     [
@@ -92,7 +91,7 @@ def test_a_stored_policy_acts_and_plays(outcome: covr_bench.Outcome) -> None:
     ],
 )
 def test_a_policy_says_what_it_takes(outcome: covr_bench.Outcome, change: Any, described: str) -> None:
-    with covr_bench.load_policy("catch/random/0", outcome.results.out) as policy:
+    with covr_bench.load_policy(outcome.plan.run_ids[0], outcome.results.out) as policy:
         obs, _ = policy.env.reset(seed=0)
         with pytest.raises(UserError, match=described):
             policy.act(change(obs))

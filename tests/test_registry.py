@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
@@ -16,9 +18,10 @@ from covr_bench.config import registry
 from covr_bench.config.experiment import compose, design
 from covr_bench.config.request import Request
 from covr_bench.kit import extensions
-from covr_bench.kit.errors import UserError
+from covr_bench.kit.errors import Note, UserError
 from covr_bench.kit.extensions import _entry_points
 from suites.base import Budget, Variant
+from suites.catch import SUITE
 
 AGENT_FILE = """
 from covr_bench import AgentSpec
@@ -151,7 +154,6 @@ def test_a_budget_that_is_none_is_refused_where_it_is_read(given: Any, complaint
         ({}, {"default_tasks": ("katch",)}, r"its default_tasks name 'katch', which is none of its tasks: catch"),
         ({}, {"agents": "drqv2"}, r"agents = 'drqv2': Input should be a valid tuple"),
         ({}, {"version": "two"}, r"version = 'two': Input should be a valid integer"),
-        ({}, {"budgets": {"b": Budget("c", 1, 1, 1)}}, r"its budgets call the budget 'c' 'b'; both .* must be equal"),
         ({}, {"budgets": {"b": Budget("b", 1, 0, 1)}}, r"budgets.b.eval_every = 0"),
         ({}, {"variants": (Variant("covr", "x", {"lr": 1}),)}, r"variants.0.settings.lr = 1: .* valid string"),  # type: ignore[dict-item]
     ],
@@ -239,3 +241,38 @@ def test_a_package_that_cannot_be_loaded_is_named(site: Path) -> None:
     install(site, "agents", "theirs", "absent_module:AGENT")
     with pytest.raises(UserError, match=r"absent_module:AGENT of other cannot be loaded"):
         registry.agent("theirs")
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "listing", "ask"),
+    [
+        ("suites", "theirs", registry.suites, lambda: registry.suite("theirs")),
+        ("budgets", "tiny", lambda: registry.budgets(SUITE), lambda: registry.budget(SUITE, "tiny")),
+    ],
+)
+def test_a_broken_package_is_left_out_of_what_is_listed(
+    group: str, name: str, listing: Callable[[], Any], ask: Callable[[], Any], site: Path
+) -> None:
+    before = listing()
+    install(site, group, name, "absent_module:IT")
+    with pytest.warns(Note, match=r"absent_module:IT of other cannot be loaded: .* It is left out\."):
+        assert listing() == before
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert registry.suite("catch").name == "catch"
+        assert registry.budget(SUITE, "smoke") == SUITE.budgets["smoke"]
+    with pytest.raises(UserError, match=r"absent_module:IT of other cannot be loaded"):
+        ask()
+
+
+def test_agents_of_a_broken_package_are_left_out_of_the_list(site: Path, cli: Any) -> None:
+    install(site, "agents", "theirs", "absent_module:AGENT")
+    listed = cli("list", "agents")
+    assert listed.code == 0, listed.err
+    assert "drqv2" in listed.out
+    assert "absent_module:AGENT of other cannot be loaded" in listed.err
+
+
+def test_a_budget_is_stored_under_the_name_its_suite_gives_it() -> None:
+    suite = replace(SUITE, budgets={"smoke": replace(SUITE.budgets["smoke"], name="other")})
+    assert registry.budget(extensions.sound(registry.SUITES, suite, "here"), "smoke").name == "smoke"

@@ -12,6 +12,7 @@ from covr_bench.cli.options import console
 from covr_bench.config import registry
 from covr_bench.config.experiment import UNNAMED
 from covr_bench.kit.errors import UserError
+from covr_bench.kit.extensions import usable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,8 +72,7 @@ def _suites(suites: Sequence[Suite]) -> Table:
 
 def _agents() -> Table:
     table = _table("Agents", "agent", "kind", "needs a VLM", "paper", "checked against")
-    for name in registry.agent_names():
-        spec = registry.agent(name)
+    for name, spec in usable(registry.agent_names(), registry.agent).items():
         _add(table, name, spec.kind, "yes" if spec.needs_vlm else "no", spec.paper or "-", spec.checked or "-")
     return table
 
@@ -119,8 +119,7 @@ def _vlms() -> Table:
     from covr.vlm.open import OTHER_FORMS, vlm_names, vlm_spec
 
     table = _table(f"VLMs; --vlm also takes {', '.join(OTHER_FORMS)}", "VLM", "stand-in", "")
-    for name in vlm_names():
-        spec = vlm_spec(name)
+    for name, spec in usable(vlm_names(), vlm_spec).items():
         _add(table, name, "yes" if spec.stand_in else "no", spec.doc)
     return table
 

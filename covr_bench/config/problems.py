@@ -81,9 +81,6 @@ def of_suite(suite: Suite) -> Iterator[str]:
     for name in suite.default_tasks:
         if name not in names:
             yield f"its default_tasks name {name!r}, which is none of its tasks: {', '.join(names)}"
-    for name, budget in suite.budgets.items():
-        if name != budget.name:
-            yield f"its budgets call the budget {budget.name!r} {name!r}; both names must be equal"
     yield from (problem for task in suite.tasks for problem in _of_task(task))
 
 

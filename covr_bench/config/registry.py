@@ -19,6 +19,7 @@ from suites.base import Budget, Suite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from importlib.metadata import EntryPoint
 
     from covr_bench.kit.api import Agent, Context
 
@@ -58,30 +59,50 @@ def our_agents() -> dict[str, str]:
 
 
 def suites() -> dict[str, Suite]:
-    """Every suite known here by name; one module may define several. Raises UserError if two share a name."""
-    found: dict[str, Suite] = {}
-    homes: dict[str, str] = {}
-    for file, name in modules_with("suites", r"SUITES?").items():
-        module = importlib.import_module(name)
-        for each in getattr(module, "SUITES", None) or (module.SUITE,):
-            found[each.name], homes[each.name] = each, f"suites/{file}.py"
-    return found | {name: extensions.load(SUITES, at) for name, at in extensions.installed(SUITES, homes).items()}
+    """Every suite known here by name, but for those of broken packages. Raises UserError if two share a name."""
+    ours, others = _known_suites()
+    return ours | extensions.usable(others, lambda name: extensions.load(SUITES, others[name]))
 
 
 def suite(ref: str) -> Suite:
     """The suite of that name, or the one in that file. Raises UserError."""
-    known = suites()
+    ours, others = _known_suites()
     if is_path(ref):
-        return extensions.unclaimed(SUITES, extensions.from_file(SUITES, ref), known, ref)
-    if ref not in known:
-        raise unknown("suite", ref, known)
-    return known[ref]
+        return extensions.unclaimed(SUITES, extensions.from_file(SUITES, ref), [*ours, *others], ref)
+    if ref in others:
+        return extensions.load(SUITES, others[ref])
+    if ref not in ours:
+        raise unknown("suite", ref, [*ours, *others])
+    return ours[ref]
+
+
+def _known_suites() -> tuple[dict[str, Suite], dict[str, EntryPoint]]:
+    """Ours by name, of which one module may define several, and where packages have theirs."""
+    ours: dict[str, Suite] = {}
+    homes: dict[str, str] = {}
+    for file, name in modules_with("suites", r"SUITES?").items():
+        module = importlib.import_module(name)
+        for each in getattr(module, "SUITES", None) or (module.SUITE,):
+            ours[each.name], homes[each.name] = each, f"suites/{file}.py"
+    return ours, extensions.installed(SUITES, homes)
 
 
 def budgets(suite: Suite) -> dict[str, Budget]:
-    """The budgets a suite can run on: its own and those that installed packages add to every suite."""
-    points = extensions.installed(BUDGETS, dict.fromkeys(suite.budgets, f"suite {suite.name}"))
-    return dict(suite.budgets) | {name: extensions.load(BUDGETS, point) for name, point in points.items()}
+    """The budgets a suite can run on: its own, and those that packages which are not broken add to every suite."""
+    others = _other_budgets(suite)
+    return _own_budgets(suite) | extensions.usable(others, lambda name: extensions.load(BUDGETS, others[name]))
+
+
+def budget(suite: Suite, ref: str) -> Budget:
+    """The suite's budget of that name, or the one in that file. Raises UserError."""
+    own, others = _own_budgets(suite), _other_budgets(suite)
+    if is_path(ref):
+        return extensions.unclaimed(BUDGETS, extensions.from_file(BUDGETS, ref), [*own, *others], ref)
+    if ref in others:
+        return extensions.load(BUDGETS, others[ref])
+    if ref not in own:
+        raise unknown(f"budget of suite {suite.name}", ref, [*own, *others])
+    return own[ref]
 
 
 def budget_docs() -> dict[str, str]:
@@ -89,11 +110,10 @@ def budget_docs() -> dict[str, str]:
     return {f"{suite.name}@{name}": each.doc for suite in suites().values() for name, each in suite.budgets.items()}
 
 
-def budget(suite: Suite, ref: str) -> Budget:
-    """The suite's budget of that name, or the one in that file. Raises UserError."""
-    known = budgets(suite)
-    if is_path(ref):
-        return extensions.unclaimed(BUDGETS, extensions.from_file(BUDGETS, ref), known, ref)
-    if ref not in known:
-        raise unknown(f"budget of suite {suite.name}", ref, known)
-    return known[ref]
+def _own_budgets(suite: Suite) -> dict[str, Budget]:
+    """By the name the suite gives each, which is the name that is asked for and stored."""
+    return {name: replace(each, name=name) for name, each in suite.budgets.items()}
+
+
+def _other_budgets(suite: Suite) -> dict[str, EntryPoint]:
+    return extensions.installed(BUDGETS, dict.fromkeys(suite.budgets, f"suite {suite.name}"))

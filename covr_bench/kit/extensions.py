@@ -12,12 +12,13 @@ import importlib.util
 import pkgutil
 import re
 import sys
+import warnings
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from covr_bench.kit.errors import UserError, told, unknown
+from covr_bench.kit.errors import Note, UserError, told, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -157,6 +158,17 @@ def load(kind: Kind[T], point: EntryPoint) -> T:
     found = sound(kind, value, _origin(point))
     if found.name != point.name:  # type: ignore[attr-defined]
         raise UserError(f"{_origin(point)} is named {value.name!r}; both names must be equal")
+    return found
+
+
+def usable(names: Iterable[str], find: Callable[[str], T]) -> dict[str, T]:
+    """What `find` has for each name; one whose package is broken is left out, and a note says why."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = find(name)
+        except UserError as error:
+            warnings.warn(Note(f"{error} It is left out."), stacklevel=2)
     return found
 
 
