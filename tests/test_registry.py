@@ -276,3 +276,11 @@ def test_agents_of_a_broken_package_are_left_out_of_the_list(site: Path, cli: An
 def test_a_budget_is_stored_under_the_name_its_suite_gives_it() -> None:
     suite = replace(SUITE, budgets={"smoke": replace(SUITE.budgets["smoke"], name="other")})
     assert registry.budget(extensions.sound(registry.SUITES, suite, "here"), "smoke").name == "smoke"
+
+
+@pytest.mark.parametrize("kind", ["launcher", "tracker"])
+def test_launchers_and_trackers_are_listed_with_their_settings(kind: str, cli: Any) -> None:
+    listed = cli("list", f"{kind}s")
+    assert listed.code == 0, listed.err
+    for text in {"launcher": ("local", "slurm", "partition="), "tracker": ("wandb", "mlflow", "experiment=")}[kind]:
+        assert text in listed.out

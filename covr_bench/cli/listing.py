@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import asdict
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +16,12 @@ from covr_bench.kit.errors import UserError
 from covr_bench.kit.extensions import usable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.table import Table
 
+    from covr_bench.launch.base import LauncherSpec
+    from covr_bench.track.base import TrackerSpec
     from suites.base import Suite
 
 
@@ -29,19 +32,21 @@ class Listing(str, Enum):
     tasks = "tasks"
     variants = "variants"
     vlms = "vlms"
+    launchers = "launchers"
+    trackers = "trackers"
 
 
 def list_command(
     what: Annotated[Listing | None, typer.Argument(help="[all]")] = None,
     suite: Annotated[str, typer.Option(help="Suites, tasks, budgets, variants: of this suite, by name or file.")] = "",
 ) -> None:
-    """What can be run: suites, agents, budgets, tasks, variants, VLMs."""
+    """What can be run, and where: suites, agents, budgets, tasks, variants, VLMs, launchers, trackers."""
     for table in tables(what.value if what else None, suite):
         console().print(table)
 
 
 def tables(what: str | None = None, suite: str = "") -> Iterator[Table]:
-    """Yield the listing of `suites`, `agents`, `budgets`, `tasks`, `variants` or `vlms`; all of them for None.
+    """Yield the listing of one of `Listing`; all of them for None.
 
     Args:
         what: Which.
@@ -53,14 +58,13 @@ def tables(what: str | None = None, suite: str = "") -> Iterator[Table]:
     of_suite = {"suites": _suites, "budgets": _budgets, "tasks": _tasks, "variants": _variants}
     if suite and what not in (None, *of_suite):
         raise UserError(f"{what} are of no suite; leave --suite out, or list {', '.join(of_suite)}")
-    suites = [registry.suite(suite)] if suite else list(registry.suites().values())
     for name in Listing:
         if what not in (None, name.value):
             continue
         if name.value in of_suite:
-            yield of_suite[name.value](suites)
+            yield of_suite[name.value]([registry.suite(suite)] if suite else list(registry.suites().values()))
         elif not suite:
-            yield {"agents": _agents, "vlms": _vlms}[name.value]()
+            yield {"agents": _agents, "vlms": _vlms, "launchers": _launchers, "trackers": _trackers}[name.value]()
 
 
 def _suites(suites: Sequence[Suite]) -> Table:
@@ -121,6 +125,26 @@ def _vlms() -> Table:
     table = _table(f"VLMs; --vlm also takes {', '.join(OTHER_FORMS)}", "VLM", "stand-in", "")
     for name, spec in usable(vlm_names(), vlm_spec).items():
         _add(table, name, "yes" if spec.stand_in else "no", spec.doc)
+    return table
+
+
+def _launchers() -> Table:
+    from covr_bench.launch.find import launcher, launcher_names
+
+    return _machinery("Launchers", "launcher", usable(launcher_names(), launcher))
+
+
+def _trackers() -> Table:
+    from covr_bench.track.trackers import tracker, tracker_names
+
+    return _machinery("Trackers", "tracker", usable(tracker_names(), tracker))
+
+
+def _machinery(title: str, called: str, specs: Mapping[str, LauncherSpec | TrackerSpec]) -> Table:
+    table = _table(title, called, "settings", "")
+    for name, spec in specs.items():
+        settings = " ".join(f"{key}={value}" for key, value in asdict(spec.Settings()).items())
+        _add(table, name, settings or "-", spec.doc)
     return table
 
 
