@@ -89,10 +89,11 @@ class Teacher:
             return
         slots = [slot for slot in self.waiting if slot >= replay.oldest()]
         maps = self.vlm.image_map(self.frames.of(replay, np.array(slots)))
+        maps = maps.half()  # as they are kept: what float32 holds may be infinite here
         finite = maps.flatten(1).isfinite().all(1).tolist()
         self.answers.statuses.update("ok" if each else "nonfinite_model" for each in finite)
         kept = {slot: seen for slot, seen in self.features.items() if slot >= replay.oldest()}
-        new = zip(slots, maps.half().cpu(), finite, strict=True)
+        new = zip(slots, maps.cpu(), finite, strict=True)
         self.features = kept | {slot: seen for slot, seen, each in new if each}
         self.waiting = []
         self.frames.drop(replay.head)

@@ -272,9 +272,8 @@ class MRQ:
         return q.cpu()
 
     def parts(self) -> dict[str, Any]:
-        networks = [f"{prefix}{name}" for prefix in ("", "target_") for name in ("encoder", "policy", "value")]
-        names = [*networks, "encoder_opt", "policy_opt", "value_opt", "priorities"]
-        return {name: getattr(self, name) for name in names}
+        networks = "encoder policy value target_encoder target_policy target_value"
+        return {name: getattr(self, name) for name in f"{networks} encoder_opt policy_opt value_opt priorities".split()}
 
     def counters(self) -> dict[str, Any]:
         names = ("reward_scale", "target_reward_scale", "has_terminations", "agent_steps", "updates", "metrics")
@@ -288,6 +287,7 @@ class MRQ:
             part.load_state_dict(state[name])
         for name in self.counters():
             setattr(self, name, state[name])
+        self.metrics = {name: value.to(self.device) for name, value in self.metrics.items()}
 
 
 AGENT = AgentSpec(

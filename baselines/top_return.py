@@ -21,6 +21,8 @@ from covr_bench.kit.api import AgentSpec, Context, Fraction, Metrics
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from covr_bench.kit.replay import Batch, Replay
@@ -38,11 +40,14 @@ class Config:
 class TopReturns:
     """A replay whose `sample` favours the transitions with the highest returns; in all else the replay itself."""
 
-    def __init__(self, replay: Replay, config: Config) -> None:
+    def __init__(self, replay: Replay, config: Config, least: Mapping[str, Any] | None = None) -> None:
         self.replay, self.config = replay, config
         self.returns = np.full(replay.capacity, np.nan)  # to go, of finished episodes, by slot
         self.seen = 0  # slots that have one
         self.top: dict[int, npt.NDArray[np.int64]] = {}  # by the length of the window
+        # The least return of the better, by the length of the window: of all slots there were when it was first asked
+        # for, some of which are overwritten when a run goes on.
+        self.least = dict(least or {})
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.replay, name)
@@ -83,12 +88,15 @@ class TopReturns:
                 replay.reward[new % replay.capacity], replay.first[new % replay.capacity], self.config.return_discount
             )
             self.seen, self.top = running, {}
+            if self.least.get("seen") != running:
+                self.least = {"seen": running}
         if nstep not in self.top:
             starts = replay.starts(nstep)
             starts = starts[starts < self.seen]
             returns = self.returns[starts % replay.capacity]
-            least = np.quantile(returns, 1 - self.config.best) if len(starts) else 0.0
-            self.top[nstep] = starts[returns >= least]
+            if str(nstep) not in self.least:
+                self.least[str(nstep)] = float(np.quantile(returns, 1 - self.config.best)) if len(starts) else 0.0
+            self.top[nstep] = starts[returns >= self.least[str(nstep)]]
         return self.top[nstep][self.top[nstep] >= replay.oldest()]
 
 
@@ -97,21 +105,24 @@ class TopReturn:
         self.config = config
         self.base = context.make_agent(config.base, config.base_settings, context)
         self.returns: TopReturns | None = None
+        self.restored: Mapping[str, Any] = {}
 
     def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:
         return self.base.act(obs, step, explore)
 
     def update(self, replay: Replay, step: int) -> Metrics:
         if self.returns is None or self.returns.replay is not replay:
-            self.returns = TopReturns(replay, self.config)
+            self.returns = TopReturns(replay, self.config, self.restored)
         return self.base.update(cast("Replay", self.returns), step)
 
     def state_dict(self) -> dict[str, Any]:
-        """The base's; the returns follow from the replay."""
-        return self.base.state_dict()
+        """The base's, and what of the returns does not follow from the replay."""
+        least = self.returns.least if self.returns else self.restored
+        return dict(self.base.state_dict()) | {"least_of_top": dict(least)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.base.load_state_dict(state)
+        self.restored = state.get("least_of_top", {})  # earlier versions did not store it
+        self.base.load_state_dict({name: part for name, part in state.items() if name != "least_of_top"})
 
 
 AGENT = AgentSpec(

@@ -141,6 +141,7 @@ class VPF(VPFPolicy):
         self.opt = adam([*self.adapter, *self.value.parameters()], config.lr)
         self.rollout: list[Question] = []
         self.asked: list[Question] = []  # since the last update, and not yet in the rollout: one at most
+        self.credited = -1  # slot of the newest step whose reward was credited
 
     def answering(self, explore: bool) -> Proposer:
         return self if explore else self.vlm
@@ -179,12 +180,15 @@ class VPF(VPFPolicy):
         return metrics
 
     def credit(self, question: Question, replay: Replay) -> None:
-        """The reward of the newest step, and whether the episode ended with it."""
+        """The reward of the newest step, and whether the episode ended with it, or with a step that was lost."""
         newest = replay.head - 1
         ended = int(replay.first[newest % replay.capacity]) == newest  # then the slot before has no step
-        at = (newest - 1 - ended) % replay.capacity
-        question.reward += question.discount * float(replay.reward[at])
-        question.discount *= self.config.discount * float(replay.discount[at])
+        last = newest - 1 - ended
+        at, after = last % replay.capacity, (last + 1) % replay.capacity
+        if last > self.credited and replay.first[at] == replay.first[after]:
+            question.reward += question.discount * float(replay.reward[at])
+            question.discount *= self.config.discount * float(replay.discount[at])
+            self.credited = last
         if ended and question.discount:  # truncated
             images = as_images(replay.obs(np.array([newest - 1])), self.config.vlm_frames, self.config.vlm_image_size)
             question.after = self.question(images, draw=False).value
@@ -217,13 +221,14 @@ class VPF(VPFPolicy):
     def state_dict(self) -> dict[str, Any]:
         state = super().state_dict() | {"value": self.value.state_dict()}
         rollout = [dict(vars(question)) for question in self.rollout]
-        return state | {"opt": self.opt.state_dict(), "rollout": rollout}
+        return state | {"opt": self.opt.state_dict(), "rollout": rollout, "credited": self.credited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.value.load_state_dict(state["value"])
         self.opt.load_state_dict(state["opt"])
         self.rollout = [Question(**question) for question in state["rollout"]]
+        self.credited = state.get("credited", -1)  # earlier versions credited without asking
 
 
 def make(config: Config, context: Context) -> VPFPolicy:

@@ -37,10 +37,11 @@ class Advice:
                 f"prior={config.prior} answers as the task's scripted player does, and this task has none; "
                 "set prior to zero or uniform"
             )
-        if config.guidance_trust == "variance" and vlm.describe().get("decode") in ("forced", "generate"):
+        if config.guidance_trust == "variance" and (decode := vlm.describe().get("decode")) != "expect":
+            who = config.vlm if config.prior == VLM else f"prior={config.prior}"
             raise UserError(
-                f"guidance_trust=variance needs answers that tell their variance, and {config.vlm} answers by "
-                f"decode={vlm.describe()['decode']}: set decode=expect, which a server does not offer"
+                f"guidance_trust=variance needs answers that tell their variance, and {who} answers by "
+                f"decode={decode}: set decode=expect, which a server and a control do not offer"
             )
         check_asked(vlm, self.prompt, config.vlm_frames, config.vlm_image_size)
         self.priors = Priors(

@@ -72,11 +72,12 @@ class Guided(BaseActs):
         self.advice = advice
         self.weight = config.guidance_weight
         self.metrics: dict[str, torch.Tensor] = {}
-        self.batch: Batch | None = None  # that was guided last
+        self.batch: Batch | None = None  # that was guided in this update
         self.rounds_count = False  # whether rows of fine-tuning rounds tell what became of the answers
 
     def learn(self, replay: Replay, step: int, guided: bool) -> Metrics:
         """An update of the base agent, with the term of Eq. 4 or without."""
+        self.batch = None
         metrics = self.base.update(replay, step, self.guide if guided else None)
         return dict(metrics) | self.metrics if metrics else {}
 

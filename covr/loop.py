@@ -99,9 +99,11 @@ class COVR(Guided):
 
     def learn(self, replay: Replay, step: int, guided: bool) -> Metrics:
         metrics = super().learn(replay, step, guided)
-        if metrics and guided and self.config.guidance_to_encoder and self.batch is not None:
+        if self.config.guidance_to_encoder and self.batch is not None:  # set by an update of the actor
+            of_actor = self.metrics
             self.base.guide_encoder(self.batch, self.guide)  # type: ignore[attr-defined]
-        return dict(metrics) | self.metrics if metrics else {}
+            self.metrics = of_actor
+        return metrics
 
     def guided(self, clock: int) -> bool:
         """Whether the cold start is over: after so many rounds, or, for a VLM that cannot be tuned, at their time."""

@@ -106,19 +106,23 @@ class Priors:
 
     def of(self, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """a_v float32 `(B, A)` and whether there is one, float32 `(B,)` of 0 and 1, for slot numbers int64 `(B,)`."""
+        at, known = self._counting(slots)
+        return torch.from_numpy(self.actions[at]), torch.from_numpy(known.astype(np.float32))
+
+    def _counting(self, slots: torch.Tensor) -> tuple[Slots, npt.NDArray[np.bool_]]:
+        """Where the answers are that count for these slots, and whether each is one."""
         source = self.source[slots.numpy() % self.capacity]
         at = source % self.capacity
-        known = (source >= 0) & (self.answered[at] == source) & self.valid[at]
-        return torch.from_numpy(self.actions[at]), torch.from_numpy(known.astype(np.float32))
+        return at, (source >= 0) & (self.answered[at] == source) & self.valid[at]
 
     def variance_of(self, slots: torch.Tensor) -> torch.Tensor:
         """Of the answers that count for slot numbers int64 `(B,)`, float32 `(B, A)`, at least `LEAST_VARIANCE`.
 
         Raises UserError if the VLM does not tell it.
         """
-        counts = self.source[slots.numpy() % self.capacity]
-        variance = self.variance[counts % self.capacity]
-        if np.isnan(variance[(counts >= 0) & (self.answered[counts % self.capacity] == counts)]).any():
+        at, known = self._counting(slots)
+        variance = self.variance[at]
+        if np.isnan(variance[known]).any():
             raise UserError("guidance_trust=variance needs answers that tell their variance: set decode=expect")
         return torch.from_numpy(np.nan_to_num(variance, nan=1.0).clip(LEAST_VARIANCE))
 

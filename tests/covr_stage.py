@@ -73,6 +73,9 @@ class VLM(ScriptedPrior):
         self.asked: list[tuple[int, ...]] = []
         self.samples: list[Any] = []
 
+    def describe(self) -> dict[str, Any]:
+        return super().describe() | {"decode": "expect"}
+
     def propose(self, images: Any, prompt: Any) -> Any:
         self.asked.append(images.shape)
         answers = super().propose(images, prompt)

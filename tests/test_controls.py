@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,9 @@ from covr_bench.config import registry
 from covr_bench.config.experiment import design
 from covr_bench.config.request import Request
 from covr_bench.kit.api import Context
+from covr_bench.kit.ddpg import DDPGAgent
 from covr_bench.kit.errors import UserError
+from covr_bench.kit.sac.agent import SoftActorCriticAgent
 from covr_bench.run.player import ScriptedPlayer
 from covr_bench.run.services import RunServices
 from covr_bench.run.train import Interrupted
@@ -338,15 +341,28 @@ def test_a_teachers_frames_are_not_the_agents(tmp_path: Path, settings: dict[str
 
 @pytest.mark.parametrize("base", ["sac", "drqv2"])
 def test_guidance_to_the_encoder_moves_the_encoder_alone(tmp_path: Path, base: str) -> None:
-    settings = {"base": base, "guidance_after": "1", "guidance_weight": "5.0"}
+    """A step for each batch that the actor was guided on; SAC's actor is updated every second time."""
+    settings = {"base": base, "guidance_after": "1", "guidance_weight": "5.0", "guidance_to_encoder": "true"}
     settings |= {"seed_steps": "20", "env.image_size": "32"} if base == "drqv2" else {}
-    run: Any = go(configured(tmp_path, **settings), COVR)
-    inner = run.agent.base
-    holder = inner if base == "drqv2" else inner.sac
-    before = {name: value.clone() for name, value in _weights(holder).items()}
-    inner.guide_encoder(run.agent.batch, run.agent.guide)
-    moved = {name.partition(".")[0] for name, value in _weights(holder).items() if not torch.equal(value, before[name])}
-    assert moved == {"encoder"}
+    kind = DDPGAgent if base == "drqv2" else SoftActorCriticAgent
+    steps: list[tuple[list[int], set[str]]] = []
+    original: Any = kind.guide_encoder
+
+    def guide_encoder(inner: Any, batch: Any, guidance: Any) -> None:
+        holder = inner if base == "drqv2" else inner.sac
+        before = {name: value.clone() for name, value in _weights(holder).items()}
+        original(inner, batch, guidance)
+        after = _weights(holder)
+        moved = {name.partition(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
+        steps.append((batch.slot.tolist(), moved))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kind, "guide_encoder", guide_encoder)
+        go(configured(tmp_path, **settings), COVR)
+    assert len(steps) > 20
+    assert all(moved == {"encoder"} for _, moved in steps)
+    slots = [each for each, _ in steps]
+    assert all(one != other for one, other in pairwise(slots))
 
 
 def _weights(holder: Any) -> dict[str, torch.Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import pytest
@@ -262,6 +262,39 @@ def test_the_vlm_is_opened_with_the_settings_of_fine_tuning(tmp_path: Path) -> N
             rank=3, alpha=5.0, lr=0.01, epochs=7, min_steps=11, batch_size=13, micro_batch=17, label_smoothing=0.25
         ),
     }
+
+
+def test_a_masked_answer_needs_no_variance() -> None:
+    """A model's own numbers were NaN once: the answer is masked, and the run goes on."""
+    told = np.array([[0.1], [np.nan], [0.001]], np.float32)
+
+    class Expects:
+        def propose(self, images: Any, prompt: Any) -> Proposals:
+            statuses = ("ok", "nonfinite_model", "ok")
+            return Proposals(np.zeros((3, 1), np.float32), np.isfinite(told)[:, 0], ("",) * 3, statuses, 0.0, told)
+
+    replay = Replay(8, (9, 12, 12), 1, seed=0)
+    black = np.zeros((9, 12, 12), np.uint8)
+    images = np.zeros((3, 12, 12, 3), np.uint8)
+    priors = Priors(
+        cast("Any", Expects()),
+        task_prompt("x.", 1),
+        lambda replay, slots: images,
+        lambda slots: slots,
+        batch=3,
+        hold=False,
+        background=False,
+    )
+    replay.start(black)
+    for _ in range(3):
+        priors.see(replay, True)
+        replay.add(np.zeros(1, np.float32), 0.0, False, black)
+    slots = torch.arange(3)
+    assert priors.of(slots)[1].tolist() == [1, 0, 1]
+    assert priors.variance_of(slots)[:, 0].tolist() == pytest.approx([0.1, 1, 0.01])
+    priors.variance[:] = np.nan
+    with pytest.raises(UserError, match="needs answers that tell their variance"):
+        priors.variance_of(slots)
 
 
 OTHER: dict[str, Any] = {

@@ -24,6 +24,7 @@ from baselines.dgc import DGC, Config
 from covr_bench.config import registry
 from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError
+from covr_bench.kit.replay import Replay
 from covr_bench.run.train import Interrupted
 
 torch.set_num_threads(1)
@@ -121,6 +122,20 @@ def test_feature_map_lies_as_the_image_does() -> None:
     assert dark.shape == (3, 5, 128)
     moved = (dark - bright).square().sum(-1)
     assert int(moved.argmax()) == 14
+
+
+def test_features_too_large_to_be_kept_are_counted_and_left_out(monkeypatch: Any) -> None:
+    ours = agent(vlm="tiny")
+    sizes = iter([1e5, 1.0])
+    monkeypatch.setattr(ours.teacher.vlm, "image_map", lambda images: torch.full((len(images), 2, 2, 4), next(sizes)))
+    replay = Replay(64, (9, 84, 84), 1, seed=0)
+    replay.start(np.zeros((9, 84, 84), np.uint8))
+    batch = ours.teacher.batch
+    for _ in range(2 * batch):
+        ours.teacher.see(replay, True)
+        replay.add(np.zeros(1, np.float32), 0.0, False, np.zeros((9, 84, 84), np.uint8))
+    assert ours.teacher.answers.statuses == {"nonfinite_model": batch, "ok": batch}
+    assert list(ours.teacher.features) == list(range(batch, 2 * batch))
 
 
 def test_the_teacher_is_shown_each_frame_once_and_keeps_no_frame(tmp_path: Path, monkeypatch: Any) -> None:

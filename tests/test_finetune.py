@@ -169,6 +169,14 @@ def test_epochs_are_added_until_there_are_enough_steps() -> None:
     assert vlm.finetune(samples(10), prompt()).steps == 6  # 8 samples are two steps an epoch
 
 
+def test_the_loss_is_of_the_last_epoch_however_many_there_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
+    monkeypatch.setattr(finetune, "_gradients", lambda *given: next(losses))
+    vlm = prior(settings=dataclasses.replace(SMALL, epochs=1, batch_size=4, min_steps=5))
+    report = vlm.finetune(samples(10), prompt())
+    assert (report.first_loss, report.loss) == (6.0, 1.5)
+
+
 def test_error_of_always_answering_the_mean_is_1_and_samples_count_by_weight() -> None:
     actions, mean = np.array([[0.2], [0.4]], np.float32), np.array([0.3], np.float32)
     alike, second = np.ones(2, np.float32), np.array([0, 1], np.float32)

@@ -379,6 +379,15 @@ def test_state_round_trip_continues_bitwise() -> None:
     assert_same_state(first.state_dict(), second.state_dict())
 
 
+def test_metrics_come_back_on_the_agents_device() -> None:
+    """A burst's losses are kept until the next one, and stacked with its own."""
+    first, second = agent(), agent()
+    first.update(filled(), 0)
+    second.device = torch.device("meta")
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    assert {value.device.type for value in second.metrics.values()} == {"meta"}
+
+
 def test_acting() -> None:
     ours, obs = agent(random_agent_steps=1), np.zeros((9, SIDE, SIDE), np.uint8)
     uniform = np.array([ours.act(obs, 0, explore=True) for _ in range(300)])

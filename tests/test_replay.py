@@ -155,7 +155,7 @@ def filled(episodes: list[tuple[int, bool]], capacity: int) -> tuple[Replay, Rec
 def test_starts_are_the_windows_that_are_drawn(episodes: list[tuple[int, bool]], nstep: int, capacity: int) -> None:
     replay, _ = filled(episodes, capacity)
     starts = replay.starts(nstep)
-    assert len(starts) or not replay.can_sample(nstep)
+    assert replay.can_sample(nstep) == bool(len(starts))
     assert (np.diff(starts) > 0).all()
     if replay.can_sample(nstep):
         assert set(replay.sample(500, nstep).slot.tolist()) <= set(starts.tolist())
@@ -261,3 +261,10 @@ def test_a_longer_window_still_returns_what_nstep_says() -> None:
         assert float(batch.reward[i]) == one[key][1]
         np.testing.assert_array_equal(later[i], three[key][3])
         np.testing.assert_array_equal(actions[i], taken[key])
+
+
+def test_whole_windows_are_found_behind_many_episodes_that_are_too_short() -> None:
+    """One window in a thousand slots: drawing until it is hit would take as many tries."""
+    replay, _ = filled([(5, False), *[(2, False)] * 400], capacity=2000)
+    assert replay.can_sample(5)
+    assert replay.sample(64, 5).slot.unique().tolist() == [0]

@@ -193,3 +193,7 @@ def test_published_settings() -> None:
     assert (config.model_weight_decay, config.batch_size, config.feature_dim) == (0, 128, 50)
     cheetah = Config(**AGENT.task_defaults["dmc/cheetah_run"])
     assert (cheetah.lr, cheetah.encoder_lr, cheetah.model_lr, cheetah.feature_dim) == (2e-4, 2e-4, 1e-3, 64)
+
+
+def test_guidance_cannot_reach_an_encoder_of_pairs() -> None:
+    assert ResAct.guide_encoder is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, cast
 
 import numpy as np
@@ -104,3 +105,20 @@ def test_a_base_that_draws_by_its_own_priorities_is_refused() -> None:
 def test_a_share_is_a_share(share: float) -> None:
     with pytest.raises(ValueError, match="top_share"):
         Config(top_share=share)
+
+
+@pytest.mark.parametrize("stop", [45, 52, 66, 71])
+def test_goes_on_as_if_it_had_not_stopped_after_the_ring_has_wrapped(stop: int) -> None:
+    """What counts as the top was set when the episode ended, over slots some of which are overwritten since."""
+    config, rng = Config(), np.random.default_rng(0)
+    replay = Replay(40, (3, 8, 8), 1, seed=0)
+    whole, resumed = TopReturns(replay, config), TopReturns(replay, config)
+    for step in range(80):
+        if step % 15 == 0:
+            replay.start(OBS)
+        replay.add(np.zeros(1, np.float32), float(rng.normal()), False, OBS)
+        expected = whole.best(2).tolist()
+        if step == stop:
+            resumed = TopReturns(replay, config, json.loads(json.dumps(whole.least)))
+        if step >= stop:
+            assert resumed.best(2).tolist() == expected

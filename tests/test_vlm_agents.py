@@ -274,7 +274,8 @@ def test_an_agent_without_an_actor_loss_is_refused() -> None:
 
 def test_trust_in_variances_is_refused_before_a_step_of_a_vlm_that_tells_none() -> None:
     server = "openai:http://127.0.0.1:1/v1#m"
-    for settings in ({"vlm": server}, {"vlm": str(random_folder()), "decode": "forced"}):
+    forced = {"vlm": str(random_folder()), "decode": "forced"}
+    for settings in ({"vlm": server}, forced, {"vlm": "scripted"}, {"prior": "zero"}):
         with pytest.raises(UserError, match="guidance_trust=variance needs answers that tell their variance"):
             made("dpl", context(services=Nothing()), guidance_trust="variance", **settings)
 

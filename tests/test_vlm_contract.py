@@ -255,6 +255,21 @@ def test_a_masked_row_may_hold_anything_and_the_rest_is_the_vlms_own(tmp_path: P
     assert copy.deepcopy(odd).describe() == odd.describe()
 
 
+def test_a_vlm_that_cannot_be_tuned_needs_only_to_answer(tmp_path: Path) -> None:
+    file = tmp_path / "odd.py"
+    text = ANSWERS.replace("finetune = save_adapter = load_adapter = reset_adapter = lambda self, *given: None", "")
+    file.write_text(text.format(answer="good", make="lambda options: Odd()"))
+    odd = opened(str(file))
+    odd.reset_adapter()
+    assert odd.propose(noise(3), prompt(2)).valid.all()
+    with pytest.raises(UserError, match="VLM odd cannot be tuned: it has no load_adapter"):
+        odd.load_adapter(tmp_path)
+    file = tmp_path / "tuned.py"
+    file.write_text(text.replace("tunable = False", "tunable = True").format(answer="good", make="lambda _: Odd()"))
+    with pytest.raises(UserError, match="makes a Odd, which has no finetune, save_adapter, load_adapter, reset"):
+        opened(str(file))
+
+
 def test_a_model_made_of_ours_stays_one(tmp_path: Path) -> None:
     file = tmp_path / "grown.py"
     file.write_text(
@@ -268,7 +283,7 @@ def test_a_model_made_of_ours_stays_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        ("lambda options: None", r"VLM odd makes a NoneType, which has no tunable, finetune, .*propose"),
+        ("lambda options: None", r"VLM odd makes a NoneType, which has no tunable, describe, propose"),
         (
             "lambda options: 1 / 0",
             r"VLM odd cannot be made: ZeroDivisionError: division by zero \(.*odd.py, line [0-9]+\)",

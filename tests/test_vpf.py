@@ -160,6 +160,31 @@ def test_rewards_are_credited_to_the_question_whose_action_was_held(monkeypatch:
     assert ended.after is None  # terminated: nothing follows, and its discount says so
 
 
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_step_that_the_simulator_lost_is_credited_with_nothing(lost: int, monkeypatch: Any) -> None:
+    """lost: the step of the second episode at which the simulator fails; no transition is stored for it."""
+    ours = agent(discount=0.5, query_every=100)
+    monkeypatch.setattr(ours, "learn", lambda step: {})
+    replay = Replay(16, (6, SIDE, SIDE), 2, seed=0)
+    steps = 0
+    for episode, rewards in enumerate(([1.0, 2.0], [4.0, 8.0, 16.0], [32.0])):
+        obs = stack(episode)
+        replay.start(obs)
+        for i, reward in enumerate(rewards):
+            action = ours.act(obs, steps, explore=True)
+            ours.update(replay, steps)
+            if episode == 1 and i == lost:
+                break
+            steps, obs = steps + 1, np.concatenate([obs[3:], stack(100 + steps)[:3]])
+            replay.add(action, reward, False, obs)
+    replay.start(stack(9))
+    ours.act(stack(9), steps, explore=True)
+    ours.update(replay, steps)
+    assert [question.reward for question in ours.rollout] == [2.0, [0.0, 4.0, 8.0][lost], 32.0, 0]
+    assert [question.discount for question in ours.rollout] == [0.25, 0.5**lost, 0.5, 1]
+    assert all(question.after is not None for question in ours.rollout[:-1])
+
+
 class ReferencePPO:
     """Schulman et al. 2017, equation 7 and a squared value error, on another copy of the model."""
 

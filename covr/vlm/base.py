@@ -178,13 +178,26 @@ class Proposer(Protocol):
         ...
 
 
-class VisionLanguagePrior(Proposer, Protocol):
-    """A model that proposes actions for images and can be tuned to propose better ones."""
+class Adviser(Proposer, Protocol):
+    """A model that proposes actions for images and says what it is."""
 
     @property
     def tunable(self) -> bool:
         """Whether `finetune` can be called; a server's model that is tuned elsewhere says False."""
         ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """Facts for provenance, as JSON values.
+
+        Returns:
+            At least `name`, `decode` (the way answers are read), `parameters` (their number, None if unknown) and
+            `stand_in` (whether it stands in for a real VLM).
+        """
+        ...
+
+
+class VisionLanguagePrior(Adviser, Protocol):
+    """An adviser that can be tuned to propose better actions. One that is not `tunable` may lack what follows."""
 
     def finetune(self, samples: Samples, prompt: Prompt) -> FinetuneReport:
         """Learn to answer these actions.
@@ -208,15 +221,6 @@ class VisionLanguagePrior(Proposer, Protocol):
 
     def reset_adapter(self) -> None:
         """Forget what fine-tuning changed: be as the VLM came."""
-        ...
-
-    def describe(self) -> Mapping[str, Any]:
-        """Facts for provenance, as JSON values.
-
-        Returns:
-            At least `name`, `decode` (the way answers are read), `parameters` (their number, None if unknown) and
-            `stand_in` (whether it stands in for a real VLM).
-        """
         ...
 
 

@@ -8,6 +8,7 @@ samples: it is computed once per pass, at batch 1, and its gradient is the sum o
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -120,7 +121,7 @@ def tune(prior: LocalModel, samples: Samples, prompt: Prompt, settings: Finetune
     return FinetuneReport(
         samples=len(train),
         steps=len(losses),
-        loss=float(np.mean(losses[-len(losses) // settings.epochs :])),
+        loss=float(np.mean(losses[-math.ceil(len(train) / settings.batch_size) :])),
         first_loss=losses[0],
         seconds=time.perf_counter() - started,
         heldout_error=_heldout_error(after, samples, held, train, equal),

@@ -1,4 +1,4 @@
-"""A stranger's VLM, whose answers are held to the contract: one that breaks it would teach the agent nonsense."""
+"""A stranger's VLM, held to the contract: answers that break it would teach the agent nonsense."""
 
 from __future__ import annotations
 
@@ -6,27 +6,47 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from covr.vlm.base import Proposals
+from covr.vlm.base import Adviser, Proposals, VisionLanguagePrior
 from covr.vlm.grammar import STATUSES
+from covr_bench.kit.built import built, check_promised
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from covr.vlm.base import VisionLanguagePrior
+    from covr.vlm.base import VLMOptions, VLMSpec
     from covr.vlm.prompts import Prompt
+
+TUNING = ("finetune", "save_adapter", "load_adapter")
+
+
+def opened(spec: VLMSpec, options: VLMOptions) -> VisionLanguagePrior:
+    """What a spec makes. Raises UserError if it is no VLM."""
+    owner = f"VLM {spec.name}"
+    vlm = built(owner, Adviser, spec.make, options)  # type: ignore[type-abstract]
+    if vlm.tunable:
+        check_promised(owner, VisionLanguagePrior, vlm)
+    ours = any(part.__module__.startswith("covr.vlm.") for part in type(vlm).__mro__)  # or made of ours: an HFPrior
+    return vlm if ours else Held(vlm, spec.name)  # type: ignore[return-value]
 
 
 class Held:
     """Answers as `vlm` does, in the types of the contract; everything else is the VLM's own."""
 
-    def __init__(self, vlm: VisionLanguagePrior, name: str) -> None:
+    def __init__(self, vlm: Adviser, name: str) -> None:
         self.vlm, self.name = vlm, name
 
     def __getattr__(self, attribute: str) -> Any:
         if attribute == "vlm":  # not there yet: a copy is being made
             raise AttributeError(attribute)
+        if attribute in TUNING and not hasattr(self.vlm, attribute):
+            raise UserError(f"VLM {self.name} cannot be tuned: it has no {attribute}")
         return getattr(self.vlm, attribute)
+
+    def reset_adapter(self) -> None:
+        """One that cannot be tuned is as it came."""
+        if hasattr(self.vlm, "reset_adapter"):
+            self.vlm.reset_adapter()
 
     def propose(self, images: Any, prompt: Prompt) -> Proposals:
         """Raises UserError where the answer breaks the contract."""

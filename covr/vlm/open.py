@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covr.vlm.base import FinetuneSettings, VisionLanguagePrior, VLMOptions, VLMSpec
-from covr.vlm.held import Held
+from covr.vlm.held import opened
 from covr_bench.kit import extensions
-from covr_bench.kit.built import built
 from covr_bench.kit.errors import UserError, unknown
 from covr_bench.kit.extensions import Kind
 
@@ -75,12 +74,7 @@ def open_prior(
     if name.startswith(SERVER):
         return _served(name, options, tuner, adapter_folder)
     if _is_named(name):
-        spec = vlm_spec(name)
-        prior = built(f"VLM {spec.name}", VisionLanguagePrior, spec.make, options)  # type: ignore[type-abstract]
-        ours = any(
-            part.__module__.startswith("covr.vlm.") for part in type(prior).__mro__
-        )  # or made of ours: an HFPrior
-        return prior if ours else Held(prior, spec.name)
+        return opened(vlm_spec(name), options)
     if name.startswith(("http://", "https://")):
         raise UserError(f"a VLM server is given as {SERVER}{name}")
     if not name or not (Path(name).is_dir() or Path(name).is_absolute() or HUB_ID.fullmatch(name)):

@@ -34,12 +34,17 @@ def built(owner: str, protocol: type[T], make: Callable[..., Any], *arguments: A
         raise UserError(
             f"{owner} cannot be made: {type(error).__name__}: {error} ({at.filename}, line {at.lineno}). Mend its code."
         ) from error
+    check_promised(owner, protocol, found)
+    return found  # type: ignore[no-any-return]
+
+
+def check_promised(owner: str, protocol: type[Any], found: object) -> None:
+    """Raises UserError if `found`, which `owner` makes, lacks something of the protocol."""
     if lacking := [name for name in promised(protocol) if not hasattr(found, name)]:
         raise UserError(
             f"{owner} makes a {type(found).__name__}, which has no {', '.join(lacking)}; "
             f"see {protocol.__module__}.{protocol.__name__}"
         )
-    return found  # type: ignore[no-any-return]
 
 
 def promised(protocol: type[Any]) -> list[str]:

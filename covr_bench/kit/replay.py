@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+DRAWS = 100  # tries of slots that begin a whole window, before those that do are looked for
+
 
 class Batch(NamedTuple):
     """n transitions on the agent's device.
@@ -115,7 +117,8 @@ class Replay:
         """Whether one whole n-step window is stored."""
         end = self.head - 1 - nstep
         newest = np.arange(max(self.oldest(), end - 2 * nstep), end + 1)
-        return bool(self._whole(newest, nstep).any())
+        # The whole replay is looked through only where the newest episodes are all shorter than a window.
+        return bool(self._whole(newest, nstep).any() or len(self.starts(nstep)))
 
     def sample(
         self, n: int, nstep: int = 1, discount: float = 0.99, newest: int | None = None, window: int | None = None
@@ -199,8 +202,13 @@ class Replay:
         if not (self.can_sample(nstep) if newest is None else self._whole(np.arange(low, high), nstep).any()):
             raise ValueError(f"no {nstep}-step window stored yet: {len(self)} frames")
         start = self.rng.integers(low, high, n)
-        while (crossing := ~self._whole(start, nstep)).any():
+        for _ in range(DRAWS):
+            if not (crossing := ~self._whole(start, nstep)).any():
+                return start
             start[crossing] = self.rng.integers(low, high, int(crossing.sum()))
+        slots = np.arange(low, high)
+        crossing = ~self._whole(start, nstep)
+        start[crossing] = self.rng.choice(slots[self._whole(slots, nstep)], int(crossing.sum()))
         return start
 
     def obs(self, newest: npt.NDArray[np.int64]) -> torch.Tensor:

@@ -72,7 +72,8 @@ class Signals:
         names = dict.fromkeys(name for losses in self._losses for name in losses)
         for name in names:
             values = [losses[name] for losses in self._losses if name in losses]
-            tensors = [torch.as_tensor(value, dtype=torch.float64) for value in values]
+            device = next((value.device for value in values if isinstance(value, torch.Tensor)), None)
+            tensors = [torch.as_tensor(value, dtype=torch.float64, device=device) for value in values]
             self._values.setdefault(name, []).extend(torch.stack(tensors).tolist())
         self._losses = []
 
