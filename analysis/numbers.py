@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
 
 MOST = 1e100  # of what is much larger, the square in a deviation is no number
 _LONG = 1e9  # from here on digits say less than a power of ten
 _NAMED = 3  # runs, of those with such a score
+
+
+def places(values: Iterable[float]) -> int:
+    """Decimals that a table of these values is shown with: 1 of returns of hundreds, 3 of shares."""
+    return 1 if max((abs(value) for value in values if math.isfinite(value)), default=math.inf) >= 10 else 3
 
 
 def decimals(value: float, places: int, sign: str = "") -> str:

@@ -215,6 +215,8 @@ def read(
         raise UserError(f"no results in {out}; covr_bench.run(...) or `covr-bench run` makes some")
     frame = read_rows(Path(out))
     wanted, chosen = _several(runs), {"tasks": _several(tasks), "agents": _several(agents)}
+    if suite and suite not in (found := sorted(map(str, frame["suite"].unique()))):
+        raise UserError(f"no run of suite {suite!r}; there are runs of: {', '.join(found) or 'none'}")
     frame = frame[frame["suite"] == suite] if suite else frame
     frame = frame[frame["run_id"].isin(wanted)] if wanted else frame
     try:

@@ -228,5 +228,5 @@ def _left_out(run_id: str, error: StoreError) -> None:
 def warn_skipped(path: Path | str, skipped: int, first: int) -> None:
     """Warn that lines of a file were skipped."""
     lines = "1 unreadable line" if skipped == 1 else f"{skipped} unreadable lines"
-    reason = f"skipped {lines}, the first is line {first} (a write was cut short)"
+    reason = f"skipped {lines}, the first is line {first} (a write was cut short, or something else wrote it)"
     warnings.warn(f"{path}: {reason}", StoreWarning, stacklevel=2)

@@ -136,8 +136,12 @@ def run_ids(out: str | os.PathLike[str]) -> list[str]:
 
 
 def recorded(out: str | os.PathLike[str]) -> list[str]:
-    """Every run whose folder has a record, be it damaged or no file, in the order of `scan`."""
-    return [run_id for run_id in run_ids(out) if os.path.lexists(os.path.join(out, RUNS, run_id, PROVENANCE_FILE))]
+    """Every run whose folder has a record or rows, be they damaged or no file, in the order of `scan`."""
+    return [
+        run_id
+        for run_id in run_ids(out)
+        if any(os.path.lexists(run_folder(out, run_id) / name) for name in (PROVENANCE_FILE, ROWS_FILE))
+    ]
 
 
 def _folders(root: str) -> Iterator[str]:
@@ -154,12 +158,17 @@ def _subfolders(path: str) -> list[str]:
     """Sorted names of the folders in `path`; none if it does not exist."""
     try:
         with os.scandir(path) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir())
+            found = {entry.name: entry.is_dir() for entry in entries if not entry.name.startswith(".")}
     except FileNotFoundError:
+        if os.path.islink(path):
+            _left_out(path, "a link to nowhere")
         return []
     except OSError as error:
         _left_out(path, error.strerror or str(error))
         return []
+    for name in sorted(name for name, is_folder in found.items() if not is_folder):
+        _left_out(f"{path}/{name}", "a link to nowhere" if os.path.islink(f"{path}/{name}") else "no folder")
+    return sorted(name for name, is_folder in found.items() if is_folder)
 
 
 def _left_out(path: str, reason: str) -> None:

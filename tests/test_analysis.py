@@ -21,7 +21,7 @@ from analysis import grids
 from analysis.figures import style
 from analysis.figures.curves import learning_curves
 from analysis.rows.scores import agent_name, choose, final_scores
-from analysis.tables.scores import CSV_COLUMNS, tables, to_csv, to_latex, to_markdown, to_terminal
+from analysis.tables.scores import CSV_COLUMNS, NOTES, tables, to_csv, to_latex, to_markdown, to_terminal
 from results.store import RunWriter, read
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def test_one_table_per_protocol(tmp_path: Path) -> None:
     assert [table.title for table in made] == ["dmc6@paper", "dmc6@paper (rendering=fast)", "dmc6@quick"]
     assert [[cell.mean for cell in table.cells.values()] for table in made] == [[1.0], [2.0], [3.0]]
     lines = to_csv(made).splitlines()
-    assert lines[0] == ",".join(CSV_COLUMNS)
+    assert lines[0] == ",".join([*CSV_COLUMNS, NOTES])
     assert lines[2].startswith("dmc6,paper,rendering=fast,walker_walk,sac,,1,2.0,,0,2,last,1,2.0,")
 
 
@@ -334,7 +334,7 @@ def test_latex_escapes_what_a_name_can_hold(tmp_path: Path) -> None:
     text = to_latex(tables(read(tmp_path)))
     assert r"sac-50\%\_of\$x\&\{\}\textasciitilde{}\textasciicircum{}\#\textbar{}$<$b$>$" in text
     assert r"walker\_walk & " in text
-    assert r"& $-$1.0 " in text
+    assert r"& $-$1.000 " in text
     assert text.count(r"\begin{tabular}{lrrr}") == text.count(r"\end{tabular}") == 1
 
 
@@ -398,3 +398,21 @@ def test_a_terminal_breaks_no_number_and_loses_no_column(width: int) -> None:
     assert max(map(cell_len, lines)) <= width
     assert all(line.rstrip()[-1] == "│" for line in lines if line.startswith("│"))
     assert all(cell in file.getvalue() for row in rows for cell in row[2:])
+
+
+def test_what_was_never_evaluated_has_a_line_in_the_csv(tmp_path: Path) -> None:
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [1.0])
+    with RunWriter(tmp_path, "dmc6@paper/walker_walk/taco/0", action_repeat=2) as writer:
+        writer.write("error", 0, 0, {"error": 1.0})
+    rows = {row["agent"]: row for row in csv.DictReader(io.StringIO(to_csv(tables(read(tmp_path)))))}
+    assert (rows["sac"]["n"], rows["sac"]["notes"]) == ("1", "")
+    taco = rows["taco"]
+    assert (taco["n"], taco["mean"], taco["env_steps"]) == ("0", "", "")
+    assert taco["notes"] == "seed 0 never evaluated; seed 0 failed"
+
+
+def test_shares_have_three_decimals(tmp_path: Path) -> None:
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [0.8654])
+    assert "| sac | 0.865 |" in to_markdown(tables(read(tmp_path)))
+    write_run(tmp_path, "dmc6@paper/walker_walk/drq/0", [812.34])
+    assert "| sac | 0.9 |" in to_markdown(tables(read(tmp_path)))

@@ -47,6 +47,27 @@ def test_agents_of_different_names_are_compared(cli: Callable[..., Any], stores:
     assert "no run of agent 'dqr'" in cli("compare", f"{old}:dqr", new, *LIGHT).err
 
 
+def test_an_agent_is_chosen_among_its_own_variants(cli: Callable[..., Any], stores: tuple[Path, Path]) -> None:
+    old, _ = stores
+    for agent, score in (("drq", 100.0), ("drq-lr=1", 50.0), ("sac", 1.0)):
+        write_seeds(old, f"dmc6@paper/walker_walk/{agent}", [score + seed for seed in range(4)])
+    result = cli("compare", f"{old}:drq", f"{old}:sac", "--format", "json", *LIGHT)
+    assert result.code == 0, result.err
+    (line,) = json.loads(result.out)["lines"]
+    assert (line["agent"], line["a"], line["b"]) == ("sac against drq", 101.5, 2.5)
+
+
+def test_what_is_missing_under_one_protocol_is_named_with_it(
+    cli: Callable[..., Any], stores: tuple[Path, Path]
+) -> None:
+    old, new = stores
+    for budget in ("paper", "short"):
+        write_seeds(old, f"dmc6@{budget}/walker_walk/drq", [1.0, 2.0, 3.0])
+    write_seeds(new, "dmc6@paper/walker_walk/drq", [1.0, 2.0, 3.0])
+    result = cli("compare", old, new, *LIGHT, "--fail-on-worse")
+    assert (result.code, "missing in B: drq on walker_walk of dmc6@short" in result.err) == (4, True)
+
+
 def write_run(
     out: Path,
     run_id: str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ from analysis.grids import to_latex, to_markdown
 from analysis.statistics.bootstrap import aggregates
 from analysis.statistics.comparison import Comparison, comparisons
 from analysis.statistics.output import CSV_COLUMNS, to_csv, to_grids
-from analysis.statistics.summary import Bootstrap, by_task, efficiency, improvements, over_tasks
+from analysis.statistics.summary import Bootstrap, by_task, compared_with, efficiency, improvements, over_tasks
 from results.store import RunWriter, read
 
 if TYPE_CHECKING:
@@ -175,6 +176,20 @@ def test_more_agents_than_can_be_paired_are_held_against_the_best(tmp_path: Path
     assert {y for _, y in improvements(comparison, BOOTSTRAP, over="agent3")} == {"agent3"}
     with pytest.raises(ValueError, match="no agent 'sac' with a score on every task; there are: agent0, agent1"):
         improvements(comparison, BOOTSTRAP, over="sac")
+
+
+def test_an_agent_that_one_protocol_lacks_is_compared_with_where_it_is(tmp_path: Path) -> None:
+    write_grid(tmp_path, {"sac": 1.0, "drq": 2.0}, seeds=2)
+    one = compare(tmp_path)
+    other = replace(one, budget="short", scores={"sac": one.scores["sac"]})
+    found = compared_with([one, other], "drq")
+    assert found[0] == one
+    assert found[1].remarks[-1] == "no probability of improvement: drq has no score on every task here"
+    titles = [[grid.title.partition(":")[0] for grid in to_grids(each, BOOTSTRAP, "drq")] for each in found]
+    assert ["Probability of improvement" in each for each in titles] == [True, False]
+    assert "probability_of_improvement,sac,drq" in to_csv(found, BOOTSTRAP, "drq")
+    with pytest.raises(ValueError, match="no agent 'dqr' with a score on every task; there are: drq, sac"):
+        compared_with([one, other], "dqr")
 
 
 def test_every_pair_of_up_to_eight_agents_is_shown(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from analysis.rows.driving import Rate
 from analysis.statistics.intervals import wilson
 from analysis.tables.scores import (
     CSV_COLUMNS,
+    NOTES,
     Table,
     rates_grid,
     tables,
@@ -122,7 +123,7 @@ def test_tasks_without_errors_have_no_second_table(tmp_path: Path) -> None:
     drive(tmp_path, "dmc6@paper/walker_walk/sac/0", {"return": [1.0], "success": [1.0], "end_horizon": [1.0]})
     table = the_table(tmp_path)
     assert [grid.title for grid in to_grids(table)] == ["dmc6@paper (backend=embedded)"]
-    assert to_csv([table]).splitlines()[0] == ",".join(CSV_COLUMNS)
+    assert to_csv([table]).splitlines()[0] == ",".join([*CSV_COLUMNS, NOTES])
 
 
 def test_what_is_incomplete_is_said_and_not_counted(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
@@ -154,7 +155,7 @@ def test_a_folder_of_runs_goes_through_the_verbs(cli: Callable[..., Any], tmp_pa
     imported(cli, tmp_path, tmp_path / "logs")
     scores = final_scores(read_scores(tmp_path / "scores.csv")[0])
     assert scores[["seed", "score"]].to_numpy().tolist() == [[0, 2.5], [1, 2.5], [2, 2.5]]
-    assert "2.5 ± 0.0" in cli("table", "--scores", tmp_path / "scores.csv", "--format", "md").out
+    assert "2.500 ± 0.000" in cli("table", "--scores", tmp_path / "scores.csv", "--format", "md").out
 
 
 def test_episodes_of_several_environments_count_together(cli: Callable[..., Any], tmp_path: Path) -> None:
@@ -428,3 +429,74 @@ def test_the_mean_of_episodes_near_the_largest_number_is_a_number(cli: Callable[
     steps = {"step_1": {"step_count": 100, "return": [1e308, 1.5e308]}}
     file = write(tmp_path, "a.json", json.dumps({"s": {"t": {"m": {"seed_0": steps}}}}))
     assert imported(cli, tmp_path, file) == [("s", "t", "m", 0, "", 100, 1.25e308)]
+
+
+def noted(cli: Callable[..., Any], tmp_path: Path, text: str, *more: str) -> tuple[list[list[Any]], str]:
+    """Steps and returns of a file's scores, and what was said of it."""
+    file = write(tmp_path, "given.csv", text)
+    result = cli("import", file, *more, "-o", tmp_path / "scores.csv")
+    assert result.code == 0, result.err
+    lines = list(csv.DictReader((tmp_path / "scores.csv").open()))
+    return [[int(line["env_steps"]), float(line["return"])] for line in lines], result.err
+
+
+RUN = ("--with", "agent=a", "--with", "task=t", "--with", "seed=0")
+
+
+def test_one_column_is_the_return_of_all_lines(cli: Callable[..., Any], tmp_path: Path) -> None:
+    """Training returns between the evaluations are not scores, though each of them has a usual name."""
+    text = "_step,global_step,eval/return,rollout/ep_rew_mean\n1,10,,3\n2,20,5,4\n3,30,,6\n4,40,8,7\n"
+    scores, said = noted(cli, tmp_path, text, *RUN)
+    assert scores == [[20, 5.0], [40, 8.0]]
+    assert "taken as return is 'eval/return', and not rollout/ep_rew_mean; --columns return=NAME" in said
+    assert "taken as env_steps is 'global_step', and not _step" in said
+    scores, _ = noted(cli, tmp_path, text, *RUN, "--columns", "return=rollout/ep_rew_mean")
+    assert [value for _, value in scores] == [3, 4, 6, 7]
+
+
+def test_a_diverged_return_has_no_other_column_in_its_place(cli: Callable[..., Any], tmp_path: Path) -> None:
+    text = "agent,task,seed,env_steps,return,score\na,t,0,10,500,0.5\na,t,0,20,,0.4\n"
+    scores, said = noted(cli, tmp_path, text)
+    assert scores[0] == [10, 500.0] and math.isnan(scores[1][1])
+    assert "taken as" not in said
+
+
+def test_an_empty_step_has_no_other_column_in_its_place(cli: Callable[..., Any], tmp_path: Path) -> None:
+    file = write(tmp_path, "a.csv", "frame,step,episode_reward\n20,10,1\n,20,2\n")
+    refused = cli("import", file, *RUN, "-o", tmp_path / "scores.csv")
+    assert (refused.code, "a.csv:3: no env_steps, which other lines have" in refused.err) == (2, True)
+
+
+def test_a_column_of_steps_that_may_count_something_else_is_named(cli: Callable[..., Any], tmp_path: Path) -> None:
+    scores, said = noted(cli, tmp_path, "step,episode_reward\n20,1\n", *RUN)
+    assert scores == [[20, 1.0]] and "taken as env_steps is 'step'; --columns env_steps=NAME takes another" in said
+
+
+def test_a_number_in_an_agents_name_is_not_its_seed(cli: Callable[..., Any], tmp_path: Path) -> None:
+    text = "Step,mamba-s4-seed0 - eval/return,mamba-s6-seed1 - eval/return,vit_s2 - eval/return\n10,1,2,3\n"
+    file = write(tmp_path, "a.csv", text)
+    assert cli("import", file, "--with", "task=t", "-o", tmp_path / "scores.csv").code == 0
+    lines = csv.DictReader((tmp_path / "scores.csv").open())
+    assert [(line["agent"], line["seed"]) for line in lines] == [("mamba-s4", "0"), ("mamba-s6", "1"), ("vit", "2")]
+
+
+def test_what_is_imported_is_not_overwritten(cli: Callable[..., Any], tmp_path: Path) -> None:
+    text = f"{HEADER}m,t,0,10,1\n"
+    file = write(tmp_path, "scores.csv", text)
+    refused = cli("import", file, "-o", file)
+    assert (refused.code, "scores.csv would be overwritten by its import: give -o FILE" in refused.err) == (2, True)
+    assert file.read_text() == text
+
+
+def test_a_folder_is_imported_again_without_what_the_first_time_wrote(cli: Callable[..., Any], tmp_path: Path) -> None:
+    file, output = write(tmp_path, "a.csv", f"{HEADER}m,t,0,10,1\n"), tmp_path / "scores.csv"
+    assert cli("import", tmp_path, "-o", output).code == 0
+    file.write_text(f"{HEADER}m,t,0,10,2\n")
+    again = cli("import", tmp_path, "-o", output)
+    assert again.code == 0, again.err
+    assert "1 score of 1 run" in again.out
+
+
+def test_an_empty_line_of_a_spreadsheet_is_passed_over(cli: Callable[..., Any], tmp_path: Path) -> None:
+    file = write(tmp_path, "a.csv", f"{HEADER}m,t,0,10,1\n,,,,\n")
+    assert cli("import", file, "-o", tmp_path / "scores.csv").code == 0

@@ -24,6 +24,7 @@ from analysis.papers.layouts import (
     LAYOUTS,
     best,
     column_names,
+    early,
     summaries,
     to_delta_grid,
     to_grid,
@@ -219,6 +220,16 @@ def test_budgets_settings_vlms_and_variants_each_stand_by_themselves(tmp_path: P
     bases = paper_tables(read(tmp_path), "T3")[0]
     assert [line.ours for line in lines_of(bases, "SAC+COVR")] == ["covr-base=sac (vlm=tiny)"]
     assert [line.ours for line in lines_of(bases, "DeepMDP+COVR")] == [""]
+
+
+def test_a_figure_says_where_shorter_runs_ended(cli: Any, tmp_path: Path) -> None:
+    with RunWriter(tmp_path, "dmc6@short/cartpole_swingup/curl/0", action_repeat=8) as writer:
+        writer.write("eval", 60_000, 7_500, {"return": 9.0})
+    (made,) = [table for table in paper_tables(read(tmp_path), "T4") if table.protocol[1] == "short"]
+    assert early(made) == "at 60,000 environment steps"
+    plotted = cli("plot", "--paper", "T4", "--out", tmp_path, "-o", tmp_path / "t4.svg")
+    assert plotted.code == 0, plotted.err
+    assert "ours only at 60,000 environment steps" in (tmp_path / "t4.svg").read_text()
 
 
 def test_two_action_repeats_are_two_lines(tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ from covr_bench.cli.app import app
 from covr_bench.kit.errors import UserError
 from covr_bench.policies import hub
 from covr_bench.policies.play import TrainedPolicy
+from covr_bench.remote.card import store_card
 from results import provenance
-from results.layout import run_folder
+from results.layout import PROVENANCE_FILE, run_folder
+from results.store import read
 
 RUN = "catch@smoke/catch/drqv2/0"
 AGENT = """
@@ -63,7 +65,7 @@ def test_a_run_is_published_from_the_store_that_its_folder_is_in(tmp_path: Path)
     out, to, elsewhere = tmp_path / "mine", tmp_path / "published", tmp_path / "results"
     store(out)
     publish(elsewhere, str(run_folder(out, RUN)), to, "--no-video")
-    assert "the mean of 1 episodes" in (to / "README.md").read_text()
+    assert "environment steps: one episode." in (to / "README.md").read_text()
     with pytest.raises(UserError, match="not in a folder of results"):
         publish(out, str(to), tmp_path / "again", "--no-video")
 
@@ -78,8 +80,20 @@ def test_its_card_says_what_was_measured_and_how_to_evaluate_it(tmp_path: Path) 
     assert front["model-index"][0]["results"][0]["dataset"]["name"] == "catch/catch"
     assert front["model-index"][0]["results"][0]["metrics"][0]["value"] == 1.0
     assert "covr-bench eval mine\n" in card
-    assert "after 400 environment steps: the mean of 1 episodes" in card
+    assert "after 400 environment steps: one episode." in card
     assert "episode.mp4" not in card
+
+
+def test_a_stores_card_names_stand_ins_and_no_others_as_such(tmp_path: Path) -> None:
+    store(tmp_path)
+    record = provenance.read(run_folder(tmp_path, RUN) / PROVENANCE_FILE)
+    rows = read(tmp_path)
+    labels = ["vlm=Qwen/Qwen2.5-VL-3B-Instruct", "render=fast,vlm=tiny"]
+    rows["labels"] = [labels[index % 2] for index in range(len(rows))]
+    card = store_card([record], rows, "hf:me/mine", "")
+    assert "Some rows are of stand-ins: `render=fast` (frames are drawn faster" in card
+    assert "`vlm=tiny` (a small model made for tests" in card
+    assert "Labels of rows: `vlm=Qwen/Qwen2.5-VL-3B-Instruct`." in card
 
 
 def test_no_pickle_and_no_path_of_this_machine_is_published(tmp_path: Path) -> None:

@@ -409,6 +409,21 @@ def test_runs_are_chosen_by_name(tmp_path: Path) -> None:
         pull("memory://empty", tmp_path / "a")
 
 
+def test_rows_whose_record_is_lost_are_pushed_all_the_same(cli: Any, tmp_path: Path) -> None:
+    """As a table counts them. The record begins anew when the run does."""
+    url = f"file://{tmp_path}/there"
+    for seed in (0, 1):
+        with RunWriter(tmp_path / "a", f"catch@smoke/catch/random/{seed}", action_repeat=2) as writer:
+            writer.write("eval", 400, 200, {"return": [1.0 + seed]})
+            writer.end()
+    (writer.folder / "provenance.json").write_text('{"schema": 1, "status": "finished", "config": {}}')
+    pushed = cli("push", url, "--out", tmp_path / "a")
+    assert (pushed.code, "pushed 2 " in pushed.out) == (0, True)
+    assert cli("pull", url, "--out", tmp_path / "b").code == 0
+    here, there = (cli("table", "--format", "csv", "--out", tmp_path / name).out for name in ("a", "b"))
+    assert here == there
+
+
 def test_commands_push_and_pull_and_a_table_reads_what_came(cli: Any, tmp_path: Path) -> None:
     url = f"file://{tmp_path}/there"
     for seed in (0, 1):

@@ -122,7 +122,7 @@ def test_runs_without_training_rows_have_a_dash_and_a_remark(tmp_path: Path) -> 
     assert "no run has training episodes in the last 10 % of its environment steps: no train10" in text
     write_run(tmp_path, "dmc6@paper/walker_walk/drq/0", {0: 1.0, 100: 4.0}, {100: 9.0})
     text = to_markdown(tables(read(tmp_path)))
-    assert "| walker_walk | sac | 4.0 | 2.5† | - |" in text
+    assert "| walker_walk | sac | 4.000 | 2.500† | - |" in text
     assert "sac on walker_walk: seed 0 without a training episode" in text
     (table,) = tables(read(tmp_path), score="train10")
     assert "sac: no score on walker_walk" in table.notes

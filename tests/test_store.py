@@ -415,6 +415,19 @@ def test_rows_of_a_newer_version_are_not_guessed_at(tmp_path: Path) -> None:
             assert set(read(tmp_path)["run_id"]) == {other}
 
 
+def test_what_lies_among_the_folders_and_is_none_is_named(tmp_path: Path) -> None:
+    """A run on a disk that is not mounted counts as one that is missing, and is said to be."""
+    write_run(tmp_path, evaluations=1)
+    folder = tmp_path / "runs" / "dmc6@paper" / "cartpole_swingup" / "drqv2"
+    (folder / "1").symlink_to(tmp_path / "unmounted")
+    (folder / "2").write_text("")
+    (folder / ".DS_Store").write_text("")
+    with pytest.warns(StoreWarning) as said:
+        assert read(tmp_path)["run_id"].nunique() == 1
+    texts = sorted({str(each.message) for each in said})
+    assert texts == [f"{folder}/1 is left out: a link to nowhere", f"{folder}/2 is left out: no folder"]
+
+
 # Many runs, and the cache
 
 

@@ -10,7 +10,7 @@ from analysis.compare.run_sets import Match, agent_of
 from analysis.rows.final import LAST
 from analysis.rows.lines import OPTIONAL
 from analysis.rows.remarks import merged_remarks
-from analysis.rows.scores import CELL, final_scores
+from analysis.rows.scores import CELL, PROTOCOL, final_scores, protocol_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -122,10 +122,22 @@ def _unmatched(a: Sequence[Key], b: Sequence[Key]) -> Iterator[tuple[str, str, s
             explained.add(closest)
             yield str(key[agent]), str(key[task]), f"{NOT_COMPARED}: {_key_difference(key, closest)}"
         else:
-            yield agent_of(key), str(key[task]), ONLY_IN_A
+            yield agent_of(key), _task(key, [*a, *b]), ONLY_IN_A
     for key in only_b:
         if key not in explained:
-            yield agent_of(key), str(key[task]), "only in B"
+            yield agent_of(key), _task(key, [*a, *b]), "only in B"
+
+
+def _task(key: Key, known: Sequence[Key]) -> str:
+    """The task, and the protocol where the same agent was run on it under another."""
+    part = dict(zip(CELL, key, strict=True))
+    protocols = {
+        other[: len(PROTOCOL)]
+        for other in known
+        if agent_of(other) == agent_of(key) and other[CELL.index("task")] == part["task"]
+    }
+    title = protocol_name(part["suite"], part["budget"], part["setting"])
+    return f"{part['task']} of {title}" if len(protocols) > 1 else str(part["task"])
 
 
 def _key_difference(a: Key, b: Key) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from analysis.rows.scores import CELL, agent_name, with_setting
+from analysis.rows.scores import CELL, agent_name, agent_names, with_setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +48,8 @@ def paired(a: RunSet, b: RunSet, agent_a: str, agent_b: str) -> tuple[RunSet, Ru
     Raises:
         ValueError: If a set has several agents and none is named.
     """
-    names = [_only_agent(each, agent) for each, agent in ((a, agent_a), (b, agent_b))]
+    (a, first), (b, second) = _of_one_agent(a, agent_a), _of_one_agent(b, agent_b)
+    names = [first, second]
     name = names[0] if names[0] == names[1] else f"{names[1]} against {names[0]}"
     renamed = []
     for each in (a, b):
@@ -57,12 +58,14 @@ def paired(a: RunSet, b: RunSet, agent_a: str, agent_b: str) -> tuple[RunSet, Ru
     return renamed[0], renamed[1]
 
 
-def _only_agent(run_set: RunSet, agent: str) -> str:
-    triples = run_set.frame[["agent", "variant", "labels"]].drop_duplicates().astype(str)
-    names = sorted({agent_name(*triple) for triple in triples.itertuples(index=False, name=None)})
-    if len(names) > 1:
-        raise ValueError(f"{run_set.name} has several agents, name one as {run_set.name}:AGENT: {', '.join(names)}")
-    return agent or names[0]
+def _of_one_agent(run_set: RunSet, agent: str) -> tuple[RunSet, str]:
+    """The set of its only agent and that one's name; among variants, `agent` is the one of exactly that name."""
+    names = agent_names(run_set.frame)
+    known = sorted(set(names))
+    if len(known) > 1 and agent not in known:
+        raise ValueError(f"{run_set.name} has several agents, name one as {run_set.name}:AGENT: {', '.join(known)}")
+    exact = run_set.frame[names == agent] if len(known) > 1 else run_set.frame
+    return replace(run_set, frame=exact), agent or known[0]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.compare.verdicts import ALPHA, MIN_SEEDS, Verdict
 from analysis.grids import MARK, Grid
 from analysis.grids import to_csv as csv_text
-from analysis.numbers import decimals
+from analysis.numbers import decimals, places
 from analysis.rows.final import LAST, definition
 
 if TYPE_CHECKING:
@@ -74,10 +74,7 @@ _HEADER = ("task", "agent", "A", "B", "B - A", "p (Holm)", "verdict")
 
 
 def _rows(lines: Sequence[Line]) -> Iterator[tuple[str, ...]]:
-    largest = max(
-        (abs(mean) for line in lines for mean in (line.a.mean, line.b.mean) if math.isfinite(mean)), default=0
-    )
-    digits = 1 if largest >= 10 else 3  # returns of hundreds, or shares
+    digits = places(mean for line in lines for mean in (line.a.mean, line.b.mean))
     for line in lines:
         value, low, high = line.difference
         gap = "-" if math.isnan(value) else decimals(value, digits, "+")

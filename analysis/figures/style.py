@@ -81,7 +81,7 @@ def save(figure: Figure, to: Target) -> None:
     A full disk leaves the old file, and no half of a new one.
     """
     picture = to if isinstance(to, io.BytesIO) else io.BytesIO()
-    kind = "svg" if isinstance(to, io.BytesIO) else Path(to).suffix.removeprefix(".")
+    kind = "svg" if isinstance(to, io.BytesIO) else Path(to).suffix.lower().removeprefix(".")
     dated = {"pdf": "CreationDate", "svg": "Date"}.get(kind)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

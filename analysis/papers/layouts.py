@@ -132,6 +132,13 @@ def summaries(table: PaperTable) -> list[tuple[str, list[tuple[Summary | None, S
     return rows
 
 
+def early(table: PaperTable) -> str:
+    """Where our runs ended before the paper's did: `at 60,000 environment steps`; empty if none did."""
+    cells = (cell for line in table.lines for cell in line.cells.values())
+    steps = sorted({cell.env_steps for cell in cells if cell.ours and cell.paper and not cell.difference})
+    return f"at {' and '.join(f'{step:,}' for step in steps)} environment steps" if steps else ""
+
+
 def caption_of(table: PaperTable) -> str:
     """What the numbers are, and their sources."""
     return (

@@ -46,7 +46,7 @@ class Drawings:
         if shown.aggregated_agents:
             draws["Aggregate scores"] = lambda picture: aggregate(shown, bootstrap, picture)
             draws["Performance profiles"] = lambda picture: profile(shown, bootstrap, picture)
-        if len(shown.complete_agents) > 1:
+        if len(shown.complete_agents) > 1 and (not over or over in comparison.complete_agents):
             second = short.get(over, "")
             draws["Probability of improvement"] = lambda picture: improvement(shown, bootstrap, picture, over=second)
         return [(name, self._draw(name, draw)) for name, draw in draws.items()]

@@ -104,7 +104,12 @@ def to_marl_eval(frame: pd.DataFrame, env_steps: int | None = None) -> tuple[dic
         remarks.append(f"{what} and left out")
     result: dict[str, Any] = {}
     shapes = set()
-    for _, run in rows[finite].sort_values("env_steps", kind="stable").groupby("run_id", observed=True, sort=False):
+    diverged = []
+    for run_id, run in rows.sort_values("env_steps", kind="stable").groupby("run_id", observed=True, sort=False):
+        if not math.isfinite(run["value"].iloc[-1]):
+            diverged.append(str(run_id))
+            continue
+        run = run[run["value"].map(math.isfinite)]
         first = run.iloc[0]
         name = agent_name(str(first["agent"]), str(first["variant"]), str(first["labels"])).replace(",", ";")
         steps: dict[str, Any] = {}
@@ -116,6 +121,8 @@ def to_marl_eval(frame: pd.DataFrame, env_steps: int | None = None) -> tuple[dic
         protocol = protocol_name(*(str(first[column]) for column in ("suite", "budget", "setting")))
         algorithms = result.setdefault(protocol, {}).setdefault(str(first["task"]), {})
         algorithms.setdefault(name, {})[f"seed_{first['seed']}"] = steps
+    if diverged:
+        remarks.append(f"left out, since their last evaluation is no finite number: {', '.join(diverged)}")
     for protocol, tasks in result.items():
         sizes = {len(runs) for task in tasks.values() for runs in task.values()}
         same = len({tuple(sorted(task)) for task in tasks.values()}) == 1

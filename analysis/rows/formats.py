@@ -17,22 +17,14 @@ from typing import Any
 import numpy as np
 
 from analysis.rows.event_files import event_points
-from analysis.rows.headers import check_said, ours_among, respelled
-from analysis.rows.lines import OPTIONAL, REQUIRED, ScoresError, csv_lines, json_lines, json_value, whole
+from analysis.rows.headers import METRICS, STEPS, check_said, ours_among, renamed, respelled
+from analysis.rows.lines import ScoresError, csv_lines, json_lines, json_value, whole
 
 Line = dict[str, Any]
 TRAINING = "returns=training"  # label of returns of exploring actions, which are no evaluations
-_METRICS = (
-    "eval/return", "eval/episode_reward", "eval/mean_reward", "eval_return", "episode_reward", "rollout/ep_rew_mean",
-    "return", "reward", "score", "episode/score", "charts/episodic_return",
-)  # fmt: skip
-_STEPS = (
-    "env_steps", "global_step", "frame", "frames", "_step", "step", "Step", "timesteps", "total_timesteps",
-    "time/total_timesteps", "xs",
-)  # fmt: skip  # beside frame, of environment steps, DrQ-v2 and DrQ call agent steps step
 _OF_WANDB = (" - _step", " - _runtime", " - _timestamp")  # columns of every run that are no metric of its own
 _MONITOR = re.compile(r"(\d+\.)?monitor\.csv")
-_SEED = re.compile(r"(?:^|[^a-z])(?:seed|s)[ _=:-]?(\d+)", re.IGNORECASE)
+_SEEDS = tuple(re.compile(rf"(?:^|[^a-z]){word}[ _=:-]?(\d+)", re.IGNORECASE) for word in ("seed", "s"))
 
 
 @dataclass(frozen=True)
@@ -70,9 +62,9 @@ def _jsonl(path: Path, settings: Settings) -> Iterator[Line]:
 def _under_our_names(path: Path, lines: Sequence[Line], names: Collection[str], settings: Settings) -> Sequence[Line]:
     """Lines under our names. names: the file's columns. Raises ScoresError if no line has one that is needed."""
     ours = ours_among(names, path, tuple(settings.columns.values()))
-    renamed = [_renamed(respelled(line, ours), settings) for line in lines]
-    check_said(path, renamed, names, settings.constants)
-    return renamed
+    ours_named = renamed([respelled(line, ours) for line in lines], settings.columns, diverged=True)
+    check_said(path, ours_named, names, settings.constants)
+    return ours_named
 
 
 def _check_columns(path: Path, settings: Settings, names: Collection[str]) -> None:
@@ -81,23 +73,6 @@ def _check_columns(path: Path, settings: Settings, names: Collection[str]) -> No
     if absent:
         there = ", ".join(name for name in names if name != "where")
         raise ScoresError(f"{path}: no column {', '.join(map(repr, absent))}; there are {there}")
-
-
-def _renamed(line: Mapping[str, Any], settings: Settings) -> Line:
-    """A line under our names: as the user says, else as it is, else the usual names of steps and returns.
-
-    An empty `return` is one that diverged, as pandas writes it; under other names it was not logged on this line.
-    """
-    chosen = {"where": line["where"]}
-    for name in (*REQUIRED, *OPTIONAL):
-        usual = {"env_steps": _STEPS, "return": _METRICS}.get(name, ())
-        names = [settings.columns[name]] if name in settings.columns else [name, *usual]
-        found = [each for each in names if line.get(each) not in (None, "")]
-        if found:
-            chosen[name] = line[found[0]]
-        elif name == "return" in names and name in line:
-            chosen[name] = math.nan
-    return chosen
 
 
 def monitor_files(path: Path) -> list[Path]:
@@ -215,7 +190,8 @@ def _wandb(path: Path, settings: Settings) -> Iterator[Line]:
         runs = [name for name in runs if not name.endswith(_OF_WANDB)]
     if not runs:
         _check_columns(path, settings, lines[0])
-        yield from (_renamed({**line, "env_steps": line[step]}, settings) for line in lines)
+        columns = dict(settings.columns) if step in STEPS else {**settings.columns, "env_steps": step}
+        yield from renamed(lines, columns, diverged=False)
     metrics = [name.rpartition(" - ")[2] for name in runs]
     there = ", ".join(dict.fromkeys(metrics))
     if runs and wanted not in (None, *metrics):
@@ -234,8 +210,8 @@ def _step_column(path: Path, settings: Settings, header: Collection[str]) -> str
     given = settings.columns.get("env_steps")
     _check_columns(path, Settings({"env_steps": given} if given else {}), header)
     first = next(iter(header))
-    found = given or next((name for name in _STEPS if name in header), first)
-    if found == first and "time" in first.lower() and not given and first not in _STEPS:
+    found = given or next((name for name in STEPS if name in header), first)
+    if found == first and "time" in first.lower() and not given and first not in STEPS:
         raise ScoresError(f"{path} is over {first!r}: export it over steps, or give --columns env_steps=NAME")
     return found
 
@@ -248,16 +224,18 @@ def _tensorboard(path: Path, settings: Settings) -> Iterator[Line]:
         for line in _table(path):
             yield {**_of_run(name), "env_steps": line["Step"], "return": line["Value"], "where": line["where"]}
         return
-    points = event_points(path, settings.columns.get("return"), _METRICS)
+    points = event_points(path, settings.columns.get("return"), METRICS)
     for step, value in points:
         yield {**_of_run(path.parent.name), "env_steps": step, "return": value}
 
 
 def _of_run(name: str) -> Line:
-    """Agent and seed that the name of a run states, such as `drq_walker_seed3`."""
-    seed = _SEED.search(name)
-    rest = _SEED.sub("", name).strip(" _-") if seed else name
-    return {"agent": rest} | ({"seed": seed[1]} if seed else {})
+    """Agent and seed that the name of a run states, such as `drq_walker_seed3`, or `drq_walker_s3`."""
+    for pattern in _SEEDS:  # `vit-s16_seed1` is seed 1
+        if found := list(pattern.finditer(name)):
+            last = found[-1]
+            return {"agent": (name[: last.start()] + name[last.end() :]).strip(" _-"), "seed": last[1]}
+    return {"agent": name}
 
 
 def read_json(path: Path) -> Any:

@@ -1,7 +1,8 @@
-"""What others call their columns: names of ours in another spelling, and what to ask for where one is missing."""
+"""What others call their columns: usual names, ours in another spelling, and what to ask for where one is missing."""
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import warnings
@@ -13,7 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    Line = dict[str, Any]
+
 _OURS = (*REQUIRED, *OPTIONAL)
+METRICS = (
+    "eval/return", "eval/episode_reward", "eval/mean_reward", "eval_return", "episode_reward", "rollout/ep_rew_mean",
+    "return", "reward", "score", "episode/score", "charts/episodic_return",
+)  # fmt: skip
+STEPS = (
+    "env_steps", "global_step", "frame", "frames", "_step", "step", "Step", "timesteps", "total_timesteps",
+    "time/total_timesteps", "xs",
+)  # fmt: skip  # beside frame, of environment steps, DrQ-v2 and DrQ call agent steps step
+_OF_OTHERS = ("step", "Step", "_step")  # which may count agent steps, or calls of W&B's `log`
 _OFTEN = {
     "agent": ("algo", "algorithm", "method", "model", "policy"),
     "task": ("env", "environment", "env_id", "env_name", "game"),
@@ -49,6 +61,51 @@ def ours_among(names: Iterable[object], file: Path, taken: Collection[str] = ())
 def respelled(line: Mapping[str, Any], ours: Mapping[str, str]) -> dict[str, Any]:
     """A line with columns under our names. ours: of `ours_among`."""
     return {ours.get(name, name): value for name, value in line.items()} if ours else dict(line)
+
+
+def renamed(lines: Sequence[Line], columns: Mapping[str, str], *, diverged: bool) -> list[Line]:
+    """Lines under our names.
+
+    Args:
+        lines: Of a whole file, each with `where` it is from.
+        columns: By name of ours the file's, as the user says.
+        diverged: An empty `return` is one that diverged, as pandas writes it; else, and under other names, it was
+            not logged on this line.
+    """
+    theirs = _chosen(lines, columns)
+    found = []
+    for line in lines:
+        values = {ours: line[name] for ours, name in theirs.items() if _filled(line, name)}
+        if diverged and theirs.get("return") == "return" in line:
+            values.setdefault("return", math.nan)
+        found.append({"where": line["where"]} | values)
+    return found
+
+
+def _chosen(lines: Sequence[Line], columns: Mapping[str, str]) -> dict[str, str]:
+    """By name of ours the column that has it on all lines: as the user says, else as we call it, else a usual name.
+
+    One column for all: another in the place of an empty value would be training returns among evaluations.
+    """
+    chosen: dict[str, str] = {}
+    for name in dict.fromkeys(("return", *REQUIRED, *OPTIONAL)):
+        usual = {"env_steps": STEPS, "return": METRICS}.get(name, ())
+        names = [columns[name]] if name in columns else dict.fromkeys([name, *usual])
+        scored = [line for line in lines if _filled(line, chosen.get("return", ""))] or lines
+        found = [each for each in names if any(_filled(line, each) for line in scored)]
+        if not found and name == "return" in names and any(name in line for line in lines):
+            found = [name]  # nothing but runs that diverged
+        if found:
+            chosen[name] = found[0]
+        if name not in (*columns, *found[:1]) and (len(found) > 1 or set(found) & set(_OF_OTHERS)):
+            others = f", and not {', '.join(found[1:])}" if found[1:] else ""
+            hint = f"taken as {name} is {found[0]!r}{others}; --columns {name}=NAME takes another"
+            warnings.warn(hint, ScoresWarning, stacklevel=2)
+    return chosen
+
+
+def _filled(line: Line, name: str) -> bool:
+    return line.get(name) not in (None, "")
 
 
 def check_said(path: Path, lines: Sequence[Mapping[str, Any]], names: Iterable[object], said: Collection[str]) -> None:

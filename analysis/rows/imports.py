@@ -59,7 +59,10 @@ def read_file(path: Path, format_: str, settings: Settings) -> list[Line]:
     if lines and not scored:
         raise ScoresError(f"{path} ({format_}): which column is the return? --columns return=NAME")
     for name in REQUIRED:
-        if any(line.get(name) in (None, "") for line in scored):
+        without = [line for line in scored if line.get(name) in (None, "")]
+        if without and len(without) < len(scored):
+            raise ScoresError(f"{without[0]['where']}: no {name}, which other lines have; fill it, or remove the line")
+        if without:
             raise ScoresError(f"{path} ({format_}) does not say the {name}: give --with {name}=VALUE, or --columns")
     return [_with_seed_number(line) for line in scored]
 

@@ -55,6 +55,8 @@ def csv_lines(text: Iterable[str], file: Path, before: int = 0) -> Iterator[tupl
         where = f"{file}:{before + reader.line_num}"
         if None in line or None in line.values():
             raise ScoresError(f"{where}: not as many values as the header has columns, which is {len(header)}")
+        if not any(line.values()):  # `,,,`, an empty line of a spreadsheet
+            continue
         yield where, {name: unguarded(value) for name, value in line.items()}
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from analysis.statistics.bootstrap import Estimate
     from analysis.statistics.comparison import Comparison
     from analysis.statistics.summary import Bootstrap
 
@@ -41,7 +42,7 @@ _SHOWN_STEPS = 5
 
 
 def to_grids(comparison: Comparison, bootstrap: Bootstrap, over: str = "") -> list[Grid]:
-    """All statistics as text; remarks stand under the first grid. Args and Raises as `improvements`."""
+    """All statistics as text; remarks stand under the first grid. Args as `improvements`."""
     where = f"{comparison.title}, {comparison.score_name}at {_span(comparison.steps)} environment steps"
     interval = f"95 % stratified bootstrap intervals, {bootstrap.reps:,} replicates"
     caption = f"Normalisation: {comparison.normalisation}; {interval}."
@@ -75,7 +76,7 @@ def _lines(comparison: Comparison, bootstrap: Bootstrap, over: str) -> Iterator[
         count = int(np.isfinite(comparison.scores[name][:, comparison.tasks.index(task)]).sum())
         for metric, estimate in metrics.items():
             yield (metric, name, "", task, ""), estimate, count
-    for (x, y), estimate in improvements(comparison, bootstrap, over).items():
+    for (x, y), estimate in _improvements(comparison, bootstrap, over).items():
         yield ("probability_of_improvement", x, y, "", ""), estimate, runs[x] + runs[y]
     at = taus(comparison)
     for name, values in profiles(comparison, bootstrap, at).items():
@@ -108,12 +109,17 @@ def _by_task_grid(comparison: Comparison, bootstrap: Bootstrap, where: str) -> G
 
 
 def _improvement_grid(comparison: Comparison, bootstrap: Bootstrap, where: str, over: str) -> list[Grid]:
-    found = improvements(comparison, bootstrap, over)
+    found = _improvements(comparison, bootstrap, over)
     rows = tuple((x, y, _text(estimate)) for (x, y), estimate in found.items())
     header = ("X", "Y", "P(X > Y)")
     caption = "Probability that a run of X scores higher than a run of Y on the same task, averaged over tasks."
     grid = Grid(f"Probability of improvement: {where}", caption, header, rows, tuple(pairing(comparison, over)), 2)
     return [grid] if rows else []
+
+
+def _improvements(comparison: Comparison, bootstrap: Bootstrap, over: str) -> dict[tuple[str, str], Estimate]:
+    """None where `over` has no score; see `compared_with`."""
+    return {} if over and over not in comparison.complete_agents else improvements(comparison, bootstrap, over)
 
 
 def _profile_grid(comparison: Comparison, bootstrap: Bootstrap, where: str) -> list[Grid]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -101,6 +101,21 @@ def improvements(comparison: Comparison, bootstrap: Bootstrap, over: str = "") -
     scores = [(comparison.scores[x], comparison.scores[y]) for x, y in pairs]
     found = _improved(tuple((_content(x), _content(y)) for x, y in scores), bootstrap.reps, bootstrap.seed)
     return {pair: supported_interval(each, *both) for pair, each, both in zip(pairs, found, scores, strict=True)}
+
+
+def compared_with(comparisons: Sequence[Comparison], over: str) -> list[Comparison]:
+    """The same, with a remark where no agent can be compared with `over`, which has no score on every task there.
+
+    Raises ValueError if it has one in none of them.
+    """
+    agents = {name for each in comparisons for name in each.complete_agents}
+    if over and over not in agents:
+        raise ValueError(f"no agent {over!r} with a score on every task; there are: {', '.join(sorted(agents))}")
+    without = f"no probability of improvement: {over} has no score on every task here"
+    return [
+        replace(each, remarks=(*each.remarks, without)) if over and over not in each.complete_agents else each
+        for each in comparisons
+    ]
 
 
 def pairing(comparison: Comparison, over: str = "") -> list[str]:

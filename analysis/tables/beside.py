@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analysis.grids import Grid
+from analysis.numbers import places
 from analysis.rows.final import LAST, LAST3, SCORES, TRAIN10, definition
 from analysis.tables.cells import cell_text, headings, mean_text, over_seeds, seed_count
 
@@ -38,14 +39,15 @@ def to_grid(
         return None
     train10 = [TRAIN10] if scores[TRAIN10].by_key else []
     shown = [scores[score] for score in SCORES if score in (LAST, LAST3, *train10, chosen)]
-    n = seed_count([cell for cells in shown for cell in cells.by_key.values()])
+    every = [cell for cells in shown for cell in cells.by_key.values()]
+    n, digits = seed_count(every), places(cell.mean for cell in every)
     lines = []
     for column, task in zip(columns, headings(columns), strict=True):
         for name in agents:
-            texts = [cell_text(cells.by_key.get((name, column)), with_n=n is None) for cells in shown]
+            texts = [cell_text(cells.by_key.get((name, column)), digits, with_n=n is None) for cells in shown]
             if set(texts) != {"-"}:
                 lines.append((task, name, *texts))
-    lines += [("mean over tasks", *line) for line in _mean_lines(agents, shown, lines)]
+    lines += [("mean over tasks", *line) for line in _mean_lines(agents, shown, lines, digits)]
     definitions = "; ".join(f"{cells.score}: {definition(cells.score)}" for cells in shown)
     header = ("task", "agent", *(cells.score for cells in shown))
     notes = _notes(shown, scores, chosen)
@@ -68,14 +70,16 @@ def _differs(a: Cells, b: Cells) -> bool:
 
 
 def _mean_lines(
-    agents: Sequence[str], shown: Sequence[Cells], lines: Sequence[tuple[str, ...]]
+    agents: Sequence[str], shown: Sequence[Cells], lines: Sequence[tuple[str, ...]], digits: int
 ) -> list[tuple[str, ...]]:
     """Per agent with a mean its name and means."""
     result = []
     for name in agents:
         if any(name in cells.means for cells in shown):
             own = [line for line in lines if line[1] == name]
-            texts = (mean_text(cells.means.get(name), [o[i] for o in own]) for i, cells in enumerate(shown, start=2))
+            texts = (
+                mean_text(cells.means.get(name), digits, [o[i] for o in own]) for i, cells in enumerate(shown, start=2)
+            )
             result.append((name, *texts))
     return result
 

@@ -52,12 +52,14 @@ class Cells:
         by_key: By the agent's name and column; absent if nothing was measured.
         means: By the agent's name the mean over tasks, only of agents with a finite score on every task.
         notes: What is missing or unusual.
+        unmeasured: Cells of runs without this score, such as failed ones: n is 0, mean and std are NaN.
     """
 
     score: str
     by_key: Mapping[Key, Cell]
     means: Mapping[str, float]
     notes: tuple[str, ...]
+    unmeasured: Mapping[Key, Cell]
 
 
 def cells(scores: pd.DataFrame, columns: Sequence[Column], seeds: Sequence[int] | None) -> dict[str, Cells]:
@@ -82,6 +84,7 @@ def _of_score(
     """numbers: of all cells. runs_of_cells: key by `_CELL`, expected seeds, and places in `numbers` of each cell."""
     headings_by_column = dict(zip(columns, headings(columns), strict=True))
     by_key: dict[Key, Cell] = {}
+    unmeasured: dict[Key, Cell] = {}
     tasks_by_remark: dict[tuple[str, str], list[str]] = {}  # keys: agent and remark
     for (agent, variant, labels, task, repeat), expected, lines in runs_of_cells:
         runs = {column: values[lines] for column, values in numbers.items()}
@@ -93,7 +96,9 @@ def _of_score(
         if measured.any():
             runs = {column: values[measured] for column, values in runs.items()}
             by_key[name, column] = _cell((agent, variant, labels), column, runs, notes)
-    return Cells(score, by_key, _means(by_key, columns), tuple(merged_remarks(tasks_by_remark)))
+        else:
+            unmeasured[name, column] = Cell(agent, variant, labels, *column, 0, math.nan, math.nan, 0, notes)
+    return Cells(score, by_key, _means(by_key, columns), tuple(merged_remarks(tasks_by_remark)), unmeasured)
 
 
 def _cell(key: tuple[str, str, str], column: Column, runs: RunColumns, notes: tuple[str, ...]) -> Cell:
@@ -117,18 +122,18 @@ def headings(columns: Sequence[Column]) -> list[str]:
     return [f"{task} (action repeat {repeat})" if repeated and repeat else task for task, repeat in columns]
 
 
-def cell_text(cell: Cell | None, *, with_n: bool) -> str:
-    """`731.2 ± 41.0 (5)`, with a mark if a note concerns the cell; `-` without one."""
+def cell_text(cell: Cell | None, digits: int, *, with_n: bool) -> str:
+    """`731.2 ± 41.0 (5)`, with a mark if a note concerns the cell; `-` without one. digits: decimals."""
     if cell is None:
         return "-"
-    spread = "" if math.isnan(cell.std) else f" ± {decimals(cell.std, 1)}"
-    return f"{decimals(cell.mean, 1)}{spread}{f' ({cell.n})' if with_n else ''}{MARK if cell.notes else ''}"
+    spread = "" if math.isnan(cell.std) else f" ± {decimals(cell.std, digits)}"
+    return f"{decimals(cell.mean, digits)}{spread}{f' ({cell.n})' if with_n else ''}{MARK if cell.notes else ''}"
 
 
-def mean_text(mean: float | None, cells: Iterable[str]) -> str:
+def mean_text(mean: float | None, digits: int, cells: Iterable[str]) -> str:
     """A mean over tasks, with a mark if one of its cells has one; `-` without one."""
     mark = MARK if any(text.endswith(MARK) for text in cells) else ""
-    return "-" if mean is None else f"{decimals(mean, 1)}{mark}"
+    return "-" if mean is None else f"{decimals(mean, digits)}{mark}"
 
 
 def seed_count(shown: Collection[Cell]) -> int | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from analysis import grids
 from analysis.grids import Grid
 from analysis.grids import to_csv as csv_text
+from analysis.numbers import places
 from analysis.rows.driving import driving
 from analysis.rows.final import LAST, definition
 from analysis.rows.remarks import protocol_remarks, step_remarks
@@ -32,6 +33,7 @@ CSV_COLUMNS = (
     "suite", "budget", "labels", "task", "agent", "variant", "n", "mean", "std", "env_steps", "action_repeat", "score",
     *beside.CSV_COLUMNS,
 )  # fmt: skip
+NOTES = "notes"  # the last column of the CSV file
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class Table:
     def cells(self) -> Mapping[Key, Cell]:
         """The cells of the table's score by row name and column; absent if nothing was measured."""
         return self.scores[self.score].by_key
+
+    @property
+    def unmeasured(self) -> Mapping[Key, Cell]:
+        """Cells of runs without the table's score, such as failed ones."""
+        return self.scores[self.score].unmeasured
 
     @property
     def means(self) -> Mapping[str, float]:
@@ -193,14 +200,15 @@ def to_grid(table: Table, *, rows: str = "agents") -> Grid:
     """
     if rows not in ("agents", "tasks"):
         raise ValueError(f"rows={rows!r}; valid: agents, tasks")
-    with_n = seed_count(table.cells.values()) is None
+    with_n, digits = seed_count(table.cells.values()) is None, places(cell.mean for cell in table.cells.values())
     lines = [["agent", *headings(table.columns)]]
     for name in table.agents:
-        lines.append([name, *(cell_text(table.cells.get((name, each)), with_n=with_n) for each in table.columns)])
+        texts = (cell_text(table.cells.get((name, each)), digits, with_n=with_n) for each in table.columns)
+        lines.append([name, *texts])
     if table.means:
         lines[0].append("mean over tasks")
         for line in lines[1:]:
-            line.append(mean_text(table.means.get(line[0]), line))
+            line.append(mean_text(table.means.get(line[0]), digits, line))
     if rows == "tasks":
         lines[0][0] = "task"
         lines = [list(column) for column in zip(*lines, strict=True)]
@@ -244,22 +252,22 @@ def to_terminal(tables: Sequence[Table], *, rows: str = "agents") -> Group:
 
 
 def to_csv(tables: Sequence[Table]) -> str:
-    """One line per cell in full precision; std is empty for one seed.
+    """One line per cell in full precision; std is empty for one seed, all numbers where n is 0: nothing was measured.
 
     Columns are `CSV_COLUMNS`, of which mean and std are those of the table's score, then the columns of
-    `analysis.tables.driving.CSV_COLUMNS` that were measured.
+    `analysis.tables.driving.CSV_COLUMNS` that were measured, and what is to be known of the cell's runs.
     """
     numbers = [{key: driving_table.to_numbers(cell) for key, cell in table.driving.items()} for table in tables]
     measured = {column for rates in numbers for cell in rates.values() for column in cell}
     driving_columns = [column for column in driving_table.CSV_COLUMNS if column in measured]
     lines: list[Sequence[object]] = []
     for table, rates_by_key in zip(tables, numbers, strict=True):
-        for key, cell in table.cells.items():
-            std = "" if cell.n == 1 else repr(cell.std)
+        for key, cell in {**table.cells, **table.unmeasured}.items():
+            std = "" if cell.n <= 1 else repr(cell.std)
             protocol = (table.suite, table.budget, cell.labels)
-            score = (cell.n, repr(cell.mean), std, cell.env_steps, cell.action_repeat, table.score)
+            measured_at = (repr(cell.mean), std, cell.env_steps) if cell.n else ("", "", "")
+            score = (cell.n, *measured_at, cell.action_repeat, table.score)
             rates = [rates_by_key.get(key, {}).get(column, "") for column in driving_columns]
-            lines.append(
-                [*protocol, cell.task, cell.agent, cell.variant, *score, *beside.to_numbers(table.scores, key), *rates]
-            )
-    return csv_text([*CSV_COLUMNS, *driving_columns], lines)
+            named = [*protocol, cell.task, cell.agent, cell.variant]
+            lines.append([*named, *score, *beside.to_numbers(table.scores, key), *rates, "; ".join(cell.notes)])
+    return csv_text([*CSV_COLUMNS, *driving_columns, NOTES], lines)

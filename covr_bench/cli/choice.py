@@ -125,8 +125,11 @@ def score_ranges(frame: pd.DataFrame, given: Sequence[str] = ()) -> Ranges:
             same = {ranges[task] for ranges in known.values() if task in ranges}
             if len(same) == 1:
                 known.setdefault(suite, {})[task] = same.pop()
+    ranges: dict[str, tuple[float, float]] = {}
     for text in given:
         only, bounds = _range(text)
+        if ranges.setdefault(only, bounds) != bounds:
+            raise UserError(f"--score-range is given twice for {only or 'every task'}: {ranges[only]} and {bounds}")
         tasks = {task for _, task in pairs}
         if only and only not in tasks:
             raise unknown("task of --score-range", only, tasks)

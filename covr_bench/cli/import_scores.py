@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import shlex
 import sys
@@ -51,7 +52,7 @@ def import_command(
         raise UserError(f"-o takes a file that ends in .csv, by which the other verbs know scores, got {file}")
     settings = Settings(_pairs("--columns", columns, COLUMNS), _pairs("--with", with_, COLUMNS))
     try:
-        lines = import_lines(files, from_, settings)
+        lines = import_lines(files, from_, settings, file)
         lines = _renamed(lines, _known_names(_pairs("--rename", rename), lines))
         if not keep_names:
             lines = _renamed(lines, _asked(lines))
@@ -69,8 +70,19 @@ def import_command(
     print(f"{scores} of {runs}, {', '.join(rest)}: {file}")
 
 
-def import_lines(paths: Sequence[Path], format_: str, settings: Settings) -> list[Line]:
-    """The scores of all files. Raises UserError for an unknown format, ScoresError that names all unreadable files."""
+def import_lines(paths: Sequence[Path], format_: str, settings: Settings, output: Path | None = None) -> list[Line]:
+    """The scores of all files.
+
+    Args:
+        paths: Files, and folders that are searched.
+        format_: One of `FORMATS`.
+        settings: What the files do not say.
+        output: A file that is going to be written: it is no input, though it lies in a folder that is searched.
+
+    Raises:
+        UserError: An unknown format, or an input that would be overwritten.
+        ScoresError: Names all unreadable files.
+    """
     from analysis.rows.imports import read_file
     from analysis.rows.lines import ScoresError
 
@@ -78,7 +90,7 @@ def import_lines(paths: Sequence[Path], format_: str, settings: Settings) -> lis
         raise unknown("format", format_, FORMATS)
     lines: list[Line] = []
     problems = []
-    for path in _found(paths):
+    for path in _found(paths, output):
         try:
             lines += read_file(path, format_, settings)
         except ScoresError as error:
@@ -101,7 +113,7 @@ def write_scores(lines: Iterable[Mapping[str, object]], file: Path) -> None:
         write_bytes(file, text.encode())
 
 
-def _found(paths: Sequence[Path]) -> list[Path]:
+def _found(paths: Sequence[Path], output: Path | None) -> list[Path]:
     """The files to read; of a run's monitor files the first, with which the others are read. Raises UserError."""
     from analysis.rows.formats import monitor_files
 
@@ -110,6 +122,10 @@ def _found(paths: Sequence[Path]) -> list[Path]:
         if not path.exists():
             raise UserError(f"there is no file or folder {path}")
         some = sorted(each for each in path.rglob("*") if _may_hold_scores(each)) if path.is_dir() else [path]
+        if output and path.is_dir():
+            some = [each for each in some if os.path.realpath(each) != os.path.realpath(output)]
+        elif output and os.path.realpath(path) == os.path.realpath(output):
+            raise UserError(f"{path} would be overwritten by its import: give -o FILE, another file for the scores")
         if not some:
             raise UserError(f"nothing in {path} looks like scores; formats are {', '.join(FORMATS[1:])}")
         for each in some:

@@ -131,13 +131,14 @@ def plot_papers(
 def _plot_bars(tables: Sequence[PaperTable], file: Path) -> list[Path]:
     """One file per suite, budget and setting; returns their paths."""
     from analysis.figures.papers import bars
-    from analysis.papers.layouts import column_names, summaries
+    from analysis.papers.layouts import column_names, early, summaries
     from analysis.rows.scores import protocol_name
 
     paths = _paths(file, [protocol_name(*table.protocol) for table in tables])
     for table, path in zip(tables, paths, strict=True):
         with writing(path.parent):
-            bars(table.title, column_names(table.columns), summaries(table), path)
+            shorter = f"\nours only {early(table)}: no reproduction" if early(table) else ""
+            bars(table.title + shorter, column_names(table.columns), summaries(table), path)
     return paths
 
 
@@ -155,7 +156,7 @@ def _of_paper(choice: Choice) -> Choice:
 
 
 def _drawable(file: Path) -> Path:
-    if file.suffix not in (".png", ".pdf", ".svg"):
+    if file.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise UserError(f"cannot draw to {str(file)!r}. Valid endings: .png, .pdf, .svg.")
     return file
 

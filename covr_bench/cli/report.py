@@ -82,7 +82,7 @@ def write_report(choice: Choice, file: Path, options: ReportOptions) -> list[str
     from analysis.report.gate import stored
     from analysis.report.page import Inputs, to_html
     from analysis.statistics.comparison import comparisons
-    from analysis.statistics.summary import Bootstrap
+    from analysis.statistics.summary import Bootstrap, compared_with
     from results import provenance
     from results.files import write_bytes
 
@@ -92,16 +92,13 @@ def write_report(choice: Choice, file: Path, options: ReportOptions) -> list[str
     records = {} if choice.scores else _chosen(provenance.statuses(choice.out), frame, choice)
     videos, remarks = ([], []) if choice.scores else _videos(choice, frame, record=options.videos)
     try:
+        ranges = score_ranges(frame, choice.score_ranges)
+        found = comparisons(frame, ranges, env_steps=choice.env_steps, score=choice.score)
         page = to_html(
             Inputs(
                 title=options.title or f"covr-bench: {choice.scores or choice.out}",
                 frame=frame,
-                comparisons=comparisons(
-                    frame,
-                    score_ranges(frame, choice.score_ranges),
-                    env_steps=choice.env_steps,
-                    score=choice.score,
-                ),
+                comparisons=compared_with(found, options.over),
                 bootstrap=Bootstrap(reps=options.reps, seed=options.seed),
                 over=options.over,
                 env_steps=choice.env_steps,

@@ -81,6 +81,8 @@ def writing(folder: Path) -> Iterator[None]:
     """Raise UserError in place of OSError."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise UserError(f"cannot write to {folder}: there is no such folder; make it, or give another") from error
     except OSError as error:
         raise UserError(
             f"cannot write to {folder}: {error.strerror or error}. The runs' rows are kept; free some space or make "

@@ -57,13 +57,14 @@ def print_stats(
 ) -> None:
     """Print the statistics. Raises UserError for an unknown format, task or agent, or without rows."""
     from analysis.statistics import output
-    from analysis.statistics.summary import Bootstrap
+    from analysis.statistics.summary import Bootstrap, compared_with
 
     check_format(format_)
     frame = frame_of(choice)
     comparisons = comparisons_of(frame, choice, finite=True)
     bootstrap = Bootstrap(reps=reps, seed=seed)
     try:
+        comparisons = compared_with(comparisons, over)
         grids = (
             []
             if format_ == "csv"

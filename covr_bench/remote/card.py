@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.rows.stand_ins import stand_ins
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -34,15 +36,16 @@ def policy_card(record: Mapping[str, Any], rows: pd.DataFrame, name: str, licenc
         "model-index": [{"name": agent, "results": [result]}],
     }
     labels = _labels(rows)
+    interval = f"95 % interval {low:.4g} to {high:.4g} over these episodes (Student's t)"
+    episodes = f"the mean of {n} episodes from starts that the seed fixes, {interval}" if n > 1 else "one episode"
     film = ["", "[An episode](episode.mp4)."] if video else []
     code = ["", _OWN_CODE] if str(config["agent"]).endswith(".py") else []
     lines = [
         _front(front),
         f"# `{agent}` on `{task}`",
         "",
-        f"Return {mean:.4g} after {config['env_steps']:,} environment steps: the mean of {n} episodes from starts that "
-        f"the seed fixes, 95 % interval {low:.4g} to {high:.4g} over these episodes (Student's t). One training run, "
-        f"seed {config['seed']}: the interval says nothing of other seeds.",
+        f"Return {mean:.4g} after {config['env_steps']:,} environment steps: {episodes}. One training run, seed "
+        f"{config['seed']}: this says nothing of other seeds.",
         *(["", f"**Marked {labels}.**"] if labels else []),
         "",
         "![Learning curve](curve.png)",
@@ -88,18 +91,17 @@ def store_card(records: Sequence[Mapping[str, Any]], rows: pd.DataFrame, name: s
     }
     runs = Counter("/".join(str(record["run_id"]).split("/")[:3]) for record in records)
     states = Counter(str(record["status"]) for record in records)
-    marks = sorted(set(rows["labels"].astype(str)) - {""})
+    labels = {part for text in rows["labels"].astype(str).unique() for part in text.split(",") if part}
+    marks = [f"`{label}` ({meaning})" for label in sorted(labels) for _, meaning in stand_ins(label)]
+    others = [f"`{label}`" for label in sorted(labels) if not stand_ins(label)]
     lines = [
         _front(front),
         f"# {len(records)} runs of covr-bench",
         "",
         f"Runs by state: {', '.join(f'{count} {state}' for state, count in sorted(states.items()))}. "
         f"{len(rows):,} rows: every evaluation, training episode and measurement, with its environment step.",
-        *(
-            ["", f"Some rows are marked: {'; '.join(f'`{mark}`' for mark in marks)}. They are no real thing's."]
-            if marks
-            else []
-        ),
+        *(["", f"Some rows are of stand-ins: {'; '.join(marks)}."] if marks else []),
+        *(["", f"Labels of rows: {', '.join(others)}."] if others else []),
         "",
         "| suite@budget/task/agent | seeds |",
         "|---|---:|",
