@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-FILES = 256  # read at a time: what Arrow takes to start is shared, and their text stays small
+FILES, BYTES = 256, 256 << 20  # read at a time: what Arrow takes to start is shared, and their text stays small
 _MINUS_ZERO = re.compile(rb"-0(?![.\d])")
 _OPTIONAL = ("episodes", "text")
 _WHOLE = ("schema", *(field.name for field in MEASURED if field.type == pa.int64()))
@@ -65,7 +65,7 @@ def read_all(out: str | os.PathLike[str], run_ids: Iterable[str]) -> tuple[pa.Ta
             pending.append(source_of(out, run_id))
         except StoreError as error:
             _left_out(run_id, error)
-        if len(pending) == FILES:
+        if len(pending) == FILES or sum(len(source.rows) for source in pending) > BYTES:
             flush()
     flush()
     return pa.concat_tables(tables).unify_dictionaries(), found
@@ -183,7 +183,7 @@ def _at_once(sources: Sequence[Source]) -> tuple[pa.Table, list[Read]] | None:
             read_options=json.ReadOptions(use_threads=False, block_size=len(data) + 1),
             parse_options=json.ParseOptions(explicit_schema=_JSON, unexpected_field_behavior="ignore"),
         )
-    except (pa.ArrowException, ValueError):
+    except (pa.ArrowException, ValueError, OverflowError):  # a block of 2 GiB is none of Arrow's
         return None
     counts = [text.count(b"\n") for text in texts]
     required = [name for name in _JSON.names if name not in _OPTIONAL]

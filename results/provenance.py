@@ -193,16 +193,16 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         record = json_value(read_bytes(path))
     except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(f"cannot read {path}: {error}. Delete the file to start the run's record anew.") from error
+        raise StoreError(f"cannot read {path}: {error}. Restore the file from a copy.") from error
     schema = record.get("schema") if isinstance(record, dict) else None
     if not isinstance(schema, int):
-        raise StoreError(f"{path} is not a provenance record. Delete the file to start the run's record anew.")
+        raise StoreError(f"{path} is not a provenance record. Restore the file from a copy.")
     if schema > SCHEMA:
         raise StoreError(
             f"{path} has schema {schema}, this version reads up to {SCHEMA}: pip install --upgrade covr-bench"
         )
     if damage := fault(record):
-        raise StoreError(f"{path} is damaged: {damage}. Delete the file to start the run's record anew.")
+        raise StoreError(f"{path} is damaged: {damage}. Restore the file from a copy.")
     return dict(record)
 
 

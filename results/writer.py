@@ -59,6 +59,7 @@ class RunWriter:
         self._lock = self._rows = -1
         self._size = 0  # of the file, as far as this process knows
         self._torn = False  # the file ends in a half-written line
+        self._unsynced = bytearray()  # rows that are not known to be on the disk
         self._env_steps = self._agent_steps = 0
         self._earlier_wall_s = 0.0
         self._opened = time.monotonic()
@@ -170,9 +171,28 @@ class RunWriter:
     def sync(self) -> None:
         """Return when all rows are on the disk. Raises StoreError."""
         try:
-            self.lease.patiently(lambda: os.fsync(self._rows))
+            self._sync()
         except OSError as error:
             raise self._failure(error) from error
+
+    def _sync(self) -> None:
+        """Raises OSError."""
+        try:
+            os.fsync(self._rows)
+        except OSError as error:
+            if error.errno not in AWAY:
+                raise
+            self.lease.patiently(self._write_again)
+        self._unsynced.clear()
+
+    def _write_again(self) -> None:
+        """What a failed fsync may have lost, though the file seems to hold it: the next would say that all is well."""
+        descriptor = os.open(self.folder / ROWS_FILE, os.O_WRONLY)
+        try:
+            os.pwrite(descriptor, self._unsynced, self._size - len(self._unsynced))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _append(self, data: bytes, durable: bool) -> None:
         """Raises StoreError; LeaseLost if the run is another's."""
@@ -184,14 +204,15 @@ class RunWriter:
             self._torn = True  # until all of it is written
             try:
                 append(self._rows, data)
-                if durable:
-                    os.fsync(self._rows)
             except OSError as error:
                 if error.errno not in AWAY:
                     raise
                 lease.patiently(lambda: self._append_rest(data))
             self._torn = False
             self._size += len(data)
+            self._unsynced += data
+            if durable:
+                self._sync()
         except OSError as error:
             raise self._failure(error) from error
 
@@ -207,7 +228,8 @@ class RunWriter:
         os.close(rows)
         written = path.read_bytes()[self._size :]
         append(self._rows, data[len(written) :] if data.startswith(written) else b"\n" + data)
-        os.fsync(self._rows)
+        if self._unsynced:
+            self._write_again()
 
     def _continue_from(self, data: bytes) -> None:
         """Restore wall time and steps from the last whole row of an earlier session."""

@@ -55,6 +55,8 @@ def test_what_nvidia_smi_lists_is_read() -> None:
         (n, str(n), H100, False) for n in range(3)
     ]
     assert THREE[0].memory_bytes == 81559 * 2**20
+    warned = "WARNING: infoROM is corrupted at gpu 0000:01:00.0\n"
+    assert installed(TABLE + warned, "") == installed(TABLE, "")
     odd = installed("0, GPU-x, NVIDIA GB10, one, [N/A]\n\n", "")
     assert (odd[0].name, odd[0].memory_bytes) == ("NVIDIA GB10,one", 0)
 

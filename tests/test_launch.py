@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import time
@@ -20,6 +21,7 @@ from covr_bench.kit.errors import UserError
 from covr_bench.launch.base import Job, State
 from covr_bench.launch.execute import execute
 from covr_bench.launch.find import launcher, launcher_names, make_launcher
+from covr_bench.launch.worker import listen
 from covr_bench.run.checkpoint import Checkpoints
 from covr_bench.run.session import Session
 from covr_bench.track.trackers import made
@@ -44,6 +46,22 @@ class Mine(Random):
 
 AGENT = AgentSpec("{name}", Config, Mine, "control")
 """
+
+
+def test_what_else_prints_on_a_childs_channel_is_passed_over(tmp_path: Path) -> None:
+    (config,) = configure(
+        registry.suite("catch"),
+        "catch",
+        {"random": registry.agent("random")},
+        registry.suite("catch").budgets["smoke"],
+        tasks=["catch"],
+        seeds=[0],
+        out=str(tmp_path),
+    )
+    job = Job(config)
+    said = io.StringIO('hello from sitecustomize\n3\n{"warning": "heed"}\n{"warning": "cut')
+    listen(job, said)
+    assert job.warnings == ["heed"]
 
 
 NEEDS_RAY = [

@@ -17,6 +17,7 @@ from covr_bench.launch import memory
 from covr_bench.launch.base import Job, State
 from covr_bench.launch.local import LocalLauncher, Settings
 from covr_bench.launch.memory import OomWatch, memory_limit, memory_to_retry, peak_of
+from covr_bench.run import cgroups
 from results.holding import holding_of_this_process
 from results.store import run_folder
 
@@ -29,7 +30,7 @@ EATS = "import sys; held = bytearray(int(sys.argv[1])); held[::4096] = b'x' * le
 @pytest.fixture
 def group() -> Iterator[Path]:
     """A control group of 64 MB, of either version."""
-    for parent in (*memory._own_groups(), memory.CGROUPS / "memory", memory.CGROUPS):
+    for parent in (*cgroups.own_groups(), cgroups.CGROUPS / "memory", cgroups.CGROUPS):
         folder = parent / f"covr-bench-{uuid.uuid4().hex[:8]}"
         for limit in ("memory.max", "memory.limit_in_bytes"):
             try:
@@ -53,8 +54,9 @@ def status_in(group: Path, code: str, *arguments: str) -> int:
 
 
 def test_the_kernels_kill_is_told_from_anothers(group: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_own_groups", lambda: [group])
-    monkeypatch.setattr(memory, "CGROUPS", group)
+    monkeypatch.setattr(cgroups, "own_groups", lambda: [group])
+    monkeypatch.setattr(memory, "own_groups", lambda: [group])
+    monkeypatch.setattr(cgroups, "CGROUPS", group)
     assert memory_limit() == 64 << 20
     watch = OomWatch()
     assert not watch.explains(status_in(group, "import os; os.kill(os.getpid(), 9)"), 0)

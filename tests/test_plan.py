@@ -18,7 +18,7 @@ from covr_bench.kit.replay import Replay
 from covr_bench.run.checkpoint import Checkpoints
 from covr_bench.run.plan import State, plan
 from results import provenance
-from results.store import run_folder
+from results.store import RunWriter, run_folder
 from suites import catch
 from suites.base import Budget, Suite, Task, Variant
 
@@ -284,3 +284,29 @@ def test_a_run_goes_on_with_the_threads_and_the_kernel_it_began_with(tmp_path: P
     for keep, kernel in ((True, "torch"), (False, "winograd")):
         (run,) = plan([faster], keep_kernel=keep).runs
         assert (run.state, run.config.threads, run.config.conv_kernel) == (State.TO_CONTINUE, 3, kernel)
+
+
+def test_a_run_that_is_being_written_is_not_begun_anew(tmp_path: Path) -> None:
+    """The command that handed it to a cluster is given again to watch it, `--restart` and all."""
+    (config,) = configs(tmp_path, seeds=[0], tasks=["catch"], budget=SUITE.budgets["smoke"])[:1]
+    with RunWriter(tmp_path, config.run_id, action_repeat=2):
+        provenance.begin(tmp_path, config.run_id, config=config.as_dict(), seeds={}, command="cmd")
+        made = plan([config], restart=True)
+        made.prepare()
+        assert made.remarks() == [f"is being written now, and left to its process: {config.run_id}"]
+        assert (run_folder(tmp_path, config.run_id) / "provenance.json").exists()
+    made = plan([config], restart=True)
+    made.prepare()
+    assert not run_folder(tmp_path, config.run_id).exists()
+    assert any("begins anew" in remark for remark in made.remarks())
+
+
+def test_a_checkpoint_without_a_record_is_left_out(tmp_path: Path) -> None:
+    """Nothing tells which code and settings it is of; it went on with any."""
+    (config,) = configs(tmp_path, seeds=[0], tasks=["catch"], budget=SUITE.budgets["smoke"])[:1]
+    checkpoint = run_folder(tmp_path, config.run_id) / "checkpoint" / "000000000100"
+    checkpoint.mkdir(parents=True)
+    (run,) = plan([config]).runs
+    assert run.state is State.UNREADABLE and "provenance.json is gone" in run.problem
+    (run,) = plan([config], restart=True).runs
+    assert run.state is State.TO_DO and run.replaced

@@ -25,7 +25,7 @@ from covr_bench.policies.play import TrainedPolicy
 from covr_bench.remote.card import store_card
 from results import provenance
 from results.layout import PROVENANCE_FILE, run_folder
-from results.store import read
+from results.store import RunWriter, read
 
 RUN = "catch@smoke/catch/drqv2/0"
 AGENT = """
@@ -82,6 +82,36 @@ def test_its_card_says_what_was_measured_and_how_to_evaluate_it(tmp_path: Path) 
     assert "covr-bench eval mine\n" in card
     assert "after 400 environment steps: one episode." in card
     assert "episode.mp4" not in card
+
+
+def test_code_that_came_with_a_fetched_run_runs_only_if_trusted(tmp_path: Path) -> None:
+    """A record that was fetched can name any file: the suite's and the agent's are asked about alike."""
+    store(tmp_path)
+    folder = run_folder(tmp_path, RUN)
+    evil = folder / "evil.py"
+    evil.write_text("raise SystemExit('it ran')")
+    record = json.loads((folder / PROVENANCE_FILE).read_text())
+    for what in ("suite", "agent"):
+        changed = record | {"config": record["config"] | {what: str(evil)}}
+        (folder / PROVENANCE_FILE).write_text(json.dumps(changed))
+        with pytest.raises(UserError, match=r"names code that may have come with it, .*evil.py: read it"):
+            covr_bench.load_policy(RUN, tmp_path)
+        with pytest.raises((SystemExit, UserError), match=r"it ran|cannot be imported"):
+            covr_bench.load_policy(RUN, tmp_path, trust_code=True)
+
+
+def test_paths_of_this_machine_are_their_last_names(tmp_path: Path) -> None:
+    out, to = tmp_path / "results", tmp_path / "mine"
+    store(out)
+    with RunWriter(out, RUN, action_repeat=2) as writer:
+        writer.error('File "/home/alice/x.py", line 3\n/scratch/lab/y')
+    path = run_folder(out, RUN) / PROVENANCE_FILE
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"vlm": "/scratch/alice/llava", "at": "https://a.org/b/c"}))
+    publish(out, RUN, to, "--no-video")
+    told = (to / PROVENANCE_FILE).read_text() + (to / "rows.jsonl").read_text()
+    assert "alice" not in told and "scratch" not in told
+    assert '"vlm": "llava"' in told and "https://a.org/b/c" in told and "x.py" in told
 
 
 def test_a_stores_card_names_stand_ins_and_no_others_as_such(tmp_path: Path) -> None:

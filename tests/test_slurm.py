@@ -23,7 +23,7 @@ from test_launch import test_every_launcher_gives_each_job_its_outcome as gives_
 from test_runner import PATIENCE_S, wait_for
 from undisturbed import assert_as_undisturbed
 
-from covr_bench.launch import memory
+from covr_bench.run import cgroups
 from results import provenance
 from results.holding import read_lease
 from results.layout import run_folder
@@ -299,7 +299,7 @@ def test_what_slurm_has_begun_another_command_watches_and_a_local_one_finishes(
 @pytest.fixture
 def groups() -> Iterator[str]:
     """The beginning of control groups' names; a task that puts itself into one has no more memory than that allows."""
-    for parent in (*memory._own_groups(), memory.CGROUPS / "memory", memory.CGROUPS):
+    for parent in (*cgroups.own_groups(), cgroups.CGROUPS / "memory", cgroups.CGROUPS):
         folder = parent / f"covr-bench-{uuid.uuid4().hex[:8]}"
         try:
             folder.mkdir()

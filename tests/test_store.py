@@ -344,6 +344,32 @@ def test_a_record_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeyp
     assert json.loads(path.read_text())["n"] == 2
 
 
+def test_rows_that_a_failed_sync_may_have_lost_are_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel says once that pages are lost, and of the next sync that all is well."""
+    sync, failures = os.fsync, [errno.EIO]
+    with RunWriter(tmp_path, RUN, action_repeat=2) as writer:
+        writer.write("eval", 0, 0, {"return": [1.0]})
+        kept = rows_file(tmp_path).stat().st_size
+        writer.write("episode", 100, 50, {"return": 2.0})
+        writer.write("episode", 200, 100, {"return": 3.0})
+
+        def lossy(descriptor: int) -> None:
+            if failures and os.readlink(f"/proc/self/fd/{descriptor}").endswith("rows.jsonl"):
+                with rows_file(tmp_path).open("r+b") as file:
+                    size = file.seek(0, os.SEEK_END)
+                    file.seek(kept)
+                    file.write(b"\0" * (size - kept))  # what the disk would hold
+                raise OSError(failures.pop(), "Input/output error")
+            sync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", lossy)
+        writer.sync()
+        writer.write("episode", 300, 150, {"return": 4.0})
+    assert read_run(tmp_path, RUN)["value"].tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
 def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(StoreError, match=r"runs/dmc6@paper.*Not a directory"):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from test_launch import EXAMPLE as IN_PROCESS
@@ -103,6 +104,21 @@ def test_a_tracker_that_fails_is_told_once_and_stops_no_run(hook: str, tmp_path:
     assert failing.hooks.count(hook) == 1
     assert failing.hooks[-1] == "close"
     assert other.hooks.count("end") == 2
+
+
+def test_a_tracker_that_ends_its_thread_is_told_of(tmp_path: Path) -> None:
+    class Exits:
+        def begin(self, *told: Any) -> None:
+            sys.exit("no licence")
+
+        def close(self) -> None:
+            closed.append(True)
+
+    closed: list[bool] = []
+    line = Line("mine", cast("Any", Exits()))
+    line.tell("begin", "run")
+    assert line.close(10.0)
+    assert (line.failure, closed) == ("SystemExit: no licence", [True])
 
 
 def test_a_tracker_that_hangs_delays_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

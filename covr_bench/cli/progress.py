@@ -101,7 +101,7 @@ def _news(job: Job, long: bool) -> str:
     if job.state is State.FINISHED:
         return f"finished after {_duration(time.monotonic() - job.started)}, return {_shown(job)}"
     if job.state in (State.FAILED, State.INTERRUPTED):
-        return f"{job.state}: {job.error.strip().splitlines()[-1]}"
+        return f"{job.state}: {job.last_words}"
     if job.state is State.STOPPING:
         return f"stopping: {'it must first end a long update' if long else 'writing a checkpoint'}"
     return "started again, its process was killed" if job.state is State.RUNNING and job.restarts else ""

@@ -221,7 +221,7 @@ def _say_unfinished(jobs: Sequence[Job], plan: Plan, console: Console) -> int:
     for run_id, problem in left_out.items():
         say(console, f"  {run_id} left out: {problem}")
     for job in jobs:
-        say(console, f"  {job.config.run_id} {job.state}: {job.error.strip().splitlines()[-1]}")
+        say(console, f"  {job.config.run_id} {job.state}: {job.last_words}")
     say(console, "The same command tries them again; `covr-bench show RUN` tells more.")
     return 1
 

@@ -89,3 +89,21 @@ def replay_slots(config: RunConfig, replay_frames: int | None) -> int:
 def setting(agent_config: Mapping[str, Any], name: str, default: Any = None) -> Any:
     """A setting of an agent, or of the base it wraps."""
     return agent_config.get(name, agent_config.get("base_settings", {}).get(name, default))
+
+
+def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """One line per setting that differs, `agent_config.lr: 0.0001 there, 0.001 here`."""
+    there, here = ({key: value for key, value in each.items() if key not in ASIDE_FIELDS} for each in (stored, wanted))
+    there, here = _flat(there), _flat(here)
+    keys = [key for key in {**here, **there} if there.get(key) != here.get(key)]
+    return [f"{key}: {there.get(key, 'not set')} there, {here.get(key, 'not set')} here" for key in keys]
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{name}": item for name, item in _flat(value).items()}
+        else:
+            flat[key] = value
+    return flat

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from covr_bench.kit.errors import UserError
 from covr_bench.run import child
+from covr_bench.run.messages import message_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -50,7 +51,9 @@ class SideProcess:
         except BrokenPipeError:
             raise self._failure() from None
         for line in self._process.stdout:
-            message = json.loads(line)
+            message = message_in(line)
+            if message is None:
+                continue
             if "done" in message:
                 return
             if "progress" in message:

@@ -68,6 +68,11 @@ class Job:
         """What the run and its libraries print."""
         return run_folder(self.config.out, self.config.run_id) / "worker.log"
 
+    @property
+    def last_words(self) -> str:
+        """The last line of its error."""
+        return next(reversed(self.error.strip().splitlines()), "its launcher did not say why")
+
     def cancelled(self) -> bool:
         """Whether `covr-bench cancel` was asked for this run before it started; if so, that is its outcome."""
         if not is_cancelled(self.config.out, self.config.run_id):

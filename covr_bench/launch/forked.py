@@ -124,6 +124,8 @@ def _execute(job: Job, session: Session, channel: int, log: int, parent: int) ->
         os.setsid()  # Ctrl-C is the launcher's to pass on
         os.dup2(log, 1)
         os.dup2(log, 2)
+        # The launcher's own may stand for a table on the terminal, whose locks another thread held at the fork.
+        sys.stdout, sys.stderr = (open(fd, "w", buffering=1, closefd=False) for fd in (1, 2))  # noqa: SIM115
         os.environ.setdefault(LAUNCHER_VARIABLE, "forked")
         os.environ["LP_NUM_THREADS"] = str(job.config.threads - 1)
         from covr_bench.run.child import end_with_parent

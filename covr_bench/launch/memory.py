@@ -7,18 +7,17 @@ count rose was killed by something else.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from covr_bench.run.cgroups import memory_limit, own_groups
 from results.holding import read_lease
 from results.layout import run_folder
 
 if TYPE_CHECKING:
     from covr_bench.launch.base import Job
 
-CGROUPS = Path("/sys/fs/cgroup")
 _NEAR = 0.9  # of the limit: what a daemon kills for memory, uncounted by the kernel, has had that much
 _RETRY_WITH = 1.25  # of what it had when it was killed: it asked for more
 _MORE = 2  # times what was set aside for it
@@ -81,35 +80,11 @@ def had(peak: int) -> str:
 
 def oom_kills() -> int | None:
     """How often the kernel has killed for memory, in this process's control group or else on this machine."""
-    for folder in _own_groups():
+    for folder in own_groups():
         for file in ("memory.events", "memory.oom_control"):  # of version 2 and 1
             if (count := _entry(folder / file, "oom_kill")) is not None:
                 return count
     return _entry(Path("/proc/vmstat"), "oom_kill")
-
-
-def memory_limit() -> int:
-    """Bytes of RAM that this process and its like may have together."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for own in _own_groups():
-        for folder in (own, *own.parents):
-            for file in ("memory.max", "memory.limit_in_bytes"):
-                with contextlib.suppress(OSError, ValueError):  # no limit is the text `max`
-                    limits.append(int((folder / file).read_text()))
-            if folder == CGROUPS:
-                break
-    return min(limits)
-
-
-def _own_groups() -> list[Path]:
-    """Folders of the control groups that count this process's memory; none if the system does not say."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    entries = [line.split(":", 2) for line in lines]
-    found = [CGROUPS / "memory" / path.lstrip("/") for _, kinds, path in entries if "memory" in kinds.split(",")]
-    return found + [CGROUPS / path.lstrip("/") for _, kinds, path in entries if not kinds]
 
 
 def _entry(file: Path, name: str) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -86,8 +87,14 @@ class Queue:
             )
 
     def submit(self, script: Path, after: str = "") -> str:
-        """Hand in a script; returns the job's number. after: A job that has to end first. Raises QueueError."""
-        order = [f"--dependency=afterany:{after}"] if after else []
+        """Hand in a script; returns the job's number. after: A job that has to end first. Raises QueueError.
+
+        Its options are given on the command line, too: variables such as SBATCH_PARTITION would override the script's.
+        """
+        mark = "#SBATCH "
+        lines = script.read_text(encoding="utf-8").splitlines()
+        order = [each for line in lines if line.startswith(mark) for each in shlex.split(line.removeprefix(mark))]
+        order += [f"--dependency=afterany:{after}"] if after else []
         return _run("sbatch", "--parsable", *order, str(script)).strip().partition(";")[0]
 
     def tasks(self, prefix: str) -> dict[Key, Task]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from covr_bench.config.run_config import RunConfig
+from covr_bench.kit.errors import UserError
 from covr_bench.launch.base import Job, State, Watch
 from covr_bench.launch.execute import execute
 from covr_bench.launch.local import LocalLauncher, Settings
@@ -155,7 +156,7 @@ def _ask_again(teller: Teller) -> None:
     try:
         if Queue().state(job) == "RUNNING":  # not CANCELLED, nor about to be put back by Slurm itself
             Queue().requeue(job)
-    except QueueError as error:
+    except (QueueError, UserError) as error:  # UserError: a node without Slurm's commands
         print(f"cannot ask Slurm for another turn: {error}", file=sys.stderr)
 
 

@@ -197,8 +197,13 @@ def _release(handed: Handed, task: Task, queue: Queue) -> None:
 
 
 def _is_over(task: Task | None, told: Told) -> bool:
-    """Whether nothing more will be told; what failed for want of memory has to make room for its next task, too."""
-    return told.outcome in OUTCOMES and (task is None or (task.ends and not told.memory))
+    """Whether nothing more will be told.
+
+    What failed for want of memory has to make room for its next task, too; and one that was interrupted may have asked
+    Slurm for another turn, which the queue shows only when the node has let go of this one.
+    """
+    may_return = told.memory or told.outcome == "interrupted"
+    return told.outcome in OUTCOMES and (task is None or (task.ends and not may_return))
 
 
 def _end_as_told(job: Job, told: Told) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from covr_bench.launch.base import State
 from covr_bench.run.child import python_child
+from covr_bench.run.messages import message_in
 from results.holding import LAUNCHER_VARIABLE
 
 if TYPE_CHECKING:
@@ -107,5 +108,6 @@ def listen(job: Job, messages: TextIO) -> None:
     """Keep a job up to date with what its run says, until the run closes its end."""
     with messages:
         for line in messages:
-            if line.endswith("\n"):  # a killed worker's last line may be cut short
-                job.hear(json.loads(line))
+            message = message_in(line) if line.endswith("\n") else None  # a killed worker's last may be cut short
+            if message is not None:
+                job.hear(message)

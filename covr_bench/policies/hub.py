@@ -50,7 +50,13 @@ def send(folder: Path, name: str, kind: Repository, *, private: bool) -> str:
     _asked(f"make {HUB}{name}", api.create_repo, repo_id=name, repo_type=kind, private=private, exist_ok=True)
     said = f"covr-bench publish {kind}"
     _asked(
-        f"send {HUB}{name}", api.upload_folder, folder_path=folder, repo_id=name, repo_type=kind, commit_message=said
+        f"send {HUB}{name}",
+        api.upload_folder,
+        folder_path=folder,
+        repo_id=name,
+        repo_type=kind,
+        commit_message=said,
+        delete_patterns="*",  # a checkpoint of an earlier publication would be taken for this one's
     )
     return f"{HUB}{name}"
 

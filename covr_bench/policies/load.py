@@ -18,12 +18,13 @@ from covr_bench.config.run_config import RunConfig
 from covr_bench.config.settings import of_env
 from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError, unknown
+from covr_bench.kit.extensions import is_path
 from covr_bench.kit.seeds import derive_seed
 from covr_bench.policies.hub import fetch, on_hub
 from covr_bench.run.machine import rendering
 from covr_bench.run.trained import trained_agent
 from results import provenance
-from results.layout import PROVENANCE_FILE, recorded, run_folder
+from results.layout import PROVENANCE_FILE, RUNS, recorded, run_folder
 from results.shape import completed
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def acting(
             f"run {config.run_id} has no checkpoint left in {folder / 'checkpoint'}, so its policy is lost; "
             f"it was trained by: {record['sessions'][-1]['command']}"
         )
+    _check_trusted(config.suite, folder, trust_code)
     source = _task(config, f"{config.suite}/{config.task}")
     target = _target(config, source, task, overrides)
     _choose_gl(source[2], target.task)
@@ -229,9 +231,26 @@ def _with_agent(config: RunConfig, folder: Path, trust_code: bool) -> RunConfig:
                 "trust_code=True in Python"
             )
         return replace(config, agent=str(published))
+    _check_trusted(config.agent, folder, trust_code)
     if not Path(config.agent).is_file():
         raise UserError(f"run {config.run_id} was trained with the agent in {config.agent}, and that file is gone")
     return config
+
+
+def _check_trusted(ref: str, folder: Path, trust_code: bool) -> None:
+    """Raises UserError for a file that may have come with a run: one in its store's `runs`, or any of a published run.
+
+    A run that was trained here names files of this machine's user; a record that was fetched can name anything.
+    """
+    if not is_path(ref) or trust_code:
+        return
+    file, folder = Path(ref).expanduser().resolve(), folder.resolve()
+    runs = next((parent for parent in folder.parents if parent.name == RUNS), None)
+    if runs is None or file.is_relative_to(runs):
+        raise UserError(
+            f"{folder} names code that may have come with it, {file}: read it, then give --trust-code, or "
+            "trust_code=True in Python"
+        )
 
 
 def _agent(config: RunConfig, saved: Saved, context: Context, commit: str | None) -> Agent:

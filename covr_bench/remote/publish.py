@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -57,7 +58,7 @@ def policy(run: Path, to: Path, name: str, *, video: bytes = b"", licence: str =
     Checkpoints(to / "checkpoint").save_final(state["env_steps"], without_optimisers(state))
     if (run / "adapters").is_dir():
         shutil.copytree(run / "adapters", to / "adapters")
-    shutil.copyfile(run / ROWS_FILE, to / ROWS_FILE)
+    (to / ROWS_FILE).write_text(_without_paths((run / ROWS_FILE).read_text(encoding="utf-8")), encoding="utf-8")
     agent = str(record["config"]["agent"])
     if agent.endswith(".py"):
         _copy_agent(Path(agent), to)
@@ -87,6 +88,10 @@ def store(out: Path, to: Path, name: str, *, licence: str = "") -> None:
     _write_table(rows, to / TABLE)
     (to / "provenance.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in records), encoding="utf-8")
     (to / CARD).write_text(store_card(records, rows, name, licence), encoding="utf-8")
+
+
+# From a slash that begins a word, but is none of an address such as `https://`.
+_PATH = re.compile(r"(?:(?<=\\n)|(?<![\w.~:/*}@-]))/(?:[\w.@+=~-]+/)+([\w.@+=~-]+)")
 
 
 def _store_of(run: Path, run_id: str) -> Path:
@@ -120,11 +125,16 @@ def _folders(agent: str) -> list[Path]:
 
 
 def _public(record: dict[str, Any], folders: Iterable[Path]) -> str:
-    """The record as JSON, with folders of this machine by their last names."""
+    """The record as JSON, with folders of this machine by their last names, so that `out` and an agent's stay apart."""
     text = json.dumps(record, indent=1)
     for folder in [path for each in folders for path in (each.resolve(), each) if len(path.parts) > 1]:
         text = text.replace(f"{json.dumps(str(folder))[1:-1]}", folder.name)
-    return text.replace(f"{json.dumps(str(Path.home()))[1:-1]}/", "~/")
+    return _without_paths(text)
+
+
+def _without_paths(text: str) -> str:
+    """A text in which each whole path of this machine is its last name: an error's lines, a VLM's folder."""
+    return _PATH.sub(r"\1", text)
 
 
 def _of_run(out: Path, run_id: str) -> pd.DataFrame:
@@ -143,7 +153,8 @@ def _rows(out: Path, run_ids: list[str]) -> pd.DataFrame:
     from results.store import read
 
     rows = read(out)
-    return rows[rows["run_id"].astype(str).isin(run_ids)]
+    rows = rows[rows["run_id"].astype(str).isin(run_ids)]
+    return rows.assign(text=rows["text"].astype(str).map(_without_paths))
 
 
 def _draw(rows: pd.DataFrame, file: Path) -> None:

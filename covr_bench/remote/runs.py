@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING
 from covr_bench.kit.errors import UserError, unknown
 from covr_bench.remote.manifest import NOTHING, PART, Entry, Manifest, entry_of, entry_of_bytes, of_folder
 from covr_bench.remote.transfer import Outcome, Refusal, State, download, each, stored, upload
-from covr_bench.run.beats import Beats
-from results.holding import read_lease
+from covr_bench.run.writers import Writers
 from results.layout import LOCK_FILE, ROWS_FILE, RunId, recorded, run_folder
-from results.store import writer_pid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from covr_bench.remote.filesystem import Remote
-    from results.holding import Holding
 
 RUNS = "runs"
 STAGED = ".pull"  # folder of the store for what is not whole yet
@@ -48,42 +45,6 @@ def push(remote: Remote, out: Path, wanted: Sequence[str], parallel: int, *, ane
     runs = chosen(recorded(out), wanted, str(out))
     writers = Writers(out, runs)
     yield from each(runs, lambda run_id: _pushed(remote, out, run_id, there.get(run_id, {}), writers, anew), parallel)
-
-
-class Writers:
-    """Who writes the runs of a store.
-
-    To be made waits until each lease of another machine among them has beaten or, for its length, has not: a minute if
-    that machine died, nothing if an earlier look of this machine has seen it.
-
-    Args:
-        out: The store.
-        runs: Ids, of runs that need not be there.
-    """
-
-    def __init__(self, out: Path, runs: Iterable[str]) -> None:
-        self._out = out
-        beats = Beats(out)
-        foreign = [run_id for run_id in runs if (held := self._lease(run_id)) and held.lives() is None]
-        self._judge(beats, foreign)
-        beats.watch()
-        self._expired = self._judge(beats, foreign)
-        beats.keep()
-
-    def write(self, run_id: str) -> bool:
-        """Whether a process writes a run now, here or, as far as its lease tells, on another machine."""
-        held = self._lease(run_id)
-        if held is not None and held.lives() is None:
-            return self._expired.get(run_id) != held.state
-        return writer_pid(self._out, run_id) is not None or (held is not None and held.lives() is not False)
-
-    def _judge(self, beats: Beats, runs: Iterable[str]) -> dict[str, tuple[int, str, int]]:
-        """Leases, by their runs, of writers that are known to be silent."""
-        leases = {run_id: held for run_id in runs if (held := self._lease(run_id))}
-        return {run_id: held.state for run_id, held in leases.items() if beats.silent(run_id, held)}
-
-    def _lease(self, run_id: str) -> Holding | None:
-        return read_lease(run_folder(self._out, run_id))
 
 
 def _pushed(remote: Remote, out: Path, run_id: str, sizes: Mapping[str, int], writers: Writers, anew: bool) -> Outcome:

@@ -8,6 +8,7 @@ one before, and drops files that have left the ring, so disk use is bounded by t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -111,10 +112,17 @@ class Checkpoints:
             raise
 
     def _remove(self, paths: list[Path]) -> None:
-        """Remove what was found before the look: nothing that another process writes later is among it."""
+        """Remove what was found before the look: nothing that another process writes later is among it.
+
+        What cannot be removed stays, such as a file on a network disk that somebody reads: the new checkpoint is whole.
+        """
         self._check()
         for path in paths:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
     def load(self, replay: Replay) -> dict[str, Any] | None:
         """The newest checkpoint's state, with `replay` filled from it; None if there is none. Raises UserError."""

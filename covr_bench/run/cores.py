@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
+
+from covr_bench.run.cgroups import cpu_limit
 
 LIMIT = "OMP_NUM_THREADS"
 
@@ -37,5 +40,6 @@ class Cores:
 def cores() -> Cores:
     """The cores of this process, or as many as `OMP_NUM_THREADS` says."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    there = min(there, math.ceil(min(cpu_limit(), there)))
     limit = os.environ.get(LIMIT, "")
     return Cores(max(1, int(limit)) if limit.isdigit() else there, there)

@@ -92,7 +92,10 @@ def installed(table: str, listing: str) -> tuple[Gpu, ...]:
     parts = _parts(listing)
     found: list[Gpu] = []
     for line in filter(None, map(str.strip, table.splitlines())):
-        index, uuid, *names, mebibytes = map(str.strip, line.split(","))
+        index, *rest = map(str.strip, line.split(","))
+        if not index.isdigit() or len(rest) < 3:  # a warning, such as of a corrupted infoROM
+            continue
+        uuid, *names, mebibytes = rest
         memory = int(mebibytes) << 20 if mebibytes.isdigit() else 0  # [N/A] where memory is shared with the CPU
         gpu = Gpu(int(index), uuid, ",".join(names), memory, index)
         found += [_part(gpu, *each) for each in parts.get(gpu.index, ())] or [gpu]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from pathlib import Path
 
 from covr_bench.kit.errors import UserError
+from covr_bench.run.cgroups import memory_limit
 from covr_bench.run.cores import cores
 
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # as a container sees it; `max` for none
 RUN_MEMORY = 3 << 30  # bytes of RAM a worker may need on a 100k-step run
 
 
@@ -55,12 +54,7 @@ def most_workers() -> int:
 
 def ram_bytes() -> int:
     """RAM of this machine, or what its control group allows, if that is less."""
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        limit = CGROUP_LIMIT.read_text().strip()
-    except OSError:
-        return there
-    return min(there, int(limit)) if limit.isdigit() else there
+    return memory_limit()
 
 
 @cache

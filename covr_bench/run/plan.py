@@ -9,11 +9,12 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covr_bench.config.run_config import ASIDE_FIELDS, RunConfig
+from covr_bench.config.run_config import RunConfig, differences
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.extensions import is_path
+from covr_bench.run.writers import Writers
 from results import provenance
-from results.cancel import uncancel
+from results.cancel import is_cancelled, uncancel
 from results.code_identity import code_of
 from results.layout import PROVENANCE_FILE, StoreError, run_folder
 
@@ -46,6 +47,7 @@ class Planned:
         changed_code: Whether the store has it from other code than the present one.
         replaced: Where its stored folder goes when it begins anew; None if it does not.
         problem: Why it is left out, and what mends it.
+        is_written: Whether a process writes it now, where that had to be known.
     """
 
     config: RunConfig
@@ -53,6 +55,7 @@ class Planned:
     changed_code: bool = False
     replaced: Path | None = None
     problem: str = ""
+    is_written: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,14 @@ class Plan:
         going_on = [each.config.run_id for each in self.runs if each.state.is_left and each.changed_code]
         moved = [each.config.run_id for each in self.runs if each.replaced]
         left_out = [f"{run_id} is left out: {problem}" for run_id, problem in self.left_out.items()]
+        written = [each.config.run_id for each in self.runs if each.is_written]
         return left_out + [
             f"{text}: {', '.join(run_ids)}"
             for run_ids, text in (
                 (done, "made with other code than now, and done (--restart runs them again)"),
                 (going_on, "going on with changed code, which the rows will say"),
                 (moved, "begins anew, the stored folder is kept in replaced/"),
+                (written, "is being written now, and left to its process"),
             )
             if run_ids
         ]
@@ -108,7 +113,7 @@ class Plan:
         for out in {each.config.out for each in self.runs}:
             _make_folder(Path(out))
         for each in self.runs:
-            if each.state.is_left:
+            if each.state.is_left and not each.is_written:  # its writer is still to see that mark
                 uncancel(each.config.out, each.config.run_id)
             if each.replaced:
                 _move(run_folder(each.config.out, each.config.run_id), each.replaced)
@@ -137,7 +142,28 @@ def plan(
             would be mixed.
     """
     planned = [_planned(config, restart, accept_changed_code) for config in configs]
+    planned = _without_written(planned, accept_changed_code)
     return Plan(tuple(_as_it_began(each, keep_kernel) for each in planned))
+
+
+def _without_written(planned: Sequence[Planned], accept_changed_code: bool) -> list[Planned]:
+    """With runs that a process writes now left as they are: neither begun anew nor relieved of a `cancel`.
+
+    Only where one of both is asked for are writers looked for: those of other machines take a minute to be told dead.
+    """
+    asked = [each for each in planned if each.replaced or is_cancelled(each.config.out, each.config.run_id)]
+    by_out: dict[str, list[str]] = {}
+    for each in asked:
+        by_out.setdefault(each.config.out, []).append(each.config.run_id)
+    writers = {out: Writers(Path(out), runs) for out, runs in by_out.items()}
+    found = []
+    for each in planned:
+        if each in asked and writers[each.config.out].write(each.config.run_id):
+            kept = _planned(each.config, False, accept_changed_code) if each.replaced else each
+            found.append(replace(kept, is_written=True))
+        else:
+            found.append(each)
+    return found
 
 
 def _as_it_began(planned: Planned, keep_kernel: bool) -> Planned:
@@ -153,7 +179,7 @@ def _as_it_began(planned: Planned, keep_kernel: bool) -> Planned:
 def _planned(config: RunConfig, restart: bool, accept: bool) -> Planned:
     folder = run_folder(config.out, config.run_id)
     if not os.path.lexists(folder / PROVENANCE_FILE):
-        return Planned(config, State.TO_DO)
+        return _without_record(config, folder, restart)
     try:
         record = provenance.read(folder / PROVENANCE_FILE)
         RunConfig.from_dict(record["config"])
@@ -165,8 +191,8 @@ def _planned(config: RunConfig, restart: bool, accept: bool) -> Planned:
     state, changed = _state(folder, record), _changed_code(record, config)
     if restart and (changed or state is not State.DONE):
         return Planned(config, State.TO_DO, replaced=_replaced(config))
-    differing = _differences(record["config"], config.as_dict())
-    if differing and (differing := _differences(_with_later_settings(record["config"], config), config.as_dict())):
+    differing = differences(record["config"], config.as_dict())
+    if differing and (differing := differences(_with_later_settings(record["config"], config), config.as_dict())):
         raise UserError(
             f"run {config.run_id} exists in {config.out} with other settings:\n  "
             + "\n  ".join(differing)
@@ -181,10 +207,27 @@ def _planned(config: RunConfig, restart: bool, accept: bool) -> Planned:
     return Planned(config, state, changed_code=bool(changed))
 
 
+def _without_record(config: RunConfig, folder: Path, restart: bool) -> Planned:
+    """A new run; or one whose record was lost, and with it which settings and code its checkpoint is of."""
+    if not _has_checkpoint(folder):
+        return Planned(config, State.TO_DO)
+    if restart:
+        return Planned(config, State.TO_DO, replaced=_replaced(config))
+    problem = (
+        f"{folder / PROVENANCE_FILE} is gone, and nothing else tells which settings and code its checkpoint is of: "
+        "restore the file from a copy. Or give --restart to begin the run anew; its folder is kept in replaced/."
+    )
+    return Planned(config, State.UNREADABLE, problem=problem)
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    return any((folder / "checkpoint").glob("[0-9]*"))
+
+
 def _state(folder: Path, record: Mapping[str, Any]) -> State:
     if record["status"] == "finished":
         return State.DONE
-    if any((folder / "checkpoint").glob("[0-9]*")):
+    if _has_checkpoint(folder):
         return State.TO_CONTINUE
     return State.FAILED_BEFORE if record["status"] == "failed" else State.TO_DO
 
@@ -222,24 +265,6 @@ def _with_later_settings(stored: Mapping[str, Any], config: RunConfig) -> dict[s
 
 def _defaults(spec: AgentSpec) -> dict[str, Any]:
     return {item.name: item.default for item in fields(spec.Config) if item.default is not MISSING}
-
-
-def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """One line per setting that differs, `agent_config.lr: 0.0001 there, 0.001 here`."""
-    there, here = ({key: value for key, value in each.items() if key not in ASIDE_FIELDS} for each in (stored, wanted))
-    there, here = _flat(there), _flat(here)
-    keys = [key for key in {**here, **there} if there.get(key) != here.get(key)]
-    return [f"{key}: {there.get(key, 'not set')} there, {here.get(key, 'not set')} here" for key in keys]
-
-
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            flat |= {f"{key}.{name}": item for name, item in _flat(value).items()}
-        else:
-            flat[key] = value
-    return flat
 
 
 def _replaced(config: RunConfig) -> Path:

@@ -51,7 +51,7 @@ class Line:
     def _try(self, call: Callable[[], Any]) -> None:
         try:
             call()
-        except Exception as error:  # whatever it is, the runs go on
+        except BaseException as error:  # whatever it is, sys.exit too: the runs go on
             self.failure = self.failure or f"{type(error).__name__}: {error}"
 
 

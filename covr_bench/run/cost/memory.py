@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import tempfile
 import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -23,7 +24,16 @@ def store_file(out: str) -> Path:
 
 def costs_file() -> Path:
     """`$XDG_CACHE_HOME/covr-bench/costs.json`, or below `~/.cache`: for all of a user's stores."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "covr-bench" / "costs.json"
+    return _cache() / "covr-bench" / "costs.json"
+
+
+def _cache() -> Path:
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:  # a container's user without a name and a home
+        return Path(tempfile.gettempdir())
 
 
 def recall(file: Path) -> dict[str, dict[str, Any]]:

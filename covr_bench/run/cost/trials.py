@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from covr_bench.kit.errors import UserError
 from covr_bench.run.child import python_child
+from covr_bench.run.messages import message_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +75,8 @@ class Trials:
     def _listen(self, child: _Child) -> None:
         assert child.process.stdout
         for line in child.process.stdout:
-            self._answers.put((child, line))
+            if not line.endswith("\n") or message_in(line) is not None:
+                self._answers.put((child, line))
         self._answers.put((child, ""))
 
     def ask(self, request: Request) -> None:
