@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import secrets
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from suites.base import Suite, Task
 
 NAMESPACE = "covr-bench"
+METADATA = {"render_modes": ["rgb_array"]}
 DEFINES = re.compile(r"^SUITES?\b", re.MULTILINE)
 
 
@@ -41,17 +43,22 @@ def register(suite: Suite | None = None) -> list[str]:
     ids = {f"{NAMESPACE}/{suite.name}-{task.name}-v{suite.version}": task for task in suite.tasks}
     for name, task in ids.items():
         if name not in gymnasium.registry:
-            gymnasium.register(name, entry_point=partial(make, task), disable_env_checker=True)
+            entry = partial(make, task)
+            entry.metadata = METADATA  # type: ignore[attr-defined]  # by which Gymnasium wraps other render modes
+            gymnasium.register(name, entry_point=entry, disable_env_checker=True)
     return list(ids)
 
 
-def make(task: Task, render_mode: str = "rgb_array", seed: int = 0, **settings: Any) -> gymnasium.Env[Any, Any]:
+def make(
+    task: Task, render_mode: str = "rgb_array", seed: int | None = None, **settings: Any
+) -> gymnasium.Env[Any, Any]:
     """The task's environment.
 
     Args:
         task: Of a suite.
         render_mode: `rgb_array`, the only one there is.
-        seed: Of the first episode, where `reset` is given none.
+        seed: Of the first episode, where `reset` is given none; None for another each time, as Gymnasium's own have it:
+            the environments of a vector are no copies of one.
         **settings: `Task.options`.
 
     Raises:
@@ -68,7 +75,8 @@ def make(task: Task, render_mode: str = "rgb_array", seed: int = 0, **settings: 
         from suites.gl import ensure_backend
 
         ensure_backend()
-    return task.make(seed, **settings)  # type: ignore[return-value]  # a TaskEnv is a gymnasium.Env
+    first = secrets.randbits(31) if seed is None else seed
+    return task.make(first, **settings)  # type: ignore[return-value]  # a TaskEnv is a gymnasium.Env
 
 
 def _ours() -> Iterator[Suite]:

@@ -16,6 +16,13 @@ from numpy.typing import NDArray
 Frame = NDArray[np.uint8]
 
 
+def whole(name: str, value: int) -> int:
+    """The value, if it is a whole number of at least 1. Raises ValueError."""
+    if not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+    return value
+
+
 class ActionRepeat(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Applies each action for `action_repeat` control steps, or until the episode ends, and sums the rewards.
 
@@ -23,12 +30,14 @@ class ActionRepeat(gymnasium.Wrapper[Any, Any, Any, Any]):
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], action_repeat: int) -> None:
-        if action_repeat < 1:
-            raise ValueError(f"action_repeat is {action_repeat}; it must be at least 1")
         super().__init__(env)
-        self.action_repeat = action_repeat
+        self.action_repeat = whole("action_repeat", action_repeat)
+        if fps := env.metadata.get("render_fps"):  # of control steps; here a picture is of an action
+            self.metadata = {**env.metadata, "render_fps": fps / action_repeat}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if not np.isfinite(action).all():
+            raise ValueError(f"the action is {np.asarray(action).tolist()}; its parts must be finite numbers")
         total, env_steps, over = 0.0, 0, False
         while env_steps < self.action_repeat and not over:
             obs, reward, terminated, truncated, info = self.env.step(action)
@@ -43,7 +52,8 @@ class Pixels(gymnasium.ObservationWrapper[Frame, Any, Any]):
         if env.render_mode != "rgb_array":
             raise ValueError(f"render_mode is {env.render_mode!r}; pixels need 'rgb_array'")
         super().__init__(env)
-        self.observation_space = Box(0, 255, (3, height, width), np.uint8)
+        shape = (3, whole("image_size", height), whole("image_size", width))
+        self.observation_space = Box(0, 255, shape, np.uint8)
 
     def observation(self, observation: Any) -> Frame:
         frame: Any = self.env.render()  # (H, W, 3)
@@ -69,8 +79,7 @@ class FrameStack(gymnasium.Wrapper[Frame, Any, Frame, Any]):
     """
 
     def __init__(self, env: gymnasium.Env[Frame, Any], frame_stack: int) -> None:
-        if frame_stack < 1:
-            raise ValueError(f"frame_stack is {frame_stack}; it must be at least 1")
+        whole("frame_stack", frame_stack)
         super().__init__(env)
         channels, height, width = env.observation_space.shape or ()
         self.observation_space = Box(0, 255, (channels * frame_stack, height, width), np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from carla_worlds import DELTA, drive, fresh, place, put, row, speed
 
 from suites.carla.server.motion import physics
 from suites.carla.server.protocol.refusal import CallError
-from suites.carla.server.protocol.wire import PhysicsControl, Vector
+from suites.carla.server.protocol.wire import AckermannControl, PhysicsControl, Vector, VehicleControl
+from suites.carla.server.snapshot import actor_records
 from suites.carla.server.things.catalogue import MODELS
 from suites.carla.server.world import World
 
@@ -111,6 +113,33 @@ def test_gears_shift_and_stay_manual(world: World) -> None:
     b = drive(world, car, 300, throttle=1.0, manual_gear_shift=True, gear=1)
     top_in_first = 6500 / (3.8 * 3.7) * math.pi / 30 * float(b["radius"])
     assert b["gear"] == 1 and speed(world, car) == pytest.approx(top_in_first, rel=0.1)
+
+
+def test_clients_are_told_the_gearbox_and_not_what_was_asked_for(world: World) -> None:
+    car = put(world, "vehicle.lincoln.mkz_2020", place(world))
+    drive(world, car, 300, throttle=1.0)
+    told = sent_control(world, car)
+    assert told.gear == int(row(world, car)["gear"]) >= 2 and not told.reverse
+    drive(world, car, 300, brake=1.0)
+    drive(world, car, 60, throttle=0.5, reverse=True)
+    told = sent_control(world, car)
+    assert (told.gear, told.reverse) == (-1, True)
+
+
+def sent_control(world: World, car: Any) -> VehicleControl:
+    actor_records([car], world.bodies)
+    return car._sent[0]  # type: ignore[no-any-return]
+
+
+def test_the_wheel_turns_as_fast_as_ackermann_control_says(world: World) -> None:
+    car = put(world, "vehicle.lincoln.mkz_2020", place(world))
+    for steer_speed, least, most in ((0.1, 0.08, 0.12), (0.0, 0.3, 0.6)):
+        row(world, car)["steer"] = 0.0
+        car.ackermann = AckermannControl(steer=0.5, steer_speed=steer_speed, speed=3.0)
+        for _ in range(round(1.0 / DELTA)):
+            world.advance(DELTA)
+        b = row(world, car)
+        assert least < float(b["steer"]) * float(b["max_steer"]) < most
 
 
 def test_head_on_crash_conserves_momentum(world: World) -> None:

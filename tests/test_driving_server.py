@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -227,6 +229,28 @@ def test_another_environment_takes_a_named_server_over(server: ServerProcess) ->
     first.step(AHEAD)
     for env in (first, second):
         env.close()
+
+
+def test_an_ego_that_others_destroy_is_a_lost_episode(server: ServerProcess) -> None:
+    env = make("hw", 0, host="127.0.0.1", port=server.port)
+    env.reset(seed=1)
+    env.step(AHEAD)
+    ask(server, "[a.destroy() for a in world.get_actors() if a.attributes.get('role_name') == 'hero']")
+    with pytest.raises(EpisodeLost, match="the ego vehicle is gone"):
+        env.step(AHEAD)
+    env.reset(seed=2)
+    env.step(AHEAD)
+    env.close()
+
+
+def test_an_environment_that_nobody_has_any_more_leaves_no_server() -> None:
+    env: Any = make("hw", 0)
+    env.reset(seed=1)
+    pid = env.unwrapped._session._server.pid
+    assert Path(f"/proc/{pid}").exists()
+    del env
+    gc.collect()
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_a_server_that_is_not_up_is_awaited_then_explained(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,11 +62,29 @@ def test_vectors_of_it_can_be_made() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"image_sise": 3}, "unexpected keyword argument 'image_sise'"), ({"render_mode": "human"}, "'rgb_array'")],
+    [({"image_sise": 3}, "unexpected keyword argument 'image_sise'"), ({"render_mode": "ansi"}, "'rgb_array'")],
 )
 def test_what_a_task_cannot_do_is_said(settings: dict[str, object], said: str) -> None:
     with pytest.raises((TypeError, ValueError), match=said):
         gymnasium.make(CATCH, **settings)
+
+
+def test_a_vectors_environments_are_no_copies() -> None:
+    envs = gymnasium.make_vec(CATCH, num_envs=3, image_size=32)
+    obs, _ = envs.reset()
+    for _ in range(60):
+        obs, *_ = envs.step(np.zeros((3, 1), np.float32))
+    assert not (np.array_equal(obs[0], obs[1]) and np.array_equal(obs[1], obs[2]))
+    envs.close()
+
+
+def test_gymnasium_collects_frames_of_it() -> None:
+    env = gymnasium.make(CATCH, render_mode="rgb_array_list", image_size=32)
+    env.reset(seed=0)
+    env.step(np.zeros(1, np.float32))
+    frames: object = env.render()
+    assert isinstance(frames, list) and len(frames) == 2
+    env.close()
 
 
 def test_a_suite_of_ones_own_is_registered_by_hand() -> None:

@@ -346,5 +346,30 @@ def test_wrappers_account_for_every_control_step(
 
 @pytest.mark.parametrize("wrapper", [ActionRepeat, FrameStack])
 def test_wrappers_refuse_a_count_below_one(wrapper: Any) -> None:
-    with pytest.raises(ValueError, match="is 0; it must be at least 1"):
+    with pytest.raises(ValueError, match=r"is 0; it must be a whole number of at least 1"):
         wrapper(Counter(1, True), 0)
+    with pytest.raises(ValueError, match=r"is 2.5; it must be a whole number of at least 1"):
+        wrapper(Counter(1, True), 2.5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_action_that_is_not_finite_moves_nothing(value: float) -> None:
+    env: Any = catch.SUITE.task("catch").make(0)
+    env.reset(seed=0)
+    before = env.unwrapped.render_image(32, 32)
+    with pytest.raises(ValueError, match=r"the action is \[(nan|inf)\]; its parts must be finite numbers"):
+        env.step(np.array([value], np.float32))
+    assert np.array_equal(env.unwrapped.render_image(32, 32), before)
+    env.step(np.zeros(1, np.float32))
+
+
+def test_a_picture_is_of_an_action() -> None:
+    """Of a video its rate is that of decisions; the control steps' own stays where the task says it."""
+    env: Any = catch.SUITE.task("catch").make(0)
+    assert (env.metadata["render_fps"], env.unwrapped.metadata["render_fps"]) == (10, 20)
+
+
+@pytest.mark.parametrize("size", [0, -3, 8.5])
+def test_pictures_have_a_whole_number_of_pixels(size: Any) -> None:
+    with pytest.raises(ValueError, match=r"image_size is .*; it must be a whole number of at least 1"):
+        catch.SUITE.task("catch").make(0, image_size=size)

@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 
-from suites.carla.server.things.actors import UNION_BYTES, Actor
+from suites.carla.server.things.actors import UNION_BYTES, Actor, Vehicle
 from suites.carla.server.things.bodies import Bodies
 
 _EPISODE = struct.Struct("<Qdf3iI")
@@ -26,6 +26,10 @@ def episode_header(episode: int, platform_time: float, delta: float, changes: in
 
 def actor_records(actors: list[Actor], bodies: Bodies) -> bytes:
     """The records of the actors in a snapshot, 119 bytes each."""
+    gears = bodies.rows["gear"]
+    for actor in actors:
+        if isinstance(actor, Vehicle):
+            actor.gear = int(gears[actor.row])
     records = np.zeros(len(actors), _RECORD)
     records["id"] = [actor.id for actor in actors]
     records["state"] = ACTIVE

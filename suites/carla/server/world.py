@@ -191,7 +191,7 @@ class World:
         self.signals.advance(delta)
         self.traffic.drive(self.bodies, delta)
         self._let_go()
-        self._hold_speeds()
+        self._hold_speeds(delta)
         self._stop_left_walkers()
         self._survey()
         rows = self.bodies.rows
@@ -205,11 +205,11 @@ class World:
                 self.control(vehicle, VehicleControl())
             vehicle.controlled = False
 
-    def _hold_speeds(self) -> None:
+    def _hold_speeds(self, delta: float) -> None:
         """Works the pedals and the wheel of vehicles under Ackermann control."""
         for vehicle in self.of_kind(Vehicle):
             if vehicle.ackermann:
-                pilot.hold(self.bodies.rows, vehicle.row, *vehicle.ackermann)
+                pilot.hold(self.bodies.rows, vehicle.row, *vehicle.ackermann, delta)
                 vehicle.control = driven_control(self.bodies.rows[vehicle.row])
 
     def _stop_left_walkers(self) -> None:

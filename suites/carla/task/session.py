@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -41,11 +42,14 @@ class Session:
 
     def __init__(self, scenario: str, host: str, port: int, **options: Any) -> None:
         self._server = None if host else _own_server(SCENARIOS[scenario].map)
+        self._end = weakref.finalize(self, _end, self._server)
         try:
             if host:
                 _await(host, port)
             self._where = f"the CARLA server at {host}:{port}" if host else "the embedded CARLA server"
             self._process, self._channel = _simulator()
+            self._end.detach()
+            self._end = weakref.finalize(self, _end, self._server, self._process, self._channel)
             address = (host, port) if self._server is None else ("127.0.0.1", self._server.port)
             try:
                 arguments = (*address, scenario), options | {"timeout": ANSWER}
@@ -85,15 +89,7 @@ class Session:
 
     def kill(self) -> None:
         """Ends both processes at once; may be called twice."""
-        if channel := getattr(self, "_channel", None):
-            channel.close()
-            self._process.kill()
-            self._process.wait()
-        if self._server:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._server.pid, 9)  # SIGTERM does not reach a stopped process
-            self._server.stop()
-            self._server = None
+        self._end()
 
     def _call(self, name: str, arguments: tuple[Any, ...], limit: float) -> Any:
         begun = time.monotonic()
@@ -111,6 +107,22 @@ class Session:
         if not done:
             raise EpisodeLost(f"{self._where}: {answer}")
         return answer
+
+
+def _end(
+    server: launch.ServerProcess | None,
+    process: subprocess.Popen[bytes] | None = None,
+    channel: Connection[Any, Any] | None = None,
+) -> None:
+    """Ends a session's processes: when it is closed, when it fails, or when nobody has it any more."""
+    if process and channel:
+        channel.close()
+        process.kill()
+        process.wait()
+    if server:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server.pid, 9)  # SIGTERM does not reach a stopped process
+        server.stop()
 
 
 def _own_server(map_name: str) -> launch.ServerProcess:

@@ -94,7 +94,10 @@ class Simulator:
         speed = self._ego.get_velocity().length()
         for walk in self._walks:
             walk.go_on(self._place, speed)
-        return self._tick()
+        tick = self._tick()
+        if self._world.get_snapshot().find(self._ego.id) is None:  # `is_alive` says True where others destroyed it
+            raise RuntimeError("the ego vehicle is gone: another client has destroyed it")
+        return tick
 
     def state(self) -> NDArray[np.float32]:
         """What a scripted driver is told, float32 (3, 25, 7)."""

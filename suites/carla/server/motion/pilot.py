@@ -158,13 +158,23 @@ def drive(
 
 
 @compiled
-def hold(bodies: Rows, me: int, steer: float, steer_speed: float, wanted: float, most: float, jerk: float) -> None:
-    """Ackermann control of vehicle `me`: wheel angle (rad), speed (m/s), most acceleration (m/s2; 0: as it can)."""
+def hold(
+    bodies: Rows, me: int, steer: float, steer_speed: float, wanted: float, most: float, jerk: float, delta: float
+) -> None:
+    """Ackermann control of vehicle `me` over `delta` seconds.
+
+    steer: wheel angle (rad); steer_speed: of its change (rad/s; 0: at once); wanted: speed (m/s); most: acceleration
+    (m/s2; 0: as it can).
+    """
     b = bodies[me]
     yaw = math.radians(b.yaw)
     forward = b.vx * math.cos(yaw) + b.vy * math.sin(yaw)
     angle = b.max_steer * curve(abs(forward) * 3.6, b.steering_speed, b.steering, b.steering_points)
-    b.steer = min(max(steer / max(angle, 1e-3), -1.0), 1.0)
+    turned = min(max(steer / max(angle, 1e-3), -1.0), 1.0)
+    if steer_speed > 0.0:
+        most_turn = steer_speed * delta / max(angle, 1e-3)
+        turned = min(max(turned, b.steer - most_turn), b.steer + most_turn)
+    b.steer = turned
     b.reverse = wanted < 0.0 and forward < 0.5
     limit = abs(most) if most != 0.0 else HARDEST
     direction = -1.0 if b.reverse else 1.0

@@ -71,7 +71,8 @@ class Vehicle(Actor):
     """A vehicle on its wheels.
 
     lights: VehicleLightState flags; speed_limit in km/h; light: the traffic light that it faces, if any; sticky:
-    whether a control holds until the next one, and not for one tick; controlled: whether one came since the last tick.
+    whether a control holds until the next one, and not for one tick; controlled: whether one came since the last tick;
+    gear: of the gearbox, which clients are told, and not the one that was asked for.
     """
 
     def __init__(self, *args: Any) -> None:
@@ -87,12 +88,14 @@ class Vehicle(Actor):
         self.light: TrafficLight | None = None
         self.sticky = self.attributes.get("sticky_control", "true").lower() in ("true", "1")
         self.controlled = False
+        self.gear = 0  # of the body
         self._sent: tuple[Any, ...] = ()
         self._state = NO_STATE
 
     def state(self) -> bytes:
         light = self.light
-        now = (self.control, self.speed_limit, light.state_now if light else GREEN, light.id if light else 0)
+        control = self.control._replace(gear=self.gear, reverse=self.gear < 0)
+        now = (control, self.speed_limit, light.state_now if light else GREEN, light.id if light else 0)
         if now != self._sent:
             self._sent = now
             control, limit, state, light_id = now
