@@ -79,7 +79,7 @@ def test_stats_of_a_choice(cli: Callable[..., Any], out: Path) -> None:
 
 
 def test_scores_from_elsewhere_go_through_all_commands(cli: Callable[..., Any], scores: Path, tmp_path: Path) -> None:
-    assert "| A | 2.0 ± 1.0 |" in cli("table", "--scores", scores, "--format", "md").out
+    assert "| A | 2.000 ± 1.000 |" in cli("table", "--scores", scores, "--format", "md").out
     shown = cli("stats", "--scores", scores, *LIGHT, "--format", "md").out
     assert "no score range is known for jump: returns are taken as they are" in shown
     assert "| A | 3 | 0.20 [" in cli("stats", "--scores", scores, *LIGHT, "--format", "md", "--score-range", "0,10").out
