@@ -113,7 +113,8 @@ class Priors:
         """Where the answers are that count for these slots, and whether each is one."""
         source = self.source[slots.numpy() % self.capacity]
         at = source % self.capacity
-        return at, (source >= 0) & (self.answered[at] == source) & self.valid[at]
+        known = (source >= 0) & (self.answered[at] == source) & self.valid[at]
+        return at, known
 
     def variance_of(self, slots: torch.Tensor) -> torch.Tensor:
         """Of the answers that count for slot numbers int64 `(B,)`, float32 `(B, A)`, at least `LEAST_VARIANCE`.
