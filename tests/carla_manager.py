@@ -21,6 +21,7 @@ DELTA = 0.05
 LOOK = 10  # ticks between looks at the vehicles
 SEED = 0
 STANDING = 0.2  # metres moved between two looks, at most
+START = 200  # the frame that vehicles appear in: at its own pace a server has made more or fewer by its load
 
 
 def main(port: int, count: int, seconds: float, mixed: bool) -> dict[str, Any]:
@@ -33,6 +34,8 @@ def main(port: int, count: int, seconds: float, mixed: bool) -> dict[str, Any]:
     manager = client.get_trafficmanager(0)
     manager.set_synchronous_mode(True)
     manager.set_random_device_seed(SEED)
+    while world.get_snapshot().frame < START:
+        world.tick()
     vehicles = spawn(world, count, mixed)
     world.tick()
     hits: list[tuple[int, int]] = []
