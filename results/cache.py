@@ -24,7 +24,7 @@ from results.batch import read_all, source_of, to_table, warn_skipped
 from results.files import read_bytes, write_bytes
 from results.layout import ROWS_FILE, RunId, StoreError, StoreWarning, run_folder, run_ids, scan
 from results.parse import COLUMNS, LIVE
-from results.provenance import is_finished
+from results.provenance import is_finished, without_rows
 from results.source import read_source, stamp_of
 
 if TYPE_CHECKING:
@@ -76,14 +76,13 @@ def load(out: str | os.PathLike[str], *, compact: bool, columns: Sequence[str] |
     return _to_frame(rows, compact) if columns is None else _to_frame(rows, compact)[list(columns)]
 
 
-def _warn_lost(out: str | os.PathLike[str], without_rows: Sequence[str]) -> None:
+def _warn_lost(out: str | os.PathLike[str], emptied: Sequence[str]) -> None:
     """Name the runs that finished and yet have no row: tables could only leave them out in silence."""
-    for run_id in without_rows:
+    for run_id in emptied:
         with contextlib.suppress(StoreError):  # a damaged record is told of where records are read
             if is_finished(out, run_id):
-                folder = run_folder(out, run_id)
-                lost = f"run {run_id} is left out: it finished, but {folder / ROWS_FILE} has no rows any more"
-                warnings.warn(f"{lost}. Delete {folder} and run it again", StoreWarning, stacklevel=3)
+                lost = without_rows(run_folder(out, run_id))
+                warnings.warn(f"run {run_id} is left out: {lost}", StoreWarning, stacklevel=3)
 
 
 def load_none() -> pd.DataFrame:

@@ -36,7 +36,7 @@ class Place(TextEnum):
     WAITING = "waiting"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
-    UNREADABLE = "unreadable"  # its record is damaged, or of a newer version
+    UNREADABLE = "unreadable"  # its record is damaged, or of a newer version, or its rows are gone
     DONE = "done"
 
 
@@ -107,6 +107,8 @@ def view(out: str | os.PathLike[str], run_id: str, silent: Silent, total: int = 
         return RunView(run_id, Place.UNREADABLE, _last_step(folder), total, cancelled=cancelled, problem=str(error))
     status, total = record.get("status", ""), _number(record.get("config", {}).get("env_steps")) or total
     if status == Status.FINISHED:
+        if problem := provenance.lost_rows(folder):
+            return RunView(run_id, Place.UNREADABLE, 0, total, cancelled=cancelled, problem=problem)
         wall_s = float(record.get("wall_s") or 0.0)
         return RunView(run_id, Place.DONE, total, total, total / wall_s if wall_s else 0.0)
     holding = read_lease(folder) if LEASE_FILE in names else None

@@ -177,6 +177,24 @@ def test_a_published_store_says_which_finished_runs_have_no_rows(out: Path, tmp_
     assert len((tmp_path / "data" / "provenance.jsonl").read_text().splitlines()) == 3
 
 
+@pytest.mark.parametrize("damage", ["empty", "gone"])
+def test_a_finished_run_without_rows_is_not_done(
+    cli: Callable[..., Result], out: Path, tmp_path: Path, damage: str
+) -> None:
+    """Only tables told of it: `status` and `run` called it done, and `push` copied the nothing."""
+    path = damaged(out, damage, ROWS_FILE)
+    asked = cli("status", "--out", out)
+    assert "2 done" in asked.out and "1 unreadable" in asked.out and str(path) in asked.out.replace("\n", "")
+    planned = {each.config.run_id: each for each in plan(configs(out)).runs}
+    assert [planned[run].state for run in RUNS] == [State.DONE, State.UNREADABLE, State.DONE]
+    assert str(path) in planned[BAD].problem
+    anew = {each.config.run_id: each for each in plan(configs(out), restart=True).runs}[BAD]
+    assert anew.state is State.TO_DO and anew.replaced
+    sent = cli("push", f"file://{tmp_path / 'there'}", "--out", out)
+    assert sent.code == 1 and str(path) in (sent.out + sent.err).replace("\n", "")
+    assert sorted(found.parent.name for found in tmp_path.glob(f"there/runs/*/*/*/*/{ROWS_FILE}")) == ["0", "2"]
+
+
 @pytest.mark.parametrize("damage", [name for name in DAMAGES if name != NEVER_BEGUN])
 @pytest.mark.parametrize(
     "verb", [("eval", BAD, RUNS[0]), ("publish", BAD, "--no-video", "--to", "policy"), ("show", BAD)]

@@ -14,7 +14,8 @@ from covr_bench.kit.errors import UserError, unknown
 from covr_bench.remote.manifest import NOTHING, PART, Entry, Manifest, entry_of, entry_of_bytes, of_folder
 from covr_bench.remote.transfer import Outcome, Refusal, State, download, each, stored, upload
 from covr_bench.run.writers import Writers
-from results.layout import LOCK_FILE, ROWS_FILE, RunId, recorded, run_folder
+from results import provenance
+from results.layout import LOCK_FILE, ROWS_FILE, RunId, StoreError, recorded, run_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -63,6 +64,9 @@ def _pushed(remote: Remote, out: Path, run_id: str, sizes: Mapping[str, int], wr
         return Outcome(run_id, State.SAME)
     if theirs and _is_newer(theirs.rows, ours.rows, folder, lambda: remote.read(f"{place}/{ROWS_FILE}")):
         return Outcome(run_id, State.KEPT)
+    with suppress(StoreError):  # a damaged record says nothing of the rows
+        if provenance.is_finished(out, run_id) and (lost := provenance.lost_rows(folder)):
+            raise Refusal(lost)
     sent = upload(remote, folder, place, ours, sizes, anew=anew)
     return Outcome(run_id, State.COPIED, bytes=sent)
 

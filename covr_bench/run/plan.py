@@ -24,13 +24,16 @@ if TYPE_CHECKING:
     from covr_bench.kit.api import AgentSpec
 
 
+_ANEW = "Or give --restart to begin the run anew; its folder is kept in replaced/."
+
+
 class State(str, Enum):
     """What the store has of a run."""
 
     TO_DO = "to do"
     TO_CONTINUE = "to continue"  # it has a checkpoint
     FAILED_BEFORE = "failed before"
-    UNREADABLE = "left out"  # its record is damaged, or of a newer version
+    UNREADABLE = "left out"  # its record is damaged, or of a newer version, or its rows are gone
     DONE = "done"
 
     @property
@@ -186,11 +189,13 @@ def _planned(config: RunConfig, restart: bool, accept: bool) -> Planned:
     except (StoreError, UserError) as error:
         if restart:
             return Planned(config, State.TO_DO, replaced=_replaced(config))
-        anew = "Or give --restart to begin the run anew; its folder is kept in replaced/."
-        return Planned(config, State.UNREADABLE, problem=f"{error} {anew}")
+        return Planned(config, State.UNREADABLE, problem=f"{error} {_ANEW}")
     state, changed = _state(folder, record), _changed_code(record, config)
-    if restart and (changed or state is not State.DONE):
+    lost = provenance.lost_rows(folder) if state is State.DONE else ""
+    if restart and (changed or lost or state is not State.DONE):
         return Planned(config, State.TO_DO, replaced=_replaced(config))
+    if lost:
+        return Planned(config, State.UNREADABLE, problem=f"{lost}. {_ANEW}")
     differing = differences(record["config"], config.as_dict())
     if differing and (differing := differences(_with_later_settings(record["config"], config), config.as_dict())):
         raise UserError(
@@ -215,7 +220,7 @@ def _without_record(config: RunConfig, folder: Path, restart: bool) -> Planned:
         return Planned(config, State.TO_DO, replaced=_replaced(config))
     problem = (
         f"{folder / PROVENANCE_FILE} is gone, and nothing else tells which settings and code its checkpoint is of: "
-        "restore the file from a copy. Or give --restart to begin the run anew; its folder is kept in replaced/."
+        f"restore the file from a copy. {_ANEW}"
     )
     return Planned(config, State.UNREADABLE, problem=problem)
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from covr_bench.track.base import Tracker
 
 AT_ONCE = 1000  # rows
-RESTORE = "Restore the file from a copy, or delete the run's folder and give the command that made it again."
 
 
 def tell(
@@ -80,7 +79,7 @@ def _check_rows(out: Path, run_id: str, status: str) -> None:
     if status != Status.FINISHED and not os.path.lexists(path):
         return  # it has not come to its first row
     if read_run(out, run_id).empty and status == Status.FINISHED:
-        raise StoreError(f"it is finished, and {path} has no rows. {RESTORE}")
+        raise StoreError(provenance.without_rows(path.parent))
 
 
 def _ended(status: str) -> str:
