@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from conftest import Result
+
 HEADER = "agent,task,seed,env_steps,return"
 
 
@@ -256,3 +258,24 @@ def test_marl_eval_gets_episodes_steps_and_a_last_evaluation(tmp_path: Path) -> 
     assert "1 evaluation is no finite number and left out" in remarks
     assert any("same agents, seeds and evaluations" in remark for remark in remarks)
     json.dumps(exported, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("agent", "suite", "told"),
+    [
+        ("drq", "", "suite is 'scores', and must be one of dmc6"),
+        ("drqv2", "dmc6", r"agent is 'drqv2', and must be one of apl, .* --as METHOD=AGENT"),
+        ("drq", "dmc6", ""),
+    ],
+)
+def test_a_file_that_no_papers_table_takes_is_told_what_it_needs(
+    cli: Callable[..., Result], tmp_path: Path, agent: str, suite: str, told: str
+) -> None:
+    """The table said "not run yet" of it, and nothing else."""
+    column, value = (",suite", f",{suite}") if suite else ("", "")
+    file = tmp_path / "scores.csv"
+    file.write_text(f"{HEADER}{column}\n{agent},cartpole_swingup,0,100000,800{value}\n")
+    asked = cli("table", "--paper", "T4", "--scores", file)
+    assert asked.code == 0
+    assert bool(re.search(f"no line of .*scores.csv stands in T4: {told}", asked.err)) == bool(told)
+    assert ("800.0 (1)" in asked.out) == (not told)

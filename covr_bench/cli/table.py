@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from covr_bench.cli.choice import Choice, check_format, expected_tasks, frame_of, score_ranges, show_grids
+from covr_bench.cli.choice import Choice, check_format, expected_tasks, frame_of, score_ranges, show_grids, warn
 from covr_bench.cli.options import (
     PAPERS_HELP,
     Format,
@@ -148,12 +148,33 @@ def print_papers(
             made = several_tables(frame, tables, shape.named)
         except ValueError as error:
             raise UserError(str(error)) from error
+        if choice.scores and not any(line.ours for each in made for line in each.lines):
+            warn([_why_none(choice.scores, frame, tables)])
         grids = [grid for grid in map(LAYOUTS[shape.layout], made) if grid.rows]
         if not grids:  # of ours alone
             raise UserError(f"no run of ours for {', '.join(tables)}: covr-bench run --paper {tables[0]} makes some")
         show_grids(grids, lambda: to_csv(made), format_, console, siunitx=shape.siunitx)
     for name in alone:
         OF_RUNS_ALONE[name](frame, format_, console)
+
+
+def _why_none(scores: Path, frame: pd.DataFrame, tables: Sequence[str]) -> str:
+    """Why no line of a file of scores stands in these tables, and what a line needs to."""
+    from analysis.papers.published import published
+
+    numbers = [number for table in tables for number in published(table)]
+    wanted = {
+        "suite": {suite for number in numbers for suite in number.suites},
+        "task": {number.task for number in numbers},
+        "agent": {number.agent for number in numbers if number.agent},
+    }
+    none = f"no line of {scores} stands in {', '.join(tables)}"
+    for column, names in wanted.items():
+        found = sorted(set(frame[column].astype(str)))
+        if not names.intersection(found):
+            choices = f"{', '.join(sorted(names))}{'; or give --as METHOD=AGENT' if column == 'agent' else ''}"
+            return f"{none}: {column} is {', '.join(map(repr, found))}, and must be one of {choices}"
+    return f"{none}: none has agent, task and suite, all three, of one number there"
 
 
 def _print_rounds(frame: pd.DataFrame, format_: str, console: Console) -> None:
