@@ -264,6 +264,8 @@ def test_plot_draws_what_is_stored(cli: Callable[..., Any], out: Path, tmp_path:
     assert cli("plot", "--out", out, "-o", picture).out.strip() == str(picture)
     assert picture.read_text().startswith("<?xml")
     assert "Valid endings" in cli("plot", "--out", out, "-o", "curves.gif").err
+    both = cli("plot", "--out", out, "--kind", "aggregate", "--paper", "T4")
+    assert both.code == 2 and "give one of them" in both.err
     absent = cli("plot", "--out", out, "-o", tmp_path / "absent" / "curves.png")
     assert absent.code == 2
     assert "cannot write" in absent.err

@@ -47,7 +47,7 @@ KINDS = ("curves", "aggregate", "profile", "improvement", *OF_RUNS_ALONE)
 def plot_command(
     out: Out = Path("results"),
     suite: OneSuite = "",
-    kind: Annotated[str, typer.Option(help="curves, aggregate, profile, improvement, rounds or effect.")] = "curves",
+    kind: Annotated[str, typer.Option(help="curves, aggregate, profile, improvement, rounds or effect. [curves]")] = "",
     paper: Annotated[
         list[str] | None,
         typer.Option(help=f"Bars of papers' tables: {PAPERS_HELP}; F3, curves of T4 in its grid; or rounds, effect."),
@@ -69,7 +69,9 @@ def plot_command(
     only = (suite, tuple(task or ()), tuple(agent or ()))
     choice = Choice(out, scores, *only, env_steps, tuple(score_range or ()), score)
     draw = partial(plot, reps=reps, seed=seed, over=over)
-    for path in plot_papers(choice, paper, file, {}, draw) if paper else draw(choice, kind, file):
+    if kind and paper:
+        raise UserError("--kind and --paper each say which figure: give one of them")
+    for path in plot_papers(choice, paper, file, {}, draw) if paper else draw(choice, kind or "curves", file):
         print(path)
 
 
