@@ -11,7 +11,7 @@ import importlib
 import pkgutil
 import re
 import secrets
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +39,18 @@ def register(suite: Suite | None = None) -> list[str]:
         The ids, `covr-bench/<suite>-<task>-v<version of the suite>`.
     """
     if suite is None:
-        return [name for each in _ours() for name in register(each)]
-    ids = {f"{NAMESPACE}/{suite.name}-{task.name}-v{suite.version}": task for task in suite.tasks}
+        # An entry point that is text can be written down: `spec.to_json()`, which Minari's datasets hold.
+        entry = f"{__name__}:{make_by_id.__name__}"
+        for name in (ours := _tasks()):
+            if name not in gymnasium.registry:
+                gymnasium.register(name, entry_point=entry, kwargs={"task_id": name}, disable_env_checker=True)
+        return list(ours)
+    ids = _ids(suite)
     for name, task in ids.items():
         if name not in gymnasium.registry:
-            entry = partial(make, task)
-            entry.metadata = METADATA  # type: ignore[attr-defined]  # by which Gymnasium wraps other render modes
-            gymnasium.register(name, entry_point=entry, disable_env_checker=True)
+            made = partial(make, task)
+            made.metadata = METADATA  # type: ignore[attr-defined]  # by which Gymnasium wraps other render modes
+            gymnasium.register(name, entry_point=made, disable_env_checker=True)
     return list(ids)
 
 
@@ -77,6 +82,24 @@ def make(
         ensure_backend()
     first = secrets.randbits(31) if seed is None else seed
     return task.make(first, **settings)  # type: ignore[return-value]  # a TaskEnv is a gymnasium.Env
+
+
+def make_by_id(task_id: str, **settings: Any) -> gymnasium.Env[Any, Any]:
+    """The environment of a task of this package by its Gymnasium id; arguments and errors as of `make`."""
+    return make(_tasks()[task_id], **settings)
+
+
+make_by_id.metadata = METADATA  # type: ignore[attr-defined]
+
+
+@cache
+def _tasks() -> dict[str, Task]:
+    """The tasks of this package by their ids."""
+    return {name: task for suite in _ours() for name, task in _ids(suite).items()}
+
+
+def _ids(suite: Suite) -> dict[str, Task]:
+    return {f"{NAMESPACE}/{suite.name}-{task.name}-v{suite.version}": task for task in suite.tasks}
 
 
 def _ours() -> Iterator[Suite]:

@@ -52,6 +52,15 @@ def test_it_is_the_task_itself() -> None:
     assert theirs[3], "an episode of catch is 20 agent steps"
 
 
+def test_its_spec_can_be_written_down_and_made_again() -> None:
+    """Datasets hold the JSON of the environment that they were recorded in."""
+    env = gymnasium.make(CATCH, image_size=24)
+    assert env.spec
+    again = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+    assert again.observation_space == env.observation_space
+    assert np.array_equal(again.reset(seed=3)[0], env.reset(seed=3)[0])
+
+
 def test_vectors_of_it_can_be_made() -> None:
     envs = gymnasium.make_vec(CATCH, num_envs=2, image_size=32)
     obs, _ = envs.reset(seed=[1, 2])
