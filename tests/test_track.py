@@ -17,9 +17,12 @@ from covr_bench.launch.base import Job, State
 from covr_bench.launch.execute import execute
 from covr_bench.launch.find import make_launcher
 from covr_bench.track import trackers as track
+from covr_bench.track.base import facts_of, lasting_name
 from covr_bench.track.follow import MEASURED, Rows
 from covr_bench.track.line import Line
 from covr_bench.track.trackers import Trackers, make_trackers, tracker, tracker_names
+from results import provenance
+from results.layout import PROVENANCE_FILE
 from results.store import RunWriter, read_run, run_folder
 
 if TYPE_CHECKING:
@@ -233,7 +236,8 @@ def test_tensorboard_gets_the_rows_as_scalars(tmp_path: Path) -> None:
 
     (config,) = catch_runs(tmp_path, ["random"])
     watched([config], make_trackers(["tensorboard"], {"tensorboard.folder": str(tmp_path / "events")}, print))
-    events = EventAccumulator(str(tmp_path / "events" / config.run_id))
+    (folder,) = (tmp_path / "events" / config.run_id).iterdir()
+    events = EventAccumulator(str(folder))
     events.Reload()
     stored = read_run(tmp_path, config.run_id).query("kind in @MEASURED", local_dict={"MEASURED": list(MEASURED)})
     assert set(events.Tags()["scalars"]) == {f"{row.kind}/{row.metric}" for row in stored.itertuples()}
@@ -243,6 +247,22 @@ def test_tensorboard_gets_the_rows_as_scalars(tmp_path: Path) -> None:
     assert json.loads(text_of(events, "config"))["run_id"] == config.run_id
     assert "packages" in json.loads(text_of(events, "facts"))
     assert text_of(events, "status", fence="") == "finished"
+
+
+def test_a_run_that_begins_anew_is_another_in_a_service(tmp_path: Path) -> None:
+    """Its rows were added to the old one's curve; so were those of an equal run on another machine."""
+    (config,) = catch_runs(tmp_path, ["random"])
+    heard = Heard()
+    names = []
+    for began in ("2026-11-28T07:43:56+00:00", "2026-11-28T07:43:56+00:00", "2026-12-01T10:00:00+00:00"):
+        record = {"environment": {"cpu": "some"}, "sessions": [{"started": began}, {"started": "2027-01-01T00:00:00"}]}
+        names.append(lasting_name(config.run_id, facts_of(record)))
+    assert names[0] == names[1] == f"{config.run_id}/20261128-074356" != names[2]
+    watched([config], line_of(heard))
+    facts = heard.calls[0][1][2]
+    recorded = provenance.read(run_folder(tmp_path, config.run_id) / PROVENANCE_FILE)
+    assert facts["began"] == recorded["sessions"][0]["started"]
+    assert lasting_name(config.run_id, {}) == config.run_id  # it failed before its first step
 
 
 def text_of(events: Any, name: str, fence: str = "```") -> str:

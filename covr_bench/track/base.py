@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,8 +26,8 @@ class Tracker(Protocol):
         Args:
             run_id: `<suite>@<budget>/<task>/<agent>[-<variant>]/<seed>`.
             config: Its configuration, JSON values.
-            facts: Of the code, packages and machine, as in its `provenance.json`; empty if it failed before its first
-                step.
+            facts: Of the code, packages and machine, as in its `provenance.json`, and `began`, when its first session
+                did (ISO 8601); empty if it failed before its first step.
         """
 
     def rows(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -57,6 +58,18 @@ class TrackerSpec:
     Settings: type[Any]
     make: Callable[[Any], Tracker]
     doc: str
+
+
+def facts_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What `Tracker.begin` is told of a run by its `provenance.json`, as `results.provenance.read` returns it."""
+    began = [session["started"] for session in record["sessions"][:1]]
+    return {**record["environment"], **({"began": began[0]} if began and began[0] else {})}
+
+
+def lasting_name(run_id: str, facts: Mapping[str, Any]) -> str:
+    """A run's name in a service: the same when it goes on, another when it begins anew, here or elsewhere."""
+    began = re.sub("[^0-9]", "", str(facts.get("began", "")))[:14]
+    return f"{run_id}/{began[:8]}-{began[8:]}" if began else run_id
 
 
 def needed(package: str, module: str = "") -> Any:

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from covr_bench.kit.errors import UserError
+from covr_bench.track.base import facts_of
 from covr_bench.track.follow import Rows
 from covr_bench.track.trackers import films, made
 from results import provenance
@@ -56,7 +57,7 @@ def _told(out: Path, run_id: str, tracker: Tracker) -> str:
     folder = run_folder(out, run_id)
     try:
         record = completed(provenance.read(folder / PROVENANCE_FILE))
-        config, facts = dict(record["config"]) | {"out": str(out)}, record["environment"]
+        config, facts = dict(record["config"]) | {"out": str(out)}, facts_of(record)
         _check_rows(out, run_id, str(record["status"]))
         rows = Rows(folder / ROWS_FILE, anew=True).new()
         tracker.begin(run_id, config, facts)

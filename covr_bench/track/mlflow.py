@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from covr_bench.track.base import TrackerSpec, needed
+from covr_bench.track.base import TrackerSpec, lasting_name, needed
 from covr_bench.track.follow import by_step
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Settings:
 
 
 class MLflow:
-    """An MLflow run for each run. One that goes on is the same run there: it is found by its tag `run_id`."""
+    """An MLflow run for each run. One that goes on is the same run there: it is found by a tag."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -47,7 +47,7 @@ class MLflow:
     def begin(self, run_id: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         """See `track.base.Tracker`."""
         client = self._open(Path(config["out"]))
-        tag = run_id.replace("'", "")
+        tag = lasting_name(run_id, facts).replace("'", "")
         found = client.search_runs([self._experiment], f"tags.covr_bench_run = '{tag}'", max_results=1)
         tags = {"covr_bench_run": tag, "mlflow.runName": run_id}
         run = found[0] if found else client.create_run(self._experiment, tags=tags)

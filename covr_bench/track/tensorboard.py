@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from covr_bench.track.base import TrackerSpec, needed
+from covr_bench.track.base import TrackerSpec, lasting_name, needed
 from covr_bench.track.follow import MEASURED
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class TensorBoard:
     def begin(self, run_id: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         """See `track.base.Tracker`."""
         folder = Path(self.settings.folder) if self.settings.folder else Path(config["out"]) / "tensorboard"
-        writer = self._writers[run_id] = self._open(str(folder / run_id))
+        writer = self._writers[run_id] = self._open(str(folder / lasting_name(run_id, facts)))
         for name, values in (("config", config), ("facts", facts)):
             writer.add_text(name, f"```\n{json.dumps(values, indent=2)}\n```")
         writer.flush()

@@ -13,11 +13,12 @@ from covr_bench.kit.built import built
 from covr_bench.kit.errors import UserError, unknown
 from covr_bench.kit.extensions import Kind
 from covr_bench.launch.base import State
-from covr_bench.track.base import Tracker, TrackerSpec
+from covr_bench.track.base import Tracker, TrackerSpec, facts_of
 from covr_bench.track.follow import Rows
 from covr_bench.track.line import Line
 from results import provenance
 from results.layout import PROVENANCE_FILE, ROWS_FILE, StoreError, run_folder
+from results.shape import completed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,7 +165,7 @@ def _folder(job: Job) -> Any:
 def _facts(job: Job) -> Mapping[str, Any]:
     """What its process has recorded of the code and the machine."""
     try:
-        return provenance.read(_folder(job) / PROVENANCE_FILE)["environment"]  # type: ignore[no-any-return]
+        return facts_of(completed(provenance.read(_folder(job) / PROVENANCE_FILE)))
     except (StoreError, KeyError):
         return {}
 

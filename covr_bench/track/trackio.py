@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from covr_bench.track.base import TrackerSpec, needed
+from covr_bench.track.base import TrackerSpec, lasting_name, needed
 from covr_bench.track.follow import by_step
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Trackio:
         """See `track.base.Tracker`."""
         self._runs[run_id] = self._trackio.init(
             project=self.settings.project,
-            name=run_id,
+            name=lasting_name(run_id, facts),
             group=run_id.rpartition("/")[0],
             space_id=self.settings.space or None,
             config={"run": dict(config), "facts": dict(facts)},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from covr_bench.track.base import TrackerSpec, needed
+from covr_bench.track.base import TrackerSpec, lasting_name, needed
 from covr_bench.track.follow import by_step
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Settings:
 
 
 class Wandb:
-    """A W&B run for each run. One that goes on is the same run there: its id comes from the run's."""
+    """A W&B run for each run. One that goes on is the same run there: its id comes from the run's and its beginning."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -49,7 +49,7 @@ class Wandb:
         run = self._runs[run_id] = self._wandb.init(
             project=self.settings.project,
             entity=self.settings.entity or None,
-            id=hashlib.sha256(run_id.encode()).hexdigest()[:16],
+            id=hashlib.sha256(lasting_name(run_id, facts).encode()).hexdigest()[:16],
             name=run_id,
             group=run_id.rpartition("/")[0],
             config={"run": dict(config), "facts": dict(facts)},
