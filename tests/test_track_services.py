@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> Path:
                 writer.write("eval", step, step, {"return": value, "length": 40.0})
             writer.write("signal", 200, 200, {"loss": 7.0})
         record: dict[str, Any] = {"schema": 1, "run_id": run_id, "status": status, "environment": {"cpu": "some"}}
-        record["sessions"] = [{"command": "covr-bench run it"}]
+        record["sessions"] = [{"command": "covr-bench run it", "started": "2026-11-28T07:43:56+00:00"}]
         suite_budget, task, agent, seed = run_id.split("/")
         config = {"suite": suite_budget, "task": task, "agent": agent, "seed": int(seed), "out": "elsewhere"}
         provenance.write(run_folder(tmp_path, run_id) / PROVENANCE_FILE, record | {"config": config})
@@ -157,6 +157,11 @@ def test_mlflow_has_curves_status_and_provenance_and_the_run_once(
     (artifact,) = client.list_artifacts(runs[RUNS[0]].info.run_id)
     stored = json.loads(Path(client.download_artifacts(runs[RUNS[0]].info.run_id, artifact.path)).read_text())
     assert stored["facts"]["cpu"] == "some"
+    path = run_folder(store, RUNS[0]) / PROVENANCE_FILE
+    path.write_text(path.read_text().replace("2026-11-28T", "2026-11-29T"))
+    assert problems(store, "mlflow") == []  # one of them has begun anew
+    names = [run.data.tags["mlflow.runName"] for run in client.search_runs([experiment.experiment_id])]
+    assert sorted(names) == sorted([*RUNS, RUNS[0]])
     assert list(elsewhere.iterdir()) == []  # its files are beside the runs, as its database is
 
 
