@@ -15,6 +15,7 @@ import pytest
 from learner import AGENT, PLAIN
 
 from covr_bench.gate.measure import Broken, Side, distinct
+from covr_bench.run.alone import alone
 
 
 def write(folder: Path, **changes: str) -> None:
@@ -70,6 +71,21 @@ def test_the_tutorial_goes_as_it_says(cli: Callable[..., Any], tmp_path: Path, m
     assert len(worktrees.stdout.splitlines()) == 1
     unknown = cli("gate", "--agent", "my_agent.py", "--against", "nowhere")
     assert unknown.code == 2 and "neither `reference`, nor a folder, nor a git revision" in unknown.err
+
+
+def test_two_gates_do_not_share_a_folder_and_none_deletes_what_is_not_its_own(
+    cli: Callable[..., Any], repository: Path
+) -> None:
+    """The second deleted the first one's runs, and either a folder `new` of the user's in `--out`."""
+    kept = repository / "mine" / "new" / "notes"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("kept")
+    (repository / "refs").mkdir()
+    with alone(repository / "mine", "gate in", repository / "mine"):
+        second = cli("gate", "--against", "refs", "--out", "mine")
+    assert second.code == 2 and "another gate in" in second.err
+    assert cli("gate", "--against", "refs", "--out", "mine", "--agent", "no_agent").code
+    assert kept.read_text() == "kept"
 
 
 @pytest.mark.deep

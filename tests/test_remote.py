@@ -23,6 +23,7 @@ from covr_bench.remote import references, runs
 from covr_bench.remote.filesystem import Hung, Remote
 from covr_bench.remote.manifest import MANIFEST, PART, belongs, of_folder
 from covr_bench.remote.transfer import RECORD_BYTES, Outcome, State
+from covr_bench.run.alone import alone
 from results.store import RunWriter, run_folder
 
 if TYPE_CHECKING:
@@ -380,7 +381,10 @@ def test_a_file_system_that_hangs_is_given_up(tmp_path: Path) -> None:
 def test_two_pulls_do_not_fill_one_folder(tmp_path: Path) -> None:
     make(tmp_path / "a")
     push("memory://there", tmp_path / "a")
-    with runs._alone(tmp_path / "b"), pytest.raises(UserError, match=r"another pull into .* goes on"):
+    with (
+        alone(tmp_path / "b" / ".pull", "pull into", tmp_path / "b"),
+        pytest.raises(UserError, match=r"another pull into .* goes on"),
+    ):
         pull("memory://there", tmp_path / "b")
 
 

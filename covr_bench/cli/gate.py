@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from suites.base import Suite
 
 Many = list[str] | None
+NEW = "new-side"  # folder of --out with the runs of what is judged, which every gate begins anew
 TELL_S = 20.0  # between lines of a log that say what is going on
 TIMEOUT_S = 120.0  # of a file system with references that does not answer
 MARGIN_SHARE = 0.1  # of a task's range: the loss that does not matter
@@ -145,8 +146,11 @@ def _sides(
     from covr_bench.gate.measure import Side
     from covr_bench.gate.references import SHIPPED, References
     from covr_bench.gate.request import REFERENCE
+    from covr_bench.run.alone import alone
 
     out = (folder / asked.out).resolve()
+    stack.enter_context(alone(out, "gate in", out))
+    shutil.rmtree(out / NEW, ignore_errors=True)
     repository = revisions.top(folder)
     root = repository or folder.resolve()
     shared: dict[str, Any] = {"settings": asked.set, "workers": asked.workers, "conv_kernel": asked.conv_kernel}
@@ -159,16 +163,14 @@ def _sides(
     if asked.bless and not stored.is_dir() and repository and revisions.exists(repository, asked.against):
         raise UserError(f"--bless stores references in a folder, and {asked.against} is a revision")
     if asked.bless or asked.against == REFERENCE or stored.is_dir():
-        shutil.rmtree(out / "new", ignore_errors=True)
-        new = side("the new side", root, out / "new")
+        new = side("the new side", root, out / NEW)
         return new, References(stored, new.names(_refs(asked.agent, folder, root)), asked.set)
     if repository is None:
         raise UserError(f"--against {asked.against}: no such folder, and {folder} is in no git repository")
     sha = revisions.commit(repository, asked.against)
-    shutil.rmtree(out / "new", ignore_errors=True)
     tree = stack.enter_context(revisions.checked_out(repository, sha, out / "tree"))
     title = f"{asked.against} ({sha[: revisions.DIGITS]})"
-    return side("the new side", root, out / "new"), side(title, tree, out / _key(sha, asked), repository)
+    return side("the new side", root, out / NEW), side(title, tree, out / _key(sha, asked), repository)
 
 
 def _folder_of(asked: GateRequest, folder: Path, tell: Callable[[str], None]) -> Path:

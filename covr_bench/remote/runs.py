@@ -6,13 +6,14 @@ import fcntl
 import fnmatch
 import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covr_bench.kit.errors import UserError, unknown
 from covr_bench.remote.manifest import NOTHING, PART, Entry, Manifest, entry_of, entry_of_bytes, of_folder
 from covr_bench.remote.transfer import Outcome, Refusal, State, download, each, stored, upload
+from covr_bench.run.alone import alone
 from covr_bench.run.writers import Writers
 from results import provenance
 from results.layout import LOCK_FILE, ROWS_FILE, RunId, StoreError, recorded, run_folder
@@ -83,9 +84,13 @@ def pull(remote: Remote, out: Path, wanted: Sequence[str], parallel: int) -> Ite
     """Copy runs of a remote store into one here; arguments, yields and errors as of `push`."""
     there = _listed(remote)
     runs = chosen(sorted(there), wanted, str(remote))
-    with _alone(out):
+    with alone(out / STAGED, "pull into", out):
         writers = Writers(out, runs)
         yield from each(runs, lambda run_id: _pulled(remote, out, run_id, there[run_id], writers), parallel)
+    for folder, _, files in sorted(os.walk(out / STAGED), reverse=True):
+        if not files:
+            with suppress(OSError):  # it holds what will be used by the next pull
+                os.rmdir(folder)
 
 
 def _pulled(remote: Remote, out: Path, run_id: str, sizes: Mapping[str, int], writers: Writers) -> Outcome:
@@ -184,22 +189,3 @@ def chosen(runs: Sequence[str], wanted: Iterable[str], where: str) -> list[str]:
             raise unknown(f"run in {where}", text, runs)
         found |= set(exact)
     return [run for run in runs if run in found or not wanted]
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """One pull into a store at a time: they would fill the same folders. Raises UserError."""
-    try:
-        (out / STAGED).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {out}: {error.strerror}; mend that folder, or give another --out") from error
-    with (out / STAGED / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another pull into {out} goes on; wait for it, or stop it") from None
-        yield
-    for folder, _, files in sorted(os.walk(out / STAGED), reverse=True):
-        if not files:
-            with suppress(OSError):  # it holds what will be used by the next pull
-                os.rmdir(folder)

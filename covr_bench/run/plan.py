@@ -192,10 +192,11 @@ def _planned(config: RunConfig, restart: bool, accept: bool) -> Planned:
         return Planned(config, State.UNREADABLE, problem=f"{error} {_ANEW}")
     state, changed = _state(folder, record), _changed_code(record, config)
     lost = provenance.lost_rows(folder) if state is State.DONE else ""
-    if restart and (changed or lost or state is not State.DONE):
+    state = State.UNREADABLE if lost else state
+    if restart and (changed or state is not State.DONE):
         return Planned(config, State.TO_DO, replaced=_replaced(config))
     if lost:
-        return Planned(config, State.UNREADABLE, problem=f"{lost}. {_ANEW}")
+        return Planned(config, state, problem=f"{lost}. {_ANEW}")
     differing = differences(record["config"], config.as_dict())
     if differing and (differing := differences(_with_later_settings(record["config"], config), config.as_dict())):
         raise UserError(
