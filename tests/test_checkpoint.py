@@ -74,6 +74,21 @@ def test_what_json_cannot_hold_is_named(tmp_path: Path) -> None:
         Checkpoints(tmp_path).save(4, {"agent": {"net": {1}}}, new_replay())
 
 
+@pytest.mark.parametrize("keys", [(1, "1"), (True, False), (None, "x"), ((1, 2),)])
+def test_keys_that_would_come_back_as_others_are_refused(tmp_path: Path, keys: tuple[Any, ...]) -> None:
+    """They came back as text, and of two that are the same text one was lost."""
+    with pytest.raises(TypeError, match=r"/agent/counts has keys of type .*: a checkpoint holds strings, or integers"):
+        Checkpoints(tmp_path).save(4, {"agent": {"counts": dict.fromkeys(keys, 0)}}, new_replay())
+
+
+def test_tensors_whose_keys_have_slashes_stay_apart(tmp_path: Path) -> None:
+    """One took the other's place, and the run went on with it."""
+    state = {"a/b": torch.tensor(1.0), "a": {"b": torch.tensor(2.0), "b'": torch.tensor(3.0)}}
+    Checkpoints(tmp_path).save(4, {"agent": state}, new_replay())
+    loaded = load_agent(tmp_path)
+    assert loaded == state
+
+
 @settings(max_examples=30, deadline=None)
 @given(parts=st.lists(st.integers(1, 30), min_size=1, max_size=5), capacity=st.integers(8, 40))
 def test_a_replay_saved_in_parts_comes_back_whole(parts: list[int], capacity: int) -> None:

@@ -8,12 +8,21 @@ import torch
 
 
 def flatten(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """JSON for `value`; its tensors go to `tensors` under their path. Keys of dicts may be strings or integers."""
+    """JSON for `value`; its tensors go to `tensors` under their path.
+
+    Raises TypeError for what cannot be held, keys of a dict that are neither all strings nor all integers among it.
+    """
     if isinstance(value, torch.Tensor):
+        while path in tensors:  # keys have slashes: {"a/b": ..., "a": {"b": ...}}
+            path += "'"
         tensors[path] = value.detach().cpu().contiguous().clone()
         return {"$": "tensor", "at": path}
     if isinstance(value, dict):
-        kind = "ints" if value and all(isinstance(key, int) for key in value) else "dict"
+        integers = [isinstance(key, int) and not isinstance(key, bool) for key in value]
+        if not (all(integers) or all(isinstance(key, str) for key in value)):
+            types = ", ".join(sorted({type(key).__name__ for key in value}))
+            raise TypeError(f"{path} has keys of type {types}: a checkpoint holds strings, or integers, not both")
+        kind = "ints" if value and all(integers) else "dict"
         return {"$": kind, "of": {str(key): flatten(item, f"{path}/{key}", tensors) for key, item in value.items()}}
     if isinstance(value, list | tuple):
         return {
