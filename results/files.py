@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING
@@ -60,13 +60,15 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, check: Callable[[], N
     if path.exists() and not path.is_file():  # a device or a pipe; a folder raises
         path.write_bytes(data)
         return
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name[:100], suffix=".tmp")
+    temporary = f"{path.parent}/{path.name[:100]}{secrets.token_hex(8)}.tmp"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # less the umask
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        if path.exists():
+            os.chmod(temporary, path.stat().st_mode & 0o777)
         if check:
             check()
         os.replace(temporary, path)

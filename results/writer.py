@@ -84,7 +84,7 @@ class RunWriter:
             if self.lease.inherited and path.exists():
                 renew_file(path)
             self._continue_from(read_bytes(path) if path.exists() else b"")  # fails for a pipe, which would wait
-            self._rows = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            self._rows = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
             self.close()
             raise self._failure(error) from error

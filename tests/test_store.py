@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from results import provenance
 from results.batch import to_table
-from results.layout import StoreWarning, variant_of
+from results.layout import LOCK_FILE, PROVENANCE_FILE, ROWS_FILE, StoreWarning, variant_of
 from results.source import read_source
 from results.store import RunId, RunWriter, StoreError, read, read_run, run_folder, writer_pid
 
@@ -640,3 +640,19 @@ def test_settings_of_up_to_sixty_characters_are_the_variants_name() -> None:
     assert variant_of({"b": 1, "a": 2}) == "a=2,b=1"
     assert variant_of({"a": "x y"}).startswith("set-")
     assert variant_of({}) == ""
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o027, 0o640), (0o077, 0o600)])
+def test_files_of_a_run_are_as_open_as_the_user_wants(tmp_path: Path, umask: int, mode: int) -> None:
+    """They were 644 whatever the umask: a group could not go on with each other's runs, and strangers could read."""
+    before = os.umask(umask)
+    try:
+        with RunWriter(tmp_path, RUN, action_repeat=1) as writer:
+            provenance.begin(tmp_path, RUN, config={}, seeds={}, command="")
+            writer.write("eval", 0, 0, {"return": 1.0})
+        provenance.finish(tmp_path, RUN, "finished", wall_s=1.0)
+    finally:
+        os.umask(before)
+    files = {path.name: path.stat().st_mode & 0o777 for path in run_folder(tmp_path, RUN).iterdir()}
+    assert files == dict.fromkeys(files, mode)
+    assert {ROWS_FILE, PROVENANCE_FILE, LOCK_FILE} <= set(files)
