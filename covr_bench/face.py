@@ -13,15 +13,16 @@ These are `run`, `plan`, `read` and `load_policy`.
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covr_bench.config.experiment import design
-from covr_bench.config.request import Request
+from covr_bench.config.request import Request, by_name
 from covr_bench.config.request import request as checked
-from covr_bench.kit.errors import UserError
+from covr_bench.kit.errors import UserError, unknown
 from covr_bench.kit.winograd import Choice, choose
 from covr_bench.run.cores import cores
 from covr_bench.run.machine import device, most_workers, rendering
@@ -79,10 +80,13 @@ class Results:
         """The final return of every run, a line each; at or before `env_steps` where given.
 
         score: `last` (evaluation), `last3` (evaluations), `train10` (training episodes that ended in the last 10 % of
-        the steps) or `auc` (mean over all evaluations).
+        the steps) or `auc` (mean over all evaluations). Raises UserError for another.
         """
+        from analysis.rows.final import SCORES
         from analysis.rows.scores import final_scores
 
+        if score not in SCORES:
+            raise unknown("score", score, SCORES)
         return final_scores(self.frame, env_steps=env_steps, score=score)
 
 
@@ -196,14 +200,14 @@ def read(
     suite: str = "",
     tasks: str | Sequence[str] = (),
     agents: str | Sequence[str] = (),
-    runs: str | Sequence[str] = (),
+    runs: str | Sequence[str] | None = None,
 ) -> Results:
     """The rows of a store.
 
     Args:
         out: The store's folder.
         suite, tasks, agents: Only these, by name.
-        runs: Only these, by id.
+        runs: Only these, by id; all where None.
 
     Raises:
         UserError: There is no store, or it has no rows of that name.
@@ -211,14 +215,20 @@ def read(
     from analysis.rows.scores import choose
     from results.store import read as read_rows
 
+    out = os.path.expanduser(out)
     if not (Path(out) / "runs").is_dir():
         raise UserError(f"no results in {out}; covr_bench.run(...) or `covr-bench run` makes some")
     frame = read_rows(Path(out))
-    wanted, chosen = _several(runs), {"tasks": _several(tasks), "agents": _several(agents)}
+    chosen = {"tasks": _several(tasks), "agents": _several(agents)}
     if suite and suite not in (found := sorted(map(str, frame["suite"].unique()))):
         raise UserError(f"no run of suite {suite!r}; there are runs of: {', '.join(found) or 'none'}")
     frame = frame[frame["suite"] == suite] if suite else frame
-    frame = frame[frame["run_id"].isin(wanted)] if wanted else frame
+    if runs is not None:
+        there = set(frame["run_id"])
+        for run in (wanted := _several(runs)):
+            if run not in there:
+                raise unknown(f"run in {out}", run, there)
+        frame = frame[frame["run_id"].isin(wanted)]
     try:
         return Results(Path(out), choose(frame, **chosen) if any(chosen.values()) else frame)
     except ValueError as error:
@@ -230,7 +240,7 @@ def load_policy(
     out: str | Path = "results",
     *,
     task: str = "",
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | Sequence[str] | None = None,
     device: str = "cpu",
     trust_code: bool = False,
 ) -> TrainedPolicy:
@@ -240,8 +250,8 @@ def load_policy(
         run: The run's id, its folder, a part of the id that no other has, or `hf:USER/NAME`, published on the hub.
         out: Folder of the results.
         task: `SUITE/TASK`; the run's own where empty.
-        settings: Options of the task, such as `{"env.render": "fast"}`.
-        device: A torch device.
+        settings: Options of the task, such as `{"env.render": "fast"}`; or a list of `KEY=VALUE`.
+        device: A torch device, or `auto`.
         trust_code: Run the agent's own code that a published policy brings along.
 
     Returns:
@@ -251,9 +261,11 @@ def load_policy(
         UserError: The run, its weights or its files are gone, or the policy does not fit the task.
     """
     from covr_bench.policies.play import TrainedPolicy
+    from covr_bench.run import machine
 
-    chosen = [f"{key}={value}" for key, value in (settings or {}).items()]
-    return TrainedPolicy(Path(out), str(run), task=task, settings=chosen, device=device, trust_code=trust_code)
+    chosen = [f"{key}={value}" for key, value in by_name("settings", settings or {}).items()]
+    folder, on = Path(os.path.expanduser(out)), machine.device(device)
+    return TrainedPolicy(folder, str(run), task=task, settings=chosen, device=on, trust_code=trust_code)
 
 
 def _request(suite: str | Path | Request, options: Mapping[str, Any]) -> Request:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, MinLen, Predicate
 
 Positive = Annotated[int, Ge(1)]
-Seeds = Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)]
+
+
+def no_seed_twice(seeds: tuple[int, ...]) -> bool:
+    """Whether each seed stands there once: a run would be planned twice."""
+    return len(set(seeds)) == len(seeds)
+
+
+Seeds = Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1), Predicate(no_seed_twice)]
 
 
 class Checked:

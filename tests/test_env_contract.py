@@ -19,7 +19,7 @@ from covr_bench.run.check import checked_env
 from suites import carracing, catch, dmc
 from suites.base import SimulatorError, Task
 from suites.contract.check import check, examine
-from suites.contract.trial import described
+from suites.contract.trial import Broken, described, tried
 from suites.wrappers import ActionRepeat
 
 if TYPE_CHECKING:
@@ -532,6 +532,16 @@ def test_a_run_of_a_broken_task_is_refused_before_it_starts(
     assert done.code == 2
     assert "task arrows of suite" in done.err and "Discrete(3)" in done.err and "Traceback" not in done.err
     assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_an_environment_that_exits_is_broken() -> None:
+    """`check-env` ended there, with exit code 0."""
+
+    def leave() -> None:
+        raise SystemExit(0)
+
+    with pytest.raises(Broken, match=r"step raises SystemExit: 0 .*; mend the step"):
+        tried("step", leave, lambda error: "mend the step")
 
 
 def test_a_simulator_that_cannot_be_used_says_so_itself() -> None:

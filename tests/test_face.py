@@ -172,3 +172,112 @@ def test_the_room_run_is_also_the_function() -> None:
     assert inspect.getmodule(planning.plan).__name__ == "covr_bench.run.plan"  # type: ignore[union-attr]
     assert callable(covr_bench.run)
     assert list(inspect.signature(covr_bench.run).parameters) == ["suite", "watch", "options"]
+
+
+def agent_file(folder: Path, body: str) -> str:
+    """A file of an agent in `folder` that begins with `body`; {head} and the rest are those of the example."""
+    path = folder / "mine.py"
+    path.write_text(body)
+    return str(path)
+
+
+ENUM = """
+import enum
+from dataclasses import dataclass, field
+import numpy as np
+from covr_bench import AgentSpec
+
+class Side(enum.Enum):
+    LEFT = "left"
+    RIGHT = "right"
+
+@dataclass(frozen=True)
+class Net:
+    width: int = 8
+
+@dataclass(frozen=True)
+class Config:
+    side: Side = Side.RIGHT
+    net: Net = field(default_factory=Net)
+
+class Mine:
+    def __init__(self, config, context):
+        assert config.net.width == 8
+        self.gain = 1.0 if config.side is Side.RIGHT else -1.0
+    def act(self, obs, step, explore):
+        return np.full(1, self.gain, np.float32)
+    def update(self, replay, step):
+        return {}
+    def state_dict(self):
+        return {}
+    def load_state_dict(self, state):
+        pass
+
+AGENT = AgentSpec(name="mine", Config=Config, make=Mine, kind="control", replay_frames=0)
+"""
+
+
+def test_a_standard_dataclass_gets_values_of_its_types(tmp_path: Path) -> None:
+    """They came as in JSON: the text of an enum's member, a dict for a part, and the agent took the other side."""
+    options = SMALL | {"agents": [agent_file(tmp_path, ENUM)], "seeds": 0, "out": tmp_path / "out"}
+    assert not covr_bench.run("catch", **options).failed
+    with covr_bench.load_policy("mine", tmp_path / "out") as policy:
+        assert policy.act(policy.env.reset(seed=0)[0]) == pytest.approx([1.0])
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["raise SystemExit", "import sys\nsys.exit(0)", "import argparse\nargparse.ArgumentParser().parse_args(['x'])"],
+)
+def test_a_file_that_exits_where_it_is_imported_is_an_error(tmp_path: Path, body: str) -> None:
+    """It ended the caller's program, as if all was well."""
+    with pytest.raises(UserError, match=r"mine.py cannot be imported: it calls sys.exit\(\d\). Put what it does"):
+        covr_bench.plan("catch", agents=[agent_file(tmp_path, body)], budget="smoke", out=tmp_path)
+
+
+def test_an_agent_that_exits_has_failed_and_the_others_go_on(tmp_path: Path) -> None:
+    """Status 0 counted as a finished run, with nothing stored."""
+    body = ENUM.replace("return np.full(1, self.gain, np.float32)", "raise SystemExit(0)")
+    options = SMALL | {"agents": ["random", agent_file(tmp_path, body)], "seeds": 0, "out": tmp_path / "out"}
+    outcome = covr_bench.run("catch", **options)
+    ((run, why),) = outcome.failed.items()
+    assert run.endswith("/mine/0") and "sys.exit was called" in why
+    returns = outcome.results.returns()
+    assert dict(zip(returns["agent"], returns["status"], strict=True)) == {"mine": "failed", "random": "finished"}
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Any) -> None:
+    """Results went to a folder of the name `~`."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    covr_bench.run("catch", **SMALL, seeds=0, out="~/mine")
+    assert (tmp_path / "home" / "mine" / "runs").is_dir() and not (tmp_path / "~").exists()
+    assert len(covr_bench.read("~/mine").returns()) == 1
+    with covr_bench.load_policy("~/mine/runs/catch@smoke-80/catch/random/0", settings=["env.image_size=84"]) as policy:
+        assert policy.env_steps == 80
+    assert "random" in cli("table", "--out=~/mine").out
+
+
+def test_what_is_not_there_is_said(outcome: covr_bench.Outcome) -> None:
+    out, (first, *_) = outcome.results.out, outcome.plan.run_ids
+    assert set(covr_bench.read(out, runs=first).frame["run_id"]) == {first}
+    assert covr_bench.read(out, runs=[]).frame.empty  # of `runs=list(outcome.failed)`; it was all
+    with pytest.raises(UserError, match="unknown run in"):
+        covr_bench.read(out, runs=[first, "catch@smoke/catch/radnom/0"])
+    with pytest.raises(UserError, match="unknown score 'bogus'"):
+        outcome.results.returns(score="bogus")
+    with pytest.raises(UserError, match="unknown device 'gpu'"):
+        covr_bench.load_policy(first, out, device="gpu")
+    with (
+        covr_bench.load_policy(first, out, device="auto") as policy,
+        pytest.raises(UserError, match="a seed is 0 or more"),
+    ):
+        policy.play(1, seed=-1)
+    with pytest.raises(UserError, match="this policy is closed"):
+        policy.play()
+
+
+@pytest.mark.parametrize("seeds", [[0, 0], "0,0", (1, 2, 1)])
+def test_a_seed_stands_once(seeds: Any) -> None:
+    with pytest.raises(UserError, match="twice"):
+        covr_bench.plan("catch", budget="smoke", seeds=seeds)

@@ -13,6 +13,7 @@ from experiments import configure
 from covr_bench.config import registry
 from covr_bench.config.experiment import design
 from covr_bench.config.request import Request
+from covr_bench.config.settings import of_env
 from covr_bench.kit.api import AgentSpec
 from covr_bench.kit.errors import UserError
 from suites.base import Budget, Suite, Task, Variant
@@ -175,3 +176,21 @@ def test_an_error_does_not_list_hundreds_of_names(tmp_path: Path) -> None:
         design(Request("catch", agents=("drqv2",), budget=str(tmp_path / "b.py")))
     assert "Did you mean 'batch_size'" in str(error.value)
     assert len(str(error.value)) < 400
+
+
+def test_an_environments_option_has_the_type_that_its_make_names() -> None:
+    """It had that of the default: one that is None could not be set, nor a tuple, nor a whole number to a fraction."""
+
+    def make(
+        seed: int, *, wind: float | None = None, sizes: tuple[int, ...] = (1, 2), gravity: float = 1, plain=3
+    ) -> Any:  # type: ignore[no-untyped-def]
+        raise NotImplementedError
+
+    task = Task("game", make, 1, max_episode_steps=10)
+    chosen = {"env.wind": "0.5", "env.sizes": "[3, 4]", "env.gravity": "0.5", "env.plain": "4"}
+    assert of_env(task, chosen) == {"wind": 0.5, "sizes": [3, 4], "gravity": 0.5, "plain": 4}
+    assert of_env(task, {"env.wind": "null"}) == {"wind": None}
+    with pytest.raises(UserError, match=r"env.sizes = 'x': Input should be a valid tuple"):
+        of_env(task, {"env.sizes": "x"})
+    with pytest.raises(UserError, match=r"env.plain = '0.5': Input should be a valid integer"):
+        of_env(task, {"env.plain": "0.5"})

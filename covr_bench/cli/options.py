@@ -29,7 +29,7 @@ def path_argument(*, help: str, metavar: str = "PATH") -> Any:
 def _path(text: str | Path) -> Path:
     if text == "":
         raise UserError("a path is empty; name a file or folder (. is the working folder)")
-    return Path(text)
+    return Path(os.path.expanduser(text))  # a shell leaves `--out=~/results` as it is
 
 
 Out = Annotated[Path, path_option("--out", help="Folder of the results.")]

@@ -49,8 +49,12 @@ def module_of(ref: str) -> str:
 
 def make_agent(ref: str, settings: Mapping[str, Any], context: Context) -> Agent:
     """An agent with these settings; one that wraps another gets its base made the same way."""
+    from pydantic import TypeAdapter
+
     spec = agent(ref)
-    return spec.make(spec.Config(**settings), replace(context, make_agent=make_agent))
+    # A standard dataclass would keep the JSON values: the text of an enum's member, a dict for a part.
+    config = TypeAdapter(spec.Config).validate_python(dict(settings))
+    return spec.make(config, replace(context, make_agent=make_agent))
 
 
 def our_agents() -> dict[str, str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Predicate
 
 from covr_bench.kit.errors import UserError, unknown
 from covr_bench.kit.extensions import absolute
+from suites.checked import no_seed_twice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -46,7 +48,7 @@ class Request:
     agents: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
-    seeds: tuple[Annotated[int, Ge(0)], ...] = ()
+    seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], Predicate(no_seed_twice)] = ()
     budget: str = "paper"
     env_steps: Annotated[int, Ge(1)] | None = None
     settings: dict[str, str] = field(default_factory=dict)
@@ -69,8 +71,9 @@ class Request:
         """The same with files by their whole paths, since workers and later commands may start elsewhere."""
         refs: dict[str, Any] = {name: tuple(map(absolute, getattr(self, name))) for name in ("agents", "trackers")}
         refs |= {name: absolute(getattr(self, name)) for name in ("suite", "budget", "launcher", "vlm")}
-        if self.vlm and Path(self.vlm).is_dir():
-            refs["vlm"] = str(Path(self.vlm).resolve())
+        if self.vlm and (vlm := Path(os.path.expanduser(self.vlm))).is_dir():
+            refs["vlm"] = str(vlm.resolve())
+        refs["out"] = os.path.expanduser(self.out)
         return replace(self, **refs)
 
     def as_dict(self) -> dict[str, Any]:
@@ -267,7 +270,9 @@ def by_name(option: str, value: Any) -> dict[str, str]:
 
 
 def _text(setting: Any) -> str:
-    """A setting as it would be typed: a YAML file or Python gives numbers and booleans."""
+    """A setting as it would be typed: a YAML file or Python gives numbers, booleans and lists."""
+    if isinstance(setting, tuple):
+        setting = list(setting)
     return str(setting).lower() if isinstance(setting, bool) else str(setting)
 
 

@@ -7,7 +7,7 @@ budget, the suite's variant, and what the user set. A name that nothing has is r
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from covr_bench.config import registry
 from covr_bench.config.run_config import setting
@@ -66,8 +66,8 @@ def resolve(spec: AgentSpec, task: Task, budget: Budget, chosen: Mapping[str, st
 
 
 def of_env(task: Task, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Those settings that are options of the task's `make`, each of the type of its default. Raises UserError."""
-    from pydantic import TypeAdapter, ValidationError
+    """Those settings that are options of the task's `make`, each of the option's type. Raises UserError."""
+    from pydantic import ValidationError
 
     options, found = task.options, {}
     for key, value in chosen.items():
@@ -77,7 +77,7 @@ def of_env(task: Task, chosen: Mapping[str, Any]) -> dict[str, Any]:
         if name not in options:
             raise unknown(f"setting of task {task.name}", key, (f"{ENV}{option}" for option in options))
         try:
-            found[name] = TypeAdapter(type(options[name])).validate_python(value)
+            found[name] = _typed(_type_of(task, name), value)
         except ValidationError as error:
             message = error.errors()[0]["msg"]
             raise UserError(f"bad setting of task {task.name}: {key} = {value!r}: {message}") from error
@@ -86,6 +86,30 @@ def of_env(task: Task, chosen: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"bad setting of task {task.name}: {error}") from error
     return found
+
+
+def _type_of(task: Task, option: str) -> Any:
+    """The type that `make` names for its option, else that of the default."""
+    try:
+        named = get_type_hints(task.make).get(option, Any)
+    except (TypeError, NameError):  # a callable without, or names that are there for a type checker only
+        named = Any
+    return type(task.options[option]) if named is Any else named
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    """The value as JSON has it, or what its text says: `0.5`, `[3, 4]`, `null`. Raises ValidationError."""
+    from pydantic import TypeAdapter, ValidationError
+
+    adapter = TypeAdapter(kind)
+    try:
+        found = adapter.validate_python(value)
+    except ValidationError as error:
+        try:
+            found = adapter.validate_json(value if isinstance(value, str) else "")
+        except ValidationError:
+            raise error from None
+    return adapter.dump_python(found, mode="json")
 
 
 def _offered(task: Task, layer: Mapping[str, Any]) -> dict[str, Any]:

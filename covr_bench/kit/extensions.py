@@ -151,7 +151,7 @@ def load(kind: Kind[T], point: EntryPoint) -> T:
     """The value an entry point names. Raises UserError."""
     try:
         value = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(
             f"{_origin(point)} cannot be loaded: {type(error).__name__}: {error}. Mend or uninstall that package."
         ) from error
@@ -239,6 +239,11 @@ def _run(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses look their module up by name
     try:
         spec.loader.exec_module(module)
+    except SystemExit as error:
+        raise UserError(
+            f"{path} cannot be imported: it calls sys.exit({error.code or 0!r}). Put what it does as a script under "
+            "`if __name__ == '__main__':`"
+        ) from error
     except Exception as error:
         raise UserError(
             f"{path} cannot be imported: {type(error).__name__}: {error}{_shadowed(path, error)}"

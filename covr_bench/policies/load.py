@@ -46,7 +46,7 @@ def find_run(out: Path, text: str) -> Path:
     """
     if name := on_hub(text):
         return fetch(name)
-    folder = Path(text)
+    folder = Path(os.path.expanduser(text))
     if not (folder / PROVENANCE_FILE).is_file():
         name = text.removeprefix(f"{out}/").removeprefix("runs/").strip("/")
         found = {run: record for run, record in provenance.statuses(out).items() if "evaluated" not in record["config"]}

@@ -53,7 +53,7 @@ class TrainedPolicy:
         device: str = "cpu",
         trust_code: bool = False,
     ) -> None:
-        self._open = ExitStack()
+        self._open, self._closed = ExitStack(), False
         loaded = self._open.enter_context(
             acting(find_run(out, run), task, settings, device=device, trust_code=trust_code)
         )
@@ -87,10 +87,14 @@ class TrainedPolicy:
             seed: Of the starts; those of the run's evaluations where None.
 
         Raises:
-            UserError: No episode is asked for.
+            UserError: No episode is asked for, the seed is negative, or the policy is closed.
         """
         if episodes < 1:
             raise UserError(f"{episodes} episodes are none; ask for 1 or more")
+        if seed is not None and seed < 0:
+            raise UserError(f"seed is {seed}; a seed is 0 or more")
+        if self._closed:
+            raise UserError("this policy is closed: play within its `with` block, or load it again")
         from covr_bench.run.evaluate import evaluate
 
         begins = starts(self.config.seed if seed is None else seed, episodes)
@@ -98,6 +102,7 @@ class TrainedPolicy:
 
     def close(self) -> None:
         """Close the environment."""
+        self._closed = True
         self._open.close()
 
     def __enter__(self) -> Self:

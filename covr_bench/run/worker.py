@@ -80,7 +80,7 @@ def work(config: RunConfig, session: Session, stop: Stop, say: Say) -> int:
 
     try:
         return _run(config, session, stop, say)
-    except Exception as error:  # the run ends here, and says why
+    except (Exception, SystemExit) as error:  # the run ends here, and says why
         say({"error": _reason(error)})
         return INTERRUPTED if isinstance(error, LeaseLost | RunHeld) else FAILED  # elsewhere it goes on
 
@@ -175,7 +175,7 @@ def _session(
         why = " as `covr-bench cancel` asked" if lease.cancelled else ""
         say({"error": f"checkpointed at {run.counters.env_steps:,} of {config.env_steps:,} env steps{why}"})
         return INTERRUPTED
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         status = "failed"
         writer.error(_reason(error))
         raise
@@ -219,7 +219,7 @@ def _seeds(config: RunConfig) -> dict[str, int]:
     return seeds | {f"eval_episode_{i}": start for i, start in enumerate(starts(config.seed, config.eval_episodes))}
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception | SystemExit) -> str:
     """The message of an error meant for the user, the traceback of any other."""
     from covr_bench.kit.errors import UserError
     from covr_bench.run.contract import Diverged
@@ -227,7 +227,10 @@ def _reason(error: Exception) -> str:
     from suites.base import SimulatorError
 
     known = isinstance(error, UserError | StoreError | Diverged | SimulatorError)
-    return str(error) if known else "".join(traceback.format_exception(error))
+    if known:
+        return str(error)
+    text = "".join(traceback.format_exception(error))
+    return f"{text}sys.exit was called; let that code raise an error" if isinstance(error, SystemExit) else text
 
 
 def message_channel() -> TextIO:

@@ -113,7 +113,7 @@ def _sentences(promise: _Promise, trial: Trial) -> Iterator[str]:
         yield from promise.broken(trial)
     except Broken as broken:
         yield str(broken)
-    except Exception as error:  # of an attribute that is missing, or a value that cannot be compared
+    except (Exception, SystemExit) as error:  # of an attribute that is missing, or a value that cannot be compared
         yield f"trying it raises {raised(error)}; mend what is named there"
 
 

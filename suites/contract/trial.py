@@ -75,21 +75,21 @@ class Trial:
         return space.sample
 
 
-def tried(call: str, do: Callable[[], T], mend: Callable[[Exception], str]) -> T:
+def tried(call: str, do: Callable[[], T], mend: Callable[[BaseException], str]) -> T:
     """What the call returns. Raises Broken with what the call raised."""
     try:
         return do()
     except (SimulatorError, ImportError) as error:  # its message says what mends it
         raise Broken(f"{call}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Broken(f"{call} raises {raised(error)}; {mend(error)}") from error
 
 
-def _mend_of_reset(error: Exception) -> str:
+def _mend_of_reset(error: BaseException) -> str:
     return RESET if isinstance(error, TypeError) and "argument" in str(error) else "mend the reset"
 
 
-def raised(error: Exception) -> str:
+def raised(error: BaseException) -> str:
     """`KeyError: 'speed' (my_env.py, line 12)`."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     what = " ".join(f"{type(error).__name__}: {error}".split())
