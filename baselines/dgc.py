@@ -37,7 +37,7 @@ from torch import nn
 
 from covr.answers import Answers
 from covr.config import QueryConfig
-from covr.frames import Frames
+from covr.frames import Frames, check_stacked
 from covr.vlm.open import labels, open_model
 from covr_bench.kit.api import ActingOnly, AgentSpec, Context, Guidance, Metrics
 from covr_bench.kit.augment import UNIT, scaled
@@ -72,6 +72,7 @@ class Teacher:
         self.vlm = open_model(
             config.vlm, "dgc needs the VLM's features", device=device, seed=context.seed, dtype=config.vlm_dtype
         )
+        check_stacked(context, config.vlm_frames, size)
         self.frames = Frames(config.vlm_frames, size, context.obs_shape[-1], services.render)
         black = np.zeros((1, *(2,) * (config.vlm_frames - 1), size, size, 3), np.uint8)
         self.shape = tuple(self.vlm.image_map(black).shape[1:])

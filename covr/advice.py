@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from covr.controls import VLM, Control
-from covr.frames import Frames
+from covr.frames import Frames, check_stacked
 from covr.priors import HEALTH_OVER, Priors
 from covr.vlm.open import SERVER, check_asked, open_prior
 from covr.vlm.prompts import task_prompt
@@ -43,6 +43,8 @@ class Advice:
                 f"guidance_trust=variance needs answers that tell their variance, and {who} answers by "
                 f"decode={decode}: set decode=expect, which a server and a control do not offer"
             )
+        if not isinstance(vlm, Control):
+            check_stacked(context, config.vlm_frames, config.vlm_image_size)
         check_asked(vlm, self.prompt, config.vlm_frames, config.vlm_image_size)
         self.priors = Priors(
             vlm,

@@ -60,11 +60,13 @@ class Answers:
             "seconds": self.seconds,
             "recent": list(self.recent),
             "stored": self.stored,
+            "words": self.words,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.statuses, self.seconds = Counter(state["statuses"]), state["seconds"]
         self.recent, self.stored = deque(state["recent"], maxlen=OVER), state["stored"]
+        self.words = state.get("words", "")  # earlier versions did not store them
 
 
 class Counted:

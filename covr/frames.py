@@ -8,10 +8,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from covr_bench.kit.errors import UserError
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from covr_bench.kit.api import Render
+    from covr_bench.kit.api import Context, Render
     from covr_bench.kit.replay import Replay
 
 PICTURE_BYTES = 1 << 30  # kept at most
@@ -27,6 +29,19 @@ def as_images(obs: npt.NDArray[np.uint8] | torch.Tensor, frames: int, size: int)
     images = newest.reshape(len(newest), -1, 3, size, size).permute(0, 1, 3, 4, 2)
     array: npt.NDArray[np.uint8] = (images if frames > 1 else images[:, 0]).contiguous().numpy()
     return array
+
+
+def check_stacked(context: Context, frames: int, size: int) -> None:
+    """Raises UserError, before a step, if a VLM is to be shown more frames than the observation it is shown holds.
+
+    frames, size: how many it is shown at once, and their pixels a side; larger than the agent's, they are drawn for it.
+    """
+    channels, _, side = context.obs_shape
+    if size <= side and channels < 3 * frames:
+        raise UserError(
+            f"vlm_frames={frames} shows the VLM as many frames of the observation, which has {channels // 3}: set "
+            f"env.frame_stack to at least {frames}, or vlm_frames=1"
+        )
 
 
 class Frames:

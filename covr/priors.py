@@ -1,8 +1,8 @@
 """a_v, the action the VLM proposes, for every slot of the replay whose observation it was asked about.
 
 Answers are not needed before their transitions are sampled, so questions are collected and asked in batches; in the
-mode `async` another thread asks them, for a VLM on a device or server of its own. Answers say nothing when they state
-no action: those are masked and counted.
+mode `async` another thread asks them, for a VLM on a device or server of its own, and the agent waits where it is more
+than a few batches ahead. Answers say nothing when they state no action: those are masked and counted.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 HEALTH_OVER = 200  # answers
 HEALTHY = 0.5  # share of them that state an action
+QUEUED = 4  # batches that another thread has to ask at most, the one it is asking among them
 LEAST_VARIANCE = 0.01  # that an answer is trusted with
 
 
@@ -58,7 +59,7 @@ class Priors:
         self.batch, self.hold = batch, hold
         self.reserve(0)
         self.last = -1  # newest slot asked about
-        self.waiting: list[int] = []
+        self.unasked: list[int] = []  # slots
         self.stale: deque[int] = deque()  # slots to ask about again
         self.statuses: Counter[str] = Counter()
         self.recent: deque[bool] = deque(maxlen=HEALTH_OVER)
@@ -85,6 +86,11 @@ class Priors:
         """That of the replay; 0 until it was seen."""
         return len(self.valid)
 
+    @property
+    def waiting(self) -> list[int]:
+        """Slots that an answer is to come to: their pictures may be needed still."""
+        return [slot for slots, _ in self.running for slot in slots.tolist()] + self.unasked
+
     def see(self, replay: Replay, ask: bool, good: npt.NDArray[np.float32] | None = None) -> None:
         """Take note of the replay's newest slot; ask about it, or not. good: what the scripted player does there."""
         if not self.capacity:
@@ -92,17 +98,18 @@ class Priors:
         slot = self.newest = replay.head - 1
         self.good[slot % self.capacity] = np.nan if good is None else good
         if ask:
-            self.waiting.append(slot)
+            self.unasked.append(slot)
             self.last = slot
         held = self.hold and self.last >= int(replay.first[slot % self.capacity])
         self.source[slot % self.capacity] = self.last if ask or held else -1
-        if len(self.waiting) >= self.batch:
-            self._ask(replay, np.array(self.waiting))
-            self.waiting = []
+        while len(self.unasked) >= self.batch:
+            self._ask(replay, np.array(self.unasked[: self.batch]))
+            self.unasked = self.unasked[self.batch :]
         if self.stale:
             again = [self.stale.popleft() for _ in range(min(self.batch, len(self.stale)))]
             self._ask(replay, self.pictured(np.array([s for s in again if s >= replay.oldest()], np.int64)))
-        self._collect(wait=False)
+        while self.running and self.running[0][1].done():
+            self._take()
 
     def of(self, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """a_v float32 `(B, A)` and whether there is one, float32 `(B,)` of 0 and 1, for slot numbers int64 `(B,)`."""
@@ -138,8 +145,16 @@ class Priors:
         self.valid[:] = False
 
     def settle(self) -> None:
-        """Wait for questions another thread is asking."""
-        self._collect(wait=True)
+        """Wait for questions another thread has to ask."""
+        while self.running:
+            self._take()
+
+    def recall(self) -> None:
+        """Wait for the batch that another thread is asking, and take back those that it has not begun."""
+        back = [slots.tolist() for slots, answer in self.running if answer.cancel()]
+        self.running = [(slots, answer) for slots, answer in self.running if not answer.cancelled()]
+        self.unasked = [slot for slots in back for slot in slots] + self.unasked
+        self.settle()
 
     def valid_share(self) -> float:
         """Share of the latest answers that state an action; NaN before the first."""
@@ -149,18 +164,22 @@ class Priors:
         return len(self.recent) == HEALTH_OVER and self.valid_share() < HEALTHY
 
     def _ask(self, replay: Replay, slots: Slots) -> None:
+        if self.thread:
+            slots = self.pictured(slots[slots >= replay.oldest()])  # those taken back have waited for long
         if not len(slots):
             return
-        images = self.images(replay, slots)
-        if self.thread:
-            self.running.append((slots, self.thread.submit(self.vlm.propose, images, self.prompt)))
-        else:
-            self._keep(slots, self.vlm.propose(images, self.prompt))
+        if not self.thread:
+            self._keep(slots, self.vlm.propose(self.images(replay, slots), self.prompt))
+            return
+        while len(self.running) >= QUEUED:
+            self._take()
+        answer = self.thread.submit(self.vlm.propose, self.images(replay, slots), self.prompt)
+        self.running.append((slots, answer))
 
-    def _collect(self, wait: bool) -> None:
-        while self.running and (wait or self.running[0][1].done()):
-            slots, answer = self.running.pop(0)
-            self._keep(slots, answer.result())
+    def _take(self) -> None:
+        """Wait for the oldest batch that another thread has to ask."""
+        slots, answer = self.running.pop(0)
+        self._keep(slots, answer.result())
 
     def _keep(self, slots: Slots, proposals: Proposals) -> None:
         at = slots % self.capacity
@@ -187,17 +206,19 @@ class Priors:
     _LATER = ("version", "answered_at", "variance", "good")  # that earlier versions did not store
 
     def state_dict(self) -> dict[str, Any]:
-        self.settle()
+        self.recall()
         arrays = {name: torch.from_numpy(getattr(self, name).copy()) for name in (*self._ARRAYS, *self._LATER)}
-        lists = {"waiting": list(self.waiting), "stale": list(self.stale), "recent": list(self.recent)}
+        lists = {"waiting": self.waiting, "stale": list(self.stale), "recent": list(self.recent)}
         counts = {"last": self.last, "newest": self.newest, "rounds": self.rounds}
-        return arrays | lists | counts | {"statuses": dict(self.statuses), "seconds": self.seconds}
+        told = {"statuses": dict(self.statuses), "seconds": self.seconds, "words": self.words}
+        return arrays | lists | counts | told
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.reserve(len(state["valid"]))
         for name in (*self._ARRAYS, *(later for later in self._LATER if later in state)):
             setattr(self, name, state[name].numpy().copy())
         self.newest, self.rounds = state.get("newest", -1), state.get("rounds", 0)
-        self.waiting, self.last, self.seconds = list(state["waiting"]), state["last"], state["seconds"]
+        self.unasked, self.last, self.seconds = list(state["waiting"]), state["last"], state["seconds"]
         self.stale, self.statuses = deque(state["stale"]), Counter(state["statuses"])
         self.recent = deque(state["recent"], maxlen=HEALTH_OVER)
+        self.words = state.get("words", "")  # earlier versions did not store them

@@ -6,6 +6,8 @@ import math
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ from vlm_models import random_folder
 from covr import loop as method
 from covr.advice import Advice
 from covr.config import COVRConfig
-from covr.priors import HEALTH_OVER, Priors
+from covr.priors import HEALTH_OVER, QUEUED, Priors
 from covr.selection import choose, returns_to_go, transitions
 from covr.vlm.prompts import task_prompt
 from covr.vlm.scripted import ScriptedPrior, silent
@@ -359,10 +361,10 @@ def training(vlm: Any = None, **settings: Any) -> method.COVR:
     return method.COVR(config, context, Advice(vlm or ScriptedPrior(), config, context, services))
 
 
-def priors(*, hold: bool = False, batch: int = 1, vlm: Any = None) -> Priors:
+def priors(*, hold: bool = False, batch: int = 1, vlm: Any = None, background: bool = False) -> Priors:
     images = lambda replay, slots: np.zeros((len(slots), 28, 28, 3), np.uint8)  # noqa: E731
     prompt, every = task_prompt("a task", 2), lambda slots: slots
-    return Priors(vlm or ScriptedPrior(), prompt, images, every, batch=batch, hold=hold, background=False)
+    return Priors(vlm or ScriptedPrior(), prompt, images, every, batch=batch, hold=hold, background=background)
 
 
 def episodes(lengths: list[int], capacity: int = 64) -> Replay:
@@ -459,6 +461,106 @@ def test_relabelling_replaces_every_answer_a_batch_at_a_time() -> None:
         replay.add(np.zeros(2, np.float32), 0.0, False, obs)
         changed.append(int((known.of(slots)[0][:, 0] == 0.5).sum()))
     assert changed == [2, 4, 6, 6]
+
+
+class Slow(ScriptedPrior):
+    """Answers once it is let; `begun` tells that it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let, self.begun = threading.Event(), threading.Event()
+
+    def propose(self, images: Any, prompt: Any) -> Any:
+        self.begun.set()
+        self.let.wait()
+        time.sleep(0.002)
+        return super().propose(images, prompt)
+
+
+def asked_about(known: Priors, replay: Replay, slots: int) -> int:
+    """Play on so far, each slot asked about; returns how many batches have been in the queue at once."""
+    obs, most = np.zeros((9, 4, 4), np.uint8), 0
+    if not replay.head:
+        replay.start(obs)
+    for _ in range(slots):
+        known.see(replay, ask=True)
+        most = max(most, len(known.running))
+        replay.add(np.zeros(2, np.float32), 0.0, False, obs)
+    return most
+
+
+def test_an_agent_is_never_far_ahead_of_a_slow_vlm() -> None:
+    """Questions with their images were queued without bound."""
+    vlm, replay = Slow(), Replay(128, (9, 4, 4), 2, seed=0)
+    known = priors(batch=2, vlm=vlm, background=True)
+    vlm.let.set()
+    assert 0 < asked_about(known, replay, 80) <= QUEUED
+    known.settle()
+    assert known.answered[:80].tolist() == list(range(80))
+
+
+def test_a_run_that_stops_waits_for_one_batch_and_asks_the_others_when_it_goes_on(monkeypatch: Any) -> None:
+    """It waited for every batch in the queue."""
+    vlm, replay = Slow(), Replay(16, (9, 4, 4), 2, seed=0)
+    known = priors(batch=2, vlm=vlm, background=True)
+    asked_about(known, replay, 7)
+    assert known.waiting == list(range(7))  # of which the pictures are kept
+    assert vlm.begun.wait(60)
+    settle = known.settle
+
+    def let() -> None:
+        vlm.let.set()
+        settle()
+
+    monkeypatch.setattr(known, "settle", let)
+    state = known.state_dict()
+    assert state["waiting"] == [2, 3, 4, 5, 6] and state["statuses"] == {"ok": 2}
+    for pictured, answered in ((True, list(range(6))), (False, [0, 1, 4, 5])):
+        again = priors(batch=2, background=True)
+        again.load_state_dict(state)
+        if not pictured:  # 2 and 3, that is
+            again.pictured = lambda slots: slots[slots > 3]
+        again.see(replay, ask=False)
+        again.settle()
+        assert sorted(again.answered[again.answered >= 0].tolist()) == answered
+        assert again.waiting == [6]
+
+
+def test_slots_that_the_ring_overwrote_are_not_asked_about_aside() -> None:
+    replay = Replay(8, (9, 4, 4), 2, seed=0)
+    known = priors(batch=2, background=True)
+    known.reserve(8)
+    known.unasked = [0, 1]
+    obs = np.zeros((9, 4, 4), np.uint8)
+    replay.start(obs)
+    for _ in range(12):
+        replay.add(np.zeros(2, np.float32), 0.0, False, obs)
+    known.see(replay, ask=False)
+    known.settle()
+    assert not known.statuses and not known.waiting
+
+
+def test_what_the_vlm_said_last_without_an_action_outlives_a_stop() -> None:
+    known = priors(vlm=ScriptedPrior(silent))
+    asked_about(known, Replay(8, (9, 4, 4), 2, seed=0), 1)
+    again = priors()
+    again.load_state_dict(known.state_dict())
+    assert again.words == "I cannot tell from this picture."
+    again.load_state_dict({name: value for name, value in known.state_dict().items() if name != "words"})
+    assert again.words == ""
+
+
+def test_two_frames_of_an_observation_of_one_are_refused_before_a_step() -> None:
+    """The run failed in its midst, with a text that named no setting."""
+    context = Context((3, 32, 32), 2, 1, 100, "cpu", 0, "a task", make_agent=registry.make_agent)
+
+    def advised(**settings: Any) -> Advice:
+        services: Any = Nothing()
+        return Advice(ScriptedPrior(), COVRConfig(base="sac", vlm_frames=2, **settings), context, services)
+
+    with pytest.raises(UserError, match=r"set env.frame_stack to at least 2, or vlm_frames=1"):
+        advised(vlm_image_size=28)
+    advised(vlm_image_size=64)  # is drawn for it
 
 
 def test_a_vlm_that_cannot_be_tuned_guides_when_its_round_would_have_been() -> None:

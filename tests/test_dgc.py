@@ -201,3 +201,11 @@ assert "transformers" not in sys.modules
 def test_a_vlm_without_features_is_refused(vlm: str) -> None:
     with pytest.raises(UserError, match=r"dgc needs the VLM's features.*set vlm to tiny"):
         agent(vlm=vlm)
+
+
+def test_two_frames_of_an_observation_of_one_are_refused_before_a_step() -> None:
+    services: Any = Nothing()
+    context = Context((3, 84, 84), A, 4, 100_000, "cpu", 0)
+    settings: Any = SMALL | {"vlm": str(random_folder()), "vlm_frames": 2}
+    with pytest.raises(UserError, match=r"set env.frame_stack to at least 2, or vlm_frames=1"):
+        DGC(Config(**settings), context, services)

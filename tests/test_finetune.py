@@ -337,6 +337,9 @@ def test_wrong_adapters_and_samples_are_refused(tmp_path: Path) -> None:
         FinetuneSettings(lr=0)
     with pytest.raises(UserError, match="rank of fine-tuning is 0"):
         FinetuneSettings(rank=0)
+    for wrong in ({"alpha": 0.0}, {"max_grad_norm": -1.0}, {"max_heldout": -1}):
+        with pytest.raises(UserError, match=f"fine-tuning needs .*{next(iter(wrong))}"):
+            FinetuneSettings(**wrong)
 
 
 def _json(name: str, change: Any) -> Any:
@@ -377,3 +380,33 @@ def test_a_damaged_adapter_is_refused_in_one_line(tmp_path: Path, damage: Any, s
     with pytest.raises(UserError, match=said) as refused:
         prior().load_adapter(tmp_path)
     assert "\n" not in str(refused.value) and str(tmp_path) in str(refused.value)
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _weights_of(float("nan")),
+        lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"junk"),
+        _json("covr_rounds.json", lambda stored: []),
+    ],
+)
+def test_a_refused_adapter_leaves_the_model_as_it_came(tmp_path: Path, damage: Any, tuned: bool) -> None:
+    """Its layers stayed in the model, so that every answer was NaN."""
+    images, _ = bars(4)
+    vlm = prior(settings=SMALL, decode="expect")
+    came = vlm.propose(images, prompt()).actions
+    attached().save_adapter(tmp_path / "good")
+    attached().save_adapter(tmp_path / "bad")
+    damage(tmp_path / "bad")
+    if tuned:
+        vlm.load_adapter(tmp_path / "good")
+        vlm.propose(images, prompt())
+    with pytest.raises(UserError):
+        vlm.load_adapter(tmp_path / "bad")
+    assert vlm.adapter is None and vlm.describe()["rounds"] == 0
+    assert not [name for name, _ in vlm.checkpoint.model.named_parameters() if "lora_" in name]
+    assert np.array_equal(vlm.propose(images, prompt()).actions, came)
+    vlm.load_adapter(tmp_path / "good")
+    vlm.reset_adapter()
+    assert np.array_equal(vlm.propose(images, prompt()).actions, came)

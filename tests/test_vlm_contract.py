@@ -236,6 +236,16 @@ VLM = VLMSpec("odd", {make})
         ("replace(good, texts=())", r"with 0 texts"),
         ("replace(good, statuses=('fine',) * B)", r"its statuses hold \['fine'\], which are none of ok, "),
         ("replace(good, valid=good.valid & False)", r"statuses are not 'ok' where valid is True, and nowhere else"),
+        ("replace(good, seconds=None)", r"VLM odd: its seconds are None, and no finite number"),
+        ("replace(good, seconds=float('nan'))", r"its seconds are nan, and no finite number"),
+        (
+            "replace(good, variance=np.zeros((B, 5), np.float32))",
+            r"its variance is float32 \(3, 5\), for float32 \(3, 2",
+        ),
+        ("replace(good, variance=good.actions - 1)", r"variance of a valid answer is \[-1.0, -1.0\]; it is finite and"),
+        ("replace(good, variance=good.actions + np.inf)", r"the variance of a valid answer is \[inf, inf\]"),
+        ("replace(good, valid_mass=np.zeros(1, np.float32))", r"its valid_mass is float32 \(1,\), for float32 \(3,\)"),
+        ("replace(good, valid_mass=good.actions[:, 0] - 1)", r"the valid_mass of a valid answer is -1.0"),
     ],
 )
 def test_an_answer_that_breaks_the_contract_is_named(answer: str, complaint: str, tmp_path: Path) -> None:
@@ -247,7 +257,8 @@ def test_an_answer_that_breaks_the_contract_is_named(answer: str, complaint: str
 
 def test_a_masked_row_may_hold_anything_and_the_rest_is_the_vlms_own(tmp_path: Path) -> None:
     file = tmp_path / "odd.py"
-    masked = "replace(good, actions=good.actions + np.nan, valid=good.valid & False, statuses=('no_match',) * B)"
+    masked = "replace(good, actions=good.actions + np.nan, valid=good.valid & False, statuses=('no_match',) * B, "
+    masked += "variance=good.actions + np.nan, seconds=np.float32(1))"
     file.write_text("from dataclasses import replace" + ANSWERS.format(answer=masked, make="lambda options: Odd()"))
     odd = opened(str(file))
     assert not odd.propose(noise(3), prompt(2)).valid.any()
@@ -296,3 +307,26 @@ def test_a_vlm_that_cannot_be_made_is_named(make: str, complaint: str, tmp_path:
     file.write_text(ANSWERS.format(answer="good", make=make))
     with pytest.raises(UserError, match=complaint):
         opened(str(file))
+
+
+@pytest.mark.parametrize(
+    ("facts", "complaint"),
+    [
+        ('{{"name": "odd", "parameters": 0}}', r"VLM odd: its describe\(\) gives no decode, stand_in; see"),
+        ("None", r"VLM odd, what its describe\(\) gives, makes a NoneType"),
+        ("1 / 0", r"VLM odd, what its describe\(\) gives, cannot be made: ZeroDivisionError"),
+    ],
+)
+def test_a_vlm_that_does_not_say_what_it_is_is_refused(facts: str, complaint: str, tmp_path: Path) -> None:
+    file = tmp_path / "odd.py"
+    promised = '{{"name": "odd", "decode": "rule", "parameters": 0, "stand_in": False}}'
+    file.write_text(ANSWERS.replace(promised, facts).format(answer="good", make="lambda options: Odd()"))
+    with pytest.raises(UserError, match=complaint):
+        opened(str(file))
+
+
+@pytest.mark.parametrize("stored", ['{"rounds": 1, "sh', "[]", '{"rounds": 1}'])
+def test_a_rule_refuses_a_damaged_adapter(stored: str, tmp_path: Path) -> None:
+    (tmp_path / "scripted.json").write_text(stored)
+    with pytest.raises(UserError, match=r"scripted.json is damaged: take that of an earlier round"):
+        opened("scripted").load_adapter(tmp_path)

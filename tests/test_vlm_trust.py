@@ -129,6 +129,9 @@ def test_the_latest_answers_without_an_action_are_warned_of(monkeypatch: Any, tm
     again = Answers("fail", None)
     again.load_state_dict(answers.state_dict())
     assert again.statuses == answers.statuses and again.stored == OVER + 1
+    answers.words = "401"
+    again.load_state_dict(answers.state_dict())
+    assert again.words == "401"
     never = Answers("fail", None)
     never.finish(0)  # it was not asked
     never.statuses["no_answer"] = 3

@@ -39,8 +39,7 @@ class Proposals:
         seconds: Wall time of all B answers together.
         variance: float32 `(B, A)`, of each number given the numbers before it; only with the decode mode `expect`.
         valid_mass: float32 `(B,)`, mean probability that the unconstrained model gives to the tokens the template
-            allows, over the template's free positions. Constrained answers always parse; this shows a model that does
-            not know the format.
+            allows, over its free positions. Constrained answers always parse; this is low where the form is unknown.
     """
 
     actions: npt.NDArray[np.float32]
@@ -121,8 +120,10 @@ class FinetuneSettings:
         for name in ("rank", "epochs", "batch_size", "micro_batch"):
             if (value := getattr(self, name)) < 1:
                 raise UserError(f"{name} of fine-tuning is {value}; it must be at least 1")
-        if not (0 <= self.label_smoothing < 1 and 0 <= self.heldout < 1 and self.lr > 0):
-            raise UserError("fine-tuning needs lr > 0 and label_smoothing and heldout in [0, 1)")
+        if not (0 <= self.label_smoothing < 1 and 0 <= self.heldout < 1 and self.max_heldout >= 0):
+            raise UserError("fine-tuning needs label_smoothing and heldout in [0, 1), and max_heldout of at least 0")
+        if not (self.lr > 0 and self.alpha > 0 and self.max_grad_norm > 0):
+            raise UserError("fine-tuning needs lr > 0, alpha > 0 and max_grad_norm > 0")
 
 
 @dataclass(frozen=True)

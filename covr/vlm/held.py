@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import numbers
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +17,12 @@ from covr_bench.kit.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy.typing as npt
+
     from covr.vlm.base import VLMOptions, VLMSpec
     from covr.vlm.prompts import Prompt
 
+FACTS = ("name", "decode", "parameters", "stand_in")  # that `describe` promises
 TUNING = ("finetune", "save_adapter", "load_adapter")
 
 
@@ -27,7 +33,12 @@ def opened(spec: VLMSpec, options: VLMOptions) -> VisionLanguagePrior:
     if vlm.tunable:
         check_promised(owner, VisionLanguagePrior, vlm)
     ours = any(part.__module__.startswith("covr.vlm.") for part in type(vlm).__mro__)  # or made of ours: an HFPrior
-    return vlm if ours else Held(vlm, spec.name)  # type: ignore[return-value]
+    if ours:
+        return vlm  # type: ignore[return-value]
+    facts = built(f"{owner}, what its describe() gives,", Mapping, vlm.describe)  # type: ignore[type-abstract]
+    if lacking := [fact for fact in FACTS if fact not in facts]:
+        raise UserError(f"{owner}: its describe() gives no {', '.join(lacking)}; see covr.vlm.base.Adviser.describe")
+    return Held(vlm, spec.name)
 
 
 class Held:
@@ -72,6 +83,24 @@ def problems(answer: Any, asked: int, action_dim: int) -> Iterator[str]:
         yield f"its statuses hold {sorted(map(str, unknown))}, which are none of {', '.join(STATUSES)}"
     elif [status == "ok" for status in answer.statuses] != valid.tolist():
         yield "statuses are not 'ok' where valid is True, and nowhere else"
+    if not isinstance(answer.seconds, numbers.Real) or not math.isfinite(answer.seconds):
+        yield f"its seconds are {answer.seconds!r}, and no finite number"
+    for name, array, shape in (
+        ("variance", answer.variance, actions.shape),
+        ("valid_mass", answer.valid_mass, (asked,)),
+    ):
+        if array is not None:
+            yield from _not_numbers(name, np.asarray(array), shape, valid)
     stated = actions[valid]
     if wrong := [row.tolist() for row in stated if not (np.abs(row) <= 1).all()]:  # NaN compares false
         yield f"it calls {wrong[0]} a valid action; components are finite and in [-1, 1]"
+
+
+def _not_numbers(
+    name: str, told: npt.NDArray[Any], shape: tuple[int, ...], valid: npt.NDArray[np.bool_]
+) -> Iterator[str]:
+    """What is wrong with the numbers told beside the answers; those beside a masked one may be anything."""
+    if not np.issubdtype(told.dtype, np.floating) or told.shape != shape:
+        yield f"its {name} is {told.dtype} {told.shape}, for float32 {shape}"
+    elif wrong := [row.tolist() for row in told[valid] if not (np.isfinite(row) & (row >= 0)).all()]:
+        yield f"the {name} of a valid answer is {wrong[0]}; it is finite and not negative"

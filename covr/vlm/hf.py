@@ -208,12 +208,10 @@ class HFPrior:
         (Path(folder) / ROUNDS).write_text(json.dumps({"rounds": self.rounds}))
 
     def load_adapter(self, folder: Path) -> None:
-        self.unmerge()
-        if self.adapter is not None:
-            self.checkpoint.model = self.adapter.unload()
+        self.reset_adapter()  # what is refused leaves the model as it came
+        rounds = _rounds(Path(folder) / ROUNDS)
         self.adapter = lora.load_adapter(self.checkpoint.model, Path(folder))
-        self._readers.clear()
-        self.rounds = _rounds(Path(folder) / ROUNDS)
+        self.rounds = rounds
 
     def reset_adapter(self) -> None:
         self.unmerge()

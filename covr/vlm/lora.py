@@ -50,9 +50,9 @@ def narrowest(model: Any) -> int:
 
 
 def load_adapter(model: Any, folder: Path) -> Any:
-    """Put a saved adapter into the model. Raises UserError if the folder holds none, or one for another model."""
-    from peft import PeftModel, get_peft_model_state_dict
-    from safetensors import safe_open
+    """Put a saved adapter into the model. Raises UserError if the folder holds none that fits; the model is then as it
+    was."""
+    from peft import PeftModel
 
     weights = folder / "adapter_model.safetensors"
     if not weights.is_file() or not (folder / "adapter_config.json").is_file():
@@ -60,16 +60,39 @@ def load_adapter(model: Any, folder: Path) -> Any:
     try:
         with _quiet_peft():
             adapter = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
-        with safe_open(weights, "pt") as file:
-            stored = set(file.keys())
+        _check(adapter, weights)
     except Exception as error:  # of peft, or of a file it read
+        _take_out(model)
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"the adapter in {folder} is damaged or for another model: {reason(error)}") from error
+    return adapter
+
+
+def _check(adapter: Any, weights: Path) -> None:
+    """Raises UserError if the file's weights are not all of the adapter's, or are no numbers to go on with."""
+    from peft import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    with safe_open(weights, "pt") as file:
+        stored = set(file.keys())
+    it = f"the adapter in {weights.parent}"
     if stored != (expected := set(get_peft_model_state_dict(adapter))):
         odd = sorted(stored ^ expected)
-        raise UserError(f"the adapter in {folder} is for another model: {len(odd)} weights differ, first {odd[0]!r}")
+        raise UserError(f"{it} is for another model: {len(odd)} weights differ, first {odd[0]!r}")
     if not all(bool(weight.isfinite().all()) for name, weight in adapter.named_parameters() if "lora_" in name):
-        raise UserError(f"the adapter in {folder} holds NaN or infinite numbers: take that of an earlier round")
-    return adapter
+        raise UserError(f"{it} holds NaN or infinite numbers: take that of an earlier round")
+
+
+def _take_out(model: Any) -> None:
+    """Give the model its own layers back, however many of them peft had replaced when it failed."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers: list[tuple[str, Any]] = [(n, m) for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)]
+    for name, layer in layers:
+        model.set_submodule(name, layer.get_base_layer())
+    if hasattr(model, "peft_config"):
+        del model.peft_config
 
 
 def mergeable(model: Any) -> bool:

@@ -108,8 +108,11 @@ class ScriptedPrior:
     def load_adapter(self, folder: Path) -> None:
         if not (Path(folder) / FILE).is_file():
             raise UserError(f"no {FILE} in {folder}; this VLM takes up only what it saved itself")
-        saved = json.loads((Path(folder) / FILE).read_text())
-        self.rounds, self.shift = saved["rounds"], saved["shift"]
+        try:
+            saved = json.loads((Path(folder) / FILE).read_text())
+            self.rounds, self.shift = saved["rounds"], saved["shift"]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{Path(folder) / FILE} is damaged: take that of an earlier round") from error
 
     def reset_adapter(self) -> None:
         self.rounds, self.shift = 0, None
