@@ -17,6 +17,7 @@ import pytest
 from analysis.compare.run_sets import RunSet
 from analysis.compare.tables import CSV_COLUMNS
 from analysis.compare.verdicts import Verdicts, verdicts
+from analysis.rows.final import mean_and_deviation
 from analysis.statistics.intervals import Summary, p_value, t_tail
 from analysis.statistics.summary import Bootstrap
 from results import provenance
@@ -503,3 +504,24 @@ except SystemExit as ended:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0", done.stderr
+
+
+def test_equal_scores_have_no_spread() -> None:
+    """Numpy's deviation of equal scores is often 1e-17, so that rounding made them better or worse."""
+    for score in (0.1, 0.3, 0.7, 702.1):
+        for seeds in range(3, 13):
+            ours, theirs = (Summary(*mean_and_deviation(np.full(n, score)), n) for n in (6, seeds))
+            assert ours == (score, 0.0, 6) and p_value(ours, theirs) == 1.0
+    assert p_value(Summary(0.0, 1e-200, 3), Summary(1.0, 0.0, 3)) == pytest.approx(0.1)
+    assert np.isnan(mean_and_deviation(np.full(3, np.inf))[1]) and np.isnan(mean_and_deviation(np.ones(1))[1])
+
+
+def test_agents_of_one_name_are_told_apart_by_their_vlm(cli: Callable[..., Any], stores: tuple[Path, Path]) -> None:
+    """A stand-in and a VLM were judged as one agent `covr`, whose label nothing printed."""
+    old, new = stores
+    write_seeds(old, "dmc6@paper/walker_walk/covr", [10.0, 11.0, 12.0, 13.0], labels={"vlm": "tiny"})
+    write_seeds(new, "dmc6@paper/walker_walk/covr", [10.0, 11.0, 12.0, 14.0], labels={"vlm": "qwen"})
+    result = cli("compare", f"{old}:covr", f"{new}:covr", "--format", "json", *LIGHT)
+    assert result.code == 0, result.err
+    (line,) = json.loads(result.out)["lines"]
+    assert line["agent"] == "covr (vlm=qwen) against covr (vlm=tiny)"

@@ -128,3 +128,26 @@ def test_a_figure_of_several_controls_names_each_beside_its_arm(tmp_path: Path) 
         "transmission:  dpl-prior=oracle  less  dpl-prior=zero  (n = 1)",
         "placebo:  dpl-prior=zero  less  drqv2  (n = 1)",
     ]
+
+
+def test_rounding_is_no_spread() -> None:
+    ours = [seed + 0.3 for seed in range(8)]
+    found, p = paired(ours, list(map(float, range(8))))
+    assert found.value == pytest.approx(0.3) and math.isnan(found.low) and math.isnan(p)
+
+
+def test_a_run_that_diverged_is_named_and_its_question_counts(tmp_path: Path) -> None:
+    """Its question was said to be not run, and the others' p shrank since it left their family."""
+    for seed in range(4):
+        run(tmp_path, "dpl-prior=zero", seed, 10.0 + seed)
+        run(tmp_path, "dpl-prior=oracle", seed, math.nan if seed == 2 else 15.0 + seed)
+        run(tmp_path, "dpl-prior=oracle:0.5", seed, 13.0 + 1.5 * seed)
+    answers = {each.question: each for each in effect(read(tmp_path)) if not each.family}
+    lost, dose = answers["transmission"], answers["dose"]
+    assert (lost.n, lost.p, lost.p_holm) == (4, 1.0, 1.0) and lost.remarks == ("dpl-prior=oracle seed 2: not finite",)
+    assert dose.p_holm == pytest.approx(2 * dose.p) and dose.p < 0.05
+    assert any(row.endswith("(n = 4, not finite)") for row in labelled([lost, dose])[1])
+    (grid,) = to_grids(list(answers.values()))
+    shown = {line[0]: line[4] for line in grid.rows}
+    assert shown["transmission"] == "not finite" and shown["placebo"] == "not run"
+    assert "dpl-prior=oracle seed 2: not finite" in grid.notes[0]

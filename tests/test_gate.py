@@ -20,6 +20,7 @@ from analysis.gate.verdicts import EXIT_CODES, Line, Verdict, exit_code
 from analysis.report.gate import gate_page
 from covr_bench.cli.gate import TELL_S, teller
 from covr_bench.config import registry
+from covr_bench.gate.bless import bless
 from covr_bench.gate.gate import FEWEST, REFERENCE_SEEDS, Gate, Rules
 from covr_bench.gate.measure import Broken
 from covr_bench.gate.references import SHIPPED, Reference, References, write_signals
@@ -391,3 +392,57 @@ def test_a_log_is_told_what_goes_on_now_and_then(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr("covr_bench.cli.gate.time.monotonic", lambda now=1000 + seconds: now)
         tell(text)
     assert shown == ["first", "second"]
+
+
+class Endless(Made):
+    """A side no training episode of which finishes."""
+
+    def signals(self, agents: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
+        return {agent: each.drop(columns=RETURN) for agent, each in super().signals(agents, seeds).items()}
+
+
+def test_without_a_finished_episode_the_returns_say_so() -> None:
+    """The gate ended with a KeyError."""
+    lines = judge(Endless(code="b", trace=trace(1.1)), Endless(), allow_change=True)
+    assert verdicts(lines) == {Verdict.UNDECIDED} and exit_code(lines, allow_change=True) == 5
+    assert "the reference and of the new side has no finite training return" in lines[0].sentence
+    asked = judge(Endless(), Endless(), at_least={"one": -5.0})
+    assert [line.verdict for line in asked] == [Verdict.BROKEN, Verdict.IDENTICAL]
+    assert asked[0].sentence == "a run has no training return, at least -5 is asked for"
+
+
+@dataclass
+class Part(Made):
+    """A side that has digests of these tasks alone."""
+
+    tasks: tuple[str, ...] = ()
+
+    def digests(self, agents: Sequence[str]) -> dict[str, Any]:
+        return {agent: dict.fromkeys(self.tasks, self.code) for agent in agents}
+
+
+def test_a_reference_holds_for_its_tasks_and_no_other() -> None:
+    """A task that the reference never measured was called the same; one of its tasks alone was called changed."""
+    lines = judge(Made(), Part(tasks=("one",)))
+    assert verdicts(lines) == {Verdict.BROKEN} and exit_code(lines) == 4
+    assert lines[0].sentence == "the reference has nothing of two"
+    margins = dict.fromkeys(TASKS, 3.0)
+    (line,) = Gate(Part(tasks=("two",)), Made(), ("two",), Rules(margins=margins)).judge(["x"])
+    assert line.verdict is Verdict.IDENTICAL
+
+
+def test_what_the_probe_alone_sees_can_be_blessed(tmp_path: Path) -> None:
+    """The gate failed and --bless refused, since the short runs were equal."""
+    references = References(tmp_path, {"x": "x"}, {})
+    said: list[str] = []
+    for value in (1.0, 1.1, 1.1):
+        side: Any = Made(trace=trace(value))
+        side.suite = "gate"
+        assert not bless(["x"], side, references, "on purpose", said.append)
+    stored = references.get("x")
+    assert isinstance(stored, Reference) and stored.trace and len(stored.facts["history"]) == 2
+    assert [text.partition(";")[0].partition(" in ")[0] for text in said] == [
+        "x: stored",
+        "x: stored",
+        "x: does what its reference does",
+    ]

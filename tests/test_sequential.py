@@ -136,3 +136,14 @@ def test_undecided_says_how_many_seeds_would_decide() -> None:
 
 def test_looks_begin_where_seeds_are_there_anyway() -> None:
     assert looks(3) == (3, 5, 8) and looks(4) == (4, 5, 8) and looks(8) == (8,)
+
+
+def test_a_return_that_is_no_number_is_never_not_worse() -> None:
+    """NaN compares as less than nothing, which read as certainty."""
+    assert below(np.array([1.0, 2.0, 3.0]), np.array([np.nan, 1.0, 2.0])) == 1.0
+    old, new = [5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0], [np.nan, 0.0, 0.0]
+    for found, side in (
+        (returns(old, new, 1.0, 0.05), "the new side"),
+        (returns(new, old, 1.0, 0.05), "the reference"),
+    ):
+        assert found.answer is Answer.UNDECIDED and f"a run of {side} has no finite training return" in found.text()

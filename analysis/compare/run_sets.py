@@ -59,13 +59,13 @@ def paired(a: RunSet, b: RunSet, agent_a: str, agent_b: str) -> tuple[RunSet, Ru
 
 
 def _of_one_agent(run_set: RunSet, agent: str) -> tuple[RunSet, str]:
-    """The set of its only agent and that one's name; among variants, `agent` is the one of exactly that name."""
+    """The set of its only agent and its name with labels; among variants, `agent` is the one of exactly that name."""
     names = agent_names(run_set.frame)
     known = sorted(set(names))
     if len(known) > 1 and agent not in known:
         raise ValueError(f"{run_set.name} has several agents, name one as {run_set.name}:AGENT: {', '.join(known)}")
     exact = run_set.frame[names == agent] if len(known) > 1 else run_set.frame
-    return replace(run_set, frame=exact), agent or known[0]
+    return replace(run_set, frame=exact), known[0] if len(known) == 1 else agent
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from analysis.gate.signals import features
+from analysis.rows.final import mean_and_deviation
 from analysis.statistics.permutation import separation
 
 if TYPE_CHECKING:
@@ -97,8 +98,8 @@ class _Held:
 
     def moved(self, i: int) -> Moved:
         """How far quantity i is from the reference."""
-        spread = float(self.left[:, i].std(ddof=1))
-        gap = float(self.right[:, i].mean() - self.left[:, i].mean())
+        level, spread = mean_and_deviation(self.left[:, i])
+        gap = mean_and_deviation(self.right[:, i])[0] - level
         away = gap / spread if spread else math.copysign(math.inf, gap) if gap else 0.0
         return Moved(*self.columns[i], float(self.a[:, i].mean()), float(self.b[:, i].mean()), away)
 

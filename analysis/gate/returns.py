@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from analysis.rows.final import mean_and_deviation
 from analysis.statistics.permutation import below
 from analysis.statistics.sequential import information, levels
 from results.states import TextEnum
@@ -48,6 +49,9 @@ class Returns(NamedTuple):
 
     def text(self) -> str:
         """In one clause."""
+        means_by_side = {"the reference": self.reference, "the new side": self.new}
+        if lacking := [side for side, mean in means_by_side.items() if not math.isfinite(mean)]:
+            return f"a run of {' and of '.join(lacking)} has no finite training return: worse or not is undecided"
         ours, theirs = f"{self.new:.4g} ({self.seeds[1]} seeds)", f"{self.reference:.4g} ({self.seeds[0]} seeds)"
         means = f"mean training return {ours} where the reference has {theirs}"
         if self.answer is Answer.WORSE:
@@ -72,12 +76,15 @@ def returns(
     shown if they are still below once `margin` is taken from them.
 
     Args:
-        reference, new: A score for each seed.
+        reference, new: A score for each seed; undecided if one is not finite.
         margin: A loss up to this does not matter; 0 or more.
         alpha: Chance of calling an equal agent worse at any look, and of passing one that is worse by the margin.
         planned: Numbers of new seeds at the looks; `len(new)` is one of them.
     """
     a, b = np.asarray(reference, np.float64), np.asarray(new, np.float64)
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        means = mean_and_deviation(a)[0], mean_and_deviation(b)[0]
+        return Returns(Answer.UNDECIDED, *means, (len(a), len(b)), margin, 0)
     level = levels(information(planned, len(a)), alpha)[list(planned).index(len(b))]
     not_worse = below(b, a - margin) <= level
     answer = Answer.NOT_WORSE if not_worse else Answer.WORSE if below(a, b) <= level else Answer.UNDECIDED

@@ -73,6 +73,6 @@ def features(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def areas(table: pd.DataFrame, task: str) -> pd.Series:
-    """The mean training return of each seed over all intervals of its run on a task."""
-    rows = table[table["task"] == task]
+    """The mean training return of each seed over all intervals of its run on a task; NaN where no episode ended."""
+    rows = table[table["task"] == task].reindex(columns=["seed", RETURN])
     return rows.groupby("seed")[RETURN].mean().astype(np.float64)

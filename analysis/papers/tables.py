@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from analysis.grids import to_csv as csv_text
 from analysis.papers.cells import Cell, Line, PaperTable
 from analysis.papers.layouts import column_name
 from analysis.papers.published import is_run_of, paper_notes, published
+from analysis.rows.final import mean_and_deviation
 from analysis.rows.remarks import merged_remarks, remarks, run_columns
 from analysis.rows.scores import PROTOCOL, agent_name, final_scores
 from analysis.rows.stand_ins import stand_ins
@@ -179,7 +181,7 @@ def _cell(paper: Published | None, runs: pd.DataFrame) -> tuple[Cell, list[str]]
     if measured.empty:
         return Cell(paper, None, 0, None), notes
     score = measured["score"]
-    ours = Summary(float(score.mean(skipna=False)), float(score.std(skipna=False)), len(score))
+    ours = Summary(*mean_and_deviation(score.to_numpy(np.float64)), len(score))
     env_steps = int(measured["env_steps"].min())
     if ours.n == 1:
         notes.append("one seed: no interval")

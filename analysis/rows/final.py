@@ -43,6 +43,8 @@ def mean_and_deviation(scores: Floats) -> tuple[float, float]:
     """Mean and sample deviation over seeds; not finite, and without a warning, if one score is not or there is none."""
     if not len(scores):
         return np.nan, np.nan
+    if len(scores) > 1 and np.isfinite(scores).all() and scores.min() == scores.max():
+        return float(scores.min()), 0.0  # by the formulas, rounding would count as spread
     return float(scores.mean()), float(scores.std(ddof=1)) if len(scores) > 1 else np.nan
 
 

@@ -78,9 +78,10 @@ def p_value(ours: Summary, theirs: Summary, margin: float = 0.0) -> float:
     beyond = abs(ours.mean - theirs.mean) - margin
     if beyond <= 0:
         return 1.0
-    if ours.std == theirs.std == 0:
+    errors = _error(ours, theirs), _pooled(ours, theirs)
+    if not all(error for error, _ in errors):
         return 2 / math.comb(ours.n + theirs.n, ours.n)
-    return max(2 * t_tail(beyond / error, freedom) for error, freedom in (_error(ours, theirs), _pooled(ours, theirs)))
+    return max(2 * t_tail(beyond / error, freedom) for error, freedom in errors)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

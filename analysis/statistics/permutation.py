@@ -71,10 +71,10 @@ def separation(a: Floats, b: Floats, alpha: float) -> Separation:
 
 
 def below(a: Floats, b: Floats) -> float:
-    """One-sided p of B having smaller values than A if the two are exchangeable; both `(runs,)`."""
+    """One-sided p of B having smaller values than A if the two are exchangeable; both `(runs,)`; 1 if one is NaN."""
     marks = orders(len(a), len(b))
     sums = np.where(marks, np.concatenate([a, b]), 0.0).sum(axis=1)
-    return float((sums <= sums[0] + 1e-9 * max(1.0, abs(sums[0]))).mean())
+    return float((~(sums > sums[0] + 1e-9 * max(1.0, abs(sums[0])))).mean())
 
 
 def _t(values: Floats, marks: npt.NDArray[np.bool_], n_a: int, n_b: int) -> Floats:

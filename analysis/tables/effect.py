@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.grids import MARK, Grid
 from analysis.grids import to_csv as csv_text
-from analysis.rows.final import AUC, definition
+from analysis.rows.final import AUC, definition, mean_and_deviation
 from analysis.rows.scores import RunState, final_scores, protocol_name
 from analysis.statistics.bootstrap import Estimate
 from analysis.statistics.intervals import holm, t_quantile, t_tail
@@ -64,12 +64,13 @@ CSV_COLUMNS = (
     "p",
     "p_holm",
 )
+_ROUNDING = 1e-12  # deviation of differences that is none, relative to the largest score
 
 
 @dataclass(frozen=True)
 class Answer:
     """A question's difference, paired by seed. p: two-sided, of no difference; p_holm: corrected over the questions
-    of its family that were answered for the same suite, budget and task."""
+    of its family that have pairs of runs for the same suite, budget and task."""
 
     suite: str
     budget: str
@@ -100,13 +101,19 @@ def effect(frame: pd.DataFrame) -> list[Answer]:
 
 
 def paired(ours: Sequence[float], theirs: Sequence[float]) -> tuple[Estimate, float]:
-    """Mean of `ours - theirs` with Student's 95 % interval, and p of no difference; NaN where there is no spread."""
-    apart = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
+    """Mean of `ours - theirs` with Student's 95 % interval, and p of no difference; NaN where there is no spread.
+
+    If a score is not finite, the question was asked and is not answered: the difference is NaN and p is 1.
+    """
+    scores = np.asarray([ours, theirs], np.float64)
+    if not np.isfinite(scores).all():
+        return Estimate(math.nan, math.nan, math.nan), 1.0
+    apart = scores[0] - scores[1]
     n = len(apart)
-    mean = float(apart.mean()) if n else math.nan
-    error = float(apart.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
-    if error == 0:
+    mean, spread = mean_and_deviation(apart)
+    if n < 2 or spread <= _ROUNDING * np.abs(scores).max():
         return Estimate(mean, math.nan, math.nan), math.nan
+    error = spread / math.sqrt(n)
     half = t_quantile(0.975, n - 1) * error
     return Estimate(mean, mean - half, mean + half), 2 * t_tail(abs(mean) / error, n - 1)
 
@@ -116,6 +123,10 @@ def _answer(scores: pd.DataFrame, where: tuple[str, str, str, str], question: st
     seeds = sorted(set(ours) & set(theirs))
     found, p = paired([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
     remarks = tuple(_remarks(scores, arm, control))
+    sides = ((arm, ours), (control, theirs))
+    remarks += tuple(
+        f"{name} seed {seed}: not finite" for name, each in sides for seed in seeds if not math.isfinite(each[seed])
+    )
     return Answer(*where, question, arm, control, len(seeds), found, p, math.nan, remarks)
 
 
@@ -155,7 +166,8 @@ def labelled(answers: Sequence[Answer]) -> tuple[str, dict[str, Estimate]]:
     for answer in answers:
         name = answer.question if answer.question in answer.arm else f"{answer.question}:  {answer.arm}"
         less = "" if common else f"  less  {answer.control}"
-        found[f"{name}{less}  (n = {answer.n})"] = answer.difference
+        lost = "" if math.isfinite(answer.difference.value) else ", not finite"
+        found[f"{name}{less}  (n = {answer.n}{lost})"] = answer.difference
     return common, found
 
 
@@ -184,7 +196,7 @@ def _line(answer: Answer) -> tuple[str, ...]:
         answer.arm,
         answer.control,
         f"{answer.n}{mark}",
-        "not run" if math.isnan(value) else f"{value:+.1f}",
+        f"{value:+.1f}" if math.isfinite(value) else "not finite" if answer.n else "not run",
         interval,
         "-" if math.isnan(answer.p_holm) else f"{answer.p_holm:.2g}",
     )

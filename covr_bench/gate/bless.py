@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from analysis.gate.behaviour import distances
 from covr_bench.gate.gate import REFERENCE_SEEDS
-from covr_bench.gate.measure import BUDGET, SHORT_STEPS, Broken
+from covr_bench.gate.measure import BUDGET, SHORT_STEPS, Broken, same_digests
 from covr_bench.gate.references import Reference
+from covr_bench.probe.differences import Mathematics, compare
 from results.environment import collect
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from covr_bench.gate.measure import Side
     from covr_bench.gate.references import References
+    from covr_bench.probe.trace import Trace
 
 
 def bless(
@@ -38,23 +40,33 @@ def bless(
         ours = digests[agent]
         if isinstance(ours, Broken):
             failed[agent] = ours.reason
-        elif ours == stored[agent]:
+            continue
+        trace, theirs = new.traces([agent])[agent], stored[agent]
+        same = not isinstance(theirs, Broken) and same_digests(ours, theirs)
+        if same and _same_trace(references.traces([agent])[agent], trace):
             say(f"{agent}: does what its reference does; nothing to bless")
         else:
-            failed |= _store(agent, ours, new, references, reason, say)
+            failed |= _store(agent, ours, trace, new, references, reason, say)
     return failed
+
+
+def _same_trace(reference: Trace | Broken, new: Trace | Broken) -> bool:
+    """Whether the gate's probe would see no difference, either."""
+    if isinstance(reference, Broken) or isinstance(new, Broken):
+        return isinstance(reference, Broken) and isinstance(new, Broken)
+    return compare(reference, new).verdict is Mathematics.SAME
 
 
 def _store(
     agent: str,
     digests: dict[str, str],
+    trace: Trace | Broken,
     new: Side,
     references: References,
     reason: str,
     say: Callable[[str], None],
 ) -> dict[str, str]:
     before = references.get(agent)
-    trace = new.traces([agent])[agent]
     signals = new.signals([agent], range(REFERENCE_SEEDS))[agent]
     if isinstance(signals, Broken):
         return {agent: signals.reason}

@@ -11,7 +11,7 @@ from analysis.gate.behaviour import Behaviour, behaviour
 from analysis.gate.returns import Answer, Returns, looks, returns
 from analysis.gate.signals import areas
 from analysis.gate.verdicts import Line, Verdict, judged
-from covr_bench.gate.measure import Broken
+from covr_bench.gate.measure import Broken, same_digests
 from covr_bench.probe.differences import Mathematics, compare
 from covr_bench.probe.trace import UPDATES, Trace
 
@@ -99,13 +99,17 @@ class Gate:
         alive = [agent for agent in agents if not isinstance(new[agent], Broken)]
         old = self.reference.digests(alive)
         for agent in agents:
-            ours, theirs = new[agent], old.get(agent)
+            ours = new[agent]
             if isinstance(ours, Broken):
                 self._settle(agent, Verdict.BROKEN, ours.reason, 1)
-            elif isinstance(theirs, Broken):
+                continue
+            theirs = old[agent]
+            if isinstance(theirs, Broken):
                 self._settle(agent, Verdict.BROKEN, f"nothing to hold it against: {theirs.reason}", 1)
+            elif missing := [task for task in ours if task not in theirs]:
+                self._settle(agent, Verdict.BROKEN, f"{self.reference.name} has nothing of {', '.join(missing)}", 1)
             else:
-                (equal if ours == theirs else others).append(agent)
+                (equal if same_digests(ours, theirs) else others).append(agent)
         return equal, others
 
     def _same_mathematics(self, equal: Sequence[str], others: Sequence[str]) -> dict[str, str]:
@@ -235,9 +239,11 @@ class Gate:
             table = self.tables[line.agent][1] if line.agent in self.tables else measured[line.agent]
             if isinstance(table, Broken):
                 self.lines[i] = Line(line.agent, line.task, Verdict.BROKEN, table.reason, 4, line.seconds)
-            elif (mean := float(areas(table, line.task).mean())) < wanted:
-                text = f"mean training return {mean:.4g}, at least {wanted:g} is asked for"
-                self.lines[i] = Line(line.agent, line.task, Verdict.WORSE, text, 4, line.seconds, line.moved)
+            elif not (mean := float(areas(table, line.task).mean(skipna=False))) >= wanted:
+                verdict = Verdict.BROKEN if math.isnan(mean) else Verdict.WORSE
+                found = "a run has no training return" if math.isnan(mean) else f"mean training return {mean:.4g}"
+                text = f"{found}, at least {wanted:g} is asked for"
+                self.lines[i] = Line(line.agent, line.task, verdict, text, 4, line.seconds, line.moved)
 
 
 def _new_seeds(count: int) -> tuple[int, ...]:

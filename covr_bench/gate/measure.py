@@ -37,6 +37,11 @@ class Broken:
     reason: str
 
 
+def same_digests(ours: Mapping[str, str], theirs: Mapping[str, str]) -> bool:
+    """Whether digests by task are those of the other side, which may have more tasks."""
+    return all(theirs.get(task) == each for task, each in ours.items())
+
+
 class Measurements(Protocol):
     """A side of the gate. Agents are called by what the user gave; an answer that is not there is a `Broken`."""
 
