@@ -36,6 +36,7 @@ class Config(ModelSettings):
 
 class DeepMDP(SoftActorCriticAgent):
     config: Config
+    only_learning = (*SoftActorCriticAgent.only_learning, *LatentModel.NETWORKS)
 
     def __init__(self, config: Config, context: Context) -> None:
         networks = SoftActorCritic(config, context.obs_shape, context)

@@ -125,6 +125,7 @@ class DGC(SoftActorCriticAgent):
     """DGC in training, with its teacher."""
 
     config: Config
+    only_learning = (*SoftActorCriticAgent.only_learning, *LatentModel.NETWORKS, "teacher", "projection")
 
     def __init__(self, config: Config, context: Context, services: Services) -> None:
         super().__init__(config, SoftActorCritic(config, context.obs_shape, context))

@@ -7,9 +7,9 @@ licence forbids commercial use): settings are its, no line is. One set of settin
     every `target_period` updates    targets <- networks, then as many updates of the encoder, back to back
     every agent step                 one update of the value functions, one of the policy
 
-On pixels it was only ever run at an action repeat of 2, and its loop counts agent steps. So do all lengths here, at any
-repeat: at 8 a run of 100,000 environment steps has 2,500 updates after its random actions, at 2 it has 40,000. An end
-by a time limit is no termination, and windows never cross it; a window that meets a termination ends there.
+On pixels it was only ever run at an action repeat of 2, and its loop counts agent steps, as all lengths here: at 8 a
+run of 100,000 environment steps has 2,500 updates, at 2 it has 40,000. An end by a time limit is no termination, and
+windows never cross it; a window that meets a termination ends there.
 
 Where this differs. The official n-step return drops the reward of a terminal step and keeps those after it; here it is
 the paper's. Only the six stacks of a window that are encoded are shifted. Where both are silent: no LayerNorm has
@@ -96,8 +96,7 @@ class Encoder(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """z, `(B, hidden_dim)`, of images `(B, C, H, W)`."""
-        z: torch.Tensor = self.state(self.convs(images))
-        return z
+        return self.state(self.convs(images))  # type: ignore[no-any-return]
 
     def with_action(self, z: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """z_sa, `(B, hidden_dim)`."""
@@ -122,6 +121,8 @@ class Value(nn.Module):
 
 
 class MRQ:
+    only_learning = ("value", "target_encoder", "target_policy", "target_value", "priorities")
+
     def __init__(self, config: Config, context: Context) -> None:
         self.config, self.action_dim = config, context.action_dim
         self.device = torch.device(context.device)
@@ -255,8 +256,7 @@ class MRQ:
         if guidance is not None:
             loss = loss + guidance(batch, action)
         self.policy_opt.zero_grad(set_to_none=True)
-        # Gradients of the encoder and of the value functions are not computed.
-        loss.backward(inputs=list(self.policy.parameters()))
+        loss.backward(inputs=list(self.policy.parameters()))  # nothing of the encoder and of the value functions
         self.policy_opt.step()
         return {"actor_loss": loss.detach()}
 
@@ -272,8 +272,8 @@ class MRQ:
         return q.cpu()
 
     def parts(self) -> dict[str, Any]:
-        networks = "encoder policy value target_encoder target_policy target_value"
-        return {name: getattr(self, name) for name in f"{networks} encoder_opt policy_opt value_opt priorities".split()}
+        names = ("encoder", "policy", *self.only_learning, "encoder_opt", "policy_opt", "value_opt")
+        return {name: getattr(self, name) for name in names}
 
     def counters(self) -> dict[str, Any]:
         names = ("reward_scale", "target_reward_scale", "has_terminations", "agent_steps", "updates", "metrics")

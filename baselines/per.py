@@ -40,6 +40,7 @@ class Config(Settings):
 
 class PER(SoftActorCriticAgent):
     config: Config
+    only_learning = (*SoftActorCriticAgent.only_learning, "priorities")
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__(config, SoftActorCritic(config, context.obs_shape, context))

@@ -97,6 +97,7 @@ class Memory:
 
 class ResAct(SoftActorCriticAgent):
     config: Config
+    only_learning = (*SoftActorCriticAgent.only_learning, *LatentModel.NETWORKS)
     guide_encoder = None  # type: ignore[assignment] # the encoder takes pairs, and the actor the action before
 
     def __init__(self, config: Config, context: Context) -> None:

@@ -93,6 +93,7 @@ class Prediction(nn.Module):
 
 class TACO(DDPGAgent):
     config: Config
+    only_learning = (*DDPGAgent.only_learning, "action_encoder", "prediction")
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__(config, context, latent_action_dim(context.action_dim))

@@ -21,7 +21,7 @@ from covr_bench.kit.api import AgentSpec, Context, Fraction, Metrics
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -104,6 +104,7 @@ class TopReturn:
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config
         self.base = context.make_agent(config.base, config.base_settings, context)
+        self.only_learning: Sequence[str] = getattr(self.base, "only_learning", ())
         self.returns: TopReturns | None = None
         self.restored: Mapping[str, Any] = {}
 

@@ -75,6 +75,10 @@ class Guided(BaseActs):
         self.batch: Batch | None = None  # that was guided in this update
         self.rounds_count = False  # whether rows of fine-tuning rounds tell what became of the answers
 
+    @property
+    def only_learning(self) -> list[str]:
+        return ["priors", "frames", *(f"base/{path}" for path in getattr(self.base, "only_learning", ()))]
+
     def learn(self, replay: Replay, step: int, guided: bool) -> Metrics:
         """An update of the base agent, with the term of Eq. 4 or without."""
         self.batch = None

@@ -94,6 +94,18 @@ def test_a_state_that_cannot_be_kept_is_named_before_the_first_step() -> None:
         check_agent(Odd())
 
 
+@pytest.mark.parametrize("paths", ["critic", ["critics"], ["networks/critic/bias"], [5], 5])
+def test_parts_that_only_learning_reads_are_parts_of_the_state(paths: Any) -> None:
+    class Learns(Whole):
+        state = {"critic": {}, "networks": {"critic": {"weight": 0.0}}}  # noqa: RUF012
+        only_learning: Any = ("critic", "networks/critic")
+
+    check_agent(Learns())
+    Learns.only_learning = paths
+    with pytest.raises(UserError, match=r"only_learning of agent Learns is .*a list of paths in its state_dict"):
+        check_agent(Learns())
+
+
 FILE = """
 from dataclasses import dataclass, field
 from covr_bench import AgentSpec

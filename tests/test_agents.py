@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from deep import a_few_of
 from covr_bench.config import registry
 from covr_bench.kit.api import Context
 from covr_bench.kit.replay import Replay
-from covr_bench.run.checkpoint import Checkpoints, state_bytes
-from covr_bench.run.trained import without_optimisers
+from covr_bench.run.checkpoint import Checkpoints, load_saved, state_bytes
+from covr_bench.run.contract import check_agent
+from covr_bench.run.trained import trained_agent, what_acts
 
 torch.set_num_threads(1)
 A, EPISODE, STEPS, STOP = 2, 9, 22, 13
@@ -90,16 +92,36 @@ def test_resumes_exactly(name: str, tmp_path: Path) -> None:
     assert any(metrics for _, metrics in again)
 
 
-@pytest.mark.parametrize("name", a_few_of(LEARNERS, "sac", "curl", "mrq"))
-def test_acts_the_same_without_what_its_optimisers_remember(name: str) -> None:
+def spoilt(state: Any) -> Any:
+    """With nothing but NaN for weights."""
+    if isinstance(state, dict):
+        return {key: spoilt(part) for key, part in state.items()}
+    if isinstance(state, torch.Tensor) and state.is_floating_point():
+        return torch.full_like(state, torch.nan)
+    return state
+
+
+@pytest.mark.parametrize("name", a_few_of(LEARNERS, "sac", "drqv2", "curl", "mrq"))
+def test_a_published_policy_acts_the_same_without_what_only_learning_reads(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (trained, side), (kept, _), (published, _) = agent(name), agent(name), agent(name)
     train(trained, Replay(16, (9, side, side), A, seed=1), side, 0, None)
+    check_agent(trained)
     whole = trained.state_dict()
-    less = without_optimisers(whole)
-    assert state_bytes(less) < 0.6 * state_bytes(whole)
+    Checkpoints(tmp_path).save_final(STEPS, what_acts({"agent": whole, "only_learning": trained.only_learning}))
+    saved = load_saved(tmp_path)
+    assert saved
+    assert state_bytes(saved.state["agent"]) < 0.3 * state_bytes(whole)
+
+    kept.load_state_dict(whole)
+    published.load_state_dict(spoilt(published.state_dict()) | {name: whole[name] for name in ("agent_steps",)})
+    monkeypatch.setattr(registry, "make_agent", lambda *_: published)
+    config: Any = SimpleNamespace(agent=name, agent_config={}, run_id="")
+    assert trained_agent(config, saved, Context((9, side, side), A, 4, 4 * STEPS, "cpu", 0), None) is published
     actions = []
-    for each, state in ((kept, whole), (published, less)):
-        each.load_state_dict(state)
+    for each in (kept, published):
         torch.manual_seed(5)
-        actions.append(each.act(stack(99, 0, side), 4 * STEPS, explore=False))
+        seen = [stack(episode, step, side) for episode in (98, 99) for step in range(3)]
+        actions.append([each.act(obs, 4 * STEPS, explore) for obs in seen for explore in (False, True)])
     assert np.array_equal(*actions)

@@ -33,7 +33,9 @@ from covr_bench.config import registry
 from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.replay import Batch, Replay
+from covr_bench.run.checkpoint import Saved, load_saved
 from covr_bench.run.train import Interrupted
+from covr_bench.run.trained import trained_agent, what_acts
 from results.store import read_run, run_folder
 from suites.base import Budget
 
@@ -335,6 +337,24 @@ print(loaded)
     )
     assert lines[0] == str(expected.tolist())
     assert lines[1] == "[]"
+
+    saved = load_saved(run_folder(config.out, config.run_id) / "checkpoint")
+    assert saved
+    less = what_acts(saved.state)
+    assert less["agent"].keys() == {
+        "base",
+        "metrics",
+        "rounds",
+        "adapter",
+        "scored",
+        "collected_from",
+        "tried_until",
+        "clock",
+    }
+    assert "critic" not in less["agent"]["base"]["sac"]
+    context = Context((9, 32, 32), 1, 2, 120, "cpu", 0, "a task")
+    published = trained_agent(config, Saved(less, ""), context, None)
+    assert np.array_equal(published.act(obs, 120, explore=False), expected)
 
 
 def test_guidance_is_eq_4_over_the_samples_that_have_a_prior() -> None:

@@ -64,7 +64,7 @@ def store(
     (action_dim,) = env.action_space.shape or ()
     torch.manual_seed(init)
     context = Context(env.observation_space.shape, action_dim, 2, 400, "cpu", seed, "play")
-    state = registry.make_agent(agent, settings, context).state_dict()
+    made: Any = registry.make_agent(agent, settings, context)
     folder = run_folder(out, config.run_id)
     with RunWriter(out, config.run_id, action_repeat=chosen.action_repeat) as writer:
         record = {"config": config.as_dict(), "seeds": {"run": seed}, "command": "covr-bench run it"}
@@ -72,7 +72,8 @@ def store(
         writer.write("eval", 400, 200, {"return": [1.0]})
         writer.end()
         provenance.finish(out, config.run_id, "finished", wall_s=1.0)
-    Checkpoints(folder / "checkpoint").save_final(400, {"agent": state, "env_steps": 400, "agent_steps": 200})
+    state = {"agent": made.state_dict(), "only_learning": list(getattr(made, "only_learning", ()))}
+    Checkpoints(folder / "checkpoint").save_final(400, state | {"env_steps": 400, "agent_steps": 200})
     return config
 
 

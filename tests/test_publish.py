@@ -23,6 +23,7 @@ from covr_bench.kit.errors import UserError
 from covr_bench.policies import hub
 from covr_bench.policies.play import TrainedPolicy
 from covr_bench.remote.card import store_card
+from covr_bench.run.checkpoint import load_saved
 from results import provenance
 from results.layout import PROVENANCE_FILE, run_folder
 from results.store import RunWriter, read
@@ -59,6 +60,15 @@ def test_a_published_policy_acts_as_the_run_did(tmp_path: Path) -> None:
         "README.md", "checkpoint", "curve.png", "episode.mp4", "provenance.json", "rows.jsonl",
     }  # fmt: skip
     assert (to / "episode.mp4").stat().st_size > 1000
+    assert kept(run_folder(out, RUN)) == {"encoder", "actor", "critic", "critic_target", "critic_opt", "actor_opt"}
+    assert kept(to) == {"encoder", "actor", "critic_opt", "actor_opt"}
+
+
+def kept(run: Path) -> set[str]:
+    """Parts of the agent's state in a run's checkpoint."""
+    saved = load_saved(run / "checkpoint")
+    assert saved
+    return {name for name, part in saved.state["agent"].items() if isinstance(part, dict)}
 
 
 def test_a_run_is_published_from_the_store_that_its_folder_is_in(tmp_path: Path) -> None:

@@ -40,6 +40,9 @@ class Agent(Protocol):
 
     An agent that has a method `finish(step)` is told by it that its run is over, before the last checkpoint; if it
     raises UserError the run has failed.
+
+    An agent that has `only_learning` names there parts of its state that `act` never reads, such as a critic, by their
+    paths in it: "critic", "networks/critic". A published policy leaves them out.
     """
 
     def act(self, obs: npt.NDArray[np.uint8], step: int, explore: bool) -> npt.NDArray[np.float32]:

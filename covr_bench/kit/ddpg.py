@@ -29,6 +29,8 @@ from covr_bench.kit.nets import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from covr_bench.kit.replay import Batch, Replay
@@ -108,6 +110,8 @@ class DDPGAgent:
     A method says in `learn` what one update is and in `parts` what else it trains. q_action_dim: numbers of an action
     as Q takes it, if those are not the action's own. window: agent steps of one episode that an update's sample needs.
     """
+
+    only_learning: Sequence[str] = ("critic", "critic_target")
 
     def __init__(self, config: Settings, context: Context, q_action_dim: int | None = None) -> None:
         self.config = config

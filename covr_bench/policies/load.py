@@ -22,7 +22,6 @@ from covr_bench.kit.extensions import is_path
 from covr_bench.kit.seeds import derive_seed
 from covr_bench.policies.hub import fetch, on_hub
 from covr_bench.run.machine import rendering
-from covr_bench.run.trained import trained_agent
 from results import provenance
 from results.layout import PROVENANCE_FILE, RUNS, recorded, run_folder
 from results.shape import completed
@@ -257,6 +256,8 @@ def _agent(config: RunConfig, saved: Saved, context: Context, commit: str | None
     """The agent with its trained weights. commit: of the training. Raises UserError."""
     import numpy as np
     import torch
+
+    from covr_bench.run.trained import trained_agent
 
     torch.set_num_threads(config.threads)  # sums in another order round differently
     torch.manual_seed(context.seed)

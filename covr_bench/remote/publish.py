@@ -43,7 +43,7 @@ def policy(run: Path, to: Path, name: str, *, video: bytes = b"", licence: str =
         StoreError: Its record or its rows cannot be read.
     """
     from covr_bench.run.checkpoint import Checkpoints
-    from covr_bench.run.trained import without_optimisers
+    from covr_bench.run.trained import what_acts
 
     record = completed(provenance.read(run / PROVENANCE_FILE))
     record = {"run_id": "/".join(run.resolve().parts[-4:])} | record
@@ -55,7 +55,7 @@ def policy(run: Path, to: Path, name: str, *, video: bytes = b"", licence: str =
         raise UserError(f"run {record['run_id']} is of a suite in a file; others need that suite as a package first")
     rows, state = _of_run(out, str(record["run_id"])), _final(run)
     to.mkdir(parents=True)
-    Checkpoints(to / "checkpoint").save_final(state["env_steps"], without_optimisers(state))
+    Checkpoints(to / "checkpoint").save_final(state["env_steps"], what_acts(state))
     if (run / "adapters").is_dir():
         shutil.copytree(run / "adapters", to / "adapters")
     (to / ROWS_FILE).write_text(_without_paths((run / ROWS_FILE).read_text(encoding="utf-8")), encoding="utf-8")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from covr_bench.kit.errors import UserError
 from covr_bench.run.checkpoint import check_state
+from covr_bench.run.state_tree import has
 
 if TYPE_CHECKING:
     from covr_bench.run.counters import Counters
@@ -77,12 +78,18 @@ def check_agent(agent: Any) -> None:
         if not callable(getattr(agent, method, None)):
             raise UserError(f"the agent {type(agent).__name__} has no method {method}; see covr_bench.kit.api.Agent")
     try:
-        check_state(agent.state_dict())
+        check_state(state := agent.state_dict())
     except TypeError as error:
         raise UserError(
             f"the state_dict of agent {type(agent).__name__} cannot be checkpointed: {error}. It may hold nested dicts "
             "and lists of tensors, numbers and strings"
         ) from error
+    paths = getattr(agent, "only_learning", ())
+    if not isinstance(paths, list | tuple) or not all(isinstance(path, str) and has(state, path) for path in paths):
+        raise UserError(
+            f"only_learning of agent {type(agent).__name__} is {paths!r:.200}; it should be a list of paths in its "
+            'state_dict, such as ["critic", "networks/critic"]'
+        )
 
 
 def _wrong_action(what: str, mend: str, action_dim: int) -> UserError:

@@ -45,3 +45,28 @@ def unflatten(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
         items = [unflatten(item, tensors) for item in value["of"]]
         return items if kind == "list" else tuple(items)
     return {int(key) if kind == "ints" else key: unflatten(item, tensors) for key, item in value["of"].items()}
+
+
+def has(state: Any, path: str) -> bool:
+    """Whether that path of keys, "sac/critic", leads somewhere in a state of nested dicts."""
+    for key in path.split("/"):
+        if not isinstance(state, dict) or key not in state:
+            return False
+        state = state[key]
+    return True
+
+
+def without(state: dict[str, Any], path: str) -> dict[str, Any]:
+    """The state without what is at that path; nothing of the one given is changed."""
+    if not has(state, path):
+        return state
+    first, _, rest = path.partition("/")
+    if not rest:
+        return {key: part for key, part in state.items() if key != first}
+    return state | {first: without(state[first], rest)}
+
+
+def filled(state: dict[str, Any], path: str, other: dict[str, Any]) -> dict[str, Any]:
+    """The state with what the other has at that path; nothing of the one given is changed."""
+    first, _, rest = path.partition("/")
+    return state | {first: filled(state.get(first, {}), rest, other[first]) if rest else other[first]}

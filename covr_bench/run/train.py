@@ -40,7 +40,8 @@ class Run(RunState):
             self.step()
         if hasattr(self.agent, "finish"):
             self.agent.finish(self.counters.env_steps)
-        self.checkpoints.save_final(self.counters.env_steps, self.state())
+        only_learning = list(getattr(self.agent, "only_learning", ()))
+        self.checkpoints.save_final(self.counters.env_steps, self.state() | {"only_learning": only_learning})
         self.meter.tell("done", self.counters.env_steps, now=True)
 
     def step(self) -> None:

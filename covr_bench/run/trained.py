@@ -1,4 +1,4 @@
-"""A trained agent out of its run's folder."""
+"""A trained agent out of its run's state, and what of such a state acting needs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from covr_bench.config import registry
 from covr_bench.kit.errors import UserError
+from covr_bench.run.state_tree import filled, has, without
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from covr_bench.config.run_config import RunConfig
     from covr_bench.kit.api import Agent, Context
     from covr_bench.run.checkpoint import Saved
@@ -29,8 +32,8 @@ def trained_agent(config: RunConfig, saved: Saved, context: Context, commit: str
     settings = config.agent_config | ({"vlm_device": ""} if "vlm_device" in config.agent_config else {})
     try:
         agent = registry.make_agent(config.agent, settings, context)
-        agent.load_state_dict(saved.state["agent"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        agent.load_state_dict(_whole(saved.state["agent"], agent, saved.state.get("only_learning", ())))
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"the settings and weights of run {config.run_id} do not fit the agent {config.agent}, whose code may have "
             f"changed since (trained at commit {commit or 'unknown'}): {error}"
@@ -38,13 +41,31 @@ def trained_agent(config: RunConfig, saved: Saved, context: Context, commit: str
     return agent
 
 
-def without_optimisers(state: Any) -> Any:
-    """A state, or a part of one, without what optimisers remember: two numbers a weight, which no action needs.
+def what_acts(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A finished run's state without what only learning reads: what optimisers remember, and `Agent.only_learning`.
 
     An optimiser that loads what is left begins anew.
     """
+    agent = state["agent"]
+    for path in state.get("only_learning", ()):  # runs of earlier versions do not say
+        agent = without(agent, path)
+    less: dict[str, Any] = _without_optimisers({**state, "agent": agent})
+    return less
+
+
+def _whole(state: Any, agent: Agent, only_learning: Iterable[str]) -> Any:
+    """A published state with the parts it lacks as the new agent has them: acting reads none."""
+    lacking = [path for path in only_learning if not has(state, path)]
+    fresh = agent.state_dict() if lacking else {}
+    for path in lacking:
+        if has(fresh, path):  # an agent that cannot learn has less of a state
+            state = filled(state, path, fresh)
+    return state
+
+
+def _without_optimisers(state: Any) -> Any:
     if isinstance(state, dict):
-        if state.keys() == {"state", "param_groups"}:  # `torch.optim.Optimizer.state_dict`
+        if state.keys() == {"state", "param_groups"}:  # `torch.optim.Optimizer.state_dict`, two numbers a weight
             return state | {"state": {}}
-        return {key: without_optimisers(part) for key, part in state.items()}
-    return type(state)(map(without_optimisers, state)) if isinstance(state, list | tuple) else state
+        return {key: _without_optimisers(part) for key, part in state.items()}
+    return type(state)(map(_without_optimisers, state)) if isinstance(state, list | tuple) else state

@@ -11,6 +11,8 @@ from covr_bench.kit.augment import UNIT, scaled
 from covr_bench.kit.sac.learner import Settings, SoftActorCritic
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import numpy.typing as npt
 
@@ -23,6 +25,8 @@ class SoftActorCriticAgent:
     A method says in `learn` what one update is, in `shown` which image it acts on, and in `parts` what else it trains.
     initial_updates: how many updates the first is, back to back.
     """
+
+    only_learning: Sequence[str] = ("sac/critic", "sac/target_critic", "sac/target_encoder")
 
     def __init__(self, config: Settings, sac: SoftActorCritic, initial_updates: int = 1) -> None:
         self.config, self.sac = config, sac

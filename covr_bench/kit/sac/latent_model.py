@@ -33,6 +33,8 @@ class ModelSettings(Settings):
 class LatentModel:
     """Both heads, and the step that trains them and the encoder of `sac`."""
 
+    NETWORKS = ("transition", "reward")
+
     def __init__(self, settings: ModelSettings, sac: SoftActorCritic) -> None:
         self.sac = sac
         size_in = settings.feature_dim + sac.action_dim
@@ -66,4 +68,4 @@ class LatentModel:
 
     def parts(self) -> dict[str, Any]:
         """What has a state of its own, by its name in a checkpoint."""
-        return {name: getattr(self, name) for name in ("transition", "reward", "model_opt", "encoder_opt")}
+        return {name: getattr(self, name) for name in (*self.NETWORKS, "model_opt", "encoder_opt")}

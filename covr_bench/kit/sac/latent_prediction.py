@@ -117,6 +117,7 @@ class PredictingAgent(CroppingAgent):
     """
 
     config: PredictionSettings
+    only_learning = (*CroppingAgent.only_learning, *LatentPrediction.PARTS)
 
     def __init__(self, name: str, config: PredictionSettings, context: Context, model: nn.Module, length: int) -> None:
         super().__init__(name, config, context, encoder=partial(PixelEncoder, filters=config.filters))
