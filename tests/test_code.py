@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,44 @@ def test_the_hash_is_of_the_file_and_of_what_it_imports_from_beside_it(tmp_path:
     with (tmp_path / "a" / "agent.py").open("a") as file:
         file.write("# changed\n")
     assert code_hash(str(tmp_path / "a" / "agent.py"), "") != base
+
+
+CHAIN = """
+from covr_bench import AgentSpec
+from baselines.random import Config, Random
+import first
+AGENT = AgentSpec("mine", Config, Random, "control", paper=first.second.inner.TOLD)
+"""
+
+
+def test_modules_beside_a_file_are_as_their_files_are_now(tmp_path: Path) -> None:
+    """One process, as a notebook is."""
+    agent, inner = tmp_path / "agent.py", tmp_path / "second" / "inner.py"
+    inner.parent.mkdir()
+    agent.write_text(CHAIN)
+    (tmp_path / "first.py").write_text("import second.inner")
+    (inner.parent / "__init__.py").write_text("")
+    program = tmp_path / "notebook.py"
+    program.write_text(f"""
+import first
+from pathlib import Path
+from covr_bench.config import registry
+inner, ref = Path({str(inner)!r}), {str(agent)!r}
+def told():
+    return registry.agent(ref).paper
+assert (told(), first) == ("A", __import__("first"))
+assert (told(), first) == ("A", __import__("first"))
+for text in ("TOLD = 'B'", "TOLD = 'C'"):
+    inner.write_text(text)
+    assert told() == text[-2]
+Path(__file__).write_text("pass")
+inner.write_text("TOLD = 'D'")
+assert told() == "D"
+import sys
+assert "registry" in vars(sys.modules["__main__"])
+""")
+    inner.write_text("TOLD = 'A'")
+    subprocess.run([sys.executable, str(program)], check=True)
 
 
 def test_line_ends_do_not_count(tmp_path: Path) -> None:

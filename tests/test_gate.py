@@ -431,6 +431,20 @@ def test_a_reference_holds_for_its_tasks_and_no_other() -> None:
     assert line.verdict is Verdict.IDENTICAL
 
 
+def test_a_part_of_the_tasks_does_not_replace_the_reference_of_all(tmp_path: Path) -> None:
+    references = References(tmp_path, {"x": "x"}, {})
+    sides: dict[str, Any] = {"whole": Part(tasks=("one", "two")), "part": Part(tasks=("two",), code="b")}
+    for side in sides.values():
+        side.suite = "gate"
+    assert not bless(["x"], sides["whole"], references, "all", lambda text: None)
+    failed = bless(["x"], sides["part"], references, "one task", lambda text: None)
+    assert failed == {
+        "x": "its reference has one too, which would be lost: bless all of its tasks together, or remove "
+        f"{tmp_path / 'x'} first"
+    }
+    assert set(references.digests(["x"])["x"]) == {"one", "two"}
+
+
 def test_what_the_probe_alone_sees_can_be_blessed(tmp_path: Path) -> None:
     """The gate failed and --bless refused, since the short runs were equal."""
     references = References(tmp_path, {"x": "x"}, {})

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covr_bench.kit.errors import UserError
-from covr_bench.kit.extensions import is_path, user_folders
+from covr_bench.kit.extensions import is_path
+from covr_bench.kit.users_files import user_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

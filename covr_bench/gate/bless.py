@@ -41,7 +41,14 @@ def bless(
         if isinstance(ours, Broken):
             failed[agent] = ours.reason
             continue
-        trace, theirs = new.traces([agent])[agent], stored[agent]
+        theirs = stored[agent]
+        if not isinstance(theirs, Broken) and (lost := [task for task in theirs if task not in ours]):
+            failed[agent] = (
+                f"its reference has {', '.join(lost)} too, which would be lost: bless all of its tasks together, or "
+                f"remove {references.folder / references.names[agent]} first"
+            )
+            continue
+        trace = new.traces([agent])[agent]
         same = not isinstance(theirs, Broken) and same_digests(ours, theirs)
         if same and _same_trace(references.traces([agent])[agent], trace):
             say(f"{agent}: does what its reference does; nothing to bless")

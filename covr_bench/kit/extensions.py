@@ -6,9 +6,7 @@ entry point group `covr_bench.agents`. Two that claim one name are an error: res
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.util
 import pkgutil
 import re
 import sys
@@ -19,14 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from covr_bench.kit.errors import Note, UserError, told, unknown
+from covr_bench.kit.users_files import imported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from importlib.metadata import EntryPoint
-    from types import ModuleType
 
 T = TypeVar("T")
-USER_MODULE = "covr_bench_user_"  # how the modules of users' files begin in `sys.modules`
 
 
 @dataclass(frozen=True)
@@ -177,7 +174,7 @@ def from_file(kind: Kind[T], ref: str) -> T:
     path = Path(ref).expanduser().resolve()
     if not path.is_file():
         raise UserError(f"no file {str(path)!r}")
-    module = _run(path)
+    module = imported(path)
     if not hasattr(module, kind.constant):
         raise UserError(f"{path} defines no {kind.constant}; it should end in {kind.constant} = ...")
     return sound(kind, getattr(module, kind.constant), str(path))
@@ -227,67 +224,3 @@ def _homes(ours: Mapping[str, str]) -> dict[str, str]:
 def _origin(point: EntryPoint) -> str:
     package = point.dist.name if point.dist else "an installed package"
     return f"{point.value} of {package}"
-
-
-def _run(path: Path) -> ModuleType:
-    name = f"{USER_MODULE}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    _make_room_for(path.parent)
-    sys.modules[name] = module  # dataclasses look their module up by name
-    try:
-        spec.loader.exec_module(module)
-    except SystemExit as error:
-        raise UserError(
-            f"{path} cannot be imported: it calls sys.exit({error.code or 0!r}). Put what it does as a script under "
-            "`if __name__ == '__main__':`"
-        ) from error
-    except Exception as error:
-        raise UserError(
-            f"{path} cannot be imported: {type(error).__name__}: {error}{_shadowed(path, error)}"
-        ) from error
-    return module
-
-
-def _make_room_for(folder: Path) -> None:
-    """Let modules in `folder` be imported: after the standard library, ours and installed ones, which none may hide.
-
-    A module of another user's folder that has the name of one in this folder is forgotten first.
-    """
-    others = user_folders() - {folder}
-    for name, module in list(sys.modules.items()):
-        if _home_of(name, module) in others and _holds(folder, name.partition(".")[0]):
-            del sys.modules[name]
-    theirs = {str(folder), *map(str, others)}
-    fixed = next((i for i in range(len(sys.path), 0, -1) if sys.path[i - 1] not in theirs), 0)
-    added = [] if str(folder) in sys.path[:fixed] else [str(folder)]
-    sys.path[fixed:] = [*added, *(entry for entry in sys.path[fixed:] if entry != str(folder))]
-    importlib.invalidate_caches()
-
-
-def user_folders() -> set[Path]:
-    """Folders of the users' files that were imported."""
-    return {Path(str(module.__file__)).parent for name, module in sys.modules.items() if name.startswith(USER_MODULE)}
-
-
-def _home_of(name: str, module: Any) -> Path | None:
-    """The folder that a module, or the package it is in, was found in."""
-    file = getattr(module, "__file__", None)
-    if not file or name.startswith(USER_MODULE):
-        return None
-    depth = name.count(".") + (Path(file).name == "__init__.py")
-    return Path(file).resolve().parents[depth] if depth < len(Path(file).parents) else None
-
-
-def _holds(folder: Path, name: str) -> bool:
-    return (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()
-
-
-def _shadowed(path: Path, error: Exception) -> str:
-    """A hint where an import failed because another module has the name of a file beside `path`."""
-    name = (getattr(error, "name", None) or "").partition(".")[0]
-    if not isinstance(error, ImportError) or not name or not _holds(path.parent, name) or name == path.stem:
-        return ""
-    return f". {path.parent / name} is hidden by another module called {name!r}; rename yours"
