@@ -25,7 +25,8 @@ html_title = "covr-bench"
 html_static_path = ["results/films"]
 html_copy_source = html_show_sourcelink = False
 TABLES = {
-    "The paper's tables, ours beside them": "--paper T1,T2,T3,T4,T5",
+    "The paper's tables of driving, ours beside them": "--paper T1,T2,T5 --as COVR=covr-base=drq --as DPL=dpl-base=drq",
+    "The paper's tables of DMControl, ours beside them": "--paper T3,T4 --as COVR=covr-base=drq",
     "The study with controls": "--paper effect",
     "Six tasks of DMControl": "--suite dmc6",
     "Driving, embedded backend": "--suite carla",

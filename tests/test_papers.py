@@ -422,6 +422,16 @@ def test_a_variant_stands_beside_a_method_only_where_asked(reduced: Path) -> Non
             paper_tables(read(reduced), "T4", named)
 
 
+def test_a_variant_is_named_without_its_labels_where_one_is_called_so(tmp_path: Path) -> None:
+    name = "covr-base=drq"
+    write_run(tmp_path, f"dmc6@short/cartpole_swingup/{name}/0", {"return": 500.0}, render="fast", vlm="tiny")
+    (made,) = paper_tables(read(tmp_path), "T4", {"COVR": [name]})
+    assert [line.ours for line in lines_of(made, "COVR")] == [f"{name} (vlm=tiny)"]
+    write_run(tmp_path, f"dmc6@short/cartpole_swingup/{name}/1", {"return": 500.0}, render="fast", vlm="other")
+    with pytest.raises(ValueError, match=r"2 agents are called .*: covr-base=drq \(vlm=other\), covr-base=drq \(vlm=t"):
+        paper_tables(read(tmp_path), "T4", {"COVR": [name]})
+
+
 def test_layouts_show_ours_and_differences_alone(reduced: Path) -> None:
     (made,) = paper_tables(read(reduced), "T4")
     ours, delta = to_ours_grid(made), to_delta_grid(made)

@@ -52,7 +52,7 @@ def paper_tables(frame: pd.DataFrame, table: str, named: Mapping[str, Sequence[s
     tasks = {number.task for number in numbers}
     rows = frame[frame["suite"].isin(suites) & frame["task"].isin(tasks)]
     scores = _scores(rows, numbers)
-    _check_named(named, numbers, scores)
+    named = _whole_names(named, numbers, scores)
     agents = {number.agent for number in numbers if number.agent}
     wanted = scores["agent"].isin(agents) | scores["name"].isin([name for names in named.values() for name in names])
     tables = []
@@ -78,17 +78,24 @@ def several_tables(
     return found
 
 
-def _check_named(named: Mapping[str, Sequence[str]], numbers: Sequence[Published], scores: pd.DataFrame) -> None:
+def _whole_names(
+    named: Mapping[str, Sequence[str]], numbers: Sequence[Published], scores: pd.DataFrame
+) -> dict[str, list[str]]:
+    """Our agents by method, with the labels of their rows, which need not be given where one agent is called so."""
     methods = sorted({number.method for number in numbers})
     known = sorted(set(scores["name"]))
+    found: dict[str, list[str]] = {}
     for method, names in named.items():
         if method not in methods:
             raise ValueError(f"no method {method!r} in this table; there are: {', '.join(methods)}")
         for name in names:
-            if name not in known:
-                raise ValueError(
-                    f"no run of agent {name!r} for {method}; there are runs of: {', '.join(known) or 'none'}"
-                )
+            alike = [name] if name in known else [each for each in known if each.partition(" (")[0] == name]
+            if len(alike) != 1:
+                several = f"{len(alike)} agents are called {name!r}" if alike else f"no run of agent {name!r}"
+                there = ", ".join(alike or known) or "none"
+                raise ValueError(f"{several} for {method}; there are runs of: {there}")
+            found.setdefault(method, []).extend(alike)
+    return found
 
 
 def _scores(rows: pd.DataFrame, numbers: Sequence[Published]) -> pd.DataFrame:
