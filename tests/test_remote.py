@@ -279,7 +279,7 @@ def test_a_manifest_that_cannot_be_is_refused(tmp_path: Path, manifest: bytes, c
 
 def test_a_newer_run_is_never_replaced_and_an_older_one_is_kept_aside(url: str, tmp_path: Path) -> None:
     make(tmp_path / "old", rows=2)
-    make(tmp_path / "new", rows=4, files={"extra": b"1"})
+    make(tmp_path / "new", rows=4, files=FILES | {"extra": b"1"})
     push(url, tmp_path / "old")
     assert pull(url, tmp_path / "new")[RUN].state is State.KEPT
     assert push(url, tmp_path / "new")[RUN].state is State.COPIED
@@ -296,9 +296,51 @@ def test_a_newer_run_is_never_replaced_and_an_older_one_is_kept_aside(url: str, 
 def test_a_run_with_as_many_rows_here_stays(url: str, tmp_path: Path) -> None:
     make(tmp_path / "a")
     push(url, tmp_path / "a")
-    make(tmp_path / "b", files={"mine": b"noted"})
+    make(tmp_path / "b", files=FILES | {"mine": b"noted"})
     assert pull(url, tmp_path / "b")[RUN].state is State.KEPT
     assert (run_folder(tmp_path / "b", RUN) / "mine").exists()
+
+
+def test_what_is_gone_here_is_not_removed_there_and_comes_back(url: str, tmp_path: Path) -> None:
+    """A second push, after disk was freed here, deleted the only copy of the weights without a word."""
+    folder = make(tmp_path / "a")
+    push(url, tmp_path / "a")
+    whole = tree(folder)
+    shutil.rmtree(folder / "checkpoint")
+    (folder / "notes").write_text("mine")
+    for attempt in range(2):
+        outcome = push(url, tmp_path / "a")[RUN]
+        assert outcome.state is State.REFUSED
+        assert "tensors.safetensors: in the run there and no longer in" in outcome.reason, attempt
+    outcome = pull(url, tmp_path / "a")[RUN]
+    assert (outcome.state, "what was gone here: checkpoint/" in outcome.reason) == (State.COPIED, True)
+    assert tree(folder) == whole | {"notes": b"mine"}
+    assert push(url, tmp_path / "a")[RUN].state is State.COPIED
+    shutil.rmtree(folder / "checkpoint")
+    assert push(url, tmp_path / "a", anew=True)[RUN].state is State.COPIED
+    assert pull(url, tmp_path / "b")[RUN].state is State.COPIED
+    assert not (run_folder(tmp_path / "b", RUN) / "checkpoint").exists()
+
+
+def test_a_newer_checkpoint_takes_the_place_of_an_older_one(url: str, tmp_path: Path) -> None:
+    old = {"checkpoint/000000000200/state.json": b"{}", "checkpoint/replay/0-200.npz": b"r", "adapters/1/a": b"a"}
+    new = {"checkpoint/000000000400/state.json": b"{}", "checkpoint/replay/200-400.npz": b"r", "adapters/2/a": b"a"}
+    make(tmp_path / "a", files=old)
+    push(url, tmp_path / "a")
+    make(tmp_path / "b", files=new)
+    assert push(url, tmp_path / "b")[RUN].state is State.COPIED
+    assert pull(url, tmp_path / "c")[RUN].state is State.COPIED
+    assert tree(run_folder(tmp_path / "c", RUN)) == tree(run_folder(tmp_path / "b", RUN))
+
+
+def test_folders_that_are_links_go_along(url: str, tmp_path: Path) -> None:
+    folder = make(tmp_path / "a")
+    whole = tree(folder)
+    (folder / "checkpoint").rename(tmp_path / "scratch")
+    (folder / "checkpoint").symlink_to(tmp_path / "scratch")
+    push(url, tmp_path / "a")
+    pull(url, tmp_path / "b")
+    assert tree(run_folder(tmp_path / "b", RUN)) == whole
 
 
 @pytest.mark.parametrize("rows", [2, 3, 4])

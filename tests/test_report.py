@@ -32,6 +32,7 @@ from analysis.report.page import Command, _commands
 from analysis.report.runs import packed
 from analysis.rows.scores import final_scores
 from analysis.statistics.bootstrap import aggregates
+from analysis.statistics.comparison import comparisons
 from analysis.statistics.summary import Bootstrap
 from covr_bench.cli import report as report_command
 from covr_bench.cli import reproduce
@@ -41,7 +42,7 @@ from covr_bench.config import registry
 from covr_bench.config.request import parse_pairs
 from covr_bench.kit.errors import UserError
 from results import provenance
-from results.store import RunWriter, no_rows
+from results.store import RunWriter, no_rows, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -268,6 +269,24 @@ def test_one_run(make: Callable[..., Parsed], tmp_path: Path) -> None:
     check_whole(page)
     assert "1 finished" in page.text
     assert "statistics-1" not in page.all("id")
+
+
+def test_a_run_that_went_on_with_changed_code_is_drawn_from_there(make: Callable[..., Parsed], tmp_path: Path) -> None:
+    """The page of the whole store was impossible."""
+    run = "catch@short/catch/drqv2/0"
+    with RunWriter(tmp_path, run, action_repeat=2) as writer:
+        for step in (1000, 2000):
+            writer.write("eval", step, step // 2, {"return": [1.0]})
+    with RunWriter(tmp_path, run, action_repeat=2, labels={"code": "changed"}) as writer:
+        for step in (3000, 4000):
+            writer.write("eval", step, step // 2, {"return": [step / 1000]})
+        writer.end()
+    page = make("--out", tmp_path)
+    (panel,) = page.data[0]["panels"]
+    assert (page.data[0]["agents"][0]["name"], panel["xs"]) == ("drqv2 (code=changed)", [[3000, 4000]])
+    assert panel["series"][0]["mean"] == [3.0, 4.0]
+    (found,) = comparisons(read(tmp_path), {})
+    assert found.evaluations["env_steps"].tolist() == [3000, 4000]
 
 
 def test_nothing_but_failures(make: Callable[..., Parsed], tmp_path: Path) -> None:

@@ -77,6 +77,26 @@ def test_a_store_is_told_from_the_start_with_its_status(store: Path, monkeypatch
     assert heard.calls == [*expected[0], *expected[1], ("close",)]
 
 
+def test_of_what_was_measured_twice_the_last_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that a killed session had left behind its checkpoint were told, and those that count were not."""
+    folder = run_folder(tmp_path, RUNS[0])
+    with RunWriter(tmp_path, RUNS[0], action_repeat=2) as writer:
+        provenance.begin(tmp_path, RUNS[0], config={"out": str(tmp_path)}, seeds={}, command="it")
+        for step in (1000, 2000, 3000):
+            writer.write("eval", step, step // 2, {"return": [1.0]})
+    with RunWriter(tmp_path, RUNS[0], action_repeat=2) as writer:
+        writer.resume(1000)
+        writer.write("eval", 2000, 1000, {"return": [9.0]})
+    told: list[Any] = []
+
+    class Keeps(Heard):
+        def rows(self, run_id: str, rows: Sequence[Any]) -> None:
+            told.extend((row["env_steps"], row["value"]) for row in rows if row["kind"] == "eval")
+
+    assert told_to(Keeps(), tmp_path, [folder.relative_to(tmp_path / "runs").as_posix()], monkeypatch) == [""]
+    assert told == [(1000, 1.0), (2000, 9.0)]
+
+
 def test_a_run_that_cannot_be_read_keeps_no_other_back(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (run_folder(store, RUNS[0]) / PROVENANCE_FILE).write_text("{")
     first, second = told_to(Heard(), store, RUNS, monkeypatch)

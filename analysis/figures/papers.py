@@ -60,8 +60,12 @@ def bars(title: str, panels: Sequence[str], rows: Sequence[Row], to: style.Targe
 
 
 def _bar(axis: Axes, at: float, value: Summary | None, colour: str) -> None:
-    """The mean as a bar and its interval as a line; nothing where there is no finite value."""
-    if value is None or not math.isfinite(value.mean):
+    """The mean as a bar and its interval as a line; nothing where there is no value, words where it is not finite."""
+    if value is None:
+        return
+    if not math.isfinite(value.mean):
+        place = axis.get_yaxis_transform()
+        axis.text(0.02, at, "not a finite number", color=colour, fontsize="x-small", va="center", transform=place)
         return
     axis.barh(at, value.mean, height=0.36, color=colour)
     low, high = mean_interval(value)[1:]

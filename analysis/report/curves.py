@@ -47,7 +47,9 @@ def panels(frame: pd.DataFrame, comparison: Comparison, bootstrap: Bootstrap) ->
     """
     rows = returns(frame)
     rows = rows[(rows[PROTOCOL] == [comparison.suite, comparison.budget, comparison.setting]).all(axis=1)]
-    rows = rows.assign(name=agent_names(rows))
+    rows = rows.assign(name=agent_names(rows)).sort_values("env_steps", kind="stable")
+    # What a run measured before its labels changed, such as those of its code, is not in its score either.
+    rows = rows[rows["name"] == rows.groupby("run_id", observed=True)["name"].transform("last")]
     names = sorted(comparison.scores)
     with_seeds = rows["run_id"].nunique() <= MAX_SEED_LINES
     result = []

@@ -17,7 +17,7 @@ from analysis.report import answers, curves, origin, runs
 from analysis.report.drawings import Drawings
 from analysis.rows import vlm_rounds
 from analysis.rows.final import LAST
-from analysis.rows.scores import PROTOCOL, RunState, agent_name, final_scores
+from analysis.rows.scores import PROTOCOL, RunState, agent_name, final_scores, up_to
 from analysis.rows.stand_ins import stand_ins
 from analysis.statistics import output
 from analysis.tables.scores import rates_grid, scores_grid, tables, to_grid
@@ -104,10 +104,10 @@ def to_html(inputs: Inputs) -> str:
 
 def _context(inputs: Inputs) -> dict[str, Any]:
     frame, records = inputs.frame, inputs.records or {}
-    scored = frame if inputs.env_steps is None else frame[frame["env_steps"] <= inputs.env_steps]
+    shown = up_to(frame, inputs.env_steps)
     scores = final_scores(frame, env_steps=inputs.env_steps)
     drawings = Drawings()
-    protocols = _protocols(inputs, scored, scores, drawings)
+    protocols = _protocols(inputs, shown, scores, drawings)
     entries = origin.entries(scores, frame, records)
     return {
         "title": inputs.title,
@@ -118,9 +118,9 @@ def _context(inputs: Inputs) -> dict[str, Any]:
         "machines": origin.machines(records.values()),
         "stand_ins": sorted({found for labels in scores["labels"].unique() for found in stand_ins(labels)}),
         "remarks": list(inputs.remarks),
-        "papers": _papers(frame),
-        "rounds": _rounds(frame, drawings),
-        "answers": answers.to_grids(frame),
+        "papers": _papers(shown),
+        "rounds": _rounds(shown, drawings),
+        "answers": answers.to_grids(shown),
         "gate": inputs.gate,
         "videos": [_video(video, scores) for video in inputs.videos],
         "entries": entries,

@@ -63,6 +63,13 @@ def returns(frame: pd.DataFrame, env_steps: int | None = None, *, metric: str = 
     return with_setting(rows if env_steps is None else rows[rows["env_steps"] <= env_steps])
 
 
+def up_to(frame: pd.DataFrame, env_steps: int | None) -> pd.DataFrame:
+    """The rows up to an environment step, and those that say what became of a run; all if None."""
+    if env_steps is None:
+        return frame
+    return frame[(frame["env_steps"] <= env_steps) | frame["kind"].isin(list(_STATE))]
+
+
 def with_setting(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows with the additional column `setting`: their labels without those that describe the agent."""
     return frame.assign(setting=_mapped(frame["labels"], lambda text: _labels(text, of_agent=False)))

@@ -164,7 +164,8 @@ def comparisons(
     scores = final_scores(frame, env_steps=env_steps, score=score)
     scores["name"] = agent_names(scores)
     evaluations = returns(frame, env_steps)
-    evaluations = evaluations[["run_id", "env_steps", "value"]].astype({"run_id": str})
+    evaluations = evaluations.assign(name=agent_names(evaluations))
+    evaluations = evaluations[["run_id", "name", "env_steps", "value"]].astype({"run_id": str})
     groups = [(tuple(map(str, key)), group) for key, group in scores.groupby(PROTOCOL, sort=True)]
     remarks_by_protocol = protocol_remarks(scores)
     result = []
@@ -206,7 +207,7 @@ def _comparison(
     notes += other_protocols
     finite = evaluations[np.isfinite(evaluations["value"])]
     counted = scores[np.isfinite(scores["score"])][["run_id", "name", "column"]]
-    merged = finite.merge(counted, on="run_id")
+    merged = finite.merge(counted, on=["run_id", "name"])  # not what a run measured before its labels changed
     at = merged["column"].to_numpy()
     merged["score"] = (merged.pop("value").to_numpy() - low[at]) / (high - low)[at]
     steps = scores[scores["scored"] > 0]["env_steps"]

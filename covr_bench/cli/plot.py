@@ -77,7 +77,7 @@ def plot_command(
 
 def plot(choice: Choice, kind: str, file: Path | None, *, reps: int, seed: int, over: str) -> list[Path]:
     """Draw one file per suite, budget and setting; returns their paths. Raises UserError if none can be drawn."""
-    from analysis.rows.scores import READ
+    from analysis.rows.scores import READ, up_to
 
     if kind not in KINDS:
         raise unknown("kind of plot", kind, KINDS)
@@ -87,7 +87,11 @@ def plot(choice: Choice, kind: str, file: Path | None, *, reps: int, seed: int, 
         raise UserError(f"--score is for aggregate, profile and improvement: {kind} shows whole runs")
     whole = {"rounds": _plot_rounds, "effect": _plot_effect}
     try:
-        return whole[kind](frame, file) if kind in whole else _plot(frame, choice, kind, file, reps, seed, over)
+        return (
+            whole[kind](up_to(frame, choice.env_steps), file)
+            if kind in whole
+            else _plot(frame, choice, kind, file, reps, seed, over)
+        )
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -110,15 +114,18 @@ def plot_papers(
     """
     from analysis.papers.published import PAPERS
     from analysis.papers.tables import several_tables
-    from analysis.rows.scores import READ
+    from analysis.rows.scores import READ, up_to
     from covr_bench.cli.paper_runs import paper_names
 
+    if choice.score != "last":
+        raise UserError("--paper shows the last evaluation at the paper's number of steps: it takes no --score")
     names = paper_names(papers, (CURVES_OF_PAPER, *OF_RUNS_ALONE))
     shown = [name for name in names if name in PAPERS]
     file = _drawable(file) if file else None
     files = {name: file.with_name(f"{file.stem}-{name}{file.suffix}") if file and names[1:] else file for name in names}
     try:
-        tables = several_tables(frame_of(choice, none=True, columns=READ), shown, named) if shown else []
+        frame = up_to(frame_of(choice, none=True, columns=READ), choice.env_steps) if shown else None
+        tables = several_tables(frame, shown, named) if frame is not None else []
     except ValueError as error:
         raise UserError(str(error)) from error
     for name in shown:
@@ -141,6 +148,8 @@ def _plot_bars(tables: Sequence[PaperTable], file: Path) -> list[Path]:
         with writing(path.parent):
             shorter = f"\nours only {early(table)}: no reproduction" if early(table) else ""
             bars(table.title + shorter, column_names(table.columns), summaries(table), path)
+        if any(line.ours for line in table.lines):  # else they are of the paper's numbers
+            warn(f"{protocol_name(*table.protocol)}: {note}" for note in table.notes)
     return paths
 
 

@@ -130,7 +130,7 @@ def print_papers(
     from analysis.papers.layouts import LAYOUTS
     from analysis.papers.published import PAPERS
     from analysis.papers.tables import several_tables, to_csv
-    from analysis.rows.scores import READ
+    from analysis.rows.scores import READ, up_to
     from covr_bench.cli.paper_runs import paper_names
 
     names = paper_names(papers, tuple(OF_RUNS_ALONE))
@@ -142,7 +142,7 @@ def print_papers(
     shape = shape or PaperShape()
     if shape.layout not in LAYOUTS:
         raise unknown("layout", shape.layout, LAYOUTS)
-    frame = frame_of(choice, none=bool(tables), columns=None if alone else READ)
+    frame = up_to(frame_of(choice, none=bool(tables), columns=None if alone else READ), choice.env_steps)
     if tables:
         try:
             made = several_tables(frame, tables, shape.named)

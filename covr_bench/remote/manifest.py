@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from results.layout import LOCK_FILE, ROWS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 MANIFEST, PART = "manifest.json", "manifest.part.json"
 FORMAT = 1
@@ -91,7 +91,8 @@ def belongs(path: str) -> bool:
 
 def names_in(folder: Path) -> Iterator[str]:
     """Files of a folder that belong to it, in order."""
-    for file in sorted(folder.rglob("*")):
+    found = (Path(top, name) for top, _, names in os.walk(folder, followlinks=True) for name in names)
+    for file in sorted(found):
         name = file.relative_to(folder).as_posix()
         if belongs(name) and file.is_file():
             yield name

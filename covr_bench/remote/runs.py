@@ -7,7 +7,7 @@ import fnmatch
 import os
 import time
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from covr_bench.kit.errors import UserError, unknown
@@ -16,7 +16,7 @@ from covr_bench.remote.transfer import Outcome, Refusal, State, download, each, 
 from covr_bench.run.alone import alone
 from covr_bench.run.writers import Writers
 from results import provenance
-from results.layout import LOCK_FILE, ROWS_FILE, RunId, StoreError, recorded, run_folder
+from results.layout import LOCK_FILE, PROVENANCE_FILE, ROWS_FILE, RunId, StoreError, recorded, run_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -68,8 +68,26 @@ def _pushed(remote: Remote, out: Path, run_id: str, sizes: Mapping[str, int], wr
     with suppress(StoreError):  # a damaged record says nothing of the rows
         if provenance.is_finished(out, run_id) and (lost := provenance.lost_rows(folder)):
             raise Refusal(lost)
+    if not anew and theirs and (gone := _gone(ours, theirs)):
+        raise Refusal(
+            f"{', '.join(gone)}: in the run there and no longer in {folder}. `covr-bench pull` brings it back; "
+            "`covr-bench push --anew` removes it there too"
+        )
     sent = upload(remote, folder, place, ours, sizes, anew=anew)
     return Outcome(run_id, State.COPIED, bytes=sent)
+
+
+def _gone(ours: Manifest, theirs: Manifest) -> list[str]:
+    """Files that a remote run has and the one here lost: no newer checkpoint or adapter has taken their place."""
+    here = {str(parent) for name in ours.files for parent in PurePosixPath(name).parents}
+
+    def is_replaced(path: PurePosixPath) -> bool:
+        top, *below = path.parts
+        if not below:
+            return top != PROVENANCE_FILE
+        return top in here and (below[0] == "replay" or str(path.parent) not in here)
+
+    return [name for name in theirs.files if name not in ours.files and not is_replaced(PurePosixPath(name))]
 
 
 def _theirs(remote: Remote, place: str, run_id: str, sizes: Mapping[str, int]) -> Manifest | None:
@@ -104,6 +122,9 @@ def _pulled(remote: Remote, out: Path, run_id: str, sizes: Mapping[str, int], wr
     if ours.files == theirs.files:
         return Outcome(run_id, State.SAME)
     if ours.files and not _is_newer(theirs.rows, ours.rows, folder, lambda: remote.read(f"{place}/{ROWS_FILE}")):
+        if theirs.rows == ours.rows and (gone := _gone(ours, theirs)):
+            lost = Manifest(run_id, {name: theirs.files[name] for name in gone})
+            return _restored(out, run_id, staged, gone, download(remote, place, lost, staged, folder))
         return Outcome(run_id, State.KEPT)
     received = download(remote, place, theirs, staged, folder)
     return _put(out, run_id, staged, received)
@@ -144,6 +165,20 @@ def _put(out: Path, run_id: str, staged: Path, received: int) -> Outcome:
         os.replace(folder, aside)
         os.replace(staged, folder)
     return Outcome(run_id, State.COPIED, f"the older one is in {aside}", received)
+
+
+def _restored(out: Path, run_id: str, staged: Path, names: Sequence[str], received: int) -> Outcome:
+    """Move files that a run here had lost into it."""
+    folder = run_folder(out, run_id)
+    with (folder / LOCK_FILE).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return Outcome(run_id, State.RUNNING)
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staged / name, folder / name)
+    return Outcome(run_id, State.COPIED, f"what was gone here: {', '.join(names)}", received)
 
 
 def _listed(remote: Remote) -> dict[str, dict[str, int]]:

@@ -24,17 +24,16 @@ def by_step(rows: Iterable[Mapping[str, Any]]) -> dict[int, dict[str, float]]:
 class Rows:
     """The rows of one run that have not been told yet.
 
-    Made before the run starts or goes on: what stands in the file then counts as told, unless `anew`. After a `resume`
-    row, measured rows are left out up to the step that had been told of their kind and metric.
+    Made before the run starts or goes on: what stands in the file then counts as told. After a `resume` row, measured
+    rows are left out up to the step that had been told of their kind and metric.
     """
 
-    def __init__(self, file: Path, *, anew: bool = False) -> None:
+    def __init__(self, file: Path) -> None:
         self.file = file
         self._read = 0  # bytes
         self._told: dict[tuple[Any, Any], Any] = {}  # the last step of each kind and metric
         self._repeated: dict[tuple[Any, Any], Any] = {}  # the same at the last `resume`
-        if not anew:
-            self.new()
+        self.new()
 
     def new(self) -> list[dict[str, Any]]:
         """Whole lines since the last call; lines that are no rows are left out."""
@@ -46,7 +45,7 @@ class Rows:
             return []
         whole = data[: data.rfind(b"\n") + 1]
         self._read += len(whole)
-        return [row for line in whole.splitlines() if (row := _row(line)) and self._is_news(row)]
+        return [row for line in whole.splitlines() if (row := row_of(line)) and self._is_news(row)]
 
     def _is_news(self, row: dict[str, Any]) -> bool:
         if row["kind"] == "resume":
@@ -58,7 +57,7 @@ class Rows:
         return bool(step > self._repeated.get(what, -1))
 
 
-def _row(line: bytes) -> dict[str, Any] | None:
+def row_of(line: bytes) -> dict[str, Any] | None:
     """The row of a line; None for what a killed writer left half-written."""
     try:
         row = json.loads(line)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from covr_bench.kit.errors import UserError
 from covr_bench.track.base import facts_of
-from covr_bench.track.follow import Rows
+from covr_bench.track.follow import row_of
 from covr_bench.track.trackers import films, made
 from results import provenance
+from results.files import read_bytes
 from results.layout import PROVENANCE_FILE, ROWS_FILE, StoreError, run_folder
+from results.parse import live
 from results.shape import completed
 from results.states import Status
 from results.store import read_run
@@ -59,7 +61,7 @@ def _told(out: Path, run_id: str, tracker: Tracker) -> str:
         record = completed(provenance.read(folder / PROVENANCE_FILE))
         config, facts = dict(record["config"]) | {"out": str(out)}, facts_of(record)
         _check_rows(out, run_id, str(record["status"]))
-        rows = Rows(folder / ROWS_FILE, anew=True).new()
+        rows = _rows(folder / ROWS_FILE)
         tracker.begin(run_id, config, facts)
         for first in range(0, len(rows), AT_ONCE):
             tracker.rows(run_id, rows[first : first + AT_ONCE])
@@ -72,6 +74,16 @@ def _told(out: Path, run_id: str, tracker: Tracker) -> str:
     except Exception as error:  # of a service: whatever it is, the other runs are told
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    """Those that count: without what a later session measured again, or left behind."""
+    if not file.exists():
+        return []
+    rows = [row for line in read_bytes(file).splitlines() if (row := row_of(line))]
+    columns = ([row[name] for row in rows] for name in ("kind", "env_steps"))
+    which = live(*columns, [str(row.get("metric", "")) for row in rows])
+    return [row for row, counts in zip(rows, which, strict=True) if counts]
 
 
 def _check_rows(out: Path, run_id: str, status: str) -> None:
