@@ -101,10 +101,10 @@ def imported(cli: Callable[..., Any], tmp_path: Path, *arguments: object) -> lis
          [("scores", "walker_walk", "sac", 4, "", 10, 3.5)]),
         ("scores.jsonl", '{"step": 10, "episode/score": 1.5}\n{"step": 20, "train/loss": 3.0}\n',
          ("--with", "task=walker_walk", "--with", "agent=dreamerv3", "--with", "seed=0"),
-         [("scores", "walker_walk", "dreamerv3", 0, "", 10, 1.5)]),
+         [("scores", "walker_walk", "dreamerv3", 0, "returns=training", 10, 1.5)]),
         ("progress.csv", "time/total_timesteps,rollout/ep_rew_mean,train/loss\n10,,0.5\n20,1.5,\n",
          ("--with", "task=walker_walk", "--with", "agent=sac", "--with", "seed=0"),
-         [("scores", "walker_walk", "sac", 0, "", 20, 1.5)]),
+         [("scores", "walker_walk", "sac", 0, "returns=training", 20, 1.5)]),
         ("mine.csv", "algo,env,seed,steps,episode_reward\nsac,walker_walk,0,10,1.5\n",
          ("--columns", "agent=algo", "--columns", "task=env", "--columns", "env_steps=steps"),
          [("scores", "walker_walk", "sac", 0, "", 10, 1.5)]),
@@ -138,6 +138,25 @@ def test_an_event_file_is_read(cli: Callable[..., Any], tmp_path: Path) -> None:
     writer.close()
     found = imported(cli, tmp_path, tmp_path / "drq_seed2", "--with", "task=walker_walk")
     assert found == [("scores", "walker_walk", "drq", 2, "", 10, 2.5)]
+
+
+def test_training_returns_of_event_files_are_no_evaluations(cli: Callable[..., Any], tmp_path: Path) -> None:
+    """Both went into one mean; runs in `sac_s1/logs`, `sac_s2/logs` were one run called `logs`."""
+    make = pytest.importorskip("tensorboard.summary").Writer
+    for seed in (1, 2):
+        writer = make(str(tmp_path / "runs" / f"sac_s{seed}" / "logs"))
+        writer.add_scalar("rollout/ep_rew_mean", 30.0, 10 + seed)
+        if seed == 1:
+            writer.add_scalar("eval/mean_reward", 500.0, 10)
+        writer.close()
+    result = cli("import", tmp_path / "runs", "--with", "task=t", "-o", tmp_path / "scores.csv")
+    assert "taken as return is 'eval/mean_reward', and not rollout/ep_rew_mean; --columns return=TAG" in result.err
+    frame, _ = read_scores(tmp_path / "scores.csv")
+    found = frame[frame["kind"] == "eval"][["agent", "seed", "labels", "value"]].astype(str).to_numpy().tolist()
+    assert found == [["sac", "1", "", "500.0"], ["sac", "2", "returns=training", "30.0"]]
+    one = cli("import", tmp_path / "runs", "--with", "task=t", "--with", "seed=0", "--columns",
+              "return=rollout/ep_rew_mean", "-o", tmp_path / "scores.csv")  # fmt: skip
+    assert "agent sac, seed 0" in one.err and "one run out of 2 folders" in one.err
 
 
 def test_an_event_file_names_the_extra_that_reads_it(
@@ -441,6 +460,12 @@ def noted(cli: Callable[..., Any], tmp_path: Path, text: str, *more: str) -> tup
 
 
 RUN = ("--with", "agent=a", "--with", "task=t", "--with", "seed=0")
+
+
+def test_the_steps_of_a_chart_are_said_to_be_those_of_the_log(cli: Callable[..., Any], tmp_path: Path) -> None:
+    chart = '"Step","drq_seed1 - eval/return"\n0,1\n57,2\n'
+    _, said = noted(cli, tmp_path, chart, "--with", "task=t")
+    assert "taken as env_steps is 'Step'; --columns env_steps=NAME takes another" in said
 
 
 def test_one_column_is_the_return_of_all_lines(cli: Callable[..., Any], tmp_path: Path) -> None:

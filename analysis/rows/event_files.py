@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 _FRAME = 16  # bytes of an event's length and checksums
 
 
-def event_points(path: Path, stated: str | None, usual: Sequence[str]) -> list[tuple[int, float]]:
-    """Step and value of each event of a scalar, as far as the file can be read; the rest is warned of.
+def event_points(path: Path, stated: str | None, usual: Sequence[str]) -> tuple[str, list[tuple[int, float]]]:
+    """A scalar's tag, and step and value of each of its events, as far as the file can be read; the rest is warned of.
 
     Args:
         path: The file.
-        stated: The scalar's tag; the first of `usual` that is there, if None.
+        stated: The scalar's tag; the first of `usual` that is there, if None, and of which others it was is warned of.
         usual: Tags of returns.
 
     Raises:
@@ -40,9 +40,12 @@ def event_points(path: Path, stated: str | None, usual: Sequence[str]) -> list[t
         raise ScoresError(
             f"{path}: which scalar is the return? --columns return=TAG; there are: {', '.join(sorted(tags)) or 'none'}"
         )
+    if not stated and (others := [each for each in usual if each in tags and each != tag]):
+        hint = f"taken as return is {tag!r}, and not {', '.join(others)}; --columns return=TAG takes another"
+        warnings.warn(hint, ScoresWarning, stacklevel=2)
     if tag in events.Tags()["scalars"]:
-        return [(event.step, event.value) for event in events.Scalars(tag)]
-    return [(event.step, float(make_ndarray(event.tensor_proto))) for event in events.Tensors(tag)]
+        return tag, [(event.step, event.value) for event in events.Scalars(tag)]
+    return tag, [(event.step, float(make_ndarray(event.tensor_proto))) for event in events.Tensors(tag)]
 
 
 def _check_whole(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import re
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -17,11 +18,20 @@ from typing import Any
 import numpy as np
 
 from analysis.rows.event_files import event_points
-from analysis.rows.headers import METRICS, STEPS, check_said, ours_among, renamed, respelled
-from analysis.rows.lines import ScoresError, csv_lines, json_lines, json_value, whole
+from analysis.rows.headers import (
+    METRICS,
+    OF_OTHERS,
+    STEPS,
+    TRAINING,
+    check_said,
+    labels_of,
+    ours_among,
+    renamed,
+    respelled,
+)
+from analysis.rows.lines import ScoresError, ScoresWarning, csv_lines, json_lines, json_value, whole
 
 Line = dict[str, Any]
-TRAINING = "returns=training"  # label of returns of exploring actions, which are no evaluations
 _OF_WANDB = (" - _step", " - _runtime", " - _timestamp")  # columns of every run that are no metric of its own
 _MONITOR = re.compile(r"(\d+\.)?monitor\.csv")
 _SEEDS = tuple(re.compile(rf"(?:^|[^a-z]){word}[ _=:-]?(\d+)", re.IGNORECASE) for word in ("seed", "s"))
@@ -202,6 +212,7 @@ def _wandb(path: Path, settings: Settings) -> Iterator[Line]:
         for line in lines if wanted in (None, metric) else ():
             if line[column]:
                 run = _of_run(column.removesuffix(f" - {metric}"))
+                run |= labels_of(metric)
                 yield {**run, "env_steps": line[step], "return": line[column], "where": line["where"]}
 
 
@@ -213,6 +224,9 @@ def _step_column(path: Path, settings: Settings, header: Collection[str]) -> str
     found = given or next((name for name in STEPS if name in header), first)
     if found == first and "time" in first.lower() and not given and first not in STEPS:
         raise ScoresError(f"{path} is over {first!r}: export it over steps, or give --columns env_steps=NAME")
+    if found in OF_OTHERS and not given:
+        hint = f"taken as env_steps is {found!r}; --columns env_steps=NAME takes another"
+        warnings.warn(hint, ScoresWarning, stacklevel=2)
     return found
 
 
@@ -224,9 +238,12 @@ def _tensorboard(path: Path, settings: Settings) -> Iterator[Line]:
         for line in _table(path):
             yield {**_of_run(name), "env_steps": line["Step"], "return": line["Value"], "where": line["where"]}
         return
-    points = event_points(path, settings.columns.get("return"), METRICS)
+    tag, points = event_points(path, settings.columns.get("return"), METRICS)
+    folders = [path.parent.name, *(folder.name for folder in path.parent.parents[:2])]  # of `sac_seed1/logs` the first
+    run = next((run for run in map(_of_run, folders) if "seed" in run), _of_run(folders[0]))
+    run |= labels_of(tag)
     for step, value in points:
-        yield {**_of_run(path.parent.name), "env_steps": step, "return": value}
+        yield {**run, "env_steps": step, "return": value}
 
 
 def _of_run(name: str) -> Line:

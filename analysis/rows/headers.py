@@ -21,11 +21,13 @@ METRICS = (
     "eval/return", "eval/episode_reward", "eval/mean_reward", "eval_return", "episode_reward", "rollout/ep_rew_mean",
     "return", "reward", "score", "episode/score", "charts/episodic_return",
 )  # fmt: skip
+TRAINING = "returns=training"  # label of returns of exploring actions, which are no evaluations
+OF_TRAINING = ("rollout/ep_rew_mean", "charts/episodic_return", "episode/score")  # metrics of such returns
 STEPS = (
     "env_steps", "global_step", "frame", "frames", "_step", "step", "Step", "timesteps", "total_timesteps",
     "time/total_timesteps", "xs",
 )  # fmt: skip  # beside frame, of environment steps, DrQ-v2 and DrQ call agent steps step
-_OF_OTHERS = ("step", "Step", "_step")  # which may count agent steps, or calls of W&B's `log`
+OF_OTHERS = ("step", "Step", "_step")  # which may count agent steps, or calls of W&B's `log`
 _OFTEN = {
     "agent": ("algo", "algorithm", "method", "model", "policy"),
     "task": ("env", "environment", "env_id", "env_name", "game"),
@@ -78,8 +80,13 @@ def renamed(lines: Sequence[Line], columns: Mapping[str, str], *, diverged: bool
         values = {ours: line[name] for ours, name in theirs.items() if _filled(line, name)}
         if diverged and theirs.get("return") == "return" in line:
             values.setdefault("return", math.nan)
-        found.append({"where": line["where"]} | values)
+        found.append({"where": line["where"], **labels_of(theirs.get("return", "")), **values})
     return found
+
+
+def labels_of(metric: str) -> dict[str, str]:
+    """The labels of scores that a file calls so."""
+    return {"labels": TRAINING} if metric in OF_TRAINING else {}
 
 
 def _chosen(lines: Sequence[Line], columns: Mapping[str, str]) -> dict[str, str]:
@@ -97,7 +104,7 @@ def _chosen(lines: Sequence[Line], columns: Mapping[str, str]) -> dict[str, str]
             found = [name]  # nothing but runs that diverged
         if found:
             chosen[name] = found[0]
-        if name not in (*columns, *found[:1]) and (len(found) > 1 or set(found) & set(_OF_OTHERS)):
+        if name not in (*columns, *found[:1]) and (len(found) > 1 or set(found) & set(OF_OTHERS)):
             others = f", and not {', '.join(found[1:])}" if found[1:] else ""
             hint = f"taken as {name} is {found[0]!r}{others}; --columns {name}=NAME takes another"
             warnings.warn(hint, ScoresWarning, stacklevel=2)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from covr_bench.cli.choice import warn
 from covr_bench.cli.options import path_argument, path_option
 from covr_bench.cli.show import writing
 from covr_bench.kit.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from analysis.rows.formats import Line, Settings
 
@@ -26,6 +27,7 @@ COLUMNS = (
     "suite", "budget", "task", "agent", "variant", "seed", "env_steps", "return", "action_repeat", "labels",
 )  # fmt: skip
 _NAMED = ("suite", "task", "agent")  # names that others' data may spell in another way
+MAX_FOLDERS = 3  # named in a remark
 _NEAR = 0.8  # ratio of difflib from which a name is asked about
 Pairs = list[str] | None
 
@@ -58,6 +60,7 @@ def import_command(
             lines = _renamed(lines, _asked(lines))
         checked = [checked_line(line, str(line["where"])) for line in lines]
         _check_conflicts(checked)
+        warn(_of_several_folders(checked))
         frame, remarks = rows_of(checked)  # as every verb will
     except ScoresError as error:
         raise UserError(str(error)) from error
@@ -170,6 +173,23 @@ def _check_conflicts(lines: Iterable[Line]) -> None:
             f"{''.join(texts)}{rest}\n"
             "Import runs of one name one by one, each with its --with agent=... or --with seed=..."
         )
+
+
+def _of_several_folders(lines: Iterable[Line]) -> Iterator[str]:
+    """A remark for each run whose scores come from files in several folders: two runs of one name are easily one."""
+    folders: dict[tuple[str, ...], set[str]] = {}
+    names = [name for name in COLUMNS if name not in ("return", "action_repeat", "env_steps")]
+    for line in lines:
+        run = tuple(str(line[name]) for name in names)
+        folders.setdefault(run, set()).add(str(Path(re.sub(r":\d+$", "", line["where"])).parent))
+    for run, found in folders.items():
+        if len(found) > 1:
+            named = ", ".join(f"{name} {value}" for name, value in zip(names, run, strict=True) if value)
+            some = ", ".join(sorted(found)[:MAX_FOLDERS]) + (", ..." if len(found) > MAX_FOLDERS else "")
+            yield (
+                f"{named}: one run out of {len(found)} folders, {some}. If they are several, import them one by one, "
+                "each with its --with seed=..."
+            )
 
 
 def _asked(lines: Sequence[Line]) -> dict[str, str]:
