@@ -185,8 +185,7 @@ def run(suite: str | Path | Request, *, watch: Watch = lambda jobs: None, **opti
     jobs = execute(preparation, watch) if preparation.plan.todo else []
     failed = preparation.plan.left_out
     failed |= {job.config.run_id: job.error.strip() for job in jobs if job.state not in ("finished", "submitted")}
-    out = Path(preparation.experiment.request.out)
-    return Outcome(preparation.plan, failed, read(out, runs=preparation.plan.run_ids))
+    return Outcome(preparation.plan, failed, _rows_of(preparation))
 
 
 def plan(suite: str | Path | Request, **options: Any) -> Plan:
@@ -266,6 +265,16 @@ def load_policy(
     chosen = [f"{key}={value}" for key, value in by_name("settings", settings or {}).items()]
     folder, on = Path(os.path.expanduser(out)), machine.device(device)
     return TrainedPolicy(folder, str(run), task=task, settings=chosen, device=on, trust_code=trust_code)
+
+
+def _rows_of(preparation: Preparation) -> Results:
+    """The rows of the runs of a plan, of which any may have none yet."""
+    from results.store import no_rows
+    from results.store import read as read_rows
+
+    out = Path(preparation.experiment.request.out)
+    frame = read_rows(out) if (out / "runs").is_dir() else no_rows()
+    return Results(out, frame[frame["run_id"].isin(preparation.plan.run_ids)])
 
 
 def _request(suite: str | Path | Request, options: Mapping[str, Any]) -> Request:

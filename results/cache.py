@@ -22,10 +22,11 @@ import pyarrow.parquet as pq
 
 from results.batch import read_all, source_of, to_table, warn_skipped
 from results.files import read_bytes, write_bytes
-from results.layout import ROWS_FILE, RunId, StoreError, StoreWarning, run_folder, run_ids, scan
+from results.layout import PROVENANCE_FILE, ROWS_FILE, RunId, StoreError, StoreWarning, run_folder, run_ids, scan
 from results.parse import COLUMNS, LIVE
-from results.provenance import is_finished, without_rows
+from results.provenance import is_written, read, without_rows
 from results.source import read_source, stamp_of
+from results.states import Status
 
 if TYPE_CHECKING:
     import os
@@ -72,17 +73,30 @@ def load(out: str | os.PathLike[str], *, compact: bool, columns: Sequence[str] |
     for line in skipped.to_pylist():
         warn_skipped(run_folder(out, line["run_id"]) / ROWS_FILE, line["skipped"], line["first_skipped"])
     emptied = manifest.filter(pc.equal(manifest["rows"], 0))["run_id"].to_pylist()
-    _warn_lost(out, [*emptied, *(run_id for run_id in run_ids(out) if run_id not in stamps)])
+    _warn_emptied(out, [*emptied, *(run_id for run_id in run_ids(out) if run_id not in stamps)])
     return _to_frame(rows, compact) if columns is None else _to_frame(rows, compact)[list(columns)]
 
 
-def _warn_lost(out: str | os.PathLike[str], emptied: Sequence[str]) -> None:
-    """Name the runs that finished and yet have no row: tables could only leave them out in silence."""
+def _warn_emptied(out: str | os.PathLike[str], emptied: Sequence[str]) -> None:
+    """Name the runs that began and have no row, unless they are being written: tables would omit them in silence."""
     for run_id in emptied:
         with contextlib.suppress(StoreError):  # a damaged record is told of where records are read
-            if is_finished(out, run_id):
-                lost = without_rows(run_folder(out, run_id))
-                warnings.warn(f"run {run_id} is left out: {lost}", StoreWarning, stacklevel=3)
+            if problem := _why_empty(out, run_id):
+                warnings.warn(f"run {run_id} {problem}", StoreWarning, stacklevel=3)
+
+
+def _why_empty(out: str | os.PathLike[str], run_id: str) -> str:
+    """What is said of a run without a row; empty where none is to be expected. Raises StoreError."""
+    folder = run_folder(out, run_id)
+    if not (folder / PROVENANCE_FILE).exists():  # it never began
+        return ""
+    status = read(folder / PROVENANCE_FILE)["status"]
+    if status == Status.FINISHED:
+        return f"is left out: {without_rows(folder)}"
+    if status == Status.RUNNING and is_written(out, run_id):
+        return ""
+    state = Status.INTERRUPTED if status == Status.RUNNING else status
+    return f"has no row yet ({state}), and no number counts it; the command that began it goes on with it"
 
 
 def load_none() -> pd.DataFrame:

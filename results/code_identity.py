@@ -36,9 +36,14 @@ def content_hash(environment: Record) -> str:
 
 
 def code_of(record: Record) -> dict[str, str]:
-    """Hashes of the code that a run was last trained with, by what it is the code of (`agent`, `suite`)."""
+    """Hashes of the code that a run was last trained with, by what it is the code of: agent, suite, base, vlm."""
     sessions = [session["code"] for session in record.get("sessions") or () if session.get("code")]
     return dict(sessions[-1] if sessions else (record.get("config") or {}).get("code") or {})
+
+
+def is_changed(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    """Whether hashes of code differ; what was not hashed yet by an earlier version counts as the same."""
+    return any(before.get(what, code) != code for what, code in now.items())
 
 
 def agent_code(record: Record) -> str:

@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.code_identity import code_of
+from results.code_identity import code_of, is_changed
 from results.environment import collect
 from results.files import read_bytes, write_bytes
 from results.holding import peak_memory, read_lease
@@ -70,7 +70,7 @@ def begin(
     environment = collect() | dict(extra or {})
     session: dict[str, Any] = {"started": _now(), "ended": None, "wall_s": None, "git_sha": environment["git_sha"]}
     session |= {"command": command, "options": dict(options or {}), "code": dict(config.get("code", {}))}
-    if (before := code_of(record)) and session["code"] and before != session["code"]:
+    if (before := code_of(record)) and is_changed(before, session["code"]):
         session["accepted_changed_code"] = {"from": before, "to": session["code"]}
     if changes := _changes(record["config"], config):
         session["config_changes"] = changes
@@ -170,7 +170,7 @@ def went_on_with_other_code(
     record = read(path)
     before = code_of(record)
     accepted = any("accepted_changed_code" in session for session in record["sessions"])
-    return accepted or bool(before and code and before != dict(code))
+    return accepted or bool(before and is_changed(before, code or {}))
 
 
 def write(path: str | os.PathLike[str], record: Mapping[str, Any], lease: Lease | None = None) -> None:
@@ -243,13 +243,13 @@ def statuses(out: str | os.PathLike[str] = "results") -> dict[str, dict[str, Any
         except StoreError as error:
             warnings.warn(f"the record of {run_id} is left out: {error}", StoreWarning, stacklevel=2)
             continue
-        if record["status"] == Status.RUNNING and not _is_written(out, run_id):
+        if record["status"] == Status.RUNNING and not is_written(out, run_id):
             record["status"] = Status.INTERRUPTED.value
         records[run_id] = completed(record)
     return records
 
 
-def _is_written(out: str | os.PathLike[str], run_id: str) -> bool:
+def is_written(out: str | os.PathLike[str], run_id: str) -> bool:
     """Whether a process of this machine writes a run, or one of another may."""
     try:
         holding = read_lease(run_folder(out, run_id))

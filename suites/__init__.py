@@ -1,12 +1,14 @@
 """What is measured: tasks as Gymnasium environments. Nothing here imports the rest of the project.
 
-`import gymnasium, suites` makes every task known to `gymnasium.make`: `suites/gymnasium_ids.py`.
+`import gymnasium, suites`, in any order, makes every task known to `gymnasium.make`: `suites/gymnasium_ids.py`.
 """
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
+
+from suites.gymnasium_late import Watcher
 
 if TYPE_CHECKING:
     from suites.gymnasium_adapter import from_gymnasium
@@ -30,3 +32,5 @@ def __getattr__(name: str) -> Any:
 
 if "gymnasium" in sys.modules:
     __getattr__("register")()
+else:
+    sys.meta_path.insert(0, Watcher(lambda: __getattr__("register")()))

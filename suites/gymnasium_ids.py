@@ -30,7 +30,8 @@ DEFINES = re.compile(r"^SUITES?\b", re.MULTILINE)
 def register(suite: Suite | None = None) -> list[str]:
     """Make `gymnasium.make` know the tasks of a suite; without one, of every suite of this package.
 
-    `import suites` does the latter by itself where Gymnasium has been imported before.
+    The latter happens by itself as soon as both `suites` and Gymnasium are imported. A suite of your own takes the
+    place of an earlier one with its ids: in a notebook the edited one counts.
 
     Keyword arguments of `gymnasium.make` are the task's own settings (`Task.options`: `image_size`, `frame_stack`,
     `action_repeat`, ...). An episode's time limit is the task's own.
@@ -45,11 +46,12 @@ def register(suite: Suite | None = None) -> list[str]:
             if name not in gymnasium.registry:
                 gymnasium.register(name, entry_point=entry, kwargs={"task_id": name}, disable_env_checker=True)
         return list(ours)
-    ids = _ids(suite)
+    ids, ours = _ids(suite), _tasks()
     for name, task in ids.items():
-        if name not in gymnasium.registry:
+        if ours.get(name) is not task:
             made = partial(make, task)
             made.metadata = METADATA  # type: ignore[attr-defined]  # by which Gymnasium wraps other render modes
+            gymnasium.registry.pop(name, None)  # Gymnasium warns of one that is there
             gymnasium.register(name, entry_point=made, disable_env_checker=True)
     return list(ids)
 

@@ -27,6 +27,8 @@ class ActionRepeat(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Applies each action for `action_repeat` control steps, or until the episode ends, and sums the rewards.
 
     `info["env_steps"]` is the number of control steps taken; the rest of `info` is the last control step's.
+    Raises ValueError for an action of another shape than the space's or that is not finite, which simulators would take
+    for another action, and gymnasium's ResetNeeded outside an episode.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], action_repeat: int) -> None:
@@ -34,14 +36,24 @@ class ActionRepeat(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.action_repeat = whole("action_repeat", action_repeat)
         if fps := env.metadata.get("render_fps"):  # of control steps; here a picture is of an action
             self.metadata = {**env.metadata, "render_fps": fps / action_repeat}
+        self._over = True  # there is no episode before the first reset
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        found = self.env.reset(seed=seed, options=options)
+        self._over = False
+        return found
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if self._over:
+            raise gymnasium.error.ResetNeeded("no episode is running: call reset before step, and again after its end")
+        if np.shape(action) != (shape := self.action_space.shape):
+            raise ValueError(f"the action has the shape {np.shape(action)}; this environment takes {shape}")
         if not np.isfinite(action).all():
             raise ValueError(f"the action is {np.asarray(action).tolist()}; its parts must be finite numbers")
-        total, env_steps, over = 0.0, 0, False
-        while env_steps < self.action_repeat and not over:
+        total, env_steps = 0.0, 0
+        while env_steps < self.action_repeat and not self._over:
             obs, reward, terminated, truncated, info = self.env.step(action)
-            total, env_steps, over = total + float(reward), env_steps + 1, terminated or truncated
+            total, env_steps, self._over = total + float(reward), env_steps + 1, terminated or truncated
         return obs, total, terminated, truncated, {**info, "env_steps": env_steps}
 
 

@@ -11,12 +11,13 @@ import pytest
 import torch
 from deep import a_few_of
 
+from baselines.drqv2 import DrQV2
 from covr_bench.config import registry
 from covr_bench.kit.api import Context
 from covr_bench.kit.replay import Replay
 from covr_bench.run.checkpoint import Checkpoints, load_saved, state_bytes
 from covr_bench.run.contract import check_agent
-from covr_bench.run.trained import trained_agent, what_acts
+from covr_bench.run.trained import only_learning, trained_agent, what_acts
 
 torch.set_num_threads(1)
 A, EPISODE, STEPS, STOP = 2, 9, 22, 13
@@ -92,6 +93,25 @@ def test_resumes_exactly(name: str, tmp_path: Path) -> None:
     assert any(metrics for _, metrics in again)
 
 
+def test_an_agent_that_acts_in_its_own_way_is_published_whole() -> None:
+    """One that derived from ours and chose by its critic was published with a critic made anew."""
+
+    class ByCritic(DrQV2):
+        def act(self, obs: Any, step: int, explore: bool) -> Any:
+            return super().act(obs, step, explore)
+
+    class Larger(DrQV2):
+        pass
+
+    config, context = (
+        registry.agent("drqv2").Config(hidden_dim=16, feature_dim=8),
+        Context((9, 84, 84), A, 4, 88, "cpu", 0),
+    )
+    assert only_learning(ByCritic(config, context)) == []
+    assert only_learning(Larger(config, context)) == ["critic", "critic_target"]
+    assert set(only_learning(agent("resact")[0])) > {"sac/critic", "transition"}
+
+
 def spoilt(state: Any) -> Any:
     """With nothing but NaN for weights."""
     if isinstance(state, dict):
@@ -109,7 +129,7 @@ def test_a_published_policy_acts_the_same_without_what_only_learning_reads(
     train(trained, Replay(16, (9, side, side), A, seed=1), side, 0, None)
     check_agent(trained)
     whole = trained.state_dict()
-    Checkpoints(tmp_path).save_final(STEPS, what_acts({"agent": whole, "only_learning": trained.only_learning}))
+    Checkpoints(tmp_path).save_final(STEPS, what_acts({"agent": whole, "only_learning": only_learning(trained)}))
     saved = load_saved(tmp_path)
     assert saved
     assert state_bytes(saved.state["agent"]) < 0.3 * state_bytes(whole)

@@ -22,6 +22,7 @@ from analysis.figures import style
 from analysis.figures.curves import learning_curves
 from analysis.rows.scores import agent_name, choose, final_scores
 from analysis.tables.scores import CSV_COLUMNS, NOTES, tables, to_csv, to_latex, to_markdown, to_terminal
+from covr_bench.cli.show import file_names
 from results.store import RunWriter, read
 
 if TYPE_CHECKING:
@@ -288,6 +289,14 @@ def test_a_label_of_the_agent_is_another_agent_of_the_same_table(tmp_path: Path)
     assert 'dmc6,paper,"backend=embedded,vlm=tiny",walker_walk,covr,,1,8.0,,0,2,last,' in to_csv(made)
     learning_curves(read(tmp_path)[lambda frame: frame["seed"] < 2], tmp_path / "figure.svg")
     assert "<!-- covr (vlm=tiny) -->" in (tmp_path / "figure.svg").read_text()
+
+
+def test_files_of_protocols_have_names_that_fit_and_differ() -> None:
+    """A label with a slash ended `run` in a traceback; two suites wrote one figure."""
+    names = file_names(["my suite", "mysuite", "mine.map=maps/town1", "é" * 300, "é" * 301])
+    assert len(set(names)) == 5
+    assert names[0] == "mysuite" and names[2] == "mine.map=maps_town1"
+    assert all(len(name.encode()) < 200 and "/" not in name for name in names)
 
 
 def test_agents_are_called_by_what_sets_them_apart() -> None:

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+import covr_bench
 from covr_bench.config import registry
-from covr_bench.config.code import code_hash
+from covr_bench.kit.code import code_hash
+from covr_bench.kit.errors import UserError
 from results import provenance
-from results.store import read_run
+from results.store import read_run, run_folder
 
 AGENT = """
 import json, helper
@@ -53,6 +55,10 @@ CHAIN = """
 from covr_bench import AgentSpec
 from baselines.random import Config, Random
 import first
+def lazy():
+    import later
+    from parts import level
+    return later.TOLD + level.TOLD
 AGENT = AgentSpec("mine", Config, Random, "control", paper=first.second.inner.TOLD)
 """
 
@@ -82,8 +88,20 @@ inner.write_text("TOLD = 'D'")
 assert told() == "D"
 import sys
 assert "registry" in vars(sys.modules["__main__"])
+def lazily():
+    registry.agent(ref)
+    (module,) = [each for name, each in sys.modules.items() if name.startswith("covr_bench_user_")]
+    return module.lazy()
+assert lazily() == "11"
+(inner.parents[1] / "later.py").write_text("TOLD = '2'")
+assert lazily() == "21"
+(inner.parents[1] / "parts" / "level.py").write_text("TOLD = '3'")
+assert lazily() == "23"
 """)
     inner.write_text("TOLD = 'A'")
+    (tmp_path / "parts").mkdir()
+    for file in (tmp_path / "later.py", tmp_path / "parts" / "level.py"):
+        file.write_text("TOLD = '1'")
     subprocess.run([sys.executable, str(program)], check=True)
 
 
@@ -155,9 +173,38 @@ def test_going_on_with_changed_code_is_refused_with_the_ways_out(
     assert "--accept-changed-code" in result.err
 
 
-def test_an_unchanged_file_may_move(unfinished: tuple[Path, Path], tmp_path: Path) -> None:
-    import covr_bench
+@pytest.mark.parametrize(("agent", "what"), [("top_return", "base"), ("vbe", "vlm")])
+def test_the_code_of_a_base_and_of_a_vlms_file_counts(agent: str, what: str, tmp_path: Path) -> None:
+    """The run went on with other code in silence, or counted as done."""
+    file = tmp_path / "mine.py"
+    example = Path(__file__).parents[1] / "examples" / "vlm_plugin.py"
+    file.write_text(
+        example.read_text() if what == "vlm" else AGENT.format(name="mine").replace("import json, helper", "")
+    )
+    (tmp_path / "later.py").write_text("")
+    options = {"tasks": ["catch"], "budget": "smoke", "agents": [agent], "seeds": [0], "out": tmp_path / "results"}
 
+    def made(**more: Any) -> Any:
+        (run,) = covr_bench.plan("catch", **options, settings={what: str(file)}, **more).runs
+        return run
+
+    config = made().config
+    (run_folder(config.out, config.run_id) / "checkpoint" / "000000000100").mkdir(parents=True)
+    provenance.begin(config.out, config.run_id, config=config.as_dict(), seeds={}, command="")
+    assert not made().changed_code
+    file.write_text(f"{file.read_text()}\n# another\n")
+    with pytest.raises(UserError, match=f"the code of its {what} \\({file}\\) has changed since"):
+        made()
+    assert made(accept_changed_code=True).changed_code
+    record = provenance.read(run_folder(config.out, config.run_id) / "provenance.json")
+    for code in (record["config"]["code"], record["sessions"][0]["code"]):  # as earlier versions wrote it
+        del code[what]
+    provenance.write(run_folder(config.out, config.run_id) / "provenance.json", record)
+    assert not made().changed_code
+    assert not provenance.went_on_with_other_code(config.out, config.run_id, made().config.code)
+
+
+def test_an_unchanged_file_may_move(unfinished: tuple[Path, Path], tmp_path: Path) -> None:
     agent, out = unfinished
     begin(lambda: None, agent, out)
     moved = folder_of(tmp_path / "elsewhere")
@@ -175,8 +222,6 @@ def test_an_unchanged_file_may_move(unfinished: tuple[Path, Path], tmp_path: Pat
 @pytest.mark.deep
 @pytest.mark.parametrize("way", ["accept_changed_code", "restart"])
 def test_changed_code_is_in_the_rows_or_the_run_begins_anew(way: str, tmp_path: Path) -> None:
-    import covr_bench
-
     agent, out = folder_of(tmp_path / "lab"), tmp_path / "results"
     crash = "import os, pathlib\nflag = pathlib.Path(__file__).with_name('flag')\n"
     crash += "if flag.exists(): raise RuntimeError('of mine')\n"

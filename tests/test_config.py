@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from covr_bench.config import registry
 from covr_bench.config.request import parse_pairs
 from covr_bench.config.run_config import RunConfig
-from covr_bench.config.settings import check_names, concerning, of_env, resolve, variant_name
+from covr_bench.config.settings import base_of, check_names, concerning, of_env, resolve, variant_name
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.seeds import derive_seed
 from results.store import RunId
@@ -52,7 +52,7 @@ def test_a_bad_value_is_named_with_what_is_valid(key: str, value: str, complaint
 @pytest.mark.parametrize("key", ["batchsize", "drqv2.batchsize", "env.image_siz", "random.batch_size", "lr2"])
 def test_an_unknown_key_names_the_nearest(key: str) -> None:
     with pytest.raises(UserError, match=rf"unknown setting '{key}'.*Did you mean"):
-        check_names("setting", {key: "1"}, [DRQV2, RANDOM], DMC6.tasks)
+        check_names("setting", {key: "1"}, [(DRQV2, None), (RANDOM, None)], DMC6.tasks)
 
 
 @pytest.mark.parametrize("text", ["lr", "=1", ""])
@@ -80,12 +80,14 @@ def test_task_settings_have_the_type_of_their_default() -> None:
 
 def test_a_variant_is_named_after_what_sets_it_apart() -> None:
     overrides = {"nstep": "1", "drqv2.lr": "1e-3", "env.render": "fast"}
-    assert variant_name(DRQV2, overrides) == "env.render=fast,lr=1e-3,nstep=1"
-    assert variant_name(RANDOM, overrides) == "env.render=fast"
+    assert variant_name(DRQV2, None, overrides) == "env.render=fast,lr=1e-3,nstep=1"
+    assert variant_name(RANDOM, None, overrides) == "env.render=fast"
     assert (
-        variant_name(DRQV2, {"lr": "1", "drqv2.lr": "2"}) == variant_name(DRQV2, {"drqv2.lr": "2", "lr": "1"}) == "lr=2"
+        variant_name(DRQV2, None, {"lr": "1", "drqv2.lr": "2"})
+        == variant_name(DRQV2, None, {"drqv2.lr": "2", "lr": "1"})
+        == "lr=2"
     )
-    assert variant_name(DRQV2, {}) == ""
+    assert variant_name(DRQV2, None, {}) == ""
 
 
 @settings(deadline=None)  # the first import of an agent takes its time
@@ -100,16 +102,17 @@ def test_a_variant_is_named_after_what_sets_it_apart() -> None:
 )
 def test_what_concerns_an_agent_names_its_runs_alike(overrides: dict[str, str], name: str) -> None:
     spec = registry.agent(name)
-    mine = concerning(spec, overrides)
+    base = base_of(spec, overrides)
+    mine = concerning(spec, base, overrides)
     assert mine.items() <= overrides.items()
-    assert variant_name(spec, mine) == variant_name(spec, overrides)
+    assert variant_name(spec, base, mine) == variant_name(spec, base, overrides)
     assert name == "covr" or "base" not in mine
     assert name == "drqv2" or "drqv2.nstep" not in mine
 
 
 @given(values=st.dictionaries(st.sampled_from(["lr", "nstep", "discount", "env.render"]), st.text()))
 def test_every_variant_fits_a_run_id(values: dict[str, str]) -> None:
-    run_id = RunId("dmc6", "paper", "cartpole_swingup", "drqv2", variant_name(DRQV2, values), 0)
+    run_id = RunId("dmc6", "paper", "cartpole_swingup", "drqv2", variant_name(DRQV2, None, values), 0)
     assert RunId.parse(str(run_id)) == run_id
 
 

@@ -18,7 +18,7 @@ import pytest
 from experiments import configure
 
 from covr_bench.config import registry
-from covr_bench.config.run_config import RunConfig, setting
+from covr_bench.config.run_config import HANDFUL, RunConfig, setting
 from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError
 from covr_bench.run.cores import Cores, cores
@@ -317,6 +317,15 @@ def test_memory_is_the_process_its_replay_and_a_checkpoint() -> None:
     assert cost.memory_bytes(config) == 1_000 + 20 + 7 * 500
     whole = run(overrides={"replay_capacity": "10000"}, env_steps=4_000)
     assert cost.memory_bytes(whole) == 1_020 + 7 * (2_000 + 250 + 64)
+
+
+def test_no_disk_is_planned_for_frames_that_an_agent_does_not_keep() -> None:
+    """The disk of all frames of the run was, whatever the agent keeps."""
+    cost = Cost(0.0, 0.0, 0.0, frame_bytes=7.0, agent_bytes=10.0)
+    keeps = registry.agent("random").replay_frames
+    assert keeps is not None
+    assert cost.running_bytes(run(agent="random", env_steps=4_000)) == 20 + 7 * max(keeps, HANDFUL)
+    assert cost.running_bytes(run(env_steps=4_000)) == 20 + 7 * (2_000 + 250 + 64)
 
 
 def test_the_longest_runs_start_first(measured: list[Request]) -> None:

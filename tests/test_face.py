@@ -277,6 +277,17 @@ def test_what_is_not_there_is_said(outcome: covr_bench.Outcome) -> None:
         policy.play()
 
 
+def test_runs_that_fail_before_their_first_row_are_in_the_outcome(tmp_path: Path) -> None:
+    """The call ended in "unknown run", and told of none."""
+    outcome = covr_bench.run(
+        "catch", agents=["random"], tasks=["catch"], budget="smoke", env_steps=80, seeds=[0], out=tmp_path,
+        settings={"env.image_size": 0},
+    )  # fmt: skip
+    ((run, reason),) = outcome.failed.items()
+    assert "image_size" in run and "image_size is 0; it must be a whole number" in reason
+    assert outcome.results.frame.empty
+
+
 @pytest.mark.parametrize("seeds", [[0, 0], "0,0", (1, 2, 1)])
 def test_a_seed_stands_once(seeds: Any) -> None:
     with pytest.raises(UserError, match="twice"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import gymnasium
@@ -16,9 +17,6 @@ from covr_bench.config import registry
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 CATCH = "covr-bench/catch-catch-v1"
-
-
-suites.register()  # another test may have imported suites before Gymnasium
 
 
 def test_every_task_of_every_suite_has_an_id() -> None:
@@ -102,6 +100,47 @@ def test_a_suite_of_ones_own_is_registered_by_hand() -> None:
     mine = replace(registry.suite("catch"), name="mine", version=3)
     assert suites.register(mine) == ["covr-bench/mine-catch-v3", "covr-bench/mine-catch_or_end-v3"]
     gymnasium.make("covr-bench/mine-catch_or_end-v3").close()
+
+
+def test_an_edited_suite_of_ones_own_takes_the_place_of_the_earlier_one() -> None:
+    """The second `register` was passed over, so notebooks went on with the first."""
+    from dataclasses import replace
+
+    from suites.catch import make
+
+    catch = registry.suite("catch")
+    for repeat in (2, 5):
+        task = replace(catch.task("catch"), make=partial(make, repeat, False), action_repeat=repeat)
+        suites.register(replace(catch, name="edited", tasks=(task,)))
+        env = gymnasium.make("covr-bench/edited-catch-v1")
+        env.reset(seed=0)
+        assert env.step(np.zeros(1, np.float32))[4]["env_steps"] == repeat
+        env.close()
+
+
+def test_registering_one_of_ours_keeps_what_can_be_written_down() -> None:
+    from suites.catch import SUITE
+
+    before = gymnasium.spec(CATCH)
+    assert CATCH in suites.register(SUITE)
+    assert gymnasium.spec(CATCH) is before
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        "import suites",
+        "import suites.catch",
+        "import suites.wrappers",
+        "import covr_bench; from covr_bench.config import registry; registry.suites()",
+        "import covr_bench\ntry: covr_bench.read('nowhere')\nexcept covr_bench.UserError: pass",
+    ],
+)
+def test_the_order_of_imports_is_no_matter(earlier: str) -> None:
+    """Ids were known only where Gymnasium came first, not after any use of `covr_bench`."""
+    code = f"import gymnasium, suites\ngymnasium.register_envs(suites)\ngymnasium.make({CATCH!r}).reset()\n"
+    code += "assert gymnasium.__loader__ is gymnasium.__spec__.loader, 'the loader is put back'"
+    subprocess.run([sys.executable, "-c", f"{earlier}\n{code}"], check=True)
 
 
 def test_importing_suites_alone_imports_no_gymnasium() -> None:

@@ -153,6 +153,18 @@ def test_an_agent_that_looks_at_pictures_is_not_shown_states() -> None:
     assert configure(numbers, "numbers", {"random": registry.agent("random")}, SUITE.budgets["smoke"])
 
 
+@pytest.mark.parametrize("agent", ["drqv2", "random"])
+@pytest.mark.parametrize("shown", ["pixel", "true"])
+def test_what_a_task_cannot_show_is_refused(agent: str, shown: str) -> None:
+    """A misspelt observation was a KeyError."""
+    said = rf"bad setting of task catch: env.observation = '{shown}'; valid: pixels, state"
+    with pytest.raises(UserError, match=said):
+        configure(
+            catch.SUITE, "catch", {agent: registry.agent(agent)}, catch.SUITE.budgets["smoke"], tasks=["catch"],
+            overrides={"env.observation": shown},
+        )  # fmt: skip
+
+
 def test_two_agents_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"random and mine.py are both called 'random'"):
         configure(SUITE, "catch", {"random": AGENTS["random"], "mine.py": AGENTS["random"]}, SUITE.budgets["smoke"])
@@ -165,7 +177,7 @@ def test_seeds_are_numbers_and_ranges(text: str, seeds: tuple[int, ...]) -> None
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["a", "1,,a", "-1", "1-", "2-1", "0,0-1", ","])
+@pytest.mark.parametrize("text", ["a", "1,,a", "-1", "1-", "2-1", "0,2-1", "0,0-1", ","])
 def test_other_seeds_are_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"--seeds"):
         parse_seeds(text)

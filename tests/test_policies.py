@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -20,12 +21,15 @@ from covr_bench.cli.record import MIN_SIZE, example_episode
 from covr_bench.config import registry
 from covr_bench.config.run_config import RunConfig
 from covr_bench.kit.api import Context
+from covr_bench.kit.code import code_hash
 from covr_bench.kit.errors import UserError
-from covr_bench.kit.seeds import derive_seed
+from covr_bench.kit.seeds import derive_seed, starts
 from covr_bench.policies.load import acting, find_run
 from covr_bench.policies.overlay import POLICY, VLM, Advice, Moment, Panel
+from covr_bench.policies.play import TrainedPolicy
 from covr_bench.run.checkpoint import Checkpoints, load_saved
 from covr_bench.run.evaluate import evaluate
+from covr_bench.run.randomness import seed_everything
 from results import provenance
 from results.store import RunWriter, read, read_run, run_folder
 
@@ -82,6 +86,70 @@ def rows(out: Path, run_id: str) -> Any:
     return frame[frame["kind"] == "eval"]
 
 
+DRAWS = """
+import random
+from dataclasses import dataclass
+import numpy as np
+import torch
+from covr_bench.kit.api import AgentSpec
+
+
+@dataclass(frozen=True)
+class Config: ...
+
+
+class Drawing:
+    def __init__(self, config, context):
+        self.bias = torch.rand(1).item()
+
+    def act(self, obs, env_step, *, explore):
+        drawn = random.random() + np.random.rand() + torch.rand(1).item() + self.bias
+        return np.full(1, drawn / 4 * torch.get_num_threads(), np.float32)
+
+    def observe(self, transition): ...
+    def update(self, replay, env_step): return {}
+    def state_dict(self): return {}
+    def load_state_dict(self, state): ...
+
+
+AGENT = AgentSpec("drawing", Config, Drawing, "control")
+"""
+
+
+def drawn() -> tuple[Any, ...]:
+    return random.random(), np.random.rand(), torch.rand(1).item()
+
+
+def test_a_policy_leaves_its_callers_random_states_and_threads_alone(tmp_path: Path) -> None:
+    """To load one seeded the caller's generators with the run's seed and left torch with the run's threads."""
+    file = tmp_path / "drawing.py"
+    file.write_text(DRAWS)
+    folder = run_folder(tmp_path, store(tmp_path, str(file)).run_id)
+    obs = np.zeros((9, 84, 84), np.uint8)
+    with acting(folder) as policy:  # as `eval` and `record` use it: alone in its process
+        alone = [policy.agent.act(obs, 400, explore=False) for _ in range(2)]
+        returns = evaluate(policy.agent, policy.env, starts(0, 2), 400)
+        assert torch.get_num_threads() == 1
+    torch.set_num_threads(2)
+    try:
+        seed_everything(3)
+        undisturbed = [drawn() for _ in range(4)]
+        seed_everything(3)
+        mine = [drawn()]
+        with TrainedPolicy(tmp_path, str(folder)) as policy:
+            mine.append(drawn())
+            beside = []
+            for _ in range(2):
+                beside.append(policy.act(obs))
+                mine.append(drawn())
+            assert policy.play(2) == returns
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert mine == undisturbed
+    assert beside == alone
+
+
 AGENTS = ["random", "sac", "rad", "drqv2", "taco", "curl", "svea", "madi", "spr", "mlr", "playvirtual", "covr", "dpl"]
 
 
@@ -129,6 +197,70 @@ def test_another_task_once_and_only_once(cli: Callable[..., Any], tmp_path: Path
     assert set(mine["action_repeat"]) == {1}
     table = cli("table", "--out", tmp_path, "--format", "csv").out
     assert "trained_on=catch/catch,catch_or_end,drqv2,,2," in table
+
+
+def test_a_run_is_found_by_a_part_of_its_id_and_never_by_that_of_another_seed(tmp_path: Path) -> None:
+    """`.../random/1` played the policy of seed 10."""
+    store(tmp_path, "random", 0)
+    store(tmp_path, "random", 10)
+    assert find_run(tmp_path, "random/0").name == "0"
+    assert find_run(tmp_path, "random/10").name == "10"
+    for absent in ("catch@smoke/catch/random/1", "random/1", "1"):
+        with pytest.raises(UserError, match="unknown trained run"):
+            find_run(tmp_path, absent)
+
+
+def test_an_evaluation_has_the_labels_of_the_run(cli: Callable[..., Any], tmp_path: Path) -> None:
+    """A control counted as the stand-in VLM."""
+    store(tmp_path, "dpl", prior="oracle", base="sac", base_settings=BASE)
+    cli("eval", "dpl", "--out", tmp_path, "--episodes", "1")
+    frame = read(tmp_path)
+    labels = frame[frame["budget"].astype(str).str.contains("-from-")]["labels"].astype(str).unique()
+    assert labels == ["trained_on=catch/catch,vlm=control:oracle"]
+
+
+LEVEL = """
+from dataclasses import dataclass
+import numpy as np
+from covr_bench import AgentSpec
+@dataclass(frozen=True)
+class Config:
+    pass
+class Level:
+    def __init__(self, config, context): self.size = context.action_dim
+    def act(self, obs, step, explore): return np.full(self.size, 0.1, np.float32)
+    def update(self, replay, step): return {}
+    def state_dict(self): return {}
+    def load_state_dict(self, state): pass
+AGENT = AgentSpec(name="level", Config=Config, make=Level, kind="control", replay_frames=0)
+"""
+GAME = """
+from dataclasses import replace
+from suites.catch import SUITE as CATCH
+SUITE = replace(CATCH, name="mine", tasks=CATCH.tasks[:1])
+"""
+
+
+def test_changed_code_of_an_agent_or_a_suite_is_evaluated_and_said(cli: Callable[..., Any], tmp_path: Path) -> None:
+    """The new code's return stood under the hash of the old; a suite's old result was shown for a new one."""
+    agent, game, out = tmp_path / "level.py", tmp_path / "game.py", tmp_path / "out"
+    agent.write_text(LEVEL)
+    game.write_text(GAME)
+    run = cli("run", "--suite", "catch", "--task", "catch", "--agent", agent, "--budget", "smoke", "--env-steps", "80",
+              "--out", out, "--yes")  # fmt: skip
+    assert run.code == 0, run.err
+    ask = ("eval", "catch/level", "--out", out, "--episodes", "1", "--task", f"{game}/catch")
+    assert "code=changed" not in cli(*ask).out
+    assert "was already in" in cli(*ask).out
+    game.write_text(GAME + "# another\n")
+    assert "rows in" in cli(*ask).out
+    agent.write_text(LEVEL.replace("0.1", "0.9"))
+    changed = cli(*ask).out
+    assert "rows in" in changed and "code=changed" in changed
+    (file,) = out.glob("runs/mine@*/catch/*/0/provenance.json")
+    assert json.loads(file.read_text())["sessions"][-1]["code"]["agent"] == code_hash(str(agent), "")
+    frame = read(out)
+    assert frame[frame["suite"] == "mine"]["labels"].astype(str).iloc[-1] == "code=changed,trained_on=catch/catch"
 
 
 def test_new_weights_are_evaluated_anew(cli: Callable[..., Any], tmp_path: Path) -> None:

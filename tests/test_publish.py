@@ -23,9 +23,10 @@ from covr_bench.kit.errors import UserError
 from covr_bench.policies import hub
 from covr_bench.policies.play import TrainedPolicy
 from covr_bench.remote.card import store_card
+from covr_bench.remote.publish import store as published_store
 from covr_bench.run.checkpoint import load_saved
 from results import provenance
-from results.layout import PROVENANCE_FILE, run_folder
+from results.layout import PROVENANCE_FILE, StoreWarning, run_folder
 from results.store import RunWriter, read
 
 RUN = "catch@smoke/catch/drqv2/0"
@@ -94,6 +95,28 @@ def test_its_card_says_what_was_measured_and_how_to_evaluate_it(tmp_path: Path) 
     assert "episode.mp4" not in card
 
 
+def test_folders_with_spaces_are_not_published(tmp_path: Path) -> None:
+    """`/home/jane doe/secret/agent.py` became `jane doe/secret/agent.py`."""
+    out, to = tmp_path / "jane doe (old)" / "results", tmp_path / "mine"
+    store(out)
+    file = run_folder(out, RUN) / PROVENANCE_FILE
+    record = json.loads(file.read_text())
+    record["config"]["agent_config"]["folder"] = "/data/my models [new]/qwen"
+    file.write_text(json.dumps(record))
+    publish(out, RUN, to, "--no-video")
+    told = (to / PROVENANCE_FILE).read_text()
+    assert "jane" not in told and "my models" not in told and '"folder": "qwen"' in told
+
+
+def test_a_run_without_a_record_is_said_to_be_left_out_of_a_published_store(tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    store(out)
+    with RunWriter(out, "catch@smoke/catch/drqv2/7", action_repeat=2) as writer:
+        writer.write("eval", 400, 200, {"return": [1.0]})
+    with pytest.warns(StoreWarning, match="drqv2/7 has no record, and is not published"):
+        published_store(out, tmp_path / "to", "mine")
+
+
 def test_code_that_came_with_a_fetched_run_runs_only_if_trusted(tmp_path: Path) -> None:
     """A record that was fetched can name any file: the suite's and the agent's are asked about alike."""
     store(tmp_path)
@@ -108,6 +131,12 @@ def test_code_that_came_with_a_fetched_run_runs_only_if_trusted(tmp_path: Path) 
             covr_bench.load_policy(RUN, tmp_path)
         with pytest.raises((SystemExit, UserError), match=r"it ran|cannot be imported"):
             covr_bench.load_policy(RUN, tmp_path, trust_code=True)
+    for what in ("base", "vlm"):
+        settings = record["config"]["agent_config"] | {what: str(evil)}
+        changed = record | {"config": record["config"] | {"agent_config": settings}}
+        (folder / PROVENANCE_FILE).write_text(json.dumps(changed))
+        with pytest.raises(UserError, match=r"names code that may have come with it, .*evil.py: read it"):
+            covr_bench.load_policy(RUN, tmp_path)
 
 
 def test_paths_of_this_machine_are_their_last_names(tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ from covr_bench.config import registry
 from covr_bench.config.request import parse_pairs
 from covr_bench.kit.errors import UserError
 from results import provenance
-from results.store import RunWriter, no_rows, read
+from results.layout import ROWS_FILE
+from results.store import RunWriter, no_rows, read, run_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -296,6 +297,21 @@ def test_nothing_but_failures(make: Callable[..., Parsed], tmp_path: Path) -> No
     check_whole(page)
     assert "it broke" in page.text and "interrupted" in page.text
     assert page.data[0]["panels"] == []
+
+
+def test_what_was_left_out_is_on_the_page(make: Callable[..., Parsed], cli: Callable[..., Any], out: Path) -> None:
+    """It went to standard error alone, and a finished run without rows was no failure."""
+    gone, cut = (run_folder(out, f"catch@smoke/catch/drqv2/{seed}") for seed in (1, 2))
+    (gone / ROWS_FILE).write_text("")
+    (cut / ROWS_FILE).write_text("{" + (cut / ROWS_FILE).read_text())
+    said = cli("report", "-o", out / "page.html", *LIGHT, "--out", out).err
+    page = make("--out", out)
+    check_whole(page)
+    assert "catch@smoke/catch/drqv2/1 is left out: it finished" in page.text
+    assert "catch/drqv2/2/rows.jsonl: skipped 1 unreadable line" in page.text
+    assert said.count("drqv2/1 is left out") == said.count("drqv2/2/rows.jsonl: skipped") == 1
+    assert "It finished, but none of its rows can be read." in page.text
+    assert "unreadable" in [attributes.get("class", "")[7:] for tag, attributes in page.elements if tag == "strong"]
 
 
 def test_what_is_refused(cli: Callable[..., Any], out: Path, tmp_path: Path) -> None:

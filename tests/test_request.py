@@ -104,6 +104,9 @@ def test_files_are_known_by_their_whole_paths(tmp_path: Path, monkeypatch: pytes
     assert asked.suite == str(tmp_path / "s.py")
     assert asked.agents == (str(tmp_path / "a.py"), "random")
     assert (asked.budget, asked.vlm) == (str(tmp_path / "b.py"), str(tmp_path / "vlm"))
+    settings = {"base": "base.py", "covr.vlm": "vlm.py", "lr": "1e-3", "vlm": "tiny"}
+    asked = request({"suite": "catch", "settings": settings})
+    assert asked.settings == settings | {"base": str(tmp_path / "base.py"), "covr.vlm": str(tmp_path / "vlm.py")}
 
 
 def test_a_request_is_a_command_line_again() -> None:

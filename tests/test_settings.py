@@ -75,6 +75,48 @@ def test_a_variants_unknown_key_is_refused() -> None:
         configure(suite, "catch", {"drqv2": DRQV2}, CATCH.budgets["smoke"])
 
 
+def effect_runs(**settings: str) -> dict[str, Any]:
+    asked = Request("effect", agents=("drqv2", "dpl"), budget="smoke", variants=("-",), seeds=(0,), settings=settings)
+    runs = design(asked).runs(device="cpu", threads=1, conv_kernel="torch")
+    return {run.run_id.split("/")[2]: run for run in runs}
+
+
+def test_a_setting_of_the_base_that_a_budget_chose_is_in_the_name_and_the_request() -> None:
+    """The runs had it, and were called as published: the base was taken to be another."""
+    runs = effect_runs(**{"drqv2.lr": "0.5"})
+    assert set(runs) == {"drqv2-lr=0.5", "dpl-lr=0.5"}
+    assert runs["dpl-lr=0.5"].agent_config["base_settings"]["lr"] == 0.5
+    assert runs["dpl-lr=0.5"].options["settings"] == {"drqv2.lr": "0.5"}
+    assert set(effect_runs(stddev_steps="500")) == {"drqv2-stddev_steps=500", "dpl-stddev_steps=500"}
+
+
+def test_a_setting_that_the_base_of_a_budget_lacks_is_refused() -> None:
+    """It was accepted, was in the run's name, and changed nothing."""
+    for key in ("rad.lr", "init_temperature"):
+        with pytest.raises(UserError, match=f"unknown setting '{key}'"):
+            effect_runs(**{key: "0.01"})
+
+
+def test_the_users_settings_go_before_a_variants_however_it_names_them() -> None:
+    suite = replace(CATCH, variants=(Variant("drqv2", "fast", {"drqv2.lr": "1e-3"}),))
+    (run,) = configure(
+        suite, "x", {"drqv2": DRQV2}, CATCH.budgets["smoke"], tasks=["catch"], seeds=[0], overrides={"lr": "5e-5"}
+    )
+    assert (run.run_id.split("/")[2], run.agent_config["lr"]) == ("drqv2-fast,lr=5e-5", 5e-5)
+
+
+def test_a_vlm_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(UserError, match="--vlm and --set vlm=tiny-knowing contradict"):
+        design(Request("catch", agents=("dpl",), budget="smoke", vlm="tiny", settings={"vlm": "tiny-knowing"}))
+
+
+def test_a_run_is_asked_for_again_without_what_was_of_one_command() -> None:
+    """Its request.yaml began it anew every time, or accepted every later change of code."""
+    asked = Request("catch", agents=("random",), budget="smoke", seeds=(0,), restart=True, accept_changed_code=True)
+    (run, *_) = design(asked).runs(device="cpu", threads=1, conv_kernel="torch")
+    assert not {"restart", "accept_changed_code"} & run.options.keys()
+
+
 def test_a_variant_may_set_the_environment() -> None:
     suite = replace(CATCH, variants=(Variant("drqv2", "M1", {"env.image_size": "48"}),))
     runs = configure(suite, "catch", {"drqv2": DRQV2}, CATCH.budgets["smoke"])

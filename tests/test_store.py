@@ -30,6 +30,7 @@ from results.source import read_source
 from results.store import RunId, RunWriter, StoreError, read, read_run, run_folder, writer_pid
 
 RUN = "dmc6@paper/cartpole_swingup/drqv2/0"
+OTHER = "dmc6@paper/cartpole_swingup/drqv2/1"
 
 
 def write_run(out: Path, run_id: str = RUN, evaluations: int = 2, **labels: object) -> None:
@@ -467,6 +468,23 @@ def test_runs_come_in_order_with_their_parts(tmp_path: Path) -> None:
         ["dmc6", "paper", "walker", "sac", "", 9],
         ["dmc6", "paper", "walker", "sac", "", 10],
     ]
+
+
+@pytest.mark.parametrize("status", ["interrupted", "failed"])
+def test_a_run_that_ended_before_its_first_row_is_named(tmp_path: Path, status: str) -> None:
+    """Tables said `over 2 seeds` of three that began, and nothing of the third."""
+    write_run(tmp_path)
+    config = {"suite": "dmc6", "task": "cartpole_swingup", "agent": "drqv2", "seed": 1, "env_steps": 8000}
+    with RunWriter(tmp_path, OTHER, action_repeat=8) as writer:
+        provenance.begin(tmp_path, OTHER, config=config, seeds={}, command="", lease=writer.lease)
+        with warnings.catch_warnings():  # a run that is being written now may have none yet
+            warnings.simplefilter("error")
+            read(tmp_path)
+    if status == "failed":
+        provenance.finish(tmp_path, OTHER, status, wall_s=1.0)
+    for _ in ("parsed", "cached"):
+        with pytest.warns(StoreWarning, match=rf"{re.escape(OTHER)} has no row yet \({status}\)"):
+            assert list(read(tmp_path)["run_id"].unique()) == [RUN]
 
 
 def test_no_folder_is_an_error_and_no_runs_an_empty_table(tmp_path: Path) -> None:

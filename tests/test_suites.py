@@ -299,6 +299,7 @@ class Counter(gymnasium.Env[Any, Any]):
 
     def __init__(self, episode_steps: int, terminates: bool) -> None:
         self.episode_steps, self.terminates, self.count, self.drawn = episode_steps, terminates, 0, 0
+        self.action_space = Box(-1.0, 1.0, (1,), np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         self.count = 0
@@ -361,6 +362,32 @@ def test_an_action_that_is_not_finite_moves_nothing(value: float) -> None:
         env.step(np.array([value], np.float32))
     assert np.array_equal(env.unwrapped.render_image(32, 32), before)
     env.step(np.zeros(1, np.float32))
+
+
+@pytest.mark.parametrize(("shape", "task"), [((), "catch"), ((3,), "catch"), ((1, 1), "catch"), ((2,), "catch_or_end")])
+def test_an_action_of_another_shape_moves_nothing(shape: tuple[int, ...], task: str) -> None:
+    """A scalar drove every joint of dmc alike, and catch took the first of three."""
+    env: Any = catch.SUITE.task(task).make(0)
+    env.reset(seed=0)
+    before = env.unwrapped.render_image(32, 32)
+    with pytest.raises(ValueError, match=r"the action has the shape \(.*\); this environment takes \(1,\)"):
+        env.step(np.zeros(shape, np.float32))
+    assert np.array_equal(env.unwrapped.render_image(32, 32), before)
+    env.step(np.zeros(1, np.float32))
+
+
+def test_no_step_is_taken_outside_an_episode() -> None:
+    """After the end of an episode of dmc it was a TypeError about None."""
+    env: Any = DMC6.task("cartpole_swingup").make(0, observation="state", action_repeat=500)
+    action = np.zeros(1, np.float32)
+    with pytest.raises(gymnasium.error.ResetNeeded, match="call reset before step"):
+        env.step(action)
+    for _ in range(2):
+        env.reset(seed=0)
+        assert [env.step(action)[3] for _ in range(2)] == [False, True]
+        with pytest.raises(gymnasium.error.ResetNeeded, match="and again after its end"):
+            env.step(action)
+    env.close()
 
 
 def test_a_picture_is_of_an_action() -> None:

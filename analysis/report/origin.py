@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Record = Mapping[str, Any]
 
 _NONE = "none recorded"
+_UNREADABLE, _LOST = "unreadable", "It finished, but none of its rows can be read."
 _YEAR_10000 = 253_402_300_800  # in Unix time; no calendar has later days
 
 
@@ -97,7 +98,9 @@ def entries(scores: pd.DataFrame, frame: pd.DataFrame, records: Mapping[str, Rec
         found.append(RunEntry(run.run_id, status, run.evaluated_at, run.last, error, (*labels, *facts), settings))
     for run_id in sorted(set(records) - {entry.run_id for entry in found}):
         record = records[run_id]
-        found.append(RunEntry(run_id, record["status"], 0, math.nan, "", _facts(record), _settings(record)))
+        lost = record["status"] == RunState.FINISHED
+        status, error = (_UNREADABLE, _LOST) if lost else (record["status"], "")
+        found.append(RunEntry(run_id, status, 0, math.nan, error, _facts(record), _settings(record)))
     return found
 
 

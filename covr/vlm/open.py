@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from covr.vlm.base import FinetuneSettings, VisionLanguagePrior, VLMOptions, VLMSpec
 from covr.vlm.held import opened
 from covr_bench.kit import extensions
+from covr_bench.kit.code import is_path
 from covr_bench.kit.errors import UserError, unknown
 from covr_bench.kit.extensions import Kind
 
@@ -162,7 +163,7 @@ def _our_vlms() -> dict[str, str]:
 
 
 def _is_named(name: str) -> bool:
-    return extensions.is_path(name) or name in vlm_names()
+    return is_path(name) or name in vlm_names()
 
 
 def _plain(text: str) -> str:

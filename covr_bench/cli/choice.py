@@ -42,13 +42,26 @@ class Choice:
     score: str = "last"
 
 
-def frame_of(choice: Choice, *, none: bool = False, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """The chosen rows; remarks on ignored input go to standard error.
+def warn(remarks: Iterable[str]) -> None:
+    """Print remarks on standard error."""
+    for remark in remarks:
+        print(f"note: {remark}", file=sys.stderr)
+
+
+def frame_of(
+    choice: Choice,
+    *,
+    none: bool = False,
+    columns: Sequence[str] | None = None,
+    tell: Callable[[Iterable[str]], None] = warn,
+) -> pd.DataFrame:
+    """The chosen rows.
 
     Raises UserError if there are none, or none that the chosen score can be taken from.
 
     none: Whether there may be none: of a table that has numbers of its own, or of a folder that does not exist.
     columns: Those that are needed of the store's rows; all if None.
+    tell: Gets the remarks on ignored input.
     """
     from analysis.numbers import bounded
     from analysis.rows.final import SCORES, TRAIN10
@@ -71,9 +84,9 @@ def frame_of(choice: Choice, *, none: bool = False, columns: Sequence[str] | Non
             (frame, remarks), where = read_scores(choice.scores), choice.scores
         except ScoresError as error:
             raise UserError(str(error)) from error
-        warn(remarks)
+        tell(remarks)
     frame, remarks = bounded(frame)
-    warn(remarks)
+    tell(remarks)
     if choice.suite:
         frame = frame[frame["suite"] == choice.suite]
     if frame.empty and none:
@@ -179,9 +192,3 @@ def show_grids(
     else:
         text = {"md": to_markdown, "html": to_html}.get(format_)
         sys.stdout.write(text(grids) if text else to_latex(grids, siunitx=siunitx))
-
-
-def warn(remarks: Iterable[str]) -> None:
-    """Print remarks on standard error."""
-    for remark in remarks:
-        print(f"note: {remark}", file=sys.stderr)

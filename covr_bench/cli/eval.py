@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covr_bench.cli.options import DeviceName, OfTask, Out, SetEnv, StartSeed, TrustCode, console, fail, say
+from covr_bench.config import registry
+from covr_bench.config.experiment import code_of_agent
 from covr_bench.config.run_config import ASIDE_FIELDS
+from covr_bench.kit.code import code_hash, is_path
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.seeds import derive_seed, starts
 from covr_bench.policies.load import acting, find_run
 from covr_bench.run.machine import device, rendering
 from results import provenance
+from results.code_identity import code_of, is_changed
 from results.layout import PROVENANCE_FILE, RunId, StoreError, run_folder, variant_of
 
 if TYPE_CHECKING:
@@ -106,6 +110,8 @@ def _evaluate(policy: Acting, options: EvalOptions, device: str, console: Consol
     )
     if policy.target.dropped:
         say(console, f"  {policy.target.name} has no option {', '.join(policy.target.dropped)}: left out")
+    if _has_other_code(policy, config):
+        say(console, "  its agent's code is another than in training, which the rows say: code=changed")
     for name, values in metrics.items():
         say(console, f"  {name:<24} {summary(values)}")
     say(console, f"  {'rows in' if new else 'was already in'} {run_folder(options.out, run_id)}")
@@ -137,6 +143,9 @@ def _config(policy: Acting, options: EvalOptions, device: str) -> dict[str, Any]
         eval_episodes=episodes,
         action_repeat=target.action_repeat,
         overrides=run.overrides | changes,
+        code=code_of_agent(run.agent, registry.agent(run.agent), run.agent_config)
+        | {"suite": code_hash(target.ref, "") if is_path(target.ref) else ""},
+        conv_kernel="torch",  # a policy that only acts has no other
         env=dict(target.env),
         device=device,
         out=str(options.out),
@@ -168,7 +177,7 @@ def _stored(out: Path, config: Mapping[str, Any]) -> Measured | None:
     record = provenance.read(file)
     changed = {key: after for key, (_, after) in record["sessions"][-1].get("config_changes", {}).items()}
     differing = {key for key, value in (record["config"] | changed).items() if config.get(key) != value}
-    if record["status"] != "finished" or differing - set(ASIDE_FIELDS):
+    if record["status"] != "finished" or differing - set(ASIDE_FIELDS) or is_changed(code_of(record), config["code"]):
         return None
     rows = read_run(out, config["run_id"])
     rows = rows[(rows["kind"] == "eval") & (rows["env_steps"] == config["env_steps"])]
@@ -185,7 +194,7 @@ def _measure(policy: Acting, out: Path, config: Mapping[str, Any]) -> Measured:
     resets = starts(seed, config["eval_episodes"])
     seeds = {"run": config["seed"], "eval_env": derive_seed(config["seed"], "eval_env")}
     seeds |= {f"eval_episode_{index}": reset for index, reset in enumerate(resets)}
-    with RunWriter(out, run_id, action_repeat=config["action_repeat"], labels=_labels(policy)) as writer:
+    with RunWriter(out, run_id, action_repeat=config["action_repeat"], labels=_labels(policy, config)) as writer:
         provenance.begin(
             out,
             run_id,
@@ -213,12 +222,20 @@ def _measure(policy: Acting, out: Path, config: Mapping[str, Any]) -> Measured:
     return measured
 
 
-def _labels(policy: Acting) -> dict[str, str]:
-    """What the task's environment and the run's VLM mark rows with, and what the policy was trained on."""
+def _labels(policy: Acting, config: Mapping[str, Any]) -> dict[str, str]:
+    """What the task's environment and the run mark rows with, and what the policy was trained on."""
+    run = policy.config
     labels = dict(getattr(policy.env.unwrapped, "labels", {}))
-    if "vlm" in policy.config.agent_config:
-        from covr.vlm.open import label
-
-        labels["vlm"] = label(policy.config.agent_config["vlm"])
-    own = RunId.parse(policy.config.run_id)
+    labels |= registry.agent(run.agent).labels(run.agent_config)
+    accepted = any("accepted_changed_code" in session for session in policy.record["sessions"])
+    if accepted or _has_other_code(policy, config):
+        labels["code"] = "changed"
+    own = RunId.parse(run.run_id)
     return labels | {"trained_on": f"{own.suite}/{own.task}"}
+
+
+def _has_other_code(policy: Acting, config: Mapping[str, Any]) -> bool:
+    """Whether a user's file that the agent is made of is another than in training. Of ours there is the commit."""
+    run, trained = policy.config, code_of(policy.record)
+    refs = {"agent": run.agent, **{what: str(run.agent_config.get(what, "")) for what in ("base", "vlm")}}
+    return bool(trained) and is_changed(trained, {what: config["code"][what] for what in refs if is_path(refs[what])})

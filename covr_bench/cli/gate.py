@@ -127,7 +127,7 @@ def _print_progress(text: str) -> None:
 
 def _refs(agents: Sequence[str], folder: Path, root: Path) -> list[str]:
     """Files by their path from the root, which both sides have; names as they are."""
-    from covr_bench.kit.extensions import is_path
+    from covr_bench.kit.code import is_path
 
     resolved = [(folder / agent).resolve() if is_path(agent) else None for agent in agents]
     return [

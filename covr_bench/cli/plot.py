@@ -25,7 +25,7 @@ from covr_bench.cli.options import (
     WhichScore,
     path_option,
 )
-from covr_bench.cli.show import writing
+from covr_bench.cli.show import file_names, writing
 from covr_bench.kit.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -268,5 +268,4 @@ def _paths(file: Path, titles: Sequence[str]) -> list[Path]:
     """The file itself, or one per protocol beside it."""
     if len(titles) == 1:
         return [file]
-    names = [title.replace(" ", "").replace("/", "_") for title in titles]
-    return [file.with_name(f"{file.stem}-{name}{file.suffix}") for name in names]
+    return [file.with_name(f"{file.stem}-{name}{file.suffix}") for name in file_names(titles)]

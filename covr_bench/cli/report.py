@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-import sys
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covr_bench.cli import reproduce
-from covr_bench.cli.choice import Choice, expected_tasks, frame_of, score_ranges
+from covr_bench.cli.choice import Choice, expected_tasks, frame_of, score_ranges, warn
 from covr_bench.cli.options import (
     BootstrapSeed,
     OneSuite,
@@ -30,7 +31,7 @@ from covr_bench.cli.show import writing
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -61,8 +62,7 @@ def report_command(
     """One HTML page with everything in it: tables, curves, statistics, failures, provenance, commands."""
     only = (suite, tuple(task or ()), tuple(agent or ()))
     choice = Choice(out, scores, *only, env_steps, tuple(score_range or ()), score)
-    for remark in write_report(choice, file, ReportOptions(title, reps, seed, over, videos)):
-        print(f"note: {remark}", file=sys.stderr)
+    warn(write_report(choice, file, ReportOptions(title, reps, seed, over, videos)))
     print(file)
 
 
@@ -83,13 +83,11 @@ def write_report(choice: Choice, file: Path, options: ReportOptions) -> list[str
     from analysis.report.page import Inputs, to_html
     from analysis.statistics.comparison import comparisons
     from analysis.statistics.summary import Bootstrap, compared_with
-    from results import provenance
     from results.files import write_bytes
 
     if file.suffix not in (".html", ".htm"):
         raise UserError(f"the report is a page: give a name that ends in .html, not {str(file)!r}")
-    frame = frame_of(choice)
-    records = {} if choice.scores else _chosen(provenance.statuses(choice.out), frame, choice)
+    frame, records, left_out = _read(choice)
     videos, remarks = ([], []) if choice.scores else _videos(choice, frame, record=options.videos)
     try:
         ranges = score_ranges(frame, choice.score_ranges)
@@ -109,6 +107,7 @@ def write_report(choice: Choice, file: Path, options: ReportOptions) -> list[str
                 tasks=expected_tasks(choice, frame),
                 videos=videos,
                 gate=None if choice.scores else stored(choice.out / "gate"),
+                remarks=left_out,
             )
         )
     except ValueError as error:  # an unknown --over, a score range or a gate's file that is none
@@ -116,6 +115,40 @@ def write_report(choice: Choice, file: Path, options: ReportOptions) -> list[str
     with writing(file.parent):
         write_bytes(file, page.encode())
     return remarks
+
+
+def _read(choice: Choice) -> tuple[pd.DataFrame, dict[str, Any], tuple[str, ...]]:
+    """The chosen rows, their runs' records, and what is told of input that is left out."""
+    from results import provenance
+
+    left_out: list[str] = []
+
+    def tell(remarks: Iterable[str]) -> None:
+        left_out.extend(texts := tuple(remarks))
+        warn(texts)
+
+    with _kept(left_out):
+        frame = frame_of(choice, tell=tell)
+        records = {} if choice.scores else _chosen(provenance.statuses(choice.out), frame, choice)
+    return frame, records, tuple(dict.fromkeys(left_out))
+
+
+@contextmanager
+def _kept(notes: list[str]) -> Iterator[None]:
+    """Keep what the store warns of, too; it is shown as it would be without."""
+    from results.layout import StoreWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", StoreWarning)  # also what this process was told before
+        show = warnings.showwarning
+
+        def keep(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, StoreWarning):
+                notes.append(str(message))
+            show(message, category, *where, **more)
+
+        warnings.showwarning = keep
+        yield
 
 
 def _chosen(records: Mapping[str, Any], frame: pd.DataFrame, choice: Choice) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from covr_bench.cli.options import Out, console, say
 from covr_bench.kit.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
     from rich.console import Console
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from covr_bench.config.experiment import Experiment
     from covr_bench.config.run_config import RunConfig
+
+LONGEST_NAME = 120  # bytes of a file's name, beside what is put before and after it
 
 
 def show_command(
@@ -49,10 +52,9 @@ def report(configs: Sequence[RunConfig], experiment: Experiment, console: Consol
     score_tables = tables(frame, tasks={experiment.suite.name: tasks}, settings=variant_settings(out, frame))
     console.print(to_terminal(score_tables, rows="tasks"))
     base = out / "reports" / f"{experiment.suite.name}@{experiment.budget.name}"
-    pictures = {
-        base.with_name(f"{base.name}{f'.{setting}' if setting else ''}.png"): rows
-        for setting, rows in with_setting(frame).groupby("setting", observed=True)
-    }
+    groups = list(with_setting(frame).groupby("setting", observed=True))
+    names = file_names(f"{base.name}{f'.{setting}' if setting else ''}" for setting, _ in groups)
+    pictures = {base.with_name(f"{name}.png"): rows for name, (_, rows) in zip(names, groups, strict=True)}
     texts = {
         base.with_name(f"{base.name}.md"): to_markdown(score_tables),
         base.with_name(f"{base.name}.csv"): to_csv(score_tables),
@@ -66,6 +68,17 @@ def report(configs: Sequence[RunConfig], experiment: Experiment, console: Consol
                 say(console, remark)
     for path in (*texts, *pictures):
         say(console, f"wrote {path}")
+
+
+def file_names(titles: Iterable[str]) -> list[str]:
+    """Names of files for titles of protocols: without slashes and spaces, short enough, and all different."""
+    names: list[str] = []
+    for title in titles:
+        name = title.replace(" ", "").replace("/", "_")
+        if len(name.encode()) > LONGEST_NAME or name in names:
+            name = f"{name[: LONGEST_NAME // 4]}-{hashlib.sha256(title.encode()).hexdigest()[:8]}"
+        names.append(name)
+    return names
 
 
 def variant_settings(out: Path, frame: pd.DataFrame) -> dict[str, str]:

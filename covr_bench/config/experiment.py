@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from covr_bench.config import registry
-from covr_bench.config.code import code_hash
 from covr_bench.config.run_config import RunConfig
-from covr_bench.config.settings import check_names, concerning, resolve, variant_name
+from covr_bench.config.settings import base_of, check_names, concerning, resolve, variant_name
+from covr_bench.kit.code import code_hash, is_path
 from covr_bench.kit.errors import UserError, unknown
-from covr_bench.kit.extensions import is_path
 from results.layout import RunId
 from suites.base import Variant
 
@@ -27,21 +26,27 @@ UNNAMED = "-"  # what lists and `--variant` call the agent as published
 
 @dataclass(frozen=True)
 class Contender:
-    """An agent as the suite runs it. ref: what the user gave. code: the hash of its source."""
+    """An agent as the suite runs it. ref: what the user gave."""
 
     ref: str
     spec: AgentSpec
     variant: Variant
-    code: str
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One agent on one task, for every seed alike."""
+    """One agent on one task, for every seed alike. code: hashes of what is run, see `RunConfig.code`."""
 
     contender: Contender
     task: Task
     settings: Settings
+    code: Mapping[str, str]
+
+    @property
+    def base(self) -> AgentSpec | None:
+        """The base that the agent wraps here."""
+        wraps = self.contender.spec.wraps
+        return registry.agent(self.settings.agent[wraps]) if wraps else None
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class Experiment:
 
     def _run(self, cell: Cell, seed: int, shared: Mapping[str, Any]) -> RunConfig:
         contender, task, budget, request = cell.contender, cell.task, self.budget, self.request
-        chosen = concerning(contender.spec, self.settings)
+        chosen = concerning(contender.spec, cell.base, self.settings)
         alone = replace(
             request,
             agents=(contender.ref,),
@@ -84,6 +89,8 @@ class Experiment:
             settings={key: value for key, value in request.settings.items() if key in chosen},
             vlm=request.vlm if contender.spec.needs_vlm else "",
             allow_silent_vlm=request.allow_silent_vlm and contender.spec.needs_vlm,
+            restart=False,  # of this command: the same request goes on with the run
+            accept_changed_code=False,
         )
         return RunConfig(
             run_id=self._run_id(cell, seed),
@@ -100,7 +107,7 @@ class Experiment:
             overrides=chosen,
             agent_config=dict(cell.settings.agent),
             env=dict(cell.settings.env),
-            code={"agent": contender.code, "suite": self.suite_code},
+            code={**cell.code, "suite": self.suite_code},
             checkpoint_every_s=request.checkpoint_every,
             options=alone.as_dict(),
             out=request.out,
@@ -109,7 +116,7 @@ class Experiment:
 
     def _run_id(self, cell: Cell, seed: int) -> str:
         spec, variant = cell.contender.spec, cell.contender.variant
-        called = ",".join(filter(None, (variant.name, variant_name(spec, self.settings))))
+        called = ",".join(filter(None, (variant.name, variant_name(spec, cell.base, self.settings))))
         try:
             return str(RunId(self.suite.name, self.budget.name, cell.task.name, spec.name, called, seed))
         except ValueError as error:
@@ -146,14 +153,14 @@ def compose(request: Request, suite: Suite, budget: Budget, agents: Mapping[str,
     tasks = _tasks(suite, request.tasks)
     settings = request.settings | _vlm(request, agents)
     _check_agent_names(agents)
-    specs = list(agents.values())
-    check_names("setting", settings, specs, tasks)
-    for layer in (budget.overrides, budget.stand_in):
-        check_names(f"setting of budget {budget.name}", layer, specs, suite.tasks, others=True)
     line_up = list(_line_up(suite, agents, request.variants))
-    for contender in line_up:
+    run = [(each.spec, base_of(each.spec, budget.overrides, each.variant.settings, settings)) for each in line_up]
+    check_names("setting", settings, run, tasks)
+    for layer in (budget.overrides, budget.stand_in):
+        check_names(f"setting of budget {budget.name}", layer, run, suite.tasks, others=True)
+    for contender, with_base in zip(line_up, run, strict=True):
         variant = contender.variant
-        check_names(f"setting of variant {variant.name}", variant.settings, [contender.spec], tasks)
+        check_names(f"setting of variant {variant.name}", variant.settings, [with_base], tasks)
     return Experiment(
         request=request,
         suite=suite,
@@ -168,10 +175,26 @@ def _cells(task: Task, line_up: list[Contender], budget: Budget, settings: Mappi
     """Each contender on a task; a variant that changes nothing there is the same run as an earlier one."""
     seen: list[tuple[str, Settings]] = []
     for contender in line_up:
-        resolved = resolve(contender.spec, task, budget, {**contender.variant.settings, **settings})
+        resolved = resolve(contender.spec, task, budget, contender.variant.settings, settings)
         if (contender.ref, resolved) not in seen:
             seen.append((contender.ref, resolved))
-            yield Cell(contender, task, resolved)
+            yield Cell(contender, task, resolved, code_of_agent(contender.ref, contender.spec, resolved.agent))
+
+
+def code_of_agent(ref: str, spec: AgentSpec, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Hashes of an agent's source, of its base's, and of its VLM's where that is a user's file.
+
+    Args:
+        ref, spec: The agent, as the user gave it, and as found.
+        settings: Its own.
+    """
+    code = {"agent": code_hash(ref, registry.module_of(ref))}
+    if spec.wraps:
+        base = settings[spec.wraps]
+        code["base"] = code_hash(base, registry.module_of(base))
+    if is_path(vlm := str(settings.get("vlm", ""))):
+        code["vlm"] = code_hash(vlm, "")
+    return code
 
 
 def _of_length(budget: Budget, env_steps: int | None) -> Budget:
@@ -194,6 +217,9 @@ def _vlm(request: Request, agents: Mapping[str, AgentSpec]) -> dict[str, str]:
     """The options about a VLM as settings. Raises UserError if none of the agents asks a VLM."""
     given = {"vlm": request.vlm} if request.vlm else {}
     given |= {"vlm_silent": "allow"} if request.allow_silent_vlm else {}
+    if both := [key for key in given if request.settings.get(key, given[key]) != given[key]]:
+        option = "--vlm" if both[0] == "vlm" else "--allow-silent-vlm"
+        raise UserError(f"{option} and --set {both[0]}={request.settings[both[0]]} contradict each other: give one")
     if given and not any(spec.needs_vlm for spec in agents.values()):
         option = f"--vlm {request.vlm}" if request.vlm else "--allow-silent-vlm"
         raise UserError(f"{option}: none of the agents {', '.join(agents)} asks a VLM; add --agent covr")
@@ -223,8 +249,7 @@ def _line_up(suite: Suite, agents: Mapping[str, AgentSpec], names: tuple[str, ..
         if name not in theirs:
             raise unknown(f"variant of {', '.join(agents)} in suite {suite.name}", name, theirs)
     for ref, spec in agents.items():
-        code = code_hash(ref, registry.module_of(ref))
         mine = [variant for variant in suite.variants if variant.agent == spec.name] or [Variant(spec.name, "")]
         yield from (
-            Contender(ref, spec, variant, code) for variant in mine if not names or (variant.name or UNNAMED) in names
+            Contender(ref, spec, variant) for variant in mine if not names or (variant.name or UNNAMED) in names
         )

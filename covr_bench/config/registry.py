@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from covr_bench.config import problems
 from covr_bench.kit import extensions
 from covr_bench.kit.api import AgentSpec
+from covr_bench.kit.code import is_path
 from covr_bench.kit.errors import unknown
-from covr_bench.kit.extensions import Kind, is_path, modules_with
+from covr_bench.kit.extensions import Kind, modules_with
 from suites.base import Budget, Suite
 
 if TYPE_CHECKING:

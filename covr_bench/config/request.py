@@ -74,7 +74,8 @@ class Request:
         if self.vlm and (vlm := Path(os.path.expanduser(self.vlm))).is_dir():
             refs["vlm"] = str(vlm.resolve())
         refs["out"] = os.path.expanduser(self.out)
-        return replace(self, **refs)
+        of_files = [key for key in self.settings if key.rpartition(".")[2] in FILES]
+        return replace(self, **refs, settings=self.settings | {key: absolute(self.settings[key]) for key in of_files})
 
     def as_dict(self) -> dict[str, Any]:
         """What differs from the defaults, as JSON values."""
@@ -99,6 +100,7 @@ OPTIONS = {item.name: item.name.replace("_", "-") for item in fields(Request)} |
     "tracker_settings": "set-track",
 }
 """What each field is called on the command line, and in a YAML file."""
+FILES = ("base", "vlm")  # settings of agents that can name a .py file
 SETTINGS = ("settings", "launcher_settings", "tracker_settings")  # fields of settings by name
 
 
@@ -189,7 +191,10 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     try:
         for part in filter(None, text.split(",")):
             first, dash, last = part.partition("-")
-            seeds += range(int(first), int(last) + 1) if dash else [int(part)]
+            some = range(int(first), int(last) + 1) if dash else [int(part)]
+            if not some:
+                raise UserError(f"--seeds takes ranges from the smaller to the larger, got {part!r}")
+            seeds += some
     except ValueError:
         raise UserError(f"--seeds takes numbers and ranges such as 0,1,2 or 0-4, got {text!r}") from None
     if len(set(seeds)) < len(seeds) or (text and not seeds):

@@ -21,7 +21,8 @@ class RunConfig:
         threads: Torch threads; sums in another order round differently.
         conv_kernel: What convolves on a CPU, `torch` or `winograd`.
         variant: The suite's, by name. overrides: What the user set that concerns this run, as typed.
-        code: Hashes of the source of `agent`, and of `suite` where that is a file, see `config.code`.
+        code: Hashes of the source of the agent, of the base that it wraps, and of the suite and the VLM where these are
+            files, see `kit.code`: by `agent`, `base`, `suite`, `vlm`.
         checkpoint_every_s: Seconds between checkpoints.
         options: The request that asks for this run alone, see `config.request`.
     """
@@ -75,6 +76,8 @@ HANDFUL = 8  # frames of replay for an agent that reads none
 
 def replay_slots(config: RunConfig, replay_frames: int | None) -> int:
     """Replay slots a run needs: its frames and one more per episode, at most as many as the agent reads.
+
+    Of episodes shorter than eight decisions, which take more, the run's oldest frames go.
 
     Args:
         config: The run.

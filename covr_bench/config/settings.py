@@ -7,10 +7,12 @@ budget, the suite's variant, and what the user set. A name that nothing has is r
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from covr_bench.config import registry
 from covr_bench.config.run_config import setting
+from covr_bench.kit.code import is_path
 from covr_bench.kit.errors import UserError, unknown
 from results.layout import variant_of
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
     from covr_bench.kit.api import AgentSpec
     from suites.base import Budget, Task
+
+    WithBase = tuple[AgentSpec, AgentSpec | None]
 
 ENV = "env."  # how the name of a setting of the environment begins
 STAND_IN = "tiny"  # how the label `vlm` of the stand-ins that ship begins
@@ -38,7 +42,7 @@ class Settings:
     env: Mapping[str, Any]
 
 
-def resolve(spec: AgentSpec, task: Task, budget: Budget, chosen: Mapping[str, str]) -> Settings:
+def resolve(spec: AgentSpec, task: Task, budget: Budget, *chosen: Mapping[str, str]) -> Settings:
     """Settings of an agent on a task.
 
     The base of an agent that wraps one is set as if it ran by itself, so that the two can be compared.
@@ -47,22 +51,27 @@ def resolve(spec: AgentSpec, task: Task, budget: Budget, chosen: Mapping[str, st
         spec: The agent.
         task: The task.
         budget: Its `overrides` are settings, and its `stand_in` where a stand-in is the agent's VLM.
-        chosen: The variant's and the user's settings, by names that `check_names` has seen.
+        *chosen: The variant's and the user's settings, by names that `check_names` has seen; later ones win.
 
     Raises:
         UserError: A bad value, or a task that does not offer what the agent needs.
     """
-    settings = _checked(spec, task, _of_agent(spec, budget.overrides) | _of_agent(spec, chosen))
+    settings = _checked(spec, task, _merged(_of_agent(spec, layer) for layer in (budget.overrides, *chosen)))
     if budget.stand_in and spec.labels(settings).get("vlm", "").startswith(STAND_IN):
-        of_budget = _of_agent(spec, budget.overrides) | _of_agent(spec, budget.stand_in)
-        settings = _checked(spec, task, of_budget | _of_agent(spec, chosen))
+        layers = (budget.overrides, budget.stand_in, *chosen)
+        settings = _checked(spec, task, _merged(_of_agent(spec, layer) for layer in layers))
     if spec.wraps:
         base = registry.agent(settings[spec.wraps])
-        layers = [_of_base(spec, base, layer) for layer in (budget.overrides, chosen)]
-        settings["base_settings"] = _checked(base, task, layers[0] | layers[1])
-    env = of_env(task, _offered(task, budget.overrides)) | _needed_of_env(spec, task, settings) | of_env(task, chosen)
+        of_base = _merged(_of_base(spec, base, layer) for layer in (budget.overrides, *chosen))
+        settings["base_settings"] = _checked(base, task, of_base)
+    env = of_env(task, _offered(task, budget.overrides)) | _needed_of_env(spec, task, settings)
+    env |= _merged(of_env(task, layer) for layer in chosen)
     _check_sight(spec, task, env)
     return Settings(settings, env)
+
+
+def _merged(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return {key: value for layer in layers for key, value in layer.items()}
 
 
 def of_env(task: Task, chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,14 +127,14 @@ def _offered(task: Task, layer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_names(
-    what: str, chosen: Mapping[str, Any], specs: Sequence[AgentSpec], tasks: Iterable[Task], *, others: bool = False
+    what: str, chosen: Mapping[str, Any], agents: Sequence[WithBase], tasks: Iterable[Task], *, others: bool = False
 ) -> None:
     """Every setting belongs to some agent or to the environment.
 
     Args:
         what: What each of them is, for the error, such as `setting of budget smoke`.
         chosen: Settings by name.
-        specs: Agents that are run.
+        agents: Those that are run, each with the base that it wraps.
         tasks: Tasks that are run.
         others: Whether settings of agents that are not run are fine too, as in a budget, which is for all of them.
 
@@ -133,40 +142,50 @@ def check_names(
         UserError: Names the nearest valid ones.
     """
     valid = {f"{ENV}{option}" for task in tasks for option in task.options}
-    for spec in specs:
-        valid |= names_of(spec, chosen)
+    for spec, base in agents:
+        valid |= names_of(spec, base)
     unclear = [key for key in chosen if key not in valid]
     if unclear and others:
-        run = {spec.name for spec in specs}
+        run = {spec.name for spec, _ in agents}
         for name in sorted(set(registry.our_agents()) - run, key=lambda name: not _prefixes_any(name, unclear)):
-            valid |= names_of(registry.agent(name), chosen)
+            other = registry.agent(name)
+            valid |= names_of(other, base_of(other, chosen))
             if not (unclear := [key for key in unclear if key not in valid]):
                 return
     for key in unclear:
         raise unknown(what, key, valid)
 
 
-def names_of(spec: AgentSpec, chosen: Mapping[str, Any]) -> set[str]:
+def base_of(spec: AgentSpec, *layers: Mapping[str, Any]) -> AgentSpec | None:
+    """The base that an agent wraps with these settings, of which later ones win; None of one that wraps none."""
+    if not spec.wraps:
+        return None
+    default = next(item.default for item in fields(spec.Config) if item.name == spec.wraps)
+    return registry.agent(_merged(_of_agent(spec, layer) for layer in layers).get(spec.wraps, default))
+
+
+def names_of(spec: AgentSpec, base: AgentSpec | None) -> set[str]:
     """What settings of an agent, and of the base it wraps, can be called: `key` and `agent.key`."""
     names, keys = _fields(spec), set()
-    if spec.wraps:
-        base = _base(spec, chosen)
+    if base:
         keys = {f"{base.name}.{name}" for name in _fields(base)}
         names |= _fields(base)
     return keys | names | {f"{agent}.{name}" for agent in _addressed(spec) for name in names}
 
 
-def concerning(spec: AgentSpec, chosen: Mapping[str, str]) -> dict[str, str]:
+def concerning(spec: AgentSpec, base: AgentSpec | None, chosen: Mapping[str, str]) -> dict[str, str]:
     """Those of a command's settings that an agent's runs follow, as typed: it may name settings of other agents."""
-    keys = names_of(spec, chosen)
+    keys = names_of(spec, base)
     return {key: value for key, value in chosen.items() if key in keys or key.startswith(ENV)}
 
 
-def variant_name(spec: AgentSpec, chosen: Mapping[str, str]) -> str:
+def variant_name(spec: AgentSpec, base: AgentSpec | None, chosen: Mapping[str, str]) -> str:
     """What sets a run with these settings apart from the agent as published, fit for a folder's name."""
     mine = {key: value for key, value in chosen.items() if key.startswith(ENV)} | _of_agent(spec, chosen)
-    if spec.wraps:
-        mine |= _of_base(spec, _base(spec, chosen), chosen)
+    if base:
+        mine |= _of_base(spec, base, chosen)
+        if is_path(mine.get(spec.wraps, "")):
+            mine[spec.wraps] = Path(mine[spec.wraps]).name
     return variant_of(mine)
 
 
@@ -212,8 +231,12 @@ def _needed_of_env(spec: AgentSpec, task: Task, settings: Mapping[str, Any]) -> 
 
 
 def _check_sight(spec: AgentSpec, task: Task, env: Mapping[str, Any]) -> None:
-    """Raises UserError where a setting hides from an agent what it sees."""
-    if spec.sees not in ("nothing", shown := task.observed(env)):
+    """Raises UserError where a setting hides from an agent what it sees, or names nothing that there is to see."""
+    shown = task.observed(env)
+    if "observation" in env and shown not in task.observations:
+        valid = ", ".join(task.observations)
+        raise UserError(f"bad setting of task {task.name}: {ENV}observation = {shown!r}; valid: {valid}")
+    if spec.sees not in ("nothing", shown):
         raise UserError(
             f"agent {spec.name} sees {SHOWN[spec.sees]}; with env.observation={shown} task {task.name} shows "
             f"{SHOWN[shown]}: leave that setting out"
@@ -247,11 +270,6 @@ def _prefixed(spec: AgentSpec, chosen: Mapping[str, Any]) -> dict[str, Any]:
 def _addressed(spec: AgentSpec) -> tuple[str, ...]:
     """Whose settings `agent.key` are this agent's; a later one's override an earlier one's."""
     return (spec.follows, spec.name) if spec.follows else (spec.name,)
-
-
-def _base(spec: AgentSpec, chosen: Mapping[str, Any]) -> AgentSpec:
-    default = next(item.default for item in fields(spec.Config) if item.name == spec.wraps)
-    return registry.agent(_of_agent(spec, chosen).get(spec.wraps, default))
 
 
 def _prefixes_any(name: str, keys: Iterable[str]) -> bool:

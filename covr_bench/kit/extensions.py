@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from covr_bench.kit.code import is_path
 from covr_bench.kit.errors import Note, UserError, told, unknown
 from covr_bench.kit.users_files import imported
 
@@ -83,11 +84,6 @@ def find(kind: Kind[T], ref: str, ours: Mapping[str, str]) -> T:
     if ref in others:
         return load(kind, others[ref])
     raise unknown(kind.name, ref, [*ours, *sorted(others)])
-
-
-def is_path(ref: str) -> bool:
-    """Whether a reference is a file's path, and no name."""
-    return ref.endswith(".py")
 
 
 def absolute(ref: str) -> str:

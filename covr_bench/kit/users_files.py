@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from covr_bench.kit.code import USER_MODULE, code_hash, user_folders
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-USER_MODULE = "covr_bench_user_"  # how the modules of users' files begin in `sys.modules`
 KEPT = frozenset({"__main__", "__mp_main__", "analysis", "baselines", "covr", "covr_bench", "results", "suites"})
-_HELD: dict[str, tuple[ModuleType, bytes | None]] = {}  # modules beside users' files, and what their files held
+_CODE: dict[Path, str] = {}  # users' files that were imported, and the hash of all that they consisted of
 
 
 def imported(path: Path) -> ModuleType:
@@ -27,11 +27,11 @@ def imported(path: Path) -> ModuleType:
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
+    _forget_if_edited(path)
     _make_room_for(path.parent)
     sys.modules[name] = module  # dataclasses look their module up by name
     try:
         spec.loader.exec_module(module)
-        _note(path.parent)
     except SystemExit as error:
         raise UserError(
             f"{path} cannot be imported: it calls sys.exit({error.code or 0!r}). Put what it does as a script under "
@@ -47,14 +47,12 @@ def imported(path: Path) -> ModuleType:
 def _make_room_for(folder: Path) -> None:
     """Let modules in `folder` be imported: after the standard library, ours and installed ones, which none may hide.
 
-    Forgotten first are modules of another user's folder that have the name of one in this folder, and all of this
-    folder where one was edited, so that a notebook runs what its files say now.
+    A module of another user's folder that has the name of one in this folder is forgotten first.
     """
     others = user_folders() - {folder}
     for name, module in list(sys.modules.items()):
         if _home_of(name, module) in others and _holds(folder, name.partition(".")[0]):
             del sys.modules[name]
-    _forget_if_edited(folder)
     theirs = {str(folder), *map(str, others)}
     fixed = next((i for i in range(len(sys.path), 0, -1) if sys.path[i - 1] not in theirs), 0)
     added = [] if str(folder) in sys.path[:fixed] else [str(folder)]
@@ -62,48 +60,32 @@ def _make_room_for(folder: Path) -> None:
     importlib.invalidate_caches()
 
 
-def user_folders() -> set[Path]:
-    """Folders of the users' files that were imported."""
-    return {Path(str(module.__file__)).parent for name, module in sys.modules.items() if name.startswith(USER_MODULE)}
+def _forget_if_edited(path: Path) -> None:
+    """So that a notebook runs what files say now: once one that belongs to this is not what it was, forget its folder.
+
+    Its modules import each other, so that none of them is in use any more. The program itself and what is ours stay.
+    """
+    code = code_hash(str(path), "")
+    if _CODE.get(path, code) != code:
+        for other in [each for each in _CODE if each.parent == path.parent]:
+            del _CODE[other]  # what they import is as new as this
+        for name, module in list(sys.modules.items()):
+            if _home_of(name, module) == path.parent and name.partition(".")[0] not in KEPT:
+                _forget(name, module)
+    _CODE[path] = code
 
 
-def _beside(folder: Path) -> dict[str, ModuleType]:
-    """Modules in use that come from a user's folder; the program itself and what is ours are not among them."""
-    found = {name: module for name, module in list(sys.modules.items()) if _home_of(name, module) == folder}
-    return {name: module for name, module in found.items() if name.partition(".")[0] not in KEPT}
-
-
-def _note(folder: Path) -> None:
-    """Remember what the files of the folder's modules hold."""
-    for name, module in _beside(folder).items():
-        if name not in _HELD or _HELD[name][0] is not module:
-            _HELD[name] = module, _content(module)
-
-
-def _forget_if_edited(folder: Path) -> None:
-    """Once a module's file is not what it was, none of the folder's is in use any more: they import each other."""
-    own = _beside(folder)
-    known = {name: _HELD[name][1] for name, module in own.items() if name in _HELD and _HELD[name][0] is module}
-    edited = [own[name] for name, held in known.items() if _content(own[name]) != held]
-    for module in edited:
-        compiled = getattr(module.__spec__, "cached", None)
-        if compiled:  # it counts as new for a file of the same second and size
-            with contextlib.suppress(OSError):
-                Path(compiled).unlink()
-    for name in own if edited else ():
-        del sys.modules[name]
-
-
-def _content(module: ModuleType) -> bytes | None:
-    try:
-        return Path(str(module.__file__)).read_bytes()
-    except OSError:
-        return None
+def _forget(name: str, module: ModuleType) -> None:
+    compiled = getattr(module.__spec__, "cached", None)
+    if compiled:  # it counts as new for a file of the same second and size
+        with contextlib.suppress(OSError):
+            Path(compiled).unlink()
+    del sys.modules[name]
 
 
 def _home_of(name: str, module: Any) -> Path | None:
     """The folder that a module, or the package it is in, was found in."""
-    file = getattr(module, "__file__", None)
+    file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
     if not file or name.startswith(USER_MODULE):
         return None
     depth = name.count(".") + (Path(file).name == "__init__.py")

@@ -136,7 +136,7 @@ class Probe:
         file: Written by the launcher; the node writes another beside it, and takes it away.
         token: What is in it.
         folder: The working directory of the launcher.
-        codes: Hashes of the agents' source by their names, see `config.code`.
+        codes: Hashes of the agents' source by their names, see `kit.code`.
     """
 
     file: str
@@ -147,7 +147,7 @@ class Probe:
     def answer(self) -> str:
         """On a node: what stands in the way of runs there; empty if nothing does."""
         from covr_bench.config import registry
-        from covr_bench.config.code import code_hash
+        from covr_bench.kit.code import code_hash
 
         out = Path(self.file).parent
         try:

@@ -6,19 +6,18 @@ No VLM is loaded for an agent that was only guided by one.
 from __future__ import annotations
 
 import os
-import random
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covr_bench.config import registry
-from covr_bench.config.request import parse_pairs
+from covr_bench.config.request import FILES, parse_pairs
 from covr_bench.config.run_config import RunConfig
 from covr_bench.config.settings import of_env
 from covr_bench.kit.api import Context
+from covr_bench.kit.code import is_path
 from covr_bench.kit.errors import UserError, unknown
-from covr_bench.kit.extensions import is_path
 from covr_bench.kit.seeds import derive_seed
 from covr_bench.policies.hub import fetch, on_hub
 from covr_bench.run.machine import rendering
@@ -27,9 +26,10 @@ from results.layout import PROVENANCE_FILE, RUNS, recorded, run_folder
 from results.shape import completed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from covr_bench.kit.api import Agent
+    from covr_bench.policies.aside import Aside
     from covr_bench.run.checkpoint import Saved
     from suites.base import Suite, Task, TaskEnv
 
@@ -49,7 +49,7 @@ def find_run(out: Path, text: str) -> Path:
     if not (folder / PROVENANCE_FILE).is_file():
         name = text.removeprefix(f"{out}/").removeprefix("runs/").strip("/")
         found = {run: record for run, record in provenance.statuses(out).items() if "evaluated" not in record["config"]}
-        matching = [name] if name in found else [run for run in found if name in run]
+        matching = [name] if name in found else _parts(name, found)
         if not matching:
             _complain_of_records(out, name)
             raise unknown(f"trained run in {out}", text, found)
@@ -59,6 +59,12 @@ def find_run(out: Path, text: str) -> Path:
     if "evaluated" in provenance.read(folder / PROVENANCE_FILE)["config"]:
         raise UserError(f"{folder} holds an evaluation and no weights; give the run that was evaluated")
     return folder
+
+
+def _parts(name: str, runs: Iterable[str]) -> list[str]:
+    """Runs that it is a part of: of whole names between slashes where there are some. A seed is always whole."""
+    whole = [run for run in runs if f"/{name}/" in f"/{run}/"]
+    return whole or [run for run in runs if name in run and not name.rpartition("/")[2].isdigit()]
 
 
 def _complain_of_records(out: Path, name: str) -> None:
@@ -95,7 +101,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Acting:
-    """A trained policy before a task it fits. config: of its run. saved: where the weights come from."""
+    """A trained policy before a task it fits. config: of its run. saved: where the weights come from.
+
+    aside: within it the agent acts.
+    """
 
     agent: Agent
     env: TaskEnv
@@ -103,6 +112,7 @@ class Acting:
     config: RunConfig
     saved: Saved
     record: Mapping[str, Any]  # the run's provenance
+    aside: Aside
 
     @property
     def env_steps(self) -> int:
@@ -114,13 +124,26 @@ class Acting:
 def acting(
     folder: Path, task: str = "", overrides: Sequence[str] = (), *, device: str = "cpu", trust_code: bool = False
 ) -> Iterator[Acting]:
+    """As `loaded`, with the policy's own random states and number of threads in force within the block."""
+    with loaded(folder, task, overrides, device=device, trust_code=trust_code) as policy, policy.aside.inside():
+        yield policy
+
+
+@contextmanager
+def loaded(
+    folder: Path, task: str = "", overrides: Sequence[str] = (), *, device: str = "cpu", trust_code: bool = False
+) -> Iterator[Acting]:
     """The newest policy of the run in `folder`, and an environment of `task` that is closed at the end.
 
+    The caller's random states and number of threads stay as they are: whoever lets the policy act does it inside its
+    `aside`.
     task: `SUITE/TASK`, a task of the run's suite, or empty for the run's own. overrides: `env.KEY=VALUE`. trust_code:
     run the agent's own code that a published policy brings along.
     Raises UserError where the run, its weights or its files are gone, and where the policy does not fit the task.
     """
+    from covr_bench.policies.aside import Aside
     from covr_bench.run.checkpoint import load_saved
+    from covr_bench.run.trained import trained_agent
 
     record = completed(provenance.read(folder / PROVENANCE_FILE))
     config = RunConfig.from_dict(record["config"])
@@ -130,29 +153,32 @@ def acting(
             f"run {config.run_id} has no checkpoint left in {folder / 'checkpoint'}, so its policy is lost; "
             f"it was trained by: {record['sessions'][-1]['command']}"
         )
-    _check_trusted(config.suite, folder, trust_code)
-    source = _task(config, f"{config.suite}/{config.task}")
-    target = _target(config, source, task, overrides)
-    _choose_gl(source[2], target.task)
-    config = _with_agent(config, folder, trust_code)
-    trained = None if target.task is source[2] and not target.changes else _trained_spaces(config, source[2])
-    env = target.task.make(derive_seed(config.seed, "eval_env"), **target.env)
-    try:
-        seen = _spaces(env)
-        _check_spaces(config, trained or seen, target, seen)
-        context = Context(
-            obs_shape=seen.obs,
-            action_dim=seen.action[0],
-            action_repeat=target.action_repeat,
-            total_env_steps=config.env_steps,
-            device=device,
-            seed=derive_seed(config.seed, "agent"),
-            instruction=target.task.instruction or source[2].instruction,
-        )
-        agent = _agent(config, saved, context, record["sessions"][-1]["git_sha"])
-        yield Acting(agent, env, target, config, saved, record)
-    finally:
-        env.close()
+    for ref in (config.suite, *(str(config.agent_config.get(what, "")) for what in FILES)):
+        _check_trusted(ref, folder, trust_code)
+    aside = Aside(device)
+    with ExitStack() as stack:
+        with aside.inside():
+            source = _task(config, f"{config.suite}/{config.task}")
+            target = _target(config, source, task, overrides)
+            _choose_gl(source[2], target.task)
+            config = _with_agent(config, folder, trust_code)
+            trained = None if target.task is source[2] and not target.changes else _trained_spaces(config, source[2])
+            env = target.task.make(derive_seed(config.seed, "eval_env"), **target.env)
+            stack.callback(env.close)
+            seen = _spaces(env)
+            _check_spaces(config, trained or seen, target, seen)
+            context = Context(
+                obs_shape=seen.obs,
+                action_dim=seen.action[0],
+                action_repeat=target.action_repeat,
+                total_env_steps=config.env_steps,
+                device=device,
+                seed=derive_seed(config.seed, "agent"),
+                instruction=target.task.instruction or source[2].instruction,
+            )
+            aside.start(context.seed, config.threads)
+            agent = trained_agent(config, saved, context, record["sessions"][-1]["git_sha"])
+        yield Acting(agent, env, target, config, saved, record, aside)
 
 
 def _task(config: RunConfig, text: str) -> tuple[str, Suite, Task]:
@@ -245,22 +271,8 @@ def _check_trusted(ref: str, folder: Path, trust_code: bool) -> None:
         return
     file, folder = Path(ref).expanduser().resolve(), folder.resolve()
     runs = next((parent for parent in folder.parents if parent.name == RUNS), None)
-    if runs is None or file.is_relative_to(runs):
+    if file.is_file() and (runs is None or file.is_relative_to(runs)):
         raise UserError(
             f"{folder} names code that may have come with it, {file}: read it, then give --trust-code, or "
             "trust_code=True in Python"
         )
-
-
-def _agent(config: RunConfig, saved: Saved, context: Context, commit: str | None) -> Agent:
-    """The agent with its trained weights. commit: of the training. Raises UserError."""
-    import numpy as np
-    import torch
-
-    from covr_bench.run.trained import trained_agent
-
-    torch.set_num_threads(config.threads)  # sums in another order round differently
-    torch.manual_seed(context.seed)
-    np.random.seed(context.seed)
-    random.seed(context.seed)
-    return trained_agent(config, saved, context, commit)

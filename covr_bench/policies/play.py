@@ -9,7 +9,7 @@ import numpy as np
 
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.seeds import starts
-from covr_bench.policies.load import acting, find_run
+from covr_bench.policies.load import find_run, loaded
 from suites.contract.trial import described
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 class TrainedPolicy:
     """The newest policy of a stored run, before its own task or another of the same shapes; a context manager.
+
+    Whoever uses it keeps their own random states and number of torch's threads: the policy's are in force only while it
+    is loaded, acts and plays.
 
     Args:
         out: Folder of the results.
@@ -54,13 +57,13 @@ class TrainedPolicy:
         trust_code: bool = False,
     ) -> None:
         self._open, self._closed = ExitStack(), False
-        loaded = self._open.enter_context(
-            acting(find_run(out, run), task, settings, device=device, trust_code=trust_code)
+        policy = self._open.enter_context(
+            loaded(find_run(out, run), task, settings, device=device, trust_code=trust_code)
         )
-        self._agent = loaded.agent
-        self.env = loaded.env
-        self.config: RunConfig = loaded.config
-        self.env_steps = loaded.env_steps
+        self._agent, self._aside = policy.agent, policy.aside
+        self.env = policy.env
+        self.config: RunConfig = policy.config
+        self.env_steps = policy.env_steps
 
     def act(self, obs: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The policy's action, float32 `(action_dim,)` in [-1, 1], for one observation, as `env` gives them.
@@ -77,7 +80,8 @@ class TrainedPolicy:
                 f"the observation is {described(obs)}; this policy takes {space.dtype} {space.shape}"
                 + ("" if len(space.shape or ()) < 3 else ": one observation, its frames channel first, the newest last")
             )
-        return self._agent.act(np.ascontiguousarray(obs), self.env_steps, explore=False)
+        with self._aside.inside():
+            return self._agent.act(np.ascontiguousarray(obs), self.env_steps, explore=False)
 
     def play(self, episodes: int = 1, *, seed: int | None = None) -> dict[str, list[float]]:
         """Whole episodes; per episode `return`, `length` in environment steps, and what the task measures.
@@ -98,7 +102,8 @@ class TrainedPolicy:
         from covr_bench.run.evaluate import evaluate
 
         begins = starts(self.config.seed if seed is None else seed, episodes)
-        return evaluate(self._agent, self.env, begins, self.env_steps)
+        with self._aside.inside():
+            return evaluate(self._agent, self.env, begins, self.env_steps)
 
     def close(self) -> None:
         """Close the environment."""

@@ -14,7 +14,7 @@ from covr_bench.kit.errors import UserError
 from covr_bench.policies.load import AGENT_FILE
 from covr_bench.remote.card import policy_card, store_card
 from results import provenance
-from results.layout import PROVENANCE_FILE, ROWS_FILE, StoreWarning, run_folder
+from results.layout import PROVENANCE_FILE, ROWS_FILE, StoreWarning, recorded, run_folder
 from results.shape import completed
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def policy(run: Path, to: Path, name: str, *, video: bytes = b"", licence: str =
     out = _store_of(run, str(record["run_id"]))
     if record["status"] != "finished":
         raise UserError(f"run {record['run_id']} is {record['status']}; the same command that began it finishes it")
+    if str(record["config"]["agent_config"].get("base", "")).endswith(".py"):
+        raise UserError(f"run {record['run_id']} is of a base in a file; others need that base as a package first")
     if str(record["config"]["suite"]).endswith(".py"):
         raise UserError(f"run {record['run_id']} is of a suite in a file; others need that suite as a package first")
     rows, state = _of_run(out, str(record["run_id"])), _final(run)
@@ -76,6 +78,8 @@ def store(out: Path, to: Path, name: str, *, licence: str = "") -> None:
     A run with a damaged record is left out with a warning. Raises UserError if there are no others.
     """
     found = provenance.statuses(out).items()
+    for run_id in sorted({*recorded(out)} - {run_id for run_id, _ in found}):
+        warnings.warn(f"run {run_id} has no record, and is not published", StoreWarning, stacklevel=2)
     records = [json.loads(_public({"run_id": run_id} | record, [out])) for run_id, record in found]
     if not records:
         raise UserError(f"there are no runs in {out}")
@@ -124,9 +128,18 @@ def _folders(agent: str) -> list[Path]:
     return [Path(agent).parent] if agent.endswith(".py") else []
 
 
+def _last_names(value: Any) -> Any:
+    """Values that are a path of this machine as a whole, which may hold spaces and brackets, by its last name."""
+    if isinstance(value, dict):
+        return {key: _last_names(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return list(map(_last_names, value))
+    return Path(value).name if isinstance(value, str) and value.startswith("/") and "\n" not in value else value
+
+
 def _public(record: dict[str, Any], folders: Iterable[Path]) -> str:
     """The record as JSON, with folders of this machine by their last names, so that `out` and an agent's stay apart."""
-    text = json.dumps(record, indent=1)
+    text = json.dumps(_last_names(record), indent=1)
     for folder in [path for each in folders for path in (each.resolve(), each) if len(path.parts) > 1]:
         text = text.replace(f"{json.dumps(str(folder))[1:-1]}", folder.name)
     return _without_paths(text)

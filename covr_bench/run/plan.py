@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covr_bench.config.run_config import RunConfig, differences
+from covr_bench.kit.code import is_path
 from covr_bench.kit.errors import UserError
-from covr_bench.kit.extensions import is_path
 from covr_bench.run.writers import Writers
 from results import provenance
 from results.cancel import is_cancelled, uncancel
@@ -240,11 +240,11 @@ def _state(folder: Path, record: Mapping[str, Any]) -> State:
 
 def _changed_code(record: Mapping[str, Any], config: RunConfig) -> str:
     """What of the code differs from the stored run's, in words; empty if nothing does."""
-    stored = code_of(record)
+    stored, refs = code_of(record), {"agent": config.agent, "suite": config.suite}
     changed = [
-        f"the code of its {what} ({config_ref}) has changed"
-        for what, config_ref in (("agent", config.agent), ("suite", config.suite))
-        if stored.get(what) and config.code.get(what) and stored[what] != config.code[what]
+        f"the code of its {what} ({refs.get(what) or config.agent_config[what]}) has changed"
+        for what, code in config.code.items()
+        if stored.get(what) and code and stored[what] != code
     ]
     moved = [
         f"its {what} was {before} and is {now} now, and that they are the same was not recorded"

@@ -9,6 +9,7 @@ import numpy as np
 from covr_bench.run.contract import check_losses, checked_action, checked_metrics
 from covr_bench.run.evaluate import evaluate
 from covr_bench.run.run_state import RunState
+from covr_bench.run.trained import only_learning
 from suites.base import EpisodeLost
 
 CHECK_EVERY = 50  # updates between looks at the losses: reading them stops a GPU
@@ -40,8 +41,8 @@ class Run(RunState):
             self.step()
         if hasattr(self.agent, "finish"):
             self.agent.finish(self.counters.env_steps)
-        only_learning = list(getattr(self.agent, "only_learning", ()))
-        self.checkpoints.save_final(self.counters.env_steps, self.state() | {"only_learning": only_learning})
+        state = self.state() | {"only_learning": only_learning(self.agent)}
+        self.checkpoints.save_final(self.counters.env_steps, state)
         self.meter.tell("done", self.counters.env_steps, now=True)
 
     def step(self) -> None:

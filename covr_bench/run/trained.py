@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from covr_bench.config import registry
@@ -39,6 +40,18 @@ def trained_agent(config: RunConfig, saved: Saved, context: Context, commit: str
             f"changed since (trained at commit {commit or 'unknown'}): {error}"
         ) from error
     return agent
+
+
+def only_learning(agent: Agent) -> list[str]:
+    """`Agent.only_learning`; none where a class that derives from the one which states it acts in its own way."""
+    stated, acts = (_depth(agent, name) for name in ("only_learning", "act"))
+    return list(getattr(agent, "only_learning", ())) if stated <= acts else []
+
+
+def _depth(agent: Agent, name: str) -> float:
+    """How far up the classes of an agent a name is stated; -1 for the agent itself."""
+    places = [vars(agent), *map(vars, type(agent).__mro__)] if hasattr(agent, "__dict__") else []
+    return next((depth for depth, names in enumerate(places, start=-1) if name in names), math.inf)
 
 
 def what_acts(state: Mapping[str, Any]) -> dict[str, Any]:

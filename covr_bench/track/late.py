@@ -81,8 +81,8 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     rows = [row for line in read_bytes(file).splitlines() if (row := row_of(line))]
-    columns = ([row[name] for row in rows] for name in ("kind", "env_steps"))
-    which = live(*columns, [str(row.get("metric", "")) for row in rows])
+    kinds, steps = [row["kind"] for row in rows], [row["env_steps"] for row in rows]
+    which = live(kinds, steps, [str(row.get("metric", "")) for row in rows])
     return [row for row, counts in zip(rows, which, strict=True) if counts]
 
 

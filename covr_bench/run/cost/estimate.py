@@ -48,12 +48,15 @@ class Cost:
 
     def running_bytes(self, config: RunConfig) -> float:
         """On disk while the run goes on: its replay and two checkpoints."""
-        return 2 * self.agent_bytes + self.frame_bytes * replay_slots(config, None)
+        return 2 * self.agent_bytes + self.frame_bytes * _slots(config)
 
     def memory_bytes(self, config: RunConfig) -> float:
         """RAM of the run at its most: its process, its replay when that is full, and a checkpoint being written."""
-        slots = replay_slots(config, registry.agent(config.agent).replay_frames)
-        return self.ram_bytes + 2 * self.agent_bytes + self.slot_bytes * slots
+        return self.ram_bytes + 2 * self.agent_bytes + self.slot_bytes * _slots(config)
+
+
+def _slots(config: RunConfig) -> int:
+    return replay_slots(config, registry.agent(config.agent).replay_frames)
 
 
 def _steps_before_learning(config: RunConfig) -> float:

@@ -12,14 +12,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covr_bench.kit.errors import UserError
-from covr_bench.kit.extensions import is_path
-from covr_bench.kit.users_files import user_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HOME = Path(__file__).resolve().parents[2]
+USER_MODULE = "covr_bench_user_"  # how the modules of users' files begin in `sys.modules`
 OURS = ("baselines", "covr", "covr_bench.kit")  # what an agent of ours is made of
+
+
+def is_path(ref: str) -> bool:
+    """Whether a reference is a file's path, and no name."""
+    return ref.endswith(".py")
+
+
+def user_folders() -> set[Path]:
+    """Folders of the users' files that were imported."""
+    return {Path(str(module.__file__)).parent for name, module in sys.modules.items() if name.startswith(USER_MODULE)}
 
 
 def code_hash(ref: str, module: str) -> str:
