@@ -389,6 +389,26 @@ def test_a_table_tells_the_action_repeats_of_a_task_apart(tmp_path: Path) -> Non
     assert "sac on walker_walk (action repeat 2): seed 1 not run" in table.notes
 
 
+def test_a_table_of_what_came_later_says_so(tmp_path: Path) -> None:
+    """It said that nothing was evaluated yet, and of each seed that it never was."""
+    with RunWriter(tmp_path, "dmc6@paper/walker_walk/sac/0", action_repeat=2) as writer:
+        for step in (1000, 2000):
+            writer.write("eval", step, step // 2, {"return": 1.0})
+    (table,) = tables(read(tmp_path), env_steps=500)
+    assert "\nNo evaluation up to 500 environment steps.\n" in to_markdown([table])
+    assert "sac on walker_walk: seed 0 not evaluated before 1,000 env steps" in table.notes
+    assert not any("never" in note for note in table.notes)
+
+
+def test_two_runs_of_one_seed_are_said(tmp_path: Path) -> None:
+    """Such as one that an earlier version called `paper`, beside one of `scripts`: the mean counted two seeds."""
+    for budget in ("paper", "scripts"):
+        write_run(tmp_path, f"dmc6@{budget}/walker_walk/rad/0", [1.0])
+    frame = read(tmp_path).assign(budget="scripts")
+    (table,) = tables(frame)
+    assert "rad on walker_walk: seed 0 run more than once: each run counts as a seed" in table.notes
+
+
 def test_a_table_of_runs_never_evaluated_says_so(tmp_path: Path) -> None:
     write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [], status="error")
     assert "\nNo evaluation yet.\n" in to_markdown(tables(read(tmp_path)))

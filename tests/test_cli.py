@@ -16,6 +16,7 @@ from experiments import configure
 from covr_bench.config import registry
 from covr_bench.run.cost.estimate import Cost
 from results import provenance
+from results.layout import ROWS_FILE
 from results.store import RunWriter, run_folder
 
 if TYPE_CHECKING:
@@ -283,6 +284,15 @@ def test_show_tells_all_of_a_run(cli: Callable[..., Any], out: Path) -> None:
     assert wrong.code == 2
     assert "Did you mean 'catch@smoke/catch/random/" in wrong.err
     assert cli("show", "nonsense", "--out", out).code == 2
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_text("")])
+def test_show_says_that_a_finished_run_lost_its_rows(cli: Callable[..., Any], out: Path, damage: Any) -> None:
+    """It said `no evaluation yet`, and all was well."""
+    damage(run_folder(out, "catch@smoke/catch/random/0") / ROWS_FILE)
+    shown = cli("show", "catch@smoke/catch/random/0", "--out", out)
+    assert (shown.code, "it finished, but" in shown.err) == (2, True)
+    assert "finished after 7 s" in shown.out and "no evaluation yet" not in shown.out
 
 
 def test_list_names_everything(cli: Callable[..., Any]) -> None:

@@ -72,6 +72,22 @@ def test_the_last_evaluation_is_that_of_the_largest_step_whatever_the_order(tmp_
     assert (scores["env_steps"].tolist(), scores["score"].tolist()) == ([20], [7.0])
 
 
+def test_one_seed_at_two_action_repeats_is_two_runs(tmp_path: Path) -> None:
+    """They were one run, scored at its highest step."""
+    lines = [f"sac,walk,0,{step},{step},{repeat}" for step, repeat in ((10, 2), (12, 2), (12, 4), (16, 4))]
+    (tmp_path / "a.csv").write_text("\n".join([f"{HEADER},action_repeat", *lines, "sac,walk,1,12,5,2"]))
+    frame, _ = read_scores(tmp_path)
+    (table,) = tables(frame)
+    assert {column: cell.mean for (_, column), cell in table.cells.items()} == {("walk", 2): 8.5, ("walk", 4): 16.0}
+    assert set(frame["run_id"].astype(str)) == {
+        "scores@given/walk (action repeat 2)/sac/0", "scores@given/walk (action repeat 4)/sac/0",
+        "scores@given/walk/sac/1",
+    }  # fmt: skip
+    found, remarks = to_marl_eval(frame)
+    assert len(found["scores@given"]["walk"]["sac"]) == 2
+    assert any("one run of a seed on a task: scores@given/walk (action repeat 4)/sac/0" in each for each in remarks)
+
+
 def test_two_runs_under_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(f"{HEADER}\nsac,walk,0,10,1\n")
     (tmp_path / "b.csv").write_text(f"{HEADER}\nsac,walk,1,10,1\nsac,walk,0,10,2\n")

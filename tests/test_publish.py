@@ -23,10 +23,11 @@ from covr_bench.kit.errors import UserError
 from covr_bench.policies import hub
 from covr_bench.policies.play import TrainedPolicy
 from covr_bench.remote.card import store_card
+from covr_bench.remote.paths import names_of, shortened, shortened_lines
 from covr_bench.remote.publish import store as published_store
 from covr_bench.run.checkpoint import load_saved
 from results import provenance
-from results.layout import PROVENANCE_FILE, StoreWarning, run_folder
+from results.layout import PROVENANCE_FILE, ROWS_FILE, StoreWarning, run_folder
 from results.store import RunWriter, read
 
 RUN = "catch@smoke/catch/drqv2/0"
@@ -153,6 +154,22 @@ def test_paths_of_this_machine_are_their_last_names(tmp_path: Path) -> None:
     assert '"vlm": "llava"' in told and "https://a.org/b/c" in told and "x.py" in told
 
 
+@pytest.mark.parametrize("folder", ["jane doe/secret project", "[jane]/doe(1)", "jane's/doe", "jürgen/doe"])
+def test_paths_with_any_letters_are_their_last_names(folder: str) -> None:
+    """Folders with a space, a bracket or an umlaut were published from there on, in texts above all."""
+    path = f"/home/{folder}/agent.py"
+    said = f'File "{path}", line 3\n"/home/{folder}/other.py", nor {path}: https://a.org/b c/d'
+    record = {"config": {"agent": path, "think": "/think"}, "said": said, "command": f"covr-bench run --agent {path}"}
+    names = names_of(record, [Path("/data/out")])
+    told = json.dumps(shortened(record, names), ensure_ascii=False)
+    told += shortened_lines("{half\n" + json.dumps({"text": said, "value": 0.1}) + "\n", names)
+    assert not any(word in told for word in ("jane", "jürgen", "doe", "half"))
+    assert told.count("agent.py") == 6 and told.count("other.py") == 2 and told.count("https://a.org/b c/d") == 2
+    assert "/think" in told and '"value": 0.1' in told
+    same = json.dumps({"value": 0.1, "text": "no path"}, separators=(",", ":")) + "\n"
+    assert shortened_lines(same, names) == same
+
+
 def test_a_stores_card_names_stand_ins_and_no_others_as_such(tmp_path: Path) -> None:
     store(tmp_path)
     record = provenance.read(run_folder(tmp_path, RUN) / PROVENANCE_FILE)
@@ -234,6 +251,18 @@ def test_a_store_becomes_a_data_set(tmp_path: Path) -> None:
     assert rows.loc[rows["kind"] == "eval", "value"].tolist() == [1.0, 1.0]
     assert len((to / "provenance.jsonl").read_text().splitlines()) == 2
     assert "2 finished" in (to / "README.md").read_text()
+
+
+def test_the_card_of_a_store_counts_runs_with_rows(tmp_path: Path) -> None:
+    out, to = tmp_path / "results", tmp_path / "data"
+    for seed in (0, 1):
+        store(out, seed=seed)
+    (run_folder(out, RUN.replace("/0", "/1")) / ROWS_FILE).unlink()
+    with pytest.warns(StoreWarning, match="drqv2/1 is finished and has no rows"):
+        publish(out, str(out), to)
+    card = (to / "README.md").read_text()
+    assert "# 1 run of covr-bench" in card and "Runs by state: 1 finished." in card
+    assert "| `catch@smoke/catch/drqv2` | 1 |" in card and "a line for each run, and for 1 more without rows:" in card
 
 
 def test_a_policy_on_the_hub_is_loaded_by_its_name(tmp_path: Path) -> None:

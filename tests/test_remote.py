@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -24,6 +26,7 @@ from covr_bench.remote.filesystem import Hung, Remote
 from covr_bench.remote.manifest import MANIFEST, PART, belongs, of_folder
 from covr_bench.remote.transfer import RECORD_BYTES, Outcome, State
 from covr_bench.run.alone import alone
+from results.layout import ROWS_FILE
 from results.store import RunWriter, run_folder
 
 if TYPE_CHECKING:
@@ -331,6 +334,34 @@ def test_a_newer_checkpoint_takes_the_place_of_an_older_one(url: str, tmp_path: 
     assert push(url, tmp_path / "b")[RUN].state is State.COPIED
     assert pull(url, tmp_path / "c")[RUN].state is State.COPIED
     assert tree(run_folder(tmp_path / "c", RUN)) == tree(run_folder(tmp_path / "b", RUN))
+
+
+def test_runs_on_another_disk_than_their_store_are_pulled(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`runs` was a link to a larger disk: every pull ended with `Invalid cross-device link`."""
+    out, disk = tmp_path / "out", tmp_path / "disk"
+    disk.mkdir()
+    out.mkdir()
+    (out / "runs").symlink_to(disk)
+    rename = os.replace
+
+    def replace(source: Any, target: Any) -> None:
+        if len({disk in Path(each).resolve().parents for each in (source, target)}) > 1:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    for rows in (2, 4):
+        newer = make(tmp_path / f"{rows} rows", rows=rows)
+        push(url, tmp_path / f"{rows} rows")
+        assert pull(url, out)[RUN].state is State.COPIED
+        assert tree(run_folder(out, RUN)) == tree(newer)
+    assert len(list((out / "replaced").glob(f"*/{RUN}/{ROWS_FILE}"))) == 1
+    shutil.rmtree(run_folder(out, RUN) / "checkpoint")
+    assert "what was gone here" in pull(url, out)[RUN].reason
+    assert tree(run_folder(out, RUN)) == tree(newer)
+    assert not [*disk.rglob(".pull*"), *out.rglob(".pull?*")]
 
 
 def test_folders_that_are_links_go_along(url: str, tmp_path: Path) -> None:

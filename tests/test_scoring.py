@@ -11,7 +11,7 @@ import pytest
 
 from analysis.papers.published import published
 from covr_bench.config import registry
-from covr_bench.config.settings import variant_name
+from covr_bench.config.settings import base_of, variant_name
 from results.store import RunWriter
 
 if TYPE_CHECKING:
@@ -192,7 +192,8 @@ def test_commands_name_runs_as_the_published_numbers_expect(overrides: dict[str,
 
     from analysis.papers.published import is_run_of
 
-    variant = variant_name(registry.agent("covr"), overrides)
+    covr = registry.agent("covr")
+    variant = variant_name(covr, base_of(covr, overrides), overrides)
     labels = f"vlm={overrides.get('vlm', 'tiny')}"
     run = pd.DataFrame({"agent": ["covr"], "variant": [variant], "labels": [labels]})
     assert {number.method for number in published("T3") if is_run_of(run, number).all()} == {method}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _SUFFIXES = (".csv", ".jsonl")
 MAX_NAMED = 10  # conflicts; the others are counted
 _RUN = ["suite", "budget", "labels", "task", "agent", "variant", "seed"]
-_SCORE = [*_RUN, "env_steps"]  # identifies one score
+_SCORE = [*_RUN, "action_repeat", "env_steps"]  # identifies one score
 _MARKS = {ord(mark): f"%{ord(mark):02X}" for mark in "%/@[]("}  # of a run's id: in a name they could make another's
 
 
@@ -55,7 +55,7 @@ def rows_of(lines: Sequence[Mapping[str, Any]]) -> tuple[pd.DataFrame, list[str]
     if ignored:
         remarks.append(f"columns not used: {', '.join(str(name) or 'one without a name' for name in ignored)}")
     frame["value"] = frame.pop("return")
-    repeated = frame.duplicated([*_SCORE, "action_repeat", "value"])
+    repeated = frame.duplicated([*_SCORE, "value"])
     if repeated.any():
         where = frame["where"][repeated].iloc[0]
         remarks.append(f"lines given twice count once: {int(repeated.sum())}, the first of them at {where}")
@@ -104,7 +104,7 @@ def to_marl_eval(frame: pd.DataFrame, env_steps: int | None = None) -> tuple[dic
         remarks.append(f"{what} and left out")
     result: dict[str, Any] = {}
     shapes = set()
-    diverged = []
+    diverged, again = [], []
     for run_id, run in rows.sort_values("env_steps", kind="stable").groupby("run_id", observed=True, sort=False):
         if not math.isfinite(run["value"].iloc[-1]):
             diverged.append(str(run_id))
@@ -112,15 +112,21 @@ def to_marl_eval(frame: pd.DataFrame, env_steps: int | None = None) -> tuple[dic
         run = run[run["value"].map(math.isfinite)]
         first = run.iloc[0]
         name = agent_name(str(first["agent"]), str(first["variant"]), str(first["labels"])).replace(",", ";")
+        protocol = protocol_name(*(str(first[column]) for column in ("suite", "budget", "setting")))
+        algorithms = result.setdefault(protocol, {}).setdefault(str(first["task"]), {})
+        seeds = algorithms.setdefault(name, {})
+        if f"seed_{first['seed']}" in seeds:
+            again.append(str(run_id))
+            continue
         steps: dict[str, Any] = {}
         for number, row in enumerate(run.itertuples(index=False), start=1):
             episodes = [float(row.value)] if _absent(row.episodes) else [float(each) for each in row.episodes]
             steps[f"step_{number}"] = {"step_count": int(row.env_steps), "return": episodes}
         shapes.add(len(steps))
         steps["absolute_metrics"] = {"return": episodes}
-        protocol = protocol_name(*(str(first[column]) for column in ("suite", "budget", "setting")))
-        algorithms = result.setdefault(protocol, {}).setdefault(str(first["task"]), {})
-        algorithms.setdefault(name, {})[f"seed_{first['seed']}"] = steps
+        seeds[f"seed_{first['seed']}"] = steps
+    if again:
+        remarks.append(f"left out, since marl-eval takes one run of a seed on a task: {', '.join(again)}")
     if diverged:
         remarks.append(f"left out, since their last evaluation is no finite number: {', '.join(diverged)}")
     for protocol, tasks in result.items():
@@ -180,10 +186,13 @@ def _checked(lines: Iterable[tuple[str, Any]], file: Path) -> Iterator[dict[str,
 def _as_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Add the columns of the store, and a row that ends each run: an external run counts as finished."""
     ids = []
-    for *names, seed in zip(*(frame[name] for name in _RUN), strict=True):
+    several = frame.groupby(_RUN, sort=False)["action_repeat"].transform("nunique") > 1  # then they are several runs
+    repeats = frame["action_repeat"].where(several, 0)
+    for *names, seed, repeat in zip(*(frame[name] for name in _RUN), repeats, strict=True):
         suite, budget, labels, task, agent, variant = (name.translate(_MARKS) for name in names)
         name = f"{agent}[{variant}]" if variant else agent
-        ids.append(f"{protocol_name(suite, budget, labels)}/{task}/{name}/{seed}")
+        at = f" (action repeat {repeat})" if repeat else ""
+        ids.append(f"{protocol_name(suite, budget, labels)}/{task}{at}/{name}/{seed}")
     columns = [*_RUN, "env_steps", "action_repeat", "value"]
     rows = frame[columns].assign(run_id=ids, kind=RowKind.EVAL.value, metric="return", text="", wall_s=0.0, time=0.0)
     rows["episodes"] = pd.Series([None] * len(rows), index=rows.index, dtype=object)

@@ -64,13 +64,14 @@ def run_scores(frame: pd.DataFrame, *, env_steps: int | None = None, metric: str
         makes the score NaN) and `<score>_over`, how many evaluations or episodes it is the mean of; int64 columns row
         (index in `frame` of the run's last evaluation, else of its last row), evaluations (also under other labels),
         label_sets (under how many sets of labels the run was measured), evaluated_from and evaluated_at (steps of the
-        first and last counted evaluation; 0 without one), trained_to (the run's environment steps, up to `env_steps`).
+        first and last counted evaluation; 0 without one), evaluated_after (step of the first evaluation after
+        `env_steps`; 0 without one), trained_to (the run's environment steps, up to `env_steps`).
     """
     run, label = (frame[name].astype("category").cat.codes.to_numpy(np.int64) for name in ("run_id", "labels"))
     steps, value = frame["env_steps"].to_numpy(np.int64), frame["value"].to_numpy(np.float64)
     num_runs = int(run.max(initial=-1)) + 1
-    wanted = (frame["metric"] == metric).to_numpy(bool)
-    wanted = wanted if env_steps is None else wanted & (steps <= env_steps)
+    every = (frame["metric"] == metric).to_numpy(bool)
+    wanted = every if env_steps is None else every & (steps <= env_steps)
     evaluations, episodes = (
         _in_order(np.flatnonzero(wanted & (frame["kind"] == kind.value).to_numpy(bool)), run, steps)
         for kind in (RowKind.EVAL, RowKind.EPISODE)
@@ -87,6 +88,7 @@ def run_scores(frame: pd.DataFrame, *, env_steps: int | None = None, metric: str
         "evaluations": np.bincount(run[evaluations], minlength=num_runs),
         "label_sets": _label_sets(np.concatenate([evaluations, episodes]), run, label, own),
         "trained_to": length,
+        "evaluated_after": _first(every & ~wanted & (frame["kind"] == RowKind.EVAL.value).to_numpy(bool), run, steps),
     }
     counted = evaluations[label[evaluations] == own[run[evaluations]]]
     result |= _of_evaluations(run[counted], steps[counted], value[counted], num_runs)
@@ -128,6 +130,13 @@ def _means(run: Ints, value: Floats, num_runs: int) -> tuple[Floats, Ints]:
 def _in_order(rows: Ints, run: Ints, steps: Ints) -> Ints:
     """The rows by run and step; those at one step stay in their order."""
     return rows[np.lexsort((steps[rows], run[rows]))]
+
+
+def _first(chosen: npt.NDArray[np.bool_], run: Ints, steps: Ints) -> Ints:
+    """The lowest step of each run's chosen rows; 0 without one."""
+    first = np.full(int(run.max(initial=-1)) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, run[chosen], steps[chosen])
+    return np.where(first < np.iinfo(np.int64).max, first, 0)
 
 
 def _label_sets(rows: Ints, run: Ints, label: Ints, own: Ints) -> Ints:

@@ -22,7 +22,7 @@ _MISSING = {TRAIN10: "without a training episode in the last 10 % of the environ
 
 
 RunColumns = Mapping[str, "npt.NDArray[Any]"]  # of lines of `final_scores`, those that remarks are about
-_COLUMNS = ("seed", "status", "env_steps", "scored", "score", "label_sets", "evaluated_from")
+_COLUMNS = ("seed", "status", "env_steps", "scored", "score", "label_sets", "evaluated_from", "evaluated_after")
 
 
 def run_columns(runs: pd.DataFrame) -> RunColumns:
@@ -44,9 +44,13 @@ def remarks(runs: RunColumns, seeds: Sequence[int] = (), score: str = LAST) -> l
     found = []
     seed, status, steps, scored = (runs[name] for name in ("seed", "status", "env_steps", "scored"))
     measured = scored > 0
+    later = ~measured & (runs["evaluated_after"] > 0) & (score != TRAIN10)
+    known, counts = np.unique(seed, return_counts=True)
     for chosen, remark in (
         (sorted(set(seeds) - set(seed.tolist())), "not run"),
-        (_sorted(seed[~measured]), _MISSING.get(score, "never evaluated")),
+        (known[counts > 1].tolist(), "run more than once: each run counts as a seed"),
+        (_sorted(seed[later]), f"not evaluated before {min(runs['evaluated_after'][later], default=0):,} env steps"),
+        (_sorted(seed[~measured & ~later]), _MISSING.get(score, "never evaluated")),
         (_sorted(seed[status == RunState.FAILED.value]), "failed"),
         (_sorted(seed[measured & (status == RunState.UNFINISHED.value)]), "unfinished"),
         (

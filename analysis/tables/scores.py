@@ -49,6 +49,7 @@ class Table:
         notes: Missing tasks and seeds, failed or unfinished runs, scores that are not numbers.
         driving: By row name and column the error rates, if the evaluations have any.
         legend: Settings of agents whose names do not state them.
+        up_to: Environment step after which nothing was scored; None if everything was.
     """
 
     suite: str
@@ -61,6 +62,7 @@ class Table:
     notes: tuple[str, ...]
     driving: Mapping[Key, Driving] = field(default_factory=dict)
     legend: tuple[str, ...] = ()
+    up_to: int | None = None
 
     @property
     def cells(self) -> Mapping[Key, Cell]:
@@ -129,7 +131,8 @@ def tables(
         legend = _legend(scores, settings or {})
         if of_budget := (budgets or {}).get(f"{suite}@{budget.partition('-')[0]}"):
             legend = (*legend, f"Budget {budget}: {of_budget}")
-        result.append(replace(table, notes=notes, driving=driving(frame, scores), legend=legend))
+        of_driving = driving(frame, scores)
+        result.append(replace(table, notes=notes, driving=of_driving, legend=legend, up_to=env_steps))
     return result
 
 
@@ -230,7 +233,8 @@ def rates_grid(table: Table) -> Grid:
 
 def _caption(table: Table) -> str:
     if not table.cells:
-        return "No evaluation yet." if table.score == LAST else f"No {table.score} yet."
+        what = "evaluation" if table.score == LAST else table.score
+        return f"No {what} {'yet' if table.up_to is None else f'up to {table.up_to:,} environment steps'}."
     steps = where(cell.env_steps for cell in table.cells.values())
     what = f"Final return {steps}" if table.score == LAST else f"{table.score} {steps}: {definition(table.score)}"
     return " ".join([f"{what}; {over_seeds(seed_count(table.cells.values()))}.", *table.legend])

@@ -124,6 +124,8 @@ def show_run(out: Path, run: str, console: Console) -> None:
     record = provenance.statuses(out)[str(run_id)]
     console.print(f"[bold]{run_id}[/bold]", highlight=False)
     console.print(_facts(record))
+    if record["status"] == Status.FINISHED and (lost := provenance.lost_rows(run_folder(out, run_id))):
+        raise UserError(f"run {run_id}: {lost}")
     if not (run_folder(out, run_id) / ROWS_FILE).exists():
         console.print("\nno evaluation yet")
         return

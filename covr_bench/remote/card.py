@@ -83,20 +83,24 @@ _OWN_CODE = (
 
 
 def store_card(records: Sequence[Mapping[str, Any]], rows: pd.DataFrame, name: str, licence: str) -> str:
-    """Markdown of a store's rows as a data set."""
+    """Markdown of a store's rows as a data set. records: also of runs without rows, which it counts apart."""
     front = {
         "tags": ["reinforcement-learning", LIBRARY],
         **({"license": licence} if licence else {}),
         "configs": [{"config_name": "rows", "data_files": "rows.parquet"}],
     }
-    runs = Counter("/".join(str(record["run_id"]).split("/")[:3]) for record in records)
-    states = Counter(str(record["status"]) for record in records)
+    with_rows = set(rows["run_id"].astype(str))
+    measured = [record for record in records if record["run_id"] in with_rows]
+    unmeasured = len(records) - len(measured)
+    more = f", and for {unmeasured} more without rows" if unmeasured else ""
+    runs = Counter("/".join(str(record["run_id"]).split("/")[:3]) for record in measured)
+    states = Counter(str(record["status"]) for record in measured)
     labels = {part for text in rows["labels"].astype(str).unique() for part in text.split(",") if part}
     marks = [f"`{label}` ({meaning})" for label in sorted(labels) for _, meaning in stand_ins(label)]
     others = [f"`{label}`" for label in sorted(labels) if not stand_ins(label)]
     lines = [
         _front(front),
-        f"# {len(records)} runs of covr-bench",
+        f"# {len(measured)} run{'s' if len(measured) != 1 else ''} of covr-bench",
         "",
         f"Runs by state: {', '.join(f'{count} {state}' for state, count in sorted(states.items()))}. "
         f"{len(rows):,} rows: every evaluation, training episode and measurement, with its environment step.",
@@ -110,7 +114,7 @@ def store_card(records: Sequence[Mapping[str, Any]], rows: pd.DataFrame, name: s
         "    import pandas as pd",
         f'    rows = pd.read_parquet("{name.replace("hf:", "hf://datasets/")}/rows.parquet")',
         "",
-        "`provenance.jsonl` has a line for each run: its settings, code, seeds, versions and machine.",
+        f"`provenance.jsonl` has a line for each run{more}: its settings, code, seeds, versions and machine.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import warnings
 from pathlib import Path
@@ -13,12 +12,13 @@ from covr_bench.config.run_config import RunConfig
 from covr_bench.kit.errors import UserError
 from covr_bench.policies.load import AGENT_FILE
 from covr_bench.remote.card import policy_card, store_card
+from covr_bench.remote.paths import names_of, shortened, shortened_lines
 from results import provenance
 from results.layout import PROVENANCE_FILE, ROWS_FILE, StoreWarning, recorded, run_folder
 from results.shape import completed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
     import pandas as pd
 
@@ -60,30 +60,32 @@ def policy(run: Path, to: Path, name: str, *, video: bytes = b"", licence: str =
     Checkpoints(to / "checkpoint").save_final(state["env_steps"], what_acts(state))
     if (run / "adapters").is_dir():
         shutil.copytree(run / "adapters", to / "adapters")
-    (to / ROWS_FILE).write_text(_without_paths((run / ROWS_FILE).read_text(encoding="utf-8")), encoding="utf-8")
     agent = str(record["config"]["agent"])
+    names = names_of(record, [out, *_folders(agent)])
+    (to / ROWS_FILE).write_text(shortened_lines((run / ROWS_FILE).read_text("utf-8"), names), encoding="utf-8")
     if agent.endswith(".py"):
         _copy_agent(Path(agent), to)
-    told = _public(record, [out, *_folders(agent)])
-    (to / PROVENANCE_FILE).write_text(told, encoding="utf-8")
+    told = shortened(record, names)
+    (to / PROVENANCE_FILE).write_text(json.dumps(told, indent=1), encoding="utf-8")
     if video:
         (to / VIDEO).write_bytes(video)
     _draw(rows, to / CURVE)
-    (to / CARD).write_text(policy_card(json.loads(told), rows, name, licence, video=bool(video)), encoding="utf-8")
+    (to / CARD).write_text(policy_card(told, rows, name, licence, video=bool(video)), encoding="utf-8")
 
 
 def store(out: Path, to: Path, name: str, *, licence: str = "") -> None:
     """Lay out a store's rows as a data set: one table, the records, and a card.
 
-    A run with a damaged record is left out with a warning. Raises UserError if there are no others.
+    A run with a damaged record, or without one, is left out with a warning. Raises UserError if there are no others.
     """
-    found = provenance.statuses(out).items()
-    for run_id in sorted({*recorded(out)} - {run_id for run_id, _ in found}):
+    found = {run_id: {"run_id": run_id} | record for run_id, record in provenance.statuses(out).items()}
+    for run_id in sorted({*recorded(out)} - found.keys()):
         warnings.warn(f"run {run_id} has no record, and is not published", StoreWarning, stacklevel=2)
-    records = [json.loads(_public({"run_id": run_id} | record, [out])) for run_id, record in found]
-    if not records:
+    if not found:
         raise UserError(f"there are no runs in {out}")
-    rows = _rows(out, [str(record["run_id"]) for record in records])
+    names = {run_id: names_of(record, [out]) for run_id, record in found.items()}
+    records = [shortened(record, names[run_id]) for run_id, record in found.items()]
+    rows = _rows(out, names)
     measured = set(rows["run_id"].astype(str))
     for record in records:
         if record["status"] == "finished" and record["run_id"] not in measured:
@@ -92,10 +94,6 @@ def store(out: Path, to: Path, name: str, *, licence: str = "") -> None:
     _write_table(rows, to / TABLE)
     (to / "provenance.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in records), encoding="utf-8")
     (to / CARD).write_text(store_card(records, rows, name, licence), encoding="utf-8")
-
-
-# From a slash that begins a word, but is none of an address such as `https://`.
-_PATH = re.compile(r"(?:(?<=\\n)|(?<![\w.~:/*}@-]))/(?:[\w.@+=~-]+/)+([\w.@+=~-]+)")
 
 
 def _store_of(run: Path, run_id: str) -> Path:
@@ -128,28 +126,6 @@ def _folders(agent: str) -> list[Path]:
     return [Path(agent).parent] if agent.endswith(".py") else []
 
 
-def _last_names(value: Any) -> Any:
-    """Values that are a path of this machine as a whole, which may hold spaces and brackets, by its last name."""
-    if isinstance(value, dict):
-        return {key: _last_names(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return list(map(_last_names, value))
-    return Path(value).name if isinstance(value, str) and value.startswith("/") and "\n" not in value else value
-
-
-def _public(record: dict[str, Any], folders: Iterable[Path]) -> str:
-    """The record as JSON, with folders of this machine by their last names, so that `out` and an agent's stay apart."""
-    text = json.dumps(_last_names(record), indent=1)
-    for folder in [path for each in folders for path in (each.resolve(), each) if len(path.parts) > 1]:
-        text = text.replace(f"{json.dumps(str(folder))[1:-1]}", folder.name)
-    return _without_paths(text)
-
-
-def _without_paths(text: str) -> str:
-    """A text in which each whole path of this machine is its last name: an error's lines, a VLM's folder."""
-    return _PATH.sub(r"\1", text)
-
-
 def _of_run(out: Path, run_id: str) -> pd.DataFrame:
     """The rows of one run, with an evaluation among them."""
     from analysis.rows.scores import returns
@@ -162,12 +138,15 @@ def _of_run(out: Path, run_id: str) -> pd.DataFrame:
     return rows
 
 
-def _rows(out: Path, run_ids: list[str]) -> pd.DataFrame:
+def _rows(out: Path, names: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """The rows of these runs. names: by run, from `names_of`."""
     from results.store import read
 
     rows = read(out)
-    rows = rows[rows["run_id"].astype(str).isin(run_ids)]
-    return rows.assign(text=rows["text"].astype(str).map(_without_paths))
+    run_ids = rows["run_id"].astype(str)
+    rows, run_ids = (each[run_ids.isin(list(names))] for each in (rows, run_ids))
+    texts = [shortened(text, names[run_id]) for text, run_id in zip(rows["text"].astype(str), run_ids, strict=True)]
+    return rows.assign(text=texts)
 
 
 def _draw(rows: pd.DataFrame, file: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import fnmatch
 import os
+import shutil
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -153,7 +156,7 @@ def _put(out: Path, run_id: str, staged: Path, received: int) -> Outcome:
     folder = run_folder(out, run_id)
     folder.parent.mkdir(parents=True, exist_ok=True)
     if not folder.exists():
-        os.replace(staged, folder)
+        _moved(staged, folder)
         return Outcome(run_id, State.COPIED, bytes=received)
     aside = out / "replaced" / time.strftime("%Y%m%d-%H%M%S") / run_id
     aside.parent.mkdir(parents=True, exist_ok=True)
@@ -162,9 +165,24 @@ def _put(out: Path, run_id: str, staged: Path, received: int) -> Outcome:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return Outcome(run_id, State.RUNNING)
-        os.replace(folder, aside)
-        os.replace(staged, folder)
+        _moved(folder, aside)
+        _moved(staged, folder)
     return Outcome(run_id, State.COPIED, f"the older one is in {aside}", received)
+
+
+def _moved(source: Path, target: Path) -> None:
+    """Rename a file or folder, also onto another disk, where `target` is there as a whole or not at all."""
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with tempfile.TemporaryDirectory(prefix=STAGED, dir=target.parent) as beside:
+            copy = Path(beside) / target.name
+            shutil.copytree(source, copy) if source.is_dir() else shutil.copy2(source, copy)
+            os.replace(copy, target)
+        with tempfile.TemporaryDirectory(prefix=STAGED, dir=source.parent) as away:  # gone at once, as by a rename
+            os.replace(source, Path(away) / source.name)
 
 
 def _restored(out: Path, run_id: str, staged: Path, names: Sequence[str], received: int) -> Outcome:
@@ -177,7 +195,7 @@ def _restored(out: Path, run_id: str, staged: Path, names: Sequence[str], receiv
             return Outcome(run_id, State.RUNNING)
         for name in names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(staged / name, folder / name)
+            _moved(staged / name, folder / name)
     return Outcome(run_id, State.COPIED, f"what was gone here: {', '.join(names)}", received)
 
 
