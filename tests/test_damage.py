@@ -151,11 +151,13 @@ def test_no_field_of_a_record_can_break_the_report(cli: Callable[..., Any], tmp_
         for run_id in GOOD:
             write_run(each, run_id)
     record = provenance.read(run_folder(out, GOOD[0]) / PROVENANCE_FILE)
+    rows = (run_folder(out, GOOD[0]) / ROWS_FILE).read_bytes()
     number = 0
     for number, each in enumerate(spoiled(copy.deepcopy(record))):
         folder = run_folder(out, f"{CELL}/bad-set-4567abcd/{number}")
         folder.mkdir(parents=True)
         (folder / PROVENANCE_FILE).write_text(json.dumps(each))
+        (folder / ROWS_FILE).write_bytes(rows)
     assert number > 200
     result = cli("report", "--out", out, "--reps", 5, "-o", tmp_path / "report.html")
     assert result.code == 0, result.err
