@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from pydantic import ConfigDict, NonNegativeFloat, PositiveInt
 from pydantic.dataclasses import dataclass
@@ -32,7 +33,6 @@ from covr_bench.kit.sac.learner import SoftActorCritic
 from covr_bench.kit.sac.networks import SquashedGaussianActor
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     from covr_bench.kit.replay import Replay
@@ -118,11 +118,20 @@ class ResAct(SoftActorCriticAgent):
         if explore and self.agent_steps < self.config.random_agent_steps:
             action = self.sac.random_action()
         else:
-            previous, previous_action = memory.before(current)
-            pair = torch.stack([previous, current]).to(self.sac.device)
-            action = self.sac.act(self.shown(pair, explore), explore, previous_action[None].to(self.sac.device))
+            action = self._act_after(*memory.before(current), current, explore)
         memory.keep(current, torch.from_numpy(action))
         return action
+
+    def act_in(self, replay: Replay, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """What the policy that is evaluated does in n > 0 slots, float32 `(n, A)`, after what was done before each."""
+        each = zip(*replay.before(torch.from_numpy(slots)), replay.obs(slots), strict=True)
+        return np.stack([self._act_after(*step, explore=False) for step in each])
+
+    def _act_after(
+        self, previous: torch.Tensor, previous_action: torch.Tensor, current: torch.Tensor, explore: bool
+    ) -> npt.NDArray[np.float32]:
+        pair = torch.stack([previous.to(self.sac.device), current.to(self.sac.device)])
+        return self.sac.act(self.shown(pair, explore), explore, previous_action[None].to(self.sac.device))
 
     def shown(self, obs: torch.Tensor, explore: bool) -> torch.Tensor:
         return scaled(obs, UNIT) if explore else translated(obs, self.config.window, table=UNIT)

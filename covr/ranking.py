@@ -80,6 +80,14 @@ class Ranked:
 
 
 def policy_actions(base: GuidedAgent, replay: Replay, slots: Rows, step: int) -> npt.NDArray[np.float32]:
-    """What the policy that is evaluated does in each slot, float32 `(n, A)`."""
-    actions = [base.act(replay.obs(slots[i : i + 1])[0].cpu().numpy(), step, explore=False) for i in range(len(slots))]
-    return np.stack(actions) if actions else np.zeros((0, replay.action.shape[1]), np.float32)
+    """What the policy that is evaluated does in each slot, float32 `(n, A)`.
+
+    A base that needs more than a slot's observation says so itself: `act_in(replay, slots)`.
+    """
+    if not len(slots):
+        return np.zeros((0, replay.action.shape[1]), np.float32)
+    if act_in := getattr(base, "act_in", None):
+        return act_in(replay, slots)  # type: ignore[no-any-return]
+    return np.stack(
+        [base.act(replay.obs(slots[i : i + 1])[0].cpu().numpy(), step, explore=False) for i in range(len(slots))]
+    )

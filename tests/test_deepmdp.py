@@ -73,8 +73,9 @@ def test_model_loss_trains_encoder_and_heads_only() -> None:
     assert moved == {"encoder", "critic.head", "transition", "reward"}
 
 
-def test_first_update_is_a_burst() -> None:
-    ours = agent(random_agent_steps=2, initial_updates=3)
+@pytest.mark.parametrize(("random_steps", "first"), [(0, 1), (1, 1), (2, 2)])
+def test_first_update_is_a_burst(random_steps: int, first: int) -> None:
+    ours = agent(random_agent_steps=random_steps, initial_updates=3)
     sampled = []
 
     class Counting(OneBatch):
@@ -82,10 +83,13 @@ def test_first_update_is_a_burst() -> None:
             sampled.append(ours.agent_steps - 1)
             return self.batch
 
+        def can_sample(self, nstep: int = 1) -> bool:
+            return ours.agent_steps > 1
+
     replay: Any = Counting(batch(0))
     learned = [bool(ours.update(replay, 4 * i)) for i in range(5)]
-    assert learned == [False, False, True, True, True]
-    assert sampled == [2, 2, 2, 3, 4]
+    assert learned == [i >= first for i in range(5)]
+    assert sampled == [first, first, *range(first, 5)]
     assert (Config().initial_updates, Config().random_agent_steps) == (None, 1000)
     assert agent(random_agent_steps=500, initial_updates=None).initial_updates == 500
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from test_sac import (
 )
 
 from baselines.resact import AGENT, Config, ResAct
+from covr.ranking import policy_actions
 from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.replay import Batch, Replay
@@ -137,6 +139,21 @@ def test_evaluation_in_the_middle_of_an_episode_leaves_its_memory_alone() -> Non
         np.testing.assert_array_equal(second.act(obs, 0, explore=True), action)
         for shown in other:
             second.act(shown, 0, explore=False)
+
+
+def test_its_actions_in_a_replay_follow_from_the_steps_before_them() -> None:
+    """Each slot was answered as an episode's first step, and COVR taught its VLM such answers."""
+    ours, replay = agent(), Replay(32, (9, 108, 108), A, seed=0)
+    see_every_pixel(ours.sac.encoder)
+    done = []
+    for film in (stacks(frames(4)), stacks(frames(9)[4:])):
+        replay.start(film[0])
+        for obs, later in itertools.pairwise(film):
+            done.append(ours.act(obs, 0, explore=False))
+            replay.add(done[-1], 0.0, False, later)
+    slots = np.array([0, 1, 2, 4, 5, 6, 7])
+    np.testing.assert_allclose(policy_actions(ours, replay, slots, 0), done, atol=1e-6)
+    assert policy_actions(ours, replay, slots[:0], 0).shape == (0, A)
 
 
 def test_memory_is_part_of_the_state() -> None:

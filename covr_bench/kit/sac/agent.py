@@ -47,7 +47,8 @@ class SoftActorCriticAgent:
         first = self.config.random_agent_steps
         if agent_step < first or not replay.can_sample():
             return {}
-        for _ in range(self.initial_updates if agent_step == first else 1):
+        burst = agent_step == max(first, 1)  # a replay has nothing to sample at step 0
+        for _ in range(self.initial_updates if burst else 1):
             self.learn(replay, agent_step, guidance)
         return dict(self.sac.metrics)
 
