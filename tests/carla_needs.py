@@ -351,7 +351,7 @@ def recordings_are_played_and_reported_on(c: Client) -> None:
     assert "street" in c.client.replay_file(path, 0.0, 0.0, 0)
     c.ticks(10)  # a second of it
     (played,) = c.world.get_actors().filter("vehicle.tesla.*")
-    assert played.get_transform().location.distance(there[19]) < 0.8
+    assert played.get_transform().location.distance(there[19]) < 0.01
     c.client.stop_replayer(False)
     c.client.set_replayer_time_factor(1.0)
     c.ticks(1)

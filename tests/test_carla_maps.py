@@ -189,9 +189,9 @@ def test_street_has_parking_pavements_and_crossings_and_suburb_leaves_room_for_b
     assert len(street.crossings) >= 3
     assert any(lane.in_junction for lane in suburb.lanes)
     assert min(lane.width.min() for lane in driving(suburb)) > BUS_WIDTH
-    assert {round(lane.speed_limit * 3.6) for lane in driving(suburb)} == {25, 30}  # in turns, and elsewhere
+    assert {round(lane.limit_at(0.0) * 3.6) for lane in driving(suburb)} == {25, 30}  # in turns, and elsewhere
     turns = [lane.in_junction and abs(lane.yaw[-1] - lane.yaw[0]) > 1.0 for lane in driving(street)]
-    assert {(round(lane.speed_limit * 3.6), turn) for lane, turn in zip(driving(street), turns, strict=True)} == {
+    assert {(round(lane.limit_at(0.0) * 3.6), turn) for lane, turn in zip(driving(street), turns, strict=True)} == {
         (30, True),
         (50, False),
     }
@@ -302,6 +302,22 @@ def test_a_clients_map_may_have_slopes() -> None:
     assert roads.height(50.0, 500.0) == pytest.approx(2.0)
     lane = roads.lanes[0]
     assert lane.centre[-1, 2] == pytest.approx(7.0) and lane.pitch == pytest.approx(math.degrees(math.atan(0.05)))
+
+
+def test_speed_limits_hold_from_where_they_begin() -> None:
+    """The first one of a road, and of a lane, counted for all of it."""
+    types = '<type s="40" type="town"><speed max="72" unit="km/h"/></type><type s="60" type="town"/>'
+    width = '<width sOffset="0" a="3.5" b="0" c="0" d="0"/>'
+    lanes = "".join(
+        f'<{side}><lane id="{number}" type="driving">{width}{own}</lane></{side}>'
+        for side, number, own in (
+            ("right", -1, ""),
+            ("left", 1, '<speed sOffset="30" max="5"/><speed sOffset="80" max="8" unit="m/s"/>'),
+        )
+    )
+    forward, back = sorted(parse(xodr(extra=types, lanes=lanes)).lanes, key=lambda lane: lane.lane_id)
+    assert [forward.limit_at(s) for s in (0.0, 38.0, 42.0, 70.0, 100.0)] == pytest.approx([10, 10, 20, 20, 20])
+    assert [back.limit_at(s) for s in (0.0, 18.0, 22.0, 68.0, 72.0, 100.0)] == pytest.approx([8, 8, 5, 5, 10, 10])
 
 
 # Look-ups

@@ -92,6 +92,21 @@ def test_turning_circle_is_that_of_the_wheels(world: World) -> None:
     assert measured == pytest.approx(ideal, rel=0.15)
 
 
+def test_a_held_velocity_is_steered_as_ever(world: World) -> None:
+    """A vehicle of constant velocity took no notice of its wheel, and one that turned spun for ever."""
+    car = put(world, "vehicle.tesla.model3", place(world))
+    b = row(world, car)
+    b["held"], b["held_x"], b["yaw_rate"] = True, 5.0, 60.0
+    for _ in range(40):
+        b = drive(world, car, 1)
+        assert speed(world, car) == pytest.approx(5.0)
+    assert abs(b["yaw_rate"]) < 0.01
+    b = drive(world, car, 60, steer=0.05)
+    radius = 5.0 / math.radians(b["yaw_rate"])
+    assert radius == pytest.approx((b["front"] + b["rear"]) / math.tan(b["wheel"]), rel=0.1)
+    assert speed(world, car) == pytest.approx(5.0)
+
+
 def test_sideways_acceleration_is_limited_by_the_tyres(world: World) -> None:
     car = put(world, "vehicle.tesla.model3", place(world))
     b = row(world, car)

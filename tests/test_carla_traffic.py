@@ -16,7 +16,10 @@ import pytest
 from carla_worlds import DELTA, drive, fresh, place, put, row, speed
 
 from suites.carla.launch import launch
+from suites.carla.maps import parse, street
 from suites.carla.server.protocol.refusal import CallError
+from suites.carla.server.protocol.wire import Transform, Vector
+from suites.carla.server.sites import site_of
 from suites.carla.server.things.actors import GREEN, RED, TrafficLight
 from suites.carla.server.world import World
 
@@ -164,6 +167,68 @@ def test_red_lights_are_obeyed() -> None:
     for _ in range(100):
         world.advance(DELTA)
     assert speed(world, car) > 3.0
+
+
+def generated(text: str) -> World:
+    """A new episode on a map that a client generates."""
+    world = fresh("street")
+    world.sites.generated = site_of(parse(text))
+    world.load("OpenDriveMap", reset_settings=True)
+    return world
+
+
+def test_no_car_keeps_a_junction_that_it_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that was extended just behind a junction forgot its lane, which stayed taken until all traffic stood."""
+    monkeypatch.setattr(street, "APPROACH", 31.0)  # paths are extended there
+    world = generated(street.opendrive())
+    cars = fill(world, 12, step=5)
+    for _ in range(int(100.0 / DELTA)):
+        world.advance(DELTA)
+    before = [float(row(world, car)["travelled"]) for car in cars]
+    for _ in range(int(100.0 / DELTA)):
+        world.advance(DELTA)
+    after = [float(row(world, car)["travelled"]) for car in cars]
+    world.load("street", reset_settings=True)
+    assert min(np.subtract(after, before)) > 50.0
+
+
+def road(number: int, begin: float, junction: int, links: str) -> str:
+    """A road of 100 m with two lanes along x, which may be changed."""
+    lanes = "".join(
+        f'<lane id="{lane}" type="driving"><link><predecessor id="{lane}"/><successor id="{lane}"/></link>'
+        '<width sOffset="0" a="3.5" b="0" c="0" d="0"/><roadMark sOffset="0" type="broken"/></lane>'
+        for lane in (-1, -2)
+    )
+    return (
+        f'<road name="" length="100" id="{number}" junction="{junction}"><link>{links}</link><planView>'
+        f'<geometry s="0" x="{begin}" y="0" hdg="0" length="100"><line/></geometry></planView><lanes>'
+        f'<laneSection s="0"><center><lane id="0" type="none"/></center><right>{lanes}</right></laneSection>'
+        "</lanes></road>"
+    )
+
+
+def test_a_lane_change_gives_back_the_junction_ahead() -> None:
+    """A car that had asked for a junction from one lane and took the other lane kept the first one's way for ever."""
+    roads = [
+        road(1, 0.0, -1, '<successor elementType="junction" elementId="9"/>'),
+        road(2, 100.0, 9, '<successor elementType="road" elementId="3" contactPoint="start"/>'),
+        road(3, 200.0, -1, ""),
+    ]
+    links = '<laneLink from="-1" to="-1"/><laneLink from="-2" to="-2"/>'
+    connection = f'<connection id="0" incomingRoad="1" connectingRoad="2" contactPoint="start">{links}</connection>'
+    junction = f'<junction id="9" name="">{connection}</junction>'
+    world = generated(f'<OpenDRIVE><header revMajor="1" revMinor="4"/>{"".join(roads)}{junction}</OpenDRIVE>')
+    at = Transform(Vector(40.0, 1.75, 0.5))
+    car = put(world, "vehicle.tesla.model3", at, driver="server", driver_speed=18, driver_lane_changes=6000)
+    held, sides = [], []
+    for _ in range(int(45.0 / DELTA)):
+        world.advance(DELTA)
+        held.append(sum(car.id in holders for holders in world.traffic._junctions._holders.values()))
+        sides.append(row(world, car)["y"] > 3.5)
+    there = row(world, car)["x"]
+    world.load("street", reset_settings=True)
+    assert there > 220.0
+    assert True in sides[: held.index(1) + 100] and max(held) == 1 and held[-1] == 0
 
 
 def test_any_control_takes_over() -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from suites.carla.maps.geometry import Floats
-from suites.carla.maps.opendrive import LaneRecord, Network, RoadRecord, SectionRecord, cubic
+from suites.carla.maps.opendrive import Cubics, LaneRecord, Network, RoadRecord, SectionRecord, cubic
 from suites.carla.maps.roads import Lane, LaneKind, Marking
 
 SAMPLE = 0.9  # metres between the samples of a centre line, at most
@@ -80,10 +80,12 @@ def _section_lanes(road: RoadRecord, number: int, section: SectionRecord) -> Ite
         t = (border[lane_id] + border[inner]) / 2.0
         x, y, heading = reference.T
         centre = np.stack([x - t * np.sin(heading), -(y + t * np.cos(heading)), road.height(at)], axis=1)
+        limit = cubic(_limits(road, record), at)
         width, yaw = np.abs(border[lane_id] - border[inner]), -np.degrees(np.unwrap(heading))
         pitch = np.degrees(np.arctan(rise))
         if lane_id > 0:  # it is driven against s
             centre, width, yaw, pitch = centre[::-1], width[::-1], yaw[::-1] + 180.0, -pitch[::-1]
+            limit = limit[::-1]
         steps = np.hypot(*np.diff(centre[:, :2], axis=0).T)
         middle = (section.start + section.end) / 2.0
         yield Lane(
@@ -101,11 +103,16 @@ def _section_lanes(road: RoadRecord, number: int, section: SectionRecord) -> Ite
             predecessors=[],
             left=None,
             right=None,
-            speed_limit=road.speed if record.speed is None else record.speed,
+            speed_limit=np.ascontiguousarray(limit),
             marking_left=marking_at(section.lanes[inner], middle)[0] if inner in section.lanes else "none",
             marking_right=marking_at(record, middle)[0],
             in_junction=road.junction != -1,
         )
+
+
+def _limits(road: RoadRecord, lane: LaneRecord) -> Cubics:
+    """The speed limits of a lane: from its own first one on, the road's count no more."""
+    return [piece for piece in road.speeds if not lane.speeds or piece[0] < lane.speeds[0][0]] + lane.speeds
 
 
 def _sampled(road: RoadRecord, section: SectionRecord) -> tuple[Floats, Floats, dict[int, Floats]]:

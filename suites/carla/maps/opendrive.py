@@ -32,7 +32,7 @@ class LaneRecord:
     markings: list[tuple[float, str, str, float]]  # (s from which it holds, type, colour, width)
     predecessors: list[int]
     successors: list[int]
-    speed: float | None
+    speeds: Cubics  # its own limits in m/s
 
 
 @dataclass
@@ -53,7 +53,7 @@ class RoadRecord:
     junction: int
     predecessor: tuple[str, int, str] | None
     successor: tuple[str, int, str] | None
-    speed: float
+    speeds: Cubics  # limits in m/s
     plan: list[Placed]
     offsets: Cubics
     elevation: Cubics
@@ -155,7 +155,7 @@ def _read_road(element: Element) -> RoadRecord:
         _read_section(section, start, end)
         for section, start, end in zip(lanes.findall("laneSection"), starts, [*starts[1:], length], strict=True)
     ]
-    speed = element.find("type/speed")
+    speeds = [(kind.get("s", "0"), record) for kind in element.findall("type") for record in kind.findall("speed")]
     plan = [_read_geometry(record) for record in element.findall("planView/geometry")]
     if not plan:
         raise ValueError("its <planView> has no <geometry>; at least one is needed")
@@ -165,7 +165,7 @@ def _read_road(element: Element) -> RoadRecord:
         junction=int(element.get("junction", "-1")),
         predecessor=_road_link(element.find("link/predecessor")),
         successor=_road_link(element.find("link/successor")),
-        speed=DEFAULT_SPEED if speed is None else _speed(speed),
+        speeds=[(0.0, DEFAULT_SPEED, 0.0, 0.0, 0.0), *_speeds(speeds, 0.0)],
         plan=plan,
         offsets=_cubics(lanes.findall("laneOffset"), "s", 0.0),
         elevation=_cubics(element.findall("elevationProfile/elevation"), "s", 0.0),
@@ -222,7 +222,7 @@ def _read_section(section: Element, start: float, end: float) -> SectionRecord:
             markings=[_marking(mark, start) for mark in element.findall("roadMark")],
             predecessors=[int(record.attrib["id"]) for record in element.findall("link/predecessor")],
             successors=[int(record.attrib["id"]) for record in element.findall("link/successor")],
-            speed=next((_speed(record) for record in element.findall("speed")), None),
+            speeds=_speeds([(record.get("sOffset", "0"), record) for record in element.findall("speed")], start),
         )
         lanes[lane.id] = lane
     for sign in (1, -1):
@@ -233,13 +233,8 @@ def _read_section(section: Element, start: float, end: float) -> SectionRecord:
 
 
 def _marking(mark: Element, start: float) -> tuple[float, str, str, float]:
-    width = float(mark.get("width", "0.15")) or 0.15
-    return (
-        start + float(mark.get("sOffset", "0")),
-        mark.get("type", "none").strip(),
-        mark.get("color", "standard"),
-        width,
-    )
+    begin, width = start + float(mark.get("sOffset", "0")), float(mark.get("width", "0.15")) or 0.15
+    return begin, mark.get("type", "none").strip(), mark.get("color", "standard"), width
 
 
 def _cubics(records: list[Element], key: str, start: float) -> Cubics:
@@ -260,6 +255,12 @@ def _road_link(record: Element | None) -> tuple[str, int, str] | None:
     if record is None:
         return None
     return record.attrib["elementType"], int(record.attrib["elementId"]), record.get("contactPoint", "")
+
+
+def _speeds(records: list[tuple[str, Element]], start: float) -> Cubics:
+    """Limits, each from some metres behind `start` on."""
+    pieces = [(start + float(s), _speed(record), 0.0, 0.0, 0.0) for s, record in records]
+    return sorted(pieces, key=lambda piece: piece[0])
 
 
 def _speed(record: Element) -> float:

@@ -45,11 +45,11 @@ class Lane:
 
     id: its index in `RoadMap.lanes`; road_id, section and lane_id: OpenDRIVE's.
     centre: float64 (N, 3) metres; width: float64 (N,) metres; yaw: float64 (N,) degrees, unwrapped (no jumps of 360);
-    pitch: float64 (N,) degrees, positive where it rises; s: float64 (N,) metres travelled along `centre` from its first
-    point, seen from above. N >= 2.
+    pitch: float64 (N,) degrees, positive where it rises; speed_limit: float64 (N,) m/s; s: float64 (N,) metres
+    travelled along `centre` from its first point, seen from above. N >= 2.
     successors, predecessors: ids of the lanes that follow and precede in the direction of travel.
     left, right: ids of the adjacent driving lanes of the same direction, as the driver sees them.
-    speed_limit: m/s. marking_left, marking_right: the lines at its borders, as the driver sees them.
+    marking_left, marking_right: the lines at its borders, as the driver sees them.
     in_junction: whether its road is a connecting road of a junction.
     """
 
@@ -67,7 +67,7 @@ class Lane:
     predecessors: list[int]
     left: int | None
     right: int | None
-    speed_limit: float
+    speed_limit: NDArray[np.float64]
     marking_left: Marking
     marking_right: Marking
     in_junction: bool
@@ -76,3 +76,7 @@ class Lane:
     def length(self) -> float:
         """Metres from the first to the last point of `centre`."""
         return float(self.s[-1])
+
+    def limit_at(self, s: float) -> float:
+        """The speed limit in m/s after some metres of the lane."""
+        return float(self.speed_limit[max(0, int(np.searchsorted(self.s, s, side="right")) - 1)])

@@ -30,7 +30,8 @@ class Replayer:
     """A recording that is being played.
 
     begin: seconds of the recording to start at, from its end if negative; duration: seconds, 0 for all; follow: the
-    recorded id of the actor that the spectator follows, 0 for none. Raises CallError for a file that is no recording.
+    recorded id of the actor that the spectator follows, 0 for none; settings: may change while it plays. Raises
+    CallError for a file that is no recording.
     """
 
     def __init__(self, name: str, world: World, begin: float, duration: float, follow: int, settings: Settings) -> None:
@@ -43,7 +44,7 @@ class Replayer:
         self.time = max(0.0, end + begin) if begin < 0.0 else min(begin, end)
         self.end = min(end, self.time + duration) if duration > 0.0 else end
         self._times = [frame.time for frame in self.frames]
-        self._settings, self._follow = settings, follow
+        self.settings, self._follow = settings, follow
         self._actors: dict[int, Actor] = {}  # by recorded id
         self._entered = 0  # frames whose arrivals and departures have happened
 
@@ -53,8 +54,8 @@ class Replayer:
         return self.time >= self.end
 
     def advance(self, world: World, delta: float, new_stream: Callable[[], int]) -> None:
-        """Puts everything where it was `delta` simulated seconds later."""
-        self.time = min(self.end, self.time + delta * self._settings.time_factor)
+        """Puts everything where it was `delta` simulated seconds later; after the world's own tick, which moves it."""
+        self.time = min(self.end, self.time + delta * self.settings.time_factor)
         now = max(0, bisect.bisect_right(self._times, self.time + 1e-6) - 1)
         for frame in self.frames[self._entered : now + 1]:
             self._change_cast(world, frame, new_stream)
@@ -74,7 +75,7 @@ class Replayer:
                 world.destroy(gone.id)
 
     def _left_alone(self, values: list[Any]) -> bool:
-        return self._settings.ignore_hero and ["role_name", "hero"] in values
+        return self.settings.ignore_hero and ["role_name", "hero"] in values
 
     def _found(self, world: World, type_id: str, place: list[float]) -> Actor | None:
         """An actor of that type that stands there already."""
@@ -98,11 +99,12 @@ class Replayer:
         frame, later = self.frames[now], self.frames[min(now + 1, len(self.frames) - 1)]
         gap = later.time - frame.time
         share = (self.time - frame.time) / gap if gap > 0.0 else 0.0
+        rate = self.settings.time_factor / gap if gap > 0.0 else 0.0
         after = {int(place[0]): place[1:] for place in later.places}
         for recorded, *place in frame.places:
             actor = self._actors.get(int(recorded))
             if actor and actor.id in world.actors and actor.row >= 0:
-                _put(world.bodies.rows[actor.row], place, after.get(int(recorded), place), share, gap)
+                _put(world.bodies.rows[actor.row], place, after.get(int(recorded), place), share, rate)
         self._show(world, frame)
 
     def _show(self, world: World, frame: Frame) -> None:
@@ -118,7 +120,7 @@ class Replayer:
         followed = self._actors.get(self._follow)
         if followed:
             world.spectator.place = compose(followed.transform(world.bodies), BEHIND)
-        elif not self._settings.ignore_spectator:
+        elif not self.settings.ignore_spectator:
             world.spectator.place = _transform(frame.places[0][1:])
 
     def stop(self, world: World, keep_actors: bool) -> None:
@@ -142,10 +144,10 @@ def _less(at: Vector, place: list[float]) -> list[float]:
     return [a - b for a, b in zip(at, place[:3], strict=True)]
 
 
-def _put(body: Any, place: list[float], after: list[float], share: float, gap: float) -> None:
-    """Puts a body between two places, with the speed that leads from one to the other."""
+def _put(body: Any, place: list[float], after: list[float], share: float, rate: float) -> None:
+    """Puts a body between two places, with the speed that leads from one to the other `rate` times a second."""
     for name, a, b in zip(("x", "y", "z"), place, after, strict=False):
         body[name] = a + share * (b - a)
-        body[f"v{name}"] = (b - a) / gap if gap > 0.0 else 0.0
+        body[f"v{name}"] = (b - a) * rate
     for name, a, b in zip(("pitch", "yaw", "roll"), place[3:], after[3:], strict=True):
         body[name] = a + share * ((b - a + 180.0) % 360.0 - 180.0)

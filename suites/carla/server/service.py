@@ -163,8 +163,10 @@ class Service:
         self._last_tick = now
         lossy = not self.settings.synchronous
         try:
-            self._replay(delta)
+            self._end_replay()
             self.world.advance(delta)
+            if self.replayer:
+                self.replayer.advance(self.world, delta, self.hub.new_stream)
             if self.recorder:
                 self.recorder.add(self.world)
             self.hub.publish(WORLD_STREAM, [self._snapshot()], lossy)
@@ -178,13 +180,11 @@ class Service:
                 wish.session.answer(wish.message_id, answer)
         self._measure(lossy)
 
-    def _replay(self, delta: float) -> None:
-        """Moves the recording that is being played, and ends it after its last moment."""
+    def _end_replay(self) -> None:
+        """Ends the recording that is being played after its last moment."""
         if self.replayer and self.replayer.over:
             self.replayer.stop(self.world, keep_actors=True)
             self.replayer = None
-        elif self.replayer:
-            self.replayer.advance(self.world, delta, self.hub.new_stream)
 
     def _measure(self, lossy: bool) -> None:
         world = self.world

@@ -230,7 +230,7 @@ class World:
             if isinstance(actor, Vehicle) and (self._ticks + actor.row) % LIMIT_EVERY == 0:
                 lane, s, _ = self.map.nearest_lane(b["x"], b["y"], b["yaw"])
                 if lane >= 0:
-                    actor.speed_limit = self.map.lanes[lane].speed_limit * 3.6
+                    actor.speed_limit = self.map.lanes[lane].limit_at(s) * 3.6
                     actor.light = self.signals.ahead(lane, s)
 
     def ground_below(self, b: Any) -> None:

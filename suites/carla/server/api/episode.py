@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from suites.carla.maps import parse
+from suites.carla.server.api.recorder import stop_recorder, stop_replayer
 from suites.carla.server.api.server import Server
 from suites.carla.server.motion import navmesh
 from suites.carla.server.protocol import wire
@@ -79,7 +80,10 @@ def get_available_maps(server: Server) -> list[str]:
 
 @METHODS.add
 def load_new_episode(server: Server, name: str, reset_settings: bool = True, layers: int = 65535) -> None:
+    """A recording ends with its episode, and so does the playing of one."""
     server.world.load(name, reset_settings)
+    stop_recorder(server)
+    stop_replayer(server)
 
 
 @METHODS.add

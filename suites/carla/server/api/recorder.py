@@ -51,7 +51,10 @@ def replay_file(
 ) -> str:
     """Sensors are not played. What was recorded begins at the next tick."""
     stop_replayer(server, False)
+    episode = server.world.episode
     server.replayer = Replayer(name, server.world, start, duration, follow, server.replay_settings)
+    if server.world.episode != episode:  # it was recorded on another map
+        stop_recorder(server)
     head, begin, end = server.replayer.head, server.replayer.time, server.replayer.end
     return f"Replaying {name}\nMap: {head.map}\nDate: {head.date}\nFrom {begin:g} to {end:g} seconds"
 
@@ -67,14 +70,21 @@ def stop_replayer(server: Server, keep_actors: bool = False) -> None:
 def set_replayer_time_factor(server: Server, factor: float) -> None:
     if not 0.0 <= factor <= 1000.0:
         raise CallError(f"a time factor of {factor}; it must lie between 0 and 1000")
-    server.replay_settings = server.replay_settings._replace(time_factor=factor)
+    _set(server, time_factor=factor)
 
 
 @METHODS.add
 def set_replayer_ignore_hero(server: Server, ignore: bool) -> None:
-    server.replay_settings = server.replay_settings._replace(ignore_hero=ignore)
+    _set(server, ignore_hero=ignore)
 
 
 @METHODS.add
 def set_replayer_ignore_spectator(server: Server, ignore: bool) -> None:
-    server.replay_settings = server.replay_settings._replace(ignore_spectator=ignore)
+    _set(server, ignore_spectator=ignore)
+
+
+def _set(server: Server, **changes: Any) -> None:
+    """Changes the settings, also of a recording that is being played."""
+    server.replay_settings = server.replay_settings._replace(**changes)
+    if server.replayer:
+        server.replayer.settings = server.replay_settings

@@ -150,16 +150,13 @@ def move(b: Row, dt: float) -> None:
     """Moves one body by one substep, without its contacts."""
     yaw = math.radians(b.yaw)
     grounded = b.z <= b.ground + b.stand + 0.1
-    if b.held:
-        b.vx = b.held_x * math.cos(yaw) - b.held_y * math.sin(yaw)
-        b.vy = b.held_x * math.sin(yaw) + b.held_y * math.cos(yaw)
-    elif b.kind == VEHICLE and b.simulated and grounded:
+    if b.kind == VEHICLE and b.simulated and grounded:
         roll_down(b, dt)
         force_x, force_y, torque = vehicle_force(b, yaw, dt)
         b.vx += force_x / b.mass * dt
         b.vy += force_y / b.mass * dt
         b.yaw_rate += math.degrees(torque / b.inertia * dt)
-    elif b.kind == WALKER:
+    elif b.kind == WALKER and not b.held:
         if b.down > 0.0:
             b.down -= dt
             slide(b, dt)
@@ -172,6 +169,9 @@ def move(b: Row, dt: float) -> None:
     elif b.kind == PROP and b.simulated and grounded:
         roll_down(b, dt)
         slide(b, dt)
+    if b.held:  # only its velocity: forces turn it as ever
+        b.vx = b.held_x * math.cos(yaw) - b.held_y * math.sin(yaw)
+        b.vy = b.held_x * math.sin(yaw) + b.held_y * math.cos(yaw)
     b.x += b.vx * dt
     b.y += b.vy * dt
     b.yaw += b.yaw_rate * dt

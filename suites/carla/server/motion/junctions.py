@@ -56,7 +56,7 @@ class Junctions:
         return True
 
     def release(self, vehicle: int, lane: int | None = None) -> None:
-        """Releases one lane that a vehicle holds, or all."""
-        for holders in self._holders.values() if lane is None else (self._holders[lane],):
+        """Releases one lane, if the vehicle holds it, or all."""
+        for holders in self._holders.values() if lane is None else (self._holders.get(lane, []),):
             if vehicle in holders:
                 holders.remove(vehicle)

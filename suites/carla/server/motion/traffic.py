@@ -87,7 +87,7 @@ class Traffic:
 
     def _drive(self, vehicle: Vehicle, driver: Driver, bodies: Bodies, delta: float) -> None:
         rows, row = bodies.rows, vehicle.row
-        self._extend(driver)
+        self._extend(vehicle, driver, rows[row]["half_x"])
         stop_at = self._stop_line(vehicle, driver, bodies)
         wanted = driver.wanted or math.inf
         driver.at, gap, ahead, speed = pilot.drive(rows, row, driver.path, driver.at, wanted, driver.headway, stop_at)
@@ -143,6 +143,7 @@ class Traffic:
             worth = at_will or its_speed > ahead + 1.0 or room > gap + 2.0 * speed
             safe = room > 6.0 + 0.8 * speed and pilot.free_beside(rows, vehicle.row, speed, blinker == RIGHT_BLINKER)
             if worth and safe:
+                self._junctions.release(vehicle.id)  # its next junction may be another one, or have another lane
                 driver.route, driver.start = [other], begin
                 driver.blinker, driver.wait = blinker, PAUSE
                 self._plan(driver)
@@ -164,12 +165,17 @@ class Traffic:
             s -= length
         return len(driver.route) - 1, self._map.lanes[driver.route[-1]].length
 
-    def _extend(self, driver: Driver) -> None:
-        """Extends the path when it gets short."""
+    def _extend(self, vehicle: Vehicle, driver: Driver, tail: float) -> None:
+        """Extends the path when it gets short. tail: metres that the vehicle reaches behind its middle."""
         left = driver.path[-1, pilot.S] - driver.path[driver.at, pilot.S]
         if left < REPLAN and self._map.lanes[driver.route[-1]].successors:
             index, driver.start = self._here(driver)
-            driver.route = driver.route[index:]
+            lanes = [self._map.lanes[lane] for lane in driver.route[:index]]
+            while lanes and lanes[-1].in_junction and driver.start < tail:  # it is not out of the junction yet
+                driver.start += lanes.pop().length
+            for lane in lanes:
+                self._junctions.release(vehicle.id, lane.id)
+            driver.route = driver.route[len(lanes) :]
             self._plan(driver)
 
     def _plan(self, driver: Driver) -> None:
