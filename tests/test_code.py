@@ -245,3 +245,23 @@ def test_changed_code_is_in_the_rows_or_the_run_begins_anew(way: str, tmp_path: 
         assert "code=changed" in last["labels"]
         record = provenance.statuses(out)[run_id]
         assert record["sessions"][-1]["accepted_changed_code"]["to"] == record["sessions"][-1]["code"]
+
+
+def test_a_file_edited_while_runs_wait_is_not_run_under_the_code_that_was_planned(
+    cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    """They ran with the edited file, and their records named the code before it."""
+    agent, out = folder_of(tmp_path / "lab"), tmp_path / "results"
+    edit = """
+        from pathlib import Path
+        if (Path(helper.__file__).parents[1] / "results/runs").exists():  # not when costs are measured
+            Path(helper.__file__).write_text("x = 2")"""
+    agent.write_text(agent.read_text().replace("        import later", edit))
+    result = cli(*command(agent, out, "--seeds", "0-1", "--workers", "1"))
+    assert result.code == 1
+    assert "catch@smoke/catch/mine/1 failed: code of its agent or suite was edited after it was planned" in (
+        " ".join((result.out + result.err).split())
+    )
+    assert "catch@smoke/catch/mine/0 finished" in result.out
+    again = cli(*command(agent, out, "--seeds", "1"))
+    assert again.code == 0, again.err

@@ -160,6 +160,27 @@ def test_track_tells_of_the_others_and_names_what_it_cannot_tell(
     assert told.code == int(not readable)
 
 
+def test_a_tracker_that_exits_or_cannot_be_closed_keeps_nothing_from_others(
+    cli: Callable[..., Result], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command ended with it, once as if all were well."""
+
+    class Leaving(Heard):
+        def begin(self, run_id: str, *_: object) -> None:
+            raise SystemExit(0)
+
+        def close(self) -> None:
+            raise ConnectionError("network is gone")
+
+    other = Heard()
+    monkeypatch.setattr("covr_bench.track.late.made", lambda *_: [("leaving", Leaving()), ("other", other)])
+    told = cli("track", out, "--track", "leaving", "--track", "other")
+    assert told.code == 1
+    assert other.runs == list(RUNS)
+    assert "leaving: 0 of 3 runs told" in told.out + told.err
+    assert "the end is not told to leaving: ConnectionError: network is gone" in told.out + told.err
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("damage", [name for name in DAMAGES if name != "half"])
 def test_a_policy_whose_rows_are_damaged_is_not_published(out: Path, tmp_path: Path, damage: str) -> None:

@@ -13,9 +13,9 @@ import typer
 
 from covr_bench.cli.options import DeviceName, OfTask, Out, SetEnv, StartSeed, TrustCode, console, fail, say
 from covr_bench.config import registry
-from covr_bench.config.experiment import code_of_agent
+from covr_bench.config.experiment import code_of_agent, code_of_suite
 from covr_bench.config.run_config import ASIDE_FIELDS
-from covr_bench.kit.code import code_hash, is_path
+from covr_bench.kit.code import is_path
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.seeds import derive_seed, starts
 from covr_bench.policies.load import acting, find_run
@@ -144,7 +144,7 @@ def _config(policy: Acting, options: EvalOptions, device: str) -> dict[str, Any]
         action_repeat=target.action_repeat,
         overrides=run.overrides | changes,
         code=code_of_agent(run.agent, registry.agent(run.agent), run.agent_config)
-        | {"suite": code_hash(target.ref, "") if is_path(target.ref) else ""},
+        | {"suite": code_of_suite(target.ref)},
         conv_kernel="torch",  # a policy that only acts has no other
         env=dict(target.env),
         device=device,

@@ -164,7 +164,7 @@ def compose(request: Request, suite: Suite, budget: Budget, agents: Mapping[str,
     return Experiment(
         request=request,
         suite=suite,
-        suite_code=code_hash(request.suite, "") if is_path(request.suite) else "",
+        suite_code=code_of_suite(request.suite),
         budget=budget,
         settings=settings,
         cells=tuple(cell for task in tasks for cell in _cells(task, line_up, budget, settings)),
@@ -195,6 +195,11 @@ def code_of_agent(ref: str, spec: AgentSpec, settings: Mapping[str, Any]) -> dic
     if is_path(vlm := str(settings.get("vlm", ""))):
         code["vlm"] = code_hash(vlm, "")
     return code
+
+
+def code_of_suite(ref: str) -> str:
+    """The hash of a suite's source where it is a user's file, else empty."""
+    return code_hash(ref, "") if is_path(ref) else ""
 
 
 def _of_length(budget: Budget, env_steps: int | None) -> Budget:

@@ -96,6 +96,7 @@ def _run(config: RunConfig, session: Session, stop: Stop, say: Say) -> int:
 
     torch.set_num_threads(config.threads)
     task = registry.suite(config.suite).task(config.task)
+    _check_code(config)
     if stop():
         return INTERRUPTED
     env, eval_env = (task.make(derive_seed(config.seed, name), **config.env) for name in ("train_env", "eval_env"))
@@ -111,6 +112,18 @@ def _run(config: RunConfig, session: Session, stop: Stop, say: Say) -> int:
     finally:
         env.close()
         eval_env.close()
+
+
+def _check_code(config: RunConfig) -> None:
+    """Raises UserError where a file was edited since the run was planned: the record would name other code."""
+    from covr_bench.config import registry
+    from covr_bench.config.experiment import code_of_agent, code_of_suite
+    from covr_bench.kit.errors import UserError
+    from results.code_identity import is_changed
+
+    code = code_of_agent(config.agent, registry.agent(config.agent), config.agent_config)
+    if is_changed(config.code, code | {"suite": code_of_suite(config.suite)}):
+        raise UserError("code of its agent or suite was edited after it was planned; give the command again")
 
 
 def _labels(config: RunConfig, env: TaskEnv) -> dict[str, str]:

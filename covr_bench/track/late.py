@@ -18,7 +18,7 @@ from results.states import Status
 from results.store import read_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from covr_bench.track.base import Tracker
@@ -38,7 +38,8 @@ def tell(
 
     Yields:
         Of each run and tracker: the run's id, the tracker's name, and what went wrong, empty if nothing did. A run that
-        cannot be read or told does not keep the others back.
+        cannot be read or told does not keep the others back. Of a tracker that cannot be closed, in the run's place
+        `the end`.
 
     Raises:
         UserError: As `trackers.make_trackers`.
@@ -51,13 +52,25 @@ def tell(
             for name, tracker in trackers:
                 yield run_id, name, _told(out, run_id, tracker)
     finally:
-        for _, tracker in trackers:
-            tracker.close()
+        closed = [(name, _problem(tracker.close)) for name, tracker in trackers]
+    yield from (("the end", name, problem) for name, problem in closed if problem)
+
+
+def _problem(told: Callable[[], None]) -> str:
+    """What went wrong; empty if nothing did."""
+    try:
+        told()
+    except StoreError as error:
+        return str(error)
+    except (Exception, SystemExit) as error:  # of a service: whatever it is, the other runs are told
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def _told(out: Path, run_id: str, tracker: Tracker) -> str:
     folder = run_folder(out, run_id)
-    try:
+
+    def tell_all() -> None:
         record = completed(provenance.read(folder / PROVENANCE_FILE))
         config, facts = dict(record["config"]) | {"out": str(out)}, facts_of(record)
         _check_rows(out, run_id, str(record["status"]))
@@ -69,11 +82,8 @@ def _told(out: Path, run_id: str, tracker: Tracker) -> str:
             for film in films(folder):
                 video(run_id, str(film))
         tracker.end(run_id, _ended(str(record["status"])))
-    except StoreError as error:
-        return str(error)
-    except Exception as error:  # of a service: whatever it is, the other runs are told
-        return f"{type(error).__name__}: {error}"
-    return ""
+
+    return _problem(tell_all)
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
