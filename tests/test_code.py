@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +14,9 @@ from typing import Any
 import pytest
 
 import covr_bench
+from covr.vlm.weights import checkpoint_hash
 from covr_bench.config import registry
+from covr_bench.config.experiment import code_of_agent
 from covr_bench.kit.code import code_hash
 from covr_bench.kit.errors import UserError
 from results import provenance
@@ -202,6 +206,70 @@ def test_the_code_of_a_base_and_of_a_vlms_file_counts(agent: str, what: str, tmp
     provenance.write(run_folder(config.out, config.run_id) / "provenance.json", record)
     assert not made().changed_code
     assert not provenance.went_on_with_other_code(config.out, config.run_id, made().config.code)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """What looks like a checkpoint's folder, with weights that are too large to be read whole."""
+    folder = tmp_path / "model"
+    (folder / ".cache").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    with (folder / "model.safetensors").open("wb") as file:
+        file.truncate((1 << 26) + 12345)
+    return folder
+
+
+def test_the_weights_of_a_vlms_folder_count(model: Path, tmp_path: Path) -> None:
+    """A run went on with other weights, and seeds of old and new ones were averaged."""
+    options = {"tasks": ["catch"], "budget": "smoke", "agents": ["vbe"], "seeds": [0], "out": tmp_path / "results"}
+
+    def made(**more: Any) -> Any:
+        (run,) = covr_bench.plan("catch", **options, vlm=str(model), **more).runs
+        return run
+
+    config = made().config
+    (run_folder(config.out, config.run_id) / "checkpoint" / "000000000100").mkdir(parents=True)
+    provenance.begin(config.out, config.run_id, config=config.as_dict(), seeds={}, command="")
+    assert not made().changed_code
+    (model / "config.json").write_text('{"a": 1}')
+    with pytest.raises(UserError, match=f"the code of its vlm \\({model}\\) has changed since"):
+        made()
+    assert made(accept_changed_code=True).changed_code
+    record = provenance.read(run_folder(config.out, config.run_id) / "provenance.json")
+    for code in (record["config"]["code"], record["sessions"][0]["code"]):  # as earlier versions wrote it
+        del code["vlm"]
+    provenance.write(run_folder(config.out, config.run_id) / "provenance.json", record)
+    assert not made().changed_code
+
+
+def test_of_a_vlms_folder_names_sizes_and_bytes_count_and_no_times(model: Path, tmp_path: Path) -> None:
+    base = checkpoint_hash(str(model))
+    shutil.copytree(model, tmp_path / "copy")
+    assert checkpoint_hash(str(tmp_path / "copy")) == base
+    os.utime(model / "config.json", (1, 1))
+    (model / ".cache" / "download.json").write_text("a time")
+    (model / ".DS_Store").write_text("of a desktop")
+    assert checkpoint_hash(str(model)) == base
+    seen = {base}
+    for start in (0, 9 << 22, (1 << 26) + 12000):  # of the large file: its head, a matrix, its end
+        with (model / "model.safetensors").open("r+b") as file:
+            file.seek(start)
+            file.write(b"x" * min(1 << 22, (1 << 26) + 12345 - start))
+        seen.add(checkpoint_hash(str(model)))
+    (model / "config.json").rename(model / "other.json")
+    seen.add(checkpoint_hash(str(model)))
+    assert len(seen) == 5
+
+
+def test_a_vlm_that_is_no_folder_has_no_weights_here(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model.rename("tiny")  # the name comes first
+    for name in ("tiny", "scripted", "Qwen/Qwen2.5-VL-3B-Instruct", "openai:http://127.0.0.1:1/v1#m"):
+        assert "vlm" not in code_of_agent("vbe", registry.agent("vbe"), {"vlm": name})
+    assert "vlm" not in code_of_agent("random", registry.agent("random"), {})
+    assert code_of_agent("vbe", registry.agent("vbe"), {"vlm": "./tiny"})["vlm"]
 
 
 def test_an_unchanged_file_may_move(unfinished: tuple[Path, Path], tmp_path: Path) -> None:

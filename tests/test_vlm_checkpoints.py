@@ -16,7 +16,7 @@ import pytest
 import torch
 import transformers
 from vlm_families import FAMILIES, build, folder
-from vlm_models import noise, prompt, random_folder
+from vlm_models import noise, prompt, random_folder, speaking_folder
 
 from covr.vlm import checkpoint
 from covr.vlm.families.processing import check_sizes
@@ -374,3 +374,28 @@ def test_a_real_tokenizer_that_glues_digits_is_asked_as_exactly(tmp_path: Path) 
 
 def test_the_stand_in_is_served_fast() -> None:
     assert HFPrior(str(random_folder())).describe()["path"] == "fast"
+
+
+BENDING: dict[str, Any] = {
+    "no_repeat_ngram_size": 2,
+    "min_new_tokens": 31,
+    "suppress_tokens": list(range(100)),
+    "exponential_decay_length_penalty": [2, 9.0],
+    "num_beams": 3,
+    "repetition_penalty": 9.0,
+    "do_sample": True,
+}
+
+
+@pytest.mark.parametrize("bent", BENDING)
+@pytest.mark.parametrize("model", [speaking_folder, lambda: folder("llava")], ids=["patches", "segment"])
+def test_a_checkpoints_own_settings_of_generate_bend_no_answer(model: Any, bent: str, tmp_path: Path) -> None:
+    """Some banned digits or put the end of an answer off, and it counted as no_match or truncated."""
+    copy = Path(shutil.copytree(model(), tmp_path / "model"))
+    settings = json.loads((copy / "generation_config.json").read_text())
+    (copy / "generation_config.json").write_text(json.dumps(settings | {bent: BENDING[bent]}))
+    given, expected = (
+        HFPrior(str(source), decode="generate").propose(noise(4), prompt()) for source in (copy, model())
+    )
+    assert (given.texts, given.statuses) == (expected.texts, expected.statuses)
+    assert model is not speaking_folder or "ok" in given.statuses

@@ -304,8 +304,11 @@ def test_a_server_that_refuses_to_list_its_models_is_refused_before_a_step(bad: 
 
 
 def test_the_only_model_is_named_in_what_is_kept_of_the_run(bad: Any) -> None:
-    assert open_prior(f"openai:{bad(sends(reply([{'id': 'bare'}]))).url}").describe()["model"] == "bare"
-    assert open_prior(f"openai:{bad(sends(reply({'data': [{'id': 'only'}]}))).url}").describe()["model"] == "only"
+    for listed in ([{"id": "only"}], {"data": [{"id": "only"}], **said(ANSWER)}):
+        vlm = ServerPrior(bad(sends(reply(listed))).url)
+        vlm.propose(IMAGES, PROMPT)
+        assert vlm.describe()["model"] == "only"
+    assert open_prior(f"openai:{vlm.url}").describe()["model"] == "only"
 
 
 @pytest.mark.parametrize(
@@ -371,8 +374,30 @@ def test_a_server_that_refuses_a_trial_question_is_refused_before_a_step(bad: An
     server = bad(sends(reply("the model m takes no images", status)))
     with pytest.raises(UserError, match=f"refuses a question to 'm': {status}: the model m takes no images"):
         open_prior(f"openai:{server.url}#m")
-    for passing in (reply("", "503 Busy"), reply(OVERLOADED), reply(said("Hello."))):
+    for passing in (reply("", "503 Busy"), reply(said("Hello."))):
         assert open_prior(f"openai:{bad(sends(passing)).url}#m").describe()["model"] == "m"
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (OVERLOADED, "the model is overloaded"),
+        ({"error": {"message": "wrong key"}}, "wrong key"),
+        ("<h1>Sign in</h1>", "Sign in"),
+        ({"choices": []}, "choices"),
+        (b"", "nothing"),
+    ],
+)
+def test_a_trial_question_that_gets_no_answer_is_refused_before_a_step(bad: Any, sent: Any, told: str) -> None:
+    """It passed with status 200, and every answer of a whole run was masked."""
+    with pytest.raises(UserError, match=f"sent what is no answer: .*{told}.*; check its address"):
+        open_prior(f"openai:{bad(sends(reply(sent))).url}#m")
+
+
+def test_a_trial_question_that_gets_no_answer_tells_no_key(bad: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789")
+    with pytest.raises(UserError, match="you sent <the API key>"):
+        open_prior(f"openai:{bad(sends(reply({'error': 'you sent sk-0123456789'}))).url}#m")
 
 
 @pytest.mark.parametrize("more", [{"vlm_dtype": "int4"}, {"vlm_device": "cuda:1"}])

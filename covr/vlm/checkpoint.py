@@ -10,6 +10,7 @@ from covr.vlm.base import Dtype
 from covr_bench.kit.errors import UserError, unknown
 
 MARKER = "stand_in.json"  # marks a folder as a stand-in and says how it was made
+TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "forced_bos_token_id")
 SHIPPED = Path(__file__).parent / "tiny_weights"
 
 
@@ -143,9 +144,17 @@ def _model(name: str, source: str, config: Any, device: str, dtype: Dtype) -> An
     intact.check_loaded(name, report, _tied(model), _language(model))
     model.requires_grad_(False)
     model.train(False)
+    model.generation_config = _unbent(model.generation_config)
     if dtype not in ("int8", "int4"):
         model.to(device)
     return model
+
+
+def _unbent(own: Any) -> Any:
+    """Settings of `generate` with a checkpoint's token ids alone: its beams, penalties and bans would bend answers."""
+    from transformers import GenerationConfig
+
+    return GenerationConfig(**{name: getattr(own, name) for name in TOKEN_IDS})  # type: ignore[no-untyped-call]
 
 
 def _language(model: Any) -> set[str]:

@@ -236,8 +236,6 @@ def generate(
     model: Any, tokenizer: Any, layout: Layout, pixel_values: torch.Tensor, batch: int, max_new_tokens: int
 ) -> list[Written]:
     """Free greedy text of each image."""
-    from transformers import GenerationConfig
-
     stop = stop_ids(model, tokenizer)
     ids = layout.ids.expand(batch, -1).to(model.device)
     assert layout.grid is not None
@@ -247,18 +245,20 @@ def generate(
         mm_token_type_ids=(ids == model.config.image_token_id).int(),
         pixel_values=pixel_values,
         image_grid_thw=layout.grid.expand(batch, -1).to(model.device),
-        generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
-            do_sample=False,
-            num_beams=1,
-            repetition_penalty=1.0,  # checkpoints bring their own, which would bend the digits
-            max_new_tokens=max_new_tokens,
-            eos_token_id=stop,
-            pad_token_id=stop[-1],
-        ),
+        generation_config=greedy(stop, max_new_tokens),
         logits_processor=[watch := Watch(batch)],
     )
     model.model.rope_deltas = None  # state that would reach into the next call
     return watch.ended(out[:, ids.shape[1] :].tolist(), stop, tokenizer)
+
+
+def greedy(stop: list[int], limit: int) -> Any:
+    """Settings of `generate`: the likeliest tokens, `limit` at most. The rest is the model's, see `checkpoint.load`."""
+    from transformers import GenerationConfig
+
+    return GenerationConfig(  # type: ignore[no-untyped-call]
+        max_new_tokens=limit, eos_token_id=stop, pad_token_id=stop[-1]
+    )
 
 
 def stop_ids(model: Any, tokenizer: Any) -> list[int]:

@@ -158,13 +158,13 @@ class ServerPrior:
 
         Raises:
             UserError: The server names no model by itself, or refuses the question: a wrong key, path or model, or one
-                that takes no images.
+                that takes no images; or it sends what is no answer, as a proxy or a sign-in page does.
         """
 
         async def ask() -> None:
             async with self.transport.client() as client:
                 await self._resolved(client)
-                await self._reply(client, np.zeros((SIDE, SIDE, 3), np.uint8), TRIAL)
+                answer_of(await self._reply(client, np.zeros((SIDE, SIDE, 3), np.uint8), TRIAL))
 
         self.down = True  # one try each
         try:
@@ -172,6 +172,9 @@ class ServerPrior:
         except ServerRefused as error:
             what = f"refuses a question to {self._model!r}" if self._model else "does not say which models it has"
             raise UserError(f"the VLM server {self.url} {what}: {error}") from error
+        except NoAnswer as error:
+            way_out = "check its address (up to and including /v1), its model and the key in OPENAI_API_KEY"
+            raise UserError(f"the VLM server {self._told(error)}; {way_out}") from error
         except ServerDown as error:
             self.last_error = str(error)
         finally:

@@ -182,7 +182,7 @@ def _cells(task: Task, line_up: list[Contender], budget: Budget, settings: Mappi
 
 
 def code_of_agent(ref: str, spec: AgentSpec, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Hashes of an agent's source, of its base's, and of its VLM's where that is a user's file.
+    """Hashes of an agent's source, of its base's, and of its VLM where that is a user's file or a model's folder.
 
     Args:
         ref, spec: The agent, as the user gave it, and as found.
@@ -192,9 +192,17 @@ def code_of_agent(ref: str, spec: AgentSpec, settings: Mapping[str, Any]) -> dic
     if spec.wraps:
         base = settings[spec.wraps]
         code["base"] = code_hash(base, registry.module_of(base))
-    if is_path(vlm := str(settings.get("vlm", ""))):
-        code["vlm"] = code_hash(vlm, "")
+    if vlm := _code_of_vlm(str(settings.get("vlm", ""))):
+        code["vlm"] = vlm
     return code
+
+
+def _code_of_vlm(ref: str) -> str:
+    if not ref or is_path(ref):
+        return code_hash(ref, "")
+    from covr.vlm.weights import checkpoint_hash
+
+    return checkpoint_hash(ref)
 
 
 def code_of_suite(ref: str) -> str:

@@ -158,7 +158,7 @@ class PlainPath:
             start = len(lead)
         stop = list(dict.fromkeys([self.end, *self.stops]))
         watch = Watch(len(images))
-        out = self.model.generate(**inputs, generation_config=greedy(self.model, stop, limit), logits_processor=[watch])
+        out = self.model.generate(**inputs, generation_config=decoding.greedy(stop, limit), logits_processor=[watch])
         return watch.ended(out[:, start:].tolist(), stop, tokenizer)
 
 
@@ -248,21 +248,3 @@ def _segment(embeds: torch.Tensor) -> tuple[int, int]:
     if not len(differs):
         raise UserError("its language model sees every image alike")
     return int(differs[0]), int(differs[-1]) + 1
-
-
-def greedy(model: Any, stop: list[int], limit: int) -> Any:
-    """Settings of `generate` that bend nothing: a checkpoint brings beams, penalties and bans of its own."""
-    from transformers import GenerationConfig
-
-    own = model.generation_config
-    return GenerationConfig(  # type: ignore[no-untyped-call]
-        do_sample=False,
-        num_beams=1,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
-        max_new_tokens=limit,
-        eos_token_id=stop,
-        pad_token_id=stop[-1] if own.pad_token_id is None else own.pad_token_id,
-        bos_token_id=own.bos_token_id,
-        decoder_start_token_id=own.decoder_start_token_id,
-    )
