@@ -22,7 +22,7 @@ class RunConfig:
         conv_kernel: What convolves on a CPU, `torch` or `winograd`.
         variant: The suite's, by name. overrides: What the user set that concerns this run, as typed.
         code: Hashes of the source of the agent, of the base that it wraps, and of the suite and the VLM where these are
-            files, see `kit.code`: by `agent`, `base`, `suite`, `vlm`.
+            files, of the VLM also a model's folder, see `kit.code`: by `agent`, `base`, `suite`, `vlm`.
         checkpoint_every_s: Seconds between checkpoints.
         options: The request that asks for this run alone, see `config.request`.
     """
