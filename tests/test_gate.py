@@ -18,13 +18,14 @@ from analysis.gate.output import as_json, junit, markdown, summary
 from analysis.gate.signals import RETURN, areas, features, signals
 from analysis.gate.verdicts import EXIT_CODES, Line, Verdict, exit_code
 from analysis.report.gate import gate_page
-from covr_bench.cli.gate import TELL_S, teller
+from covr_bench.cli.gate import TELL_S, _key, teller
 from covr_bench.config import registry
 from covr_bench.gate.bless import bless
 from covr_bench.gate.gate import FEWEST, REFERENCE_SEEDS, Gate, Rules
 from covr_bench.gate.measure import Broken
+from covr_bench.gate.paths import located
 from covr_bench.gate.references import SHIPPED, Reference, References, write_signals
-from covr_bench.gate.request import request
+from covr_bench.gate.request import GateRequest, request
 from covr_bench.kit.errors import UserError
 from covr_bench.probe.trace import Trace
 from results.store import RunWriter, read
@@ -332,7 +333,7 @@ def test_the_table_of_a_pyproject_is_taken_and_the_command_line_wins(tmp_path: P
     deep = tmp_path / "a" / "b"
     deep.mkdir(parents=True)
     found = request({"against": None, "max_minutes": 4.0, "allow_change": False}, deep)
-    assert (found.agent, found.against, found.max_minutes) == (("mine.py",), "refs", 4.0)
+    assert (found.agent, found.against, found.max_minutes) == ((str(tmp_path / "mine.py"),), "refs", 4.0)
     assert found.margin == {"catch": 2.5} and found.alpha == 0.05
     assert found.set == {"lr": "0.001", "flag": "true"}
 
@@ -460,3 +461,105 @@ def test_what_the_probe_alone_sees_can_be_blessed(tmp_path: Path) -> None:
         "x: stored",
         "x: does what its reference does",
     ]
+
+
+def test_paths_of_a_table_count_from_its_folder(tmp_path: Path) -> None:
+    """They counted from where the command was given."""
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.covr-bench.gate]\nagent = ["mine.py", "drqv2"]\nagainst = "refs"\nsuite = "own.py"\nout = "found"\n'
+        'set = {base = "acts.py", vlm = "tiny"}\n'
+    )
+    (tmp_path / "refs").mkdir()
+    (tmp_path / "deep").mkdir()
+    found = request({}, tmp_path / "deep")
+    assert found.agent == (str(tmp_path / "mine.py"), "drqv2") and found.suite == str(tmp_path / "own.py")
+    assert (found.against, found.out) == (str(tmp_path / "refs"), str(tmp_path / "found"))
+    assert found.set == {"base": str(tmp_path / "acts.py"), "vlm": "tiny"}
+    assert request({"out": "there", "against": "main"}, tmp_path / "deep").out == "there"
+    (tmp_path / "refs").rmdir()
+    assert request({"bless": "the first"}, tmp_path / "deep").against == str(tmp_path / "refs")
+
+
+def test_a_home_folder_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of the name ~ was made."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = request({"agent": ("x",), "against": "~/refs", "out": "~/out"}, tmp_path)
+    assert (found.against, found.out) == (str(tmp_path / "refs"), str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"against": ""}, "--against is empty"),
+        ({"bless": ""}, "--bless is empty"),
+        ({"agent": ("",)}, "--agent is empty"),
+        ({"task": ("",)}, "--task is empty"),
+        ({"conv_kernel": ""}, "--conv-kernel is empty"),
+        ({"alpha": 0.0}, "alpha = 0"),
+        ({"max_minutes": 0.0}, "max_minutes = 0"),
+        ({"workers": 0}, "workers = 0"),
+    ],
+)
+def test_empty_and_zero_are_not_as_if_nothing_was_said(tmp_path: Path, given: dict[str, Any], message: str) -> None:
+    """They were ignored: with an unset variable, the gate was held against another reference, and passed."""
+    with pytest.raises(UserError, match=message):
+        request({"agent": ("drqv2",)} | given, tmp_path)
+
+
+def test_both_sides_find_files_by_their_path_from_the_root(tmp_path: Path) -> None:
+    """A suite by its whole path, or an agent outside the repository, was the working tree's on both sides."""
+    root, folder = tmp_path / "mine", tmp_path / "mine" / "deep"
+    folder.mkdir(parents=True)
+    asked = GateRequest(
+        ("../x.py", "drqv2"), against="main", suite=str(root / "own.py"), set={"base": "acts.py", "vlm": "tiny"}
+    )
+    found = located(asked, folder, root, revision=True)
+    assert (found.agent, found.suite) == (("x.py", "drqv2"), "own.py")
+    assert found.set == {"base": "deep/acts.py", "vlm": "tiny"}
+    outside = str(tmp_path / "x.py")
+    for each in (
+        GateRequest((outside,), against="main"),
+        GateRequest(("x",), against="main", suite=outside),
+        GateRequest(("x",), against="main", set={"vlm": outside}),
+    ):
+        with pytest.raises(UserError, match=r"x\.py is not in the repository .* hold it against itself"):
+            located(each, folder, root, revision=True)
+        assert outside in str(located(each, folder, root, revision=False))
+
+
+@pytest.mark.parametrize(
+    ("settings", "suite", "reason"),
+    [({"lr": "1"}, "catch", "the settings of the agent"), ({}, "dmc6", "on the suite catch")],
+)
+def test_no_reference_of_something_else_is_replaced(
+    tmp_path: Path, settings: dict[str, str], suite: str, reason: str
+) -> None:
+    """It was, and its history was lost."""
+    side: Any = Made()
+    side.suite = "catch"
+    assert not bless(["x"], side, References(tmp_path, {"x": "x"}, {}, "catch"), "the first", lambda text: None)
+    before = (tmp_path / "x" / "reference.json").read_bytes()
+    other = References(tmp_path, {"x": "x"}, settings, suite)
+    failed = bless(["x"], Made(code="b"), other, "another", lambda text: None)  # type: ignore[arg-type]
+    assert reason in failed["x"] and "give another folder, or remove it" in failed["x"]
+    assert (tmp_path / "x" / "reference.json").read_bytes() == before
+
+
+def test_a_reference_of_another_format_is_not_replaced(tmp_path: Path) -> None:
+    references = References(tmp_path, {"x": "x"}, {})
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "reference.json").write_text('{"format": 2}')
+    failed = bless(["x"], Made(), references, "another", lambda text: None)  # type: ignore[arg-type]
+    assert "has format 2, this version reads 1, and would be lost" in failed["x"]
+
+
+def test_runs_of_a_revision_are_not_those_of_other_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were taken for what the installed packages do, whichever had made them."""
+    plain: dict[str, Any] = {"version": "1", "packages": {"torch": "2"}, "git_sha": "a"}
+    others = [plain | {"version": "2"}, plain | {"packages": {"torch": "3"}}, plain | {"git_sha": "b"}]
+    others.append({"version": "1", "packages": {"torch": "2"}, "git_sha": None, "content_sha256": "c"})
+    keys = []
+    for facts in (plain, *others, plain):
+        monkeypatch.setattr("results.environment.collect", lambda facts=facts: facts)
+        keys.append(_key("0" * 40, GateRequest(("x",)), tmp_path))
+    assert keys[0] == keys[-1] and len(set(keys)) == len(others) + 1

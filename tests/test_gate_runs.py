@@ -88,6 +88,27 @@ def test_two_gates_do_not_share_a_folder_and_none_deletes_what_is_not_its_own(
     assert kept.read_text() == "kept"
 
 
+def test_what_no_revision_has_is_not_held_against_itself(cli: Callable[..., Any], repository: Path) -> None:
+    """The gate passed: both sides ran the same file."""
+    outside = repository.with_name(f"{repository.name}-outside")
+    outside.mkdir()
+    write(outside)
+    found = cli("gate", "--against", "HEAD", "--agent", str(outside / "learner.py"))
+    assert found.code == 2 and "is not in the repository" in found.err
+    worktrees = subprocess.run(["git", "worktree", "list"], capture_output=True, text=True, check=True)
+    assert len(worktrees.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", ["--at-least", "--margin"])
+def test_a_demand_of_a_task_that_is_not_judged_is_refused(
+    cli: Callable[..., Any], repository: Path, option: str
+) -> None:
+    """It was ignored, and the gate passed."""
+    found = cli("gate", "--task", "catch", option, "catch_or_end=1e9")
+    assert found.code == 2 and f"{option} names catch_or_end, and judged are only catch" in found.err
+    assert cli("gate", "--bless", "").code == 2
+
+
 @pytest.mark.deep
 def test_against_a_folder_of_references(cli: Callable[..., Any], repository: Path) -> None:
     (repository / "refs").mkdir()

@@ -45,7 +45,9 @@ def gate_command(
     max_minutes: Annotated[float | None, typer.Option(help="Time for it all.")] = None,
     allow_change: Annotated[bool, typer.Option("--allow-change", help="Pass a change that is not worse.")] = False,
     no_probe: Annotated[bool, typer.Option("--no-probe", help="Leave out the second question.")] = False,
-    bless: Annotated[str, typer.Option(metavar="REASON", help="Make the new side the reference, and why.")] = "",
+    bless: Annotated[
+        str | None, typer.Option(metavar="REASON", help="Make the new side the reference, and why.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Runs at a time.")] = None,
     conv_kernel: Annotated[str | None, typer.Option(help="auto, torch or winograd.")] = None,
     out: Annotated[str | None, typer.Option(help="Folder of its runs and reports. [results/gate]")] = None,
@@ -98,13 +100,14 @@ def run_gate(asked: GateRequest, folder: Path, console: Console) -> int:
     tasks = tuple(asked.task) or tuple(each.name for each in found.tasks)
     for name in (*tasks, *asked.margin, *asked.at_least):
         found.task(name)
+    _all_judged(asked, tasks)
     with ExitStack() as stack, console.status("starting") as status:
         tell = status.update if console.is_terminal else teller(_print_progress)
-        new, reference = _sides(asked, folder, tasks, tell, stack)
+        new, reference, agents = _sides(asked, folder, tasks, tell, stack)
         if asked.bless:
             return _bless(asked, new, reference, console)
         gate = _gate(asked, found, tasks, new, reference)
-        gate.judge(_refs(asked.agent, folder, new.root))
+        gate.judge(agents)
     return _report(asked, gate, reference.name, console)
 
 
@@ -125,25 +128,25 @@ def _print_progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _refs(agents: Sequence[str], folder: Path, root: Path) -> list[str]:
-    """Files by their path from the root, which both sides have; names as they are."""
-    from covr_bench.kit.code import is_path
-
-    resolved = [(folder / agent).resolve() if is_path(agent) else None for agent in agents]
-    return [
-        str(file.relative_to(root)) if file is not None and file.is_relative_to(root) else str(file or agent)
-        for file, agent in zip(resolved, agents, strict=True)
-    ]
+def _all_judged(asked: GateRequest, tasks: Sequence[str]) -> None:
+    """Raise UserError if a demand is made of a task that is not judged: it would be met by nothing being looked at."""
+    for option, named in (("--margin", asked.margin), ("--at-least", asked.at_least)):
+        if others := [name for name in named if name not in tasks]:
+            raise UserError(
+                f"{option} names {', '.join(others)}, and judged are only {', '.join(tasks)}: judge it too "
+                f"(--task {others[0]}), or leave it out of {option}"
+            )
 
 
 def _sides(
     asked: GateRequest, folder: Path, tasks: tuple[str, ...], tell: Callable[[str], None], stack: ExitStack
-) -> tuple[Side, Measurements]:
-    """The side to be judged, and what it is held against."""
+) -> tuple[Side, Measurements, tuple[str, ...]]:
+    """The side to be judged, what it is held against, and the agents as both sides find them."""
     import shutil
 
     from covr_bench.gate import revisions
     from covr_bench.gate.measure import Side
+    from covr_bench.gate.paths import located
     from covr_bench.gate.references import SHIPPED, References
     from covr_bench.gate.request import REFERENCE
     from covr_bench.run.alone import alone
@@ -153,24 +156,27 @@ def _sides(
     shutil.rmtree(out / NEW, ignore_errors=True)
     repository = revisions.top(folder)
     root = repository or folder.resolve()
+    stored = SHIPPED if asked.against == REFERENCE else _folder_of(asked, folder, tell)
+    if asked.bless and not stored.is_dir() and repository and revisions.exists(repository, asked.against):
+        raise UserError(f"--bless stores references in a folder, and {asked.against} is a revision")
+    at_revision = not (asked.bless or stored.is_dir())
+    if at_revision and repository is None:
+        raise UserError(f"--against {asked.against}: no such folder, and {folder} is in no git repository")
+    asked = located(asked, folder, root, revision=at_revision)
     shared: dict[str, Any] = {"settings": asked.set, "workers": asked.workers, "conv_kernel": asked.conv_kernel}
 
     def side(name: str, root: Path, out: Path, instead_of: Path | None = None) -> Side:
         side = Side(name, root, out, asked.suite, tasks, say=tell, instead_of=instead_of, **shared)
         return stack.enter_context(side)
 
-    stored = SHIPPED if asked.against == REFERENCE else _folder_of(asked, folder, tell)
-    if asked.bless and not stored.is_dir() and repository and revisions.exists(repository, asked.against):
-        raise UserError(f"--bless stores references in a folder, and {asked.against} is a revision")
-    if asked.bless or asked.against == REFERENCE or stored.is_dir():
+    if not at_revision or repository is None:
         new = side("the new side", root, out / NEW)
-        return new, References(stored, new.names(_refs(asked.agent, folder, root)), asked.set)
-    if repository is None:
-        raise UserError(f"--against {asked.against}: no such folder, and {folder} is in no git repository")
+        return new, References(stored, new.names(asked.agent), asked.set, asked.suite), asked.agent
     sha = revisions.commit(repository, asked.against)
     tree = stack.enter_context(revisions.checked_out(repository, sha, out / "tree"))
     title = f"{asked.against} ({sha[: revisions.DIGITS]})"
-    return side("the new side", root, out / NEW), side(title, tree, out / _key(sha, asked), repository)
+    old = side(title, tree, out / _key(sha, asked, root), repository)
+    return side("the new side", root, out / NEW), old, asked.agent
 
 
 def _folder_of(asked: GateRequest, folder: Path, tell: Callable[[str], None]) -> Path:
@@ -188,14 +194,20 @@ def _folder_of(asked: GateRequest, folder: Path, tell: Callable[[str], None]) ->
     return pull(Remote(asked.against, TIMEOUT_S))
 
 
-def _key(sha: str, asked: GateRequest) -> str:
-    """A folder for what a revision did with these settings, so that it is not done again."""
+def _key(sha: str, asked: GateRequest, root: Path) -> str:
+    """A folder for what a revision did with these settings and packages, so that it is not done again."""
     import hashlib
 
     from covr_bench.gate.revisions import DIGITS
+    from covr_bench.kit.code import HOME
+    from results.environment import collect
 
-    settings = hashlib.sha256(repr((sorted(asked.set.items()), asked.suite, asked.conv_kernel)).encode()).hexdigest()
-    return f"{sha[:DIGITS]}-{settings[:6]}"
+    facts = collect()
+    made_with = [facts["version"], sorted(facts["packages"].items())]
+    if root.resolve() != HOME:  # else the gate is held over covr-bench itself, whose code is the revision's
+        made_with += [facts["git_sha"], facts.get("content_sha256")]
+    settings = repr((sorted(asked.set.items()), asked.suite, asked.conv_kernel, made_with))
+    return f"{sha[:DIGITS]}-{hashlib.sha256(settings.encode()).hexdigest()[:6]}"
 
 
 def _gate(asked: GateRequest, suite: Suite, tasks: tuple[str, ...], new: Measurements, reference: Measurements) -> Gate:

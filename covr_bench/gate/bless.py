@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from analysis.gate.behaviour import distances
 from covr_bench.gate.gate import REFERENCE_SEEDS
 from covr_bench.gate.measure import BUDGET, SHORT_STEPS, Broken, same_digests
-from covr_bench.gate.references import Reference
+from covr_bench.gate.references import Other, Reference
 from covr_bench.probe.differences import Mathematics, compare
 from results.environment import collect
 
@@ -42,6 +42,9 @@ def bless(
             failed[agent] = ours.reason
             continue
         theirs = stored[agent]
+        if isinstance(theirs, Other):
+            failed[agent] = f"{theirs.reason}, and would be lost with its history: give another folder, or remove it"
+            continue
         if not isinstance(theirs, Broken) and (lost := [task for task in theirs if task not in ours]):
             failed[agent] = (
                 f"its reference has {', '.join(lost)} too, which would be lost: bless all of its tasks together, or "

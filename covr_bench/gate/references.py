@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covr_bench.gate.measure import Broken
+from covr_bench.gate.measure import BUDGET, Broken
 from covr_bench.probe.trace import Trace, read
 from results.files import read_bytes
 
@@ -28,6 +28,10 @@ SHIPPED = Path(__file__).parent / "references"
 FORMAT = 1
 FACTS, TRACE, SIGNALS = "reference.json", "probe.trace", "signals.parquet"
 NAMED = 8  # signals that moved, as a history names them
+
+
+class Other(Broken):
+    """Why a reference does not count that is there: it was made with other settings, or on another suite."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,13 @@ class References:
         folder: Of the references.
         names: What each agent is called there, by what the user gave.
         settings: As `--set` takes them; a reference with others does not count.
+        suite: Name or path; a reference made on another does not count either. None for any.
     """
 
-    def __init__(self, folder: Path, names: Mapping[str, str], settings: Mapping[str, str]) -> None:
-        self.folder, self.names, self._settings = folder, dict(names), dict(settings)
+    def __init__(
+        self, folder: Path, names: Mapping[str, str], settings: Mapping[str, str], suite: str | None = None
+    ) -> None:
+        self.folder, self.names, self._settings, self._suite = folder, dict(names), dict(settings), suite
         self.name = "the reference" if folder == SHIPPED else f"the reference in {folder}"
 
     def get(self, agent: str) -> Reference | Broken:
@@ -64,10 +71,8 @@ class References:
         folder = self.folder / self.names[agent]
         try:
             facts = json.loads(read_bytes(folder / FACTS))
-            if facts["format"] != FORMAT:
-                return Broken(f"{folder} has format {facts['format']}, this version reads {FORMAT}")
-            if facts["settings"] != self._settings:
-                return Broken(f"{folder} was made with the settings {facts['settings'] or 'of the agent'}")
+            if other := self._other(facts):
+                return Other(f"{folder} {other}")
             return Reference(facts, read(folder / TRACE) if facts["probed"] else None, _read_signals(folder))
         except FileNotFoundError as error:
             names = sorted(path.parent.name for path in self.folder.glob(f"*/{FACTS}"))
@@ -77,6 +82,19 @@ class References:
             return Broken(f"the reference is damaged: {error.filename} is missing")
         except (KeyError, OSError, TypeError, ValueError, RecursionError) as error:
             return Broken(f"the reference in {folder} cannot be read: {error}")
+
+    def _other(self, facts: Mapping[str, Any]) -> str:
+        """What else than what is asked for stored facts are of; empty if nothing else."""
+        if facts["format"] != FORMAT:
+            return f"has format {facts['format']}, this version reads {FORMAT}"
+        if facts["settings"] != self._settings:
+            return f"was made with the settings {facts['settings'] or 'of the agent'}"
+        if facts.get("budget", BUDGET) != BUDGET:
+            return f"was made with the budget {facts['budget']}"
+        # A suite's file counts by its name: on another machine it lies elsewhere.
+        if self._suite is not None and Path(facts["suite"]).name != Path(self._suite).name:
+            return f"was made on the suite {facts['suite']}"
+        return ""
 
     def digests(self, agents: Sequence[str]) -> dict[str, dict[str, str] | Broken]:
         found = {agent: self.get(agent) for agent in agents}

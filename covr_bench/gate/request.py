@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge, Gt, Lt
 
 from covr_bench.config.request import Kernel, by_name
+from covr_bench.gate import revisions
+from covr_bench.kit.code import is_path
 from covr_bench.kit.errors import UserError, told, unknown
 
 if sys.version_info >= (3, 11):
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 REFERENCE = "reference"  # what `against` calls those that ship with the package
 TABLE = "[tool.covr-bench.gate]"
+_NOTHING: tuple[Any, ...] = ((), [], {})  # options that were not given; 0 is a value
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,11 @@ def request(given: Mapping[str, Any], folder: Path) -> GateRequest:
     """What the command line says, and where it is silent the pyproject.toml of a folder or of one above it.
 
     Args:
-        given: By field; None and empty for what was not said.
+        given: By field; None, False and empty collections for what was not said.
         folder: Where the command was given.
 
     Raises:
-        UserError: No agent is named, an unknown key, or a value of the wrong type.
+        UserError: No agent is named, an unknown key, an empty text, or a value of the wrong type.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -81,7 +84,17 @@ def request(given: Mapping[str, Any], folder: Path) -> GateRequest:
         if name in values:
             raise UserError(f"{TABLE} in {file} gives {name!r} twice; leave one out")
         values[name] = value
-    values |= {key: value for key, value in given.items() if value not in (None, (), [], {}, "", False)}
+    said = {key: value for key, value in given.items() if not (value is None or value is False or value in _NOTHING)}
+    if file.parent != folder.resolve():
+        values = _from_home(values, file.parent, blesses="bless" in values or "bless" in said)
+    values |= said
+    for key, value in values.items():
+        if value == "" or (isinstance(value, (list, tuple)) and "" in value):
+            option = "--" + key.replace("_", "-")
+            raise UserError(f"{option} is empty, as an unset variable is: give it a value, or leave it out")
+    for key in ("against", "out"):
+        if str(values.get(key, "")).startswith("~"):
+            values[key] = str(Path(values[key]).expanduser())
     if not values.get("agent"):
         raise UserError(f"no agent named: give --agent, or agent = [...] in {TABLE} of a pyproject.toml")
     if isinstance(values["agent"], str):
@@ -91,6 +104,25 @@ def request(given: Mapping[str, Any], folder: Path) -> GateRequest:
         return TypeAdapter(GateRequest).validate_python(values)
     except ValidationError as error:
         raise UserError(f"bad value for the gate: {told(error)}") from error
+
+
+def _from_home(values: Mapping[str, Any], home: Path, *, blesses: bool) -> dict[str, Any]:
+    """The values of a table with whole paths: they count from its file's folder, wherever the command is given."""
+
+    def whole(value: Any, always: bool = False) -> Any:
+        is_one = isinstance(value, str) and value and (always or is_path(value))
+        return str(home / Path(value).expanduser()) if is_one else value
+
+    found = {name: whole(value, name == "out") for name, value in values.items()}
+    if isinstance(found.get("agent"), list):
+        found["agent"] = [whole(agent) for agent in found["agent"]]
+    if isinstance(found.get("set"), dict):
+        found["set"] = {name: whole(value) for name, value in found["set"].items()}
+    against = found.get("against")
+    if isinstance(against, str) and against != REFERENCE and "://" not in against:
+        is_new = blesses and not revisions.exists(home, against)  # a folder that is yet to be made
+        found["against"] = whole(against, is_new or (home / Path(against).expanduser()).is_dir())
+    return found
 
 
 def _table(folder: Path) -> tuple[dict[str, Any], Path]:
