@@ -462,6 +462,29 @@ def test_an_answer_is_forgotten_with_its_slot() -> None:
     assert known.of(torch.tensor([8, 9]))[1].tolist() == [0, 0]  # live in the places of 0 and 1
 
 
+def test_a_question_that_waits_has_not_the_answer_its_place_had_a_lap_before() -> None:
+    replay = Replay(8, (9, 4, 4), 2, seed=0)
+    obs = np.zeros((9, 4, 4), np.uint8)
+    known = priors(batch=2)
+    replay.start(obs)
+    for step in range(10):
+        known.see(replay, ask=step in (0, 1, 8))
+        replay.add(np.zeros(2, np.float32), 0.0, False, obs)
+    assert known.waiting == [8]
+    assert known.of(torch.tensor([8]))[1].tolist() == [0]  # lives in the place of 0, whose answer came
+
+
+def test_the_age_of_the_priors_counts_from_when_they_were_answered() -> None:
+    replay = Replay(32, (9, 4, 4), 2, seed=0)
+    obs = np.zeros((9, 4, 4), np.uint8)
+    known = priors(batch=2)
+    replay.start(obs)
+    for step in range(9):
+        known.see(replay, ask=step in (0, 3))  # both are answered when slot 3 is the newest
+        replay.add(np.zeros(2, np.float32), 0.0, False, obs)
+    assert known.use(replay) == {"prior_age": 5.0, "prior_rounds_behind": 0.0}
+
+
 def test_relabelling_replaces_every_answer_a_batch_at_a_time() -> None:
     vlm = ScriptedPrior()
     known = priors(batch=2, vlm=vlm)

@@ -99,6 +99,8 @@ def imported(cli: Callable[..., Any], tmp_path: Path, *arguments: object) -> lis
          [("scores", "walker_walk", "sac", 4, "", 10, 3.5)]),
         ("run-sac_seed4-tag-eval_return.csv", "Wall time,Step,Value\n1.0,10,3.5\n", ("--with", "task=walker_walk"),
          [("scores", "walker_walk", "sac", 4, "", 10, 3.5)]),
+        ("run-sac_seed4-tag-rollout_ep_rew_mean.csv", "Wall time,Step,Value\n1.0,10,3.5\n", ("--with", "task=t"),
+         [("scores", "t", "sac", 4, "returns=training", 10, 3.5)]),
         ("scores.jsonl", '{"step": 10, "episode/score": 1.5}\n{"step": 20, "train/loss": 3.0}\n',
          ("--with", "task=walker_walk", "--with", "agent=dreamerv3", "--with", "seed=0"),
          [("scores", "walker_walk", "dreamerv3", 0, "returns=training", 10, 1.5)]),
@@ -130,6 +132,26 @@ def test_every_format_is_known_by_its_file(
     cli: Callable[..., Any], tmp_path: Path, name: str, content: str | bytes, options: tuple[str, ...], expected: Any
 ) -> None:
     assert imported(cli, tmp_path, write(tmp_path, name, content), *options) == expected
+
+
+def test_a_seed_that_may_be_part_of_a_name_is_told(cli: Callable[..., Any], tmp_path: Path) -> None:
+    """Two models were averaged as two seeds, without a word."""
+    chart = '"Step","vit-s16 - eval/return","vit-s32 - eval/return"\n10,1.0,9.0\n'
+    result = cli("import", write(tmp_path, "chart.csv", chart), "--with", "task=t", "-o", tmp_path / "scores.csv")
+    assert "rename the run to `vit-s16_seed0`" in result.err
+    told = chart.replace(" - ", "_seed0 - ")
+    result = cli("import", write(tmp_path, "chart.csv", told), "--with", "task=t", "-o", tmp_path / "scores.csv")
+    assert "rename" not in result.err
+    frame, _ = read_scores(tmp_path / "scores.csv")
+    assert sorted(frame["agent"].astype(str).unique()) == ["vit-s16", "vit-s32"]
+
+
+@pytest.mark.parametrize("name", ["scores.tsv", "scores.csv.gz", "scores.parquet"])
+def test_what_no_reader_takes_is_to_be_saved_as_csv(cli: Callable[..., Any], tmp_path: Path, name: str) -> None:
+    """`table` sent to `import`, which knew no more."""
+    file = write(tmp_path, name, "agent\ttask\n")
+    assert "save it as one of them" in cli("table", "--scores", file).err
+    assert "save it as CSV" in cli("import", file, "-o", tmp_path / "o.csv").err
 
 
 def test_an_event_file_is_read(cli: Callable[..., Any], tmp_path: Path) -> None:
@@ -264,7 +286,7 @@ def test_one_conflict_is_counted_in_the_singular(cli: Callable[..., Any], tmp_pa
 @pytest.mark.parametrize(
     ("name", "content", "options", "complaint"),
     [
-        ("a.txt", "x", (), "unknown format; --from takes csv"),
+        ("a.txt", "x", (), "its name does not tell its format. If it is one of csv"),
         ("a.json", "{", (), "is not JSON"),
         ("a.json", '{"a": 1}', (), "not of the format marl-eval"),
         ("0.monitor.csv", "#{}\nr,l,t\n1,2,3\n", (), "does not say the agent: give --with agent=VALUE"),

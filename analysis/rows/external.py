@@ -148,7 +148,10 @@ def _files(path: Path) -> list[Path]:
     if file and path.suffix.lower() in _SUFFIXES:
         return [path]
     if file:
-        raise ScoresError(f"{path} ends in neither {' nor '.join(_SUFFIXES)}; `covr-bench import` reads other formats")
+        raise ScoresError(
+            f"{path} ends in neither {' nor '.join(_SUFFIXES)}; save it as one of them; logs of "
+            "other programs are read by `covr-bench import`"
+        )
     if not folder:
         raise ScoresError(f"{path} is neither a file nor a folder; write the scores to a {_SUFFIXES[0]} file first")
     found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES and not file.is_dir())

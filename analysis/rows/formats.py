@@ -37,6 +37,12 @@ _MONITOR = re.compile(r"(\d+\.)?monitor\.csv")
 _SEEDS = tuple(re.compile(rf"(?:^|[^a-z]){word}[ _=:-]?(\d+)", re.IGNORECASE) for word in ("seed", "s"))
 
 
+_SHORT = (
+    "a name of a run such as `sac_s1` is taken as agent sac, seed 1; where `s1` is part of an agent's name, as in "
+    "`vit-s16`, rename the run to `vit-s16_seed0`, or give --with agent=NAME --with seed=N, a run at a time"
+)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a file does not say.
@@ -233,10 +239,11 @@ def _step_column(path: Path, settings: Settings, header: Collection[str]) -> str
 def _tensorboard(path: Path, settings: Settings) -> Iterator[Line]:
     """An event file, whose folder names the run, or the CSV of one chart, whose file name does."""
     if path.suffix == ".csv":
-        downloaded = re.fullmatch(r"run-(.+)-tag-.+", path.stem)  # by TensorBoard's own button
-        name = downloaded[1] if downloaded else path.stem
+        downloaded = re.fullmatch(r"run-(.+)-tag-(.+)", path.stem)  # by TensorBoard's own button
+        name, tag = downloaded.groups() if downloaded else (path.stem, "")
+        run = _of_run(name) | labels_of(tag)
         for line in _table(path):
-            yield {**_of_run(name), "env_steps": line["Step"], "return": line["Value"], "where": line["where"]}
+            yield {**run, "env_steps": line["Step"], "return": line["Value"], "where": line["where"]}
         return
     tag, points = event_points(path, settings.columns.get("return"), METRICS)
     folders = [path.parent.name, *(folder.name for folder in path.parent.parents[:2])]  # of `sac_seed1/logs` the first
@@ -251,6 +258,8 @@ def _of_run(name: str) -> Line:
     for pattern in _SEEDS:  # `vit-s16_seed1` is seed 1
         if found := list(pattern.finditer(name)):
             last = found[-1]
+            if pattern is not _SEEDS[0]:
+                warnings.warn(_SHORT, ScoresWarning, stacklevel=2)
             return {"agent": (name[: last.start()] + name[last.end() :]).strip(" _-"), "seed": last[1]}
     return {"agent": name}
 

@@ -86,7 +86,8 @@ def renamed(lines: Sequence[Line], columns: Mapping[str, str], *, diverged: bool
 
 def labels_of(metric: str) -> dict[str, str]:
     """The labels of scores that a file calls so."""
-    return {"labels": TRAINING} if metric in OF_TRAINING else {}
+    as_files = [name.replace("/", "_") for name in OF_TRAINING]  # as TensorBoard names what it saves
+    return {"labels": TRAINING} if metric in (*OF_TRAINING, *as_files) else {}
 
 
 def _chosen(lines: Sequence[Line], columns: Mapping[str, str]) -> dict[str, str]:

@@ -63,7 +63,8 @@ def read_file(path: Path, format_: str, settings: Settings) -> list[Line]:
         if without and len(without) < len(scored):
             raise ScoresError(f"{without[0]['where']}: no {name}, which other lines have; fill it, or remove the line")
         if without:
-            raise ScoresError(f"{path} ({format_}) does not say the {name}: give --with {name}=VALUE, or --columns")
+            columns = "" if name not in _STATED.get(format_, (name,)) else f", or --columns {name}=COLUMN"
+            raise ScoresError(f"{path} ({format_}) does not say the {name}: give --with {name}=VALUE{columns}")
     return [_with_seed_number(line) for line in scored]
 
 
@@ -92,7 +93,10 @@ def detected(path: Path) -> str:
     if name.endswith((".json", ".json.gz")):
         return "dreamer" if isinstance(read_json(path), list) else "marl-eval"
     if not name.endswith(".csv"):
-        raise ScoresError(f"{path}: unknown format; --from takes {', '.join(READERS)}")
+        raise ScoresError(
+            f"{path}: its name does not tell its format. If it is one of {', '.join(READERS)}, say which by --from; if "
+            "not (.tsv, .parquet, .xlsx, packed), save it as CSV, with ',' between columns"
+        )
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         first = file.readline()
         if first.startswith("#{"):
