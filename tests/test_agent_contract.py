@@ -107,6 +107,7 @@ def test_parts_that_only_learning_reads_are_parts_of_the_state(paths: Any) -> No
 
 
 FILE = """
+import numpy as np
 from dataclasses import dataclass, field
 from covr_bench import AgentSpec
 from baselines.random import Random
@@ -126,6 +127,8 @@ MADE = 'AgentSpec("mine", Config, Random, "control")'
         (CONFIG, MADE.replace("Config", "Config()"), r"AgentSpec\(...\) of .*: Config = Config\(lr=0.1\): .* a type"),
         (CONFIG.replace(" = 0.1", ""), MADE, r"no default for lr"),
         (CONFIG.replace("0.1", "'fast'"), MADE, r"its default lr = 'fast' is not of its type: .*valid number"),
+        (CONFIG.replace("float", "np.ndarray"), MADE, r"its Config has a field that cannot be a setting: .*numpy"),
+        (f"{CONFIG}    def __post_init__(self): 1 / 0", MADE, r"cannot be made of its defaults: ZeroDivisionError"),
         (CONFIG.replace("float = 0.1", "int = 0.5"), MADE, r"its default lr = 0.5 is not of its type"),
         (CONFIG, MADE.replace("Random", "None"), r"make = None: Input should be callable"),
         (CONFIG, MADE.replace("mine", "my-agent"), r"agent 'my-agent' cannot be part of a run id"),

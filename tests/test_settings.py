@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from experiments import configure
 
+import covr_bench
 from covr_bench.config import registry
 from covr_bench.config.experiment import design
 from covr_bench.config.request import Request
@@ -203,6 +204,61 @@ def test_planning_many_runs_imports_each_agent_once(monkeypatch: pytest.MonkeyPa
     )
     assert len(runs) == 6 * 6 * 3
     assert {name: found.count(name) for name in agents} == dict.fromkeys(agents, 1)
+
+
+OPEN = """from dataclasses import dataclass, field
+from typing import Literal
+from baselines.random import Random
+from covr_bench import AgentSpec
+@dataclass(frozen=True)
+class Part: a: int = 1
+@dataclass(frozen=True)
+class Config:
+    pair: tuple[int, int] = (1, 2)
+    names: list[str] = field(default_factory=list)
+    rate: float | None = 0.5
+    name: str | None = "x"
+    mode: Literal["a", 3] = "a"
+    part: Part = field(default_factory=Part)
+    text: str = ""
+    def __post_init__(self):
+        if self.rate == 9: raise RuntimeError("too fast")
+AGENT = AgentSpec("open", Config, Random, "control")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "given", "kept"),
+    [
+        ("pair", "[3, 4]", (3, 4), [3, 4]),
+        ("names", '["a", "b"]', ["a", "b"], ["a", "b"]),
+        ("rate", "null", None, None),
+        ("name", "null", None, None),
+        ("mode", "3", 3, 3),
+        ("part", '{"a": 7}', {"a": 7}, {"a": 7}),
+        ("text", "null", "null", "null"),
+        ("text", "[3]", "[3]", "[3]"),
+    ],
+)
+def test_a_setting_of_any_type_can_be_given(name: str, typed: str, given: object, kept: object, tmp_path: Path) -> None:
+    (file := tmp_path / "open.py").write_text(OPEN)
+    for setting in (typed, given):
+        plan = covr_bench.plan("catch", agents=[file], budget="smoke", out=tmp_path, settings={name: setting})
+        assert plan.todo[0].agent_config[name] == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("pair", "3,4", r"pair = '3,4': Input should be a valid tuple, written as \[3, 4\]"),
+        ("part", "7", r"written as \{\"a\": 1\}"),
+        ("rate", "9", "its Config raised RuntimeError: too fast"),
+    ],
+)
+def test_a_bad_setting_says_how_it_is_written(name: str, value: str, complaint: str, tmp_path: Path) -> None:
+    (file := tmp_path / "open.py").write_text(OPEN)
+    with pytest.raises(UserError, match=complaint):
+        covr_bench.plan("catch", agents=[file], budget="smoke", out=tmp_path, settings={name: value})
 
 
 def test_the_example_budget_is_one() -> None:

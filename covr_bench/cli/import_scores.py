@@ -171,8 +171,8 @@ def _check_conflicts(lines: Iterable[Line]) -> None:
             f"{total:,} score{' is' if total == 1 else 's are'} of the same agent, task, seed and step, with different "
             f"returns:"
             f"{''.join(texts)}{rest}\n"
-            "Import runs of one name one by one, each with its --with agent=... or --with seed=...; of a file that has a "
-            "step twice, remove the line that does not count"
+            "Import runs of one name one by one, each with its --with agent=... or --with seed=...; of a file that has "
+            "a step twice, remove the line that does not count"
         )
 
 

@@ -55,7 +55,7 @@ def of_settings(spec: HasSettings) -> Iterator[str]:
 
 
 def _of_values(called: str, values: type[Any]) -> Iterator[str]:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
     if not is_dataclass(values):
         yield f"its {called} is {values!r}, which is no dataclass; declare it with @dataclass(frozen=True)"
@@ -69,6 +69,13 @@ def _of_values(called: str, values: type[Any]) -> Iterator[str]:
         wrong = error.errors()[0]
         name = ".".join(map(str, wrong["loc"]))
         yield f"its default {name} = {wrong['input']!r} is not of its type: {wrong['msg']}"
+    except PydanticUserError as error:
+        yield (
+            f"its {called} has a field that cannot be a setting: {str(error).split(' Set `')[0]}. Fields are numbers, "
+            "texts, and lists, tuples, dicts or dataclasses of them"
+        )
+    except Exception as error:  # of a user's own __post_init__
+        yield f"its {called} cannot be made of its defaults: {type(error).__name__}: {error}"
 
 
 def of_suite(suite: Suite) -> Iterator[str]:

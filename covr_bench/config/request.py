@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
@@ -275,10 +276,9 @@ def by_name(option: str, value: Any) -> dict[str, str]:
 
 
 def _text(setting: Any) -> str:
-    """A setting as it would be typed: a YAML file or Python gives numbers, booleans and lists."""
-    if isinstance(setting, tuple):
-        setting = list(setting)
-    return str(setting).lower() if isinstance(setting, bool) else str(setting)
+    """A setting as it would be typed: a YAML file or Python gives numbers, booleans, lists and None, too."""
+    as_json = setting is None or isinstance(setting, bool | list | tuple | dict)
+    return json.dumps(setting, default=str) if as_json else str(setting)
 
 
 @cache

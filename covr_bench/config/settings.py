@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from covr_bench.config import registry
 from covr_bench.config.run_config import setting
+from covr_bench.config.values import checked_config, typed
 from covr_bench.kit.code import is_path
 from covr_bench.kit.errors import UserError, unknown
 from results.layout import variant_of
@@ -86,7 +87,7 @@ def of_env(task: Task, chosen: Mapping[str, Any]) -> dict[str, Any]:
         if name not in options:
             raise unknown(f"setting of task {task.name}", key, (f"{ENV}{option}" for option in options))
         try:
-            found[name] = _typed(_type_of(task, name), value)
+            found[name] = typed(_type_of(task, name), value)
         except ValidationError as error:
             message = error.errors()[0]["msg"]
             raise UserError(f"bad setting of task {task.name}: {key} = {value!r}: {message}") from error
@@ -104,21 +105,6 @@ def _type_of(task: Task, option: str) -> Any:
     except (TypeError, NameError):  # a callable without, or names that are there for a type checker only
         named = Any
     return type(task.options[option]) if named is Any else named
-
-
-def _typed(kind: Any, value: Any) -> Any:
-    """The value as JSON has it, or what its text says: `0.5`, `[3, 4]`, `null`. Raises ValidationError."""
-    from pydantic import TypeAdapter, ValidationError
-
-    adapter = TypeAdapter(kind)
-    try:
-        found = adapter.validate_python(value)
-    except ValidationError as error:
-        try:
-            found = adapter.validate_json(value if isinstance(value, str) else "")
-        except ValidationError:
-            raise error from None
-    return adapter.dump_python(found, mode="json")
 
 
 def _offered(task: Task, layer: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,21 +177,11 @@ def variant_name(spec: AgentSpec, base: AgentSpec | None, chosen: Mapping[str, s
 
 def _checked(spec: AgentSpec, task: Task, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """The agent's own settings: its defaults, those for the task, and what was chosen."""
-    from pydantic import TypeAdapter, ValidationError
-
-    adapter, defaults = TypeAdapter(spec.Config), spec.task_defaults.get(task.key, {})
+    defaults = spec.task_defaults.get(task.key, {})
     for key in defaults:
         if key not in _fields(spec):
             raise unknown(f"setting in task_defaults[{task.key!r}] of agent {spec.name}", key, _fields(spec))
-    try:
-        config = adapter.validate_python({**defaults, **chosen})
-    except ValidationError as error:
-        # A default that follows from a bad setting is no second error.
-        errors = [e for e in error.errors() if e["type"] != "default_factory_not_called"]
-        places = [f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: " if e["loc"] else "" for e in errors]
-        lines = [place + e["msg"] for place, e in zip(places, errors, strict=True)]
-        raise UserError(f"bad setting of {spec.name}: " + "; ".join(lines)) from error
-    return adapter.dump_python(config, mode="json")  # type: ignore[no-any-return]
+    return checked_config(spec, {**defaults, **chosen})
 
 
 def _needed_of_env(spec: AgentSpec, task: Task, settings: Mapping[str, Any]) -> dict[str, Any]:
