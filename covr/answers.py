@@ -52,6 +52,7 @@ class Answers:
     def finish(self, step: int) -> None:
         """The last rows. Raises UserError if no answer of the run stated an action."""
         self.store(step, all_of_them=True)
+        tell_if_few(self.statuses, self.services)
         check_not_silent(self.statuses, self.silent, self.words)
 
     def state_dict(self) -> dict[str, Any]:
@@ -95,6 +96,16 @@ def words_of(answer: Proposals) -> str:
     return " ".join(without[-1].split())[:WORDS] if without else ""
 
 
+def tell_if_few(statuses: Mapping[str, int], services: Services | None) -> None:
+    """A word to the user where most of a run's answers state no action, as those of a server that was lost do."""
+    asked, acted = sum(statuses.values()), statuses.get("ok", 0)
+    if services is not None and 0 < 2 * acted < asked:
+        services.warn(
+            f"{asked - acted} of the VLM's {asked} answers state no action ({_counted(statuses)}): this is hardly an "
+            "agent with a VLM; tables mark it"
+        )
+
+
 def check_not_silent(statuses: Mapping[str, int], silent: str, words: str) -> None:
     """Raises UserError if the VLM was asked and never answered with an action, unless that is allowed.
 
@@ -102,10 +113,13 @@ def check_not_silent(statuses: Mapping[str, int], silent: str, words: str) -> No
     """
     if silent == "allow" or not (asked := sum(statuses.values())) or statuses.get("ok"):
         return
-    reasons = ", ".join(f"{number} {status}" for status, number in sorted(statuses.items()))
     last = f"; the last: {words!r}" if words else ""
     raise UserError(
-        f"the VLM was asked {asked} times and never answered with an action ({reasons}{last}): these numbers are not "
-        "those of an agent with a VLM. See `covr-bench vlm ask`; to keep such a run set vlm_silent=allow "
-        "(--allow-silent-vlm)"
+        f"the VLM was asked {asked} times and never answered with an action ({_counted(statuses)}{last}): these "
+        "numbers are not those of an agent with a VLM. See `covr-bench vlm ask`; to keep such a run set "
+        "vlm_silent=allow (--allow-silent-vlm)"
     )
+
+
+def _counted(statuses: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {status}" for status, number in sorted(statuses.items()))

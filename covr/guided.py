@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from covr.advice import Advice, open_frozen
-from covr.answers import check_not_silent, totals
+from covr.answers import check_not_silent, tell_if_few, totals
 from covr.controls import VLM
 from covr.vlm.prompts import task_prompt
 from covr_bench.kit.api import ActingOnly, GuidedAgent
@@ -107,6 +107,7 @@ class Guided(BaseActs):
         if not self.rounds_count or not priors.statuses["ok"]:
             self.advice.services.record(step, totals(priors.statuses, priors.seconds))
         if self.advice.config.prior == VLM:
+            tell_if_few(priors.statuses, self.advice.services)
             check_not_silent(priors.statuses, self.advice.silent, priors.words)
 
     def describe(self) -> dict[str, Any]:

@@ -23,8 +23,9 @@ import pyarrow.parquet as pq
 from results.batch import read_all, source_of, to_table, warn_skipped
 from results.files import read_bytes, write_bytes
 from results.layout import PROVENANCE_FILE, ROWS_FILE, RunId, StoreError, StoreWarning, run_folder, run_ids, scan
+from results.lost import without_rows
 from results.parse import COLUMNS, LIVE
-from results.provenance import is_written, read, without_rows
+from results.provenance import is_written, read
 from results.source import read_source, stamp_of
 from results.states import Status
 

@@ -16,6 +16,7 @@ from results.files import is_away
 from results.holding import LEASE_FILE, Holding, read_lease
 from results.layout import CANCEL_FILE, PROVENANCE_FILE, ROWS_FILE, RUNS, StoreError
 from results.lock import writer_pid
+from results.lost import lost_rows
 from results.states import Status, TextEnum
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def view(out: str | os.PathLike[str], run_id: str, silent: Silent, total: int = 
         return RunView(run_id, Place.UNREADABLE, _last_step(folder), total, cancelled=cancelled, problem=str(error))
     status, total = record.get("status", ""), _number(record.get("config", {}).get("env_steps")) or total
     if status == Status.FINISHED:
-        if problem := provenance.lost_rows(folder):
+        if problem := lost_rows(folder):
             return RunView(run_id, Place.UNREADABLE, 0, total, cancelled=cancelled, problem=problem)
         wall_s = float(record.get("wall_s") or 0.0)
         return RunView(run_id, Place.DONE, total, total, total / wall_s if wall_s else 0.0)

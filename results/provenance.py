@@ -13,7 +13,7 @@ from results.code_identity import code_of, is_changed
 from results.environment import collect
 from results.files import read_bytes, write_bytes
 from results.holding import peak_memory, read_lease
-from results.layout import HASHED, PROVENANCE_FILE, ROWS_FILE, SCHEMA, RunId, StoreError, StoreWarning, run_folder, scan
+from results.layout import HASHED, PROVENANCE_FILE, SCHEMA, RunId, StoreError, StoreWarning, run_folder, scan
 from results.line import json_value
 from results.lock import writer_pid
 from results.shape import completed, fault
@@ -130,25 +130,6 @@ def is_finished(out: str | os.PathLike[str], run_id: RunId | str) -> bool:
     """Whether a run is complete. Raises StoreError if its record is damaged or written by a newer version."""
     path = run_folder(out, run_id) / PROVENANCE_FILE
     return path.exists() and read(path).get("status") == Status.FINISHED
-
-
-def lost_rows(folder: str | os.PathLike[str]) -> str:
-    """What is said of a finished run whose rows are gone, and how to mend it; empty while its file has any bytes."""
-    path = Path(folder, ROWS_FILE)
-    try:
-        if path.stat().st_size:
-            return ""
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        return f"it finished, but {path} cannot be read: {error.strerror}"
-    return without_rows(folder)
-
-
-def without_rows(folder: str | os.PathLike[str]) -> str:
-    """What is said of a finished run in whose file there is no row."""
-    path = Path(folder, ROWS_FILE)
-    return f"it finished, but {path} has no rows any more. Restore it from a copy, or delete {folder} and run it again"
 
 
 def went_on_with_other_code(

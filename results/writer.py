@@ -50,7 +50,8 @@ class RunWriter:
         labels: Mapping[str, object] | None = None,
     ) -> None:
         self.run_id = run_id if isinstance(run_id, RunId) else RunId.parse(run_id)
-        self.folder = run_folder(out, self.run_id)
+        self.out = os.path.abspath(out)  # an agent may change the working directory
+        self.folder = run_folder(self.out, self.run_id)
         if action_repeat < 1:
             raise ValueError(f"action_repeat must be 1 or more, got {action_repeat}")
         self._action_repeat = action_repeat

@@ -88,7 +88,7 @@ def start() -> Any:
         command = [*before, sys.executable, "-m", "covr_bench", *map(str, arguments)]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         options = {"preexec_fn": _heed_interrupts} | options
-        started.append(subprocess.Popen(command, env=env, **pipes, **options))
+        started.append(subprocess.Popen(command, env=env, **(pipes | options)))
         return started[-1]
 
     yield call

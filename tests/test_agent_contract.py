@@ -106,6 +106,13 @@ def test_parts_that_only_learning_reads_are_parts_of_the_state(paths: Any) -> No
         check_agent(Learns())
 
 
+def test_a_metric_of_numpy_is_kept_as_a_number() -> None:
+    """It passed, and the first checkpoint could not hold it."""
+    kept = checked_metrics({"a": np.float32(0.5), "b": np.array(2), "c": 1.5}, {})
+    assert kept == {"a": 0.5, "b": 2, "c": 1.5}
+    assert [type(value) for value in kept.values()] == [float, int, float]
+
+
 FILE = """
 import numpy as np
 from dataclasses import dataclass, field

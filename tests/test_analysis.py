@@ -315,6 +315,18 @@ def test_a_run_under_two_sets_of_labels_is_said(tmp_path: Path) -> None:
     assert "seed 0 run under several sets of labels" in "\n".join(table.notes)
 
 
+def test_a_run_whose_vlm_was_lost_is_marked(tmp_path: Path) -> None:
+    """Its key expired after some answers: its return stood there as that of an agent with a VLM."""
+    for seed, shares in ((0, [0.9, 0.4]), (1, [0.4, 0.9])):
+        with RunWriter(tmp_path, f"dmc6@paper/walker_walk/vbe/{seed}", action_repeat=2) as writer:
+            for step, share in enumerate(shares, 1):
+                writer.write("vlm", 100 * step, 50 * step, {"valid_share": share})
+            writer.write("eval", 200, 100, {"return": [3.0 + seed]})
+            writer.end()
+    (table,) = tables(read(tmp_path))
+    assert "seed 0 fewer than half of its VLM's answers state an action" in "\n".join(table.notes)
+
+
 def test_a_seed_run_on_one_task_only_is_missed_on_the_others(tmp_path: Path) -> None:
     for run in ("walker_walk/sac/0", "walker_walk/sac/1", "walker_walk/sac/2", "cheetah_run/sac/1"):
         write_run(tmp_path, f"dmc6@paper/{run}", [1.0])

@@ -74,6 +74,25 @@ except SystemExit as ended:
     return set(names)
 
 
+def test_output_that_cannot_be_written_is_said(start: Any) -> None:
+    """49 lines of traceback; an ASCII terminal ended a table at its first dagger."""
+    with open("/dev/full", "w") as full:
+        process = start("list", stdout=full)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert err.splitlines() == [
+        "covr-bench: cannot write: No space left on device. Free some space, or send the output elsewhere"
+    ]
+
+
+def test_letters_that_a_terminal_lacks_are_shown_by_their_codes(start: Any, tmp_path: Path) -> None:
+    (tmp_path / "u.csv").write_text("agent,task,seed,env_steps,return\n\u03b1,t,0,10,1\n\u03b1,t,1,20,2\n", "utf-8")
+    ascii_only = ("env", "LC_ALL=C", "PYTHONUTF8=0", "PYTHONCOERCECLOCALE=0")
+    process = start("table", "--scores", tmp_path / "u.csv", before=ascii_only)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0 and "\\u03b1" in out and "\\u2020" in out, err
+
+
 def test_help_imports_nothing_heavy() -> None:
     assert imported_by("--help") == set()
     assert imported_by("run", "--help") == set()

@@ -416,6 +416,8 @@ AGENT = AgentSpec("fails", Config, Fails, "control")
         ("raise ValueError('no such pixel')", r"agent .*fails.py fails in its first steps on task catch of suite "
          r"catch: ValueError: no such pixel \(.*fails.py, line 8\). Mend its code, .* choose another --agent"),
         ("os._exit(3)", r"the trial of .*fails.py on catch ended with status 3"),
+        ("raise SystemExit(0)", r"ended with status 0. Its code ended the process \(sys.exit"),
+        ("raise KeyboardInterrupt", r"ended with status -2. Its code ended the process"),
     ],
 )  # fmt: skip
 def test_a_trial_that_fails_names_agent_task_and_mend(tmp_path: Path, what: str, complaint: str) -> None:

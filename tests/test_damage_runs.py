@@ -198,11 +198,12 @@ def test_a_published_store_says_which_finished_runs_have_no_rows(out: Path, tmp_
     assert len((tmp_path / "data" / "provenance.jsonl").read_text().splitlines()) == 3
 
 
-@pytest.mark.parametrize("damage", ["empty", "gone"])
-def test_a_finished_run_without_rows_is_not_done(
+@pytest.mark.parametrize("damage", ["empty", "gone", "half"])
+def test_a_finished_run_without_its_last_rows_is_not_done(
     cli: Callable[..., Result], out: Path, tmp_path: Path, damage: str
 ) -> None:
-    """Only tables told of it: `status` and `run` called it done, and `push` copied the nothing."""
+    """Only tables told of it: `status` and `run` called it done, and `push` copied the nothing; of rows that a copy
+    had cut short `table` alone told, too."""
     path = damaged(out, damage, ROWS_FILE)
     asked = cli("status", "--out", out)
     assert "2 done" in asked.out and "1 unreadable" in asked.out and str(path) in asked.out.replace("\n", "")

@@ -7,6 +7,7 @@ import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -16,6 +17,7 @@ from gymnasium.spaces import Box, Dict, Discrete
 
 from covr_bench.kit.errors import UserError
 from covr_bench.run.check import checked_env
+from covr_bench.run.evaluate import evaluate
 from suites import carracing, catch, dmc
 from suites.base import SimulatorError, Task
 from suites.contract.check import check, examine
@@ -355,6 +357,12 @@ class Worded(catch.Catch):
     def step(self, action: Any) -> Any:
         *step, info = super().step(action)
         return *step, info | {"episode_metrics": {"ended by": "time"}}
+
+
+def test_a_measure_that_is_no_number_is_named_by_an_evaluation() -> None:
+    agent: Any = SimpleNamespace(act=lambda obs, step, explore: np.zeros(1, np.float32))
+    with pytest.raises(ValueError, match="episode_metrics 'ended by' is 'time'; it must be a number"):
+        evaluate(agent, base_of(Worded).make(0), [0], 0)
 
 
 class Returned(catch.Catch):

@@ -63,6 +63,18 @@ agents = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.+]{0,20}", fullmatch=True)
 variants = st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="/"), max_size=40)
 
 
+def test_an_agent_may_change_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a relative folder of results the run failed at its end, and its record went on saying `running`."""
+    monkeypatch.chdir(tmp_path)
+    with RunWriter("rel", "s@b/t/a/0", action_repeat=1) as writer:
+        provenance.begin(writer.out, "s@b/t/a/0", config={}, seeds={}, command="", lease=writer.lease)
+        monkeypatch.chdir("/")
+        writer.write("eval", 1, 1, {"return": [1.0]})
+        writer.end()
+        provenance.finish(writer.out, "s@b/t/a/0", "finished", wall_s=1.0, lease=writer.lease)
+    assert provenance.is_finished(tmp_path / "rel", "s@b/t/a/0")
+
+
 @given(st.builds(RunId, names, names, names, agents, variants, st.integers(0, 10**9)))
 def test_run_id_reads_back_from_its_text(run_id: RunId) -> None:
     assert RunId.parse(str(run_id)) == run_id

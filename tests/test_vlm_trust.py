@@ -126,6 +126,7 @@ def test_the_latest_answers_without_an_action_are_warned_of(monkeypatch: Any, tm
     assert rows == [(2, {"queries": OVER + 1, "query_seconds": 1.0, "valid_share": 1 / (OVER + 1)} | counted)]
     assert len(warned) == 1 and f"latest {OVER}" in warned[0]
     answers.finish(3)
+    assert f"{OVER} of the VLM's {OVER + 1} answers state no action ({OVER} no_match, 1 ok)" in warned[1]
     again = Answers("fail", None)
     again.load_state_dict(answers.state_dict())
     assert again.statuses == answers.statuses and again.stored == OVER + 1

@@ -65,7 +65,8 @@ def run_scores(frame: pd.DataFrame, *, env_steps: int | None = None, metric: str
         (index in `frame` of the run's last evaluation, else of its last row), evaluations (also under other labels),
         label_sets (under how many sets of labels the run was measured), evaluated_from and evaluated_at (steps of the
         first and last counted evaluation; 0 without one), evaluated_after (step of the first evaluation after
-        `env_steps`; 0 without one), trained_to (the run's environment steps, up to `env_steps`).
+        `env_steps`; 0 without one), trained_to (the run's environment steps, up to `env_steps`);
+        float64 column acted (share of its VLM's answers that state an action, NaN without a VLM).
     """
     run, label = (frame[name].astype("category").cat.codes.to_numpy(np.int64) for name in ("run_id", "labels"))
     steps, value = frame["env_steps"].to_numpy(np.int64), frame["value"].to_numpy(np.float64)
@@ -92,6 +93,10 @@ def run_scores(frame: pd.DataFrame, *, env_steps: int | None = None, metric: str
     }
     counted = evaluations[label[evaluations] == own[run[evaluations]]]
     result |= _of_evaluations(run[counted], steps[counted], value[counted], num_runs)
+    answers = np.flatnonzero(((frame["kind"] == RowKind.VLM.value) & (frame["metric"] == "valid_share")).to_numpy(bool))
+    answers = answers if env_steps is None else answers[steps[answers] <= env_steps]
+    result["acted"] = np.full(num_runs, np.nan)
+    result["acted"][run[answers]] = value[answers]  # of repeated indices the last counts
     late = episodes[10 * steps[episodes] > 9 * length[run[episodes]]]
     late = late[label[late] == own[run[late]]]
     result[TRAIN10], result[f"{TRAIN10}_over"] = _means(run[late], value[late], num_runs)

@@ -22,7 +22,17 @@ _MISSING = {TRAIN10: "without a training episode in the last 10 % of the environ
 
 
 RunColumns = Mapping[str, "npt.NDArray[Any]"]  # of lines of `final_scores`, those that remarks are about
-_COLUMNS = ("seed", "status", "env_steps", "scored", "score", "label_sets", "evaluated_from", "evaluated_after")
+_COLUMNS = (
+    "seed",
+    "status",
+    "env_steps",
+    "scored",
+    "score",
+    "label_sets",
+    "evaluated_from",
+    "evaluated_after",
+    "acted",
+)
 
 
 def run_columns(runs: pd.DataFrame) -> RunColumns:
@@ -56,6 +66,10 @@ def remarks(runs: RunColumns, seeds: Sequence[int] = (), score: str = LAST) -> l
         (
             _sorted(seed[measured & ~np.isfinite(runs["score"])]),
             _NOT_FINITE.get(score, f"without a finite {score}"),
+        ),
+        (
+            _sorted(seed[runs["acted"] < 0.5]),
+            "fewer than half of its VLM's answers state an action",
         ),
         (
             _sorted(seed[runs["label_sets"] > 1]),

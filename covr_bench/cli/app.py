@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -94,13 +97,27 @@ def main() -> None:
     from covr_bench.kit.errors import UserError
     from results.layout import StoreError, StoreWarning
 
+    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter gets its code
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     with warnings.catch_warnings():
         warnings.simplefilter("always", StoreWarning)
         warnings.showwarning = _noting(warnings.showwarning)
         try:
-            app()
+            try:
+                app()
+            finally:
+                if sys.stdout:  # None where it is closed
+                    sys.stdout.flush()
         except (UserError, StoreError) as error:
             fail(str(error), 2)
+        except BrokenPipeError:  # whoever read the output has enough of it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or error.filename:
+                raise
+            fail(f"cannot write: {error.strerror}. Free some space, or send the output elsewhere", 1)
 
 
 def _noting(show: Callable[..., None]) -> Callable[..., None]:

@@ -108,6 +108,7 @@ def show_run(out: Path, run: str, console: Console) -> None:
     from analysis.rows.scores import returns
     from results import provenance
     from results.layout import PROVENANCE_FILE, ROWS_FILE
+    from results.lost import lost_rows
     from results.store import RowKind, RunId, Status, StoreError, read_run, run_folder
 
     try:
@@ -124,13 +125,15 @@ def show_run(out: Path, run: str, console: Console) -> None:
     record = provenance.statuses(out)[str(run_id)]
     console.print(f"[bold]{run_id}[/bold]", highlight=False)
     console.print(_facts(record))
-    if record["status"] == Status.FINISHED and (lost := provenance.lost_rows(run_folder(out, run_id))):
-        raise UserError(f"run {run_id}: {lost}")
-    if not (run_folder(out, run_id) / ROWS_FILE).exists():
+    lost = lost_rows(run_folder(out, run_id)) if record["status"] == Status.FINISHED else ""
+    if os.path.exists(rows := run_folder(out, run_id) / ROWS_FILE) and (rows.stat().st_size or not lost):
+        frame = read_run(out, run_id)
+        _draw(returns(frame), console)
+    elif not lost:
         console.print("\nno evaluation yet")
         return
-    frame = read_run(out, run_id)
-    _draw(returns(frame), console)
+    if lost:
+        raise UserError(f"run {run_id}: {lost}")
     if record["status"] == Status.FAILED:
         for text in frame[frame["kind"] == RowKind.ERROR.value]["text"].tail(1):
             say(console, f"\nerror: {text}")

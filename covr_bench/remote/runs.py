@@ -20,6 +20,7 @@ from covr_bench.run.alone import alone
 from covr_bench.run.writers import Writers
 from results import provenance
 from results.layout import LOCK_FILE, PROVENANCE_FILE, ROWS_FILE, RunId, StoreError, recorded, run_folder
+from results.lost import lost_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -69,7 +70,7 @@ def _pushed(remote: Remote, out: Path, run_id: str, sizes: Mapping[str, int], wr
     if theirs and _is_newer(theirs.rows, ours.rows, folder, lambda: remote.read(f"{place}/{ROWS_FILE}")):
         return Outcome(run_id, State.KEPT)
     with suppress(StoreError):  # a damaged record says nothing of the rows
-        if provenance.is_finished(out, run_id) and (lost := provenance.lost_rows(folder)):
+        if provenance.is_finished(out, run_id) and (lost := lost_rows(folder)):
             raise Refusal(lost)
     if not anew and theirs and (gone := _gone(ours, theirs)):
         raise Refusal(

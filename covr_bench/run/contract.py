@@ -59,7 +59,9 @@ def checked_metrics(metrics: Any, before: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in metrics.items() if metrics.keys() != before.keys() else ():
         if not isinstance(name, str) or np.ndim(getattr(value, "detach", lambda value=value: value)()) != 0:
             raise UserError(f"the agent's metric {name!r} is {value!r:.60}; each should be a name and a 0-d tensor")
-    return dict(metrics)
+    return {
+        name: value.item() if isinstance(value, np.generic | np.ndarray) else value for name, value in metrics.items()
+    }
 
 
 def check_losses(losses: Mapping[str, Any], counters: Counters) -> None:

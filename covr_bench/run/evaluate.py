@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from covr_bench.run.contract import checked_action
 from suites.base import EpisodeLost
@@ -36,10 +36,17 @@ def evaluate(
     measured: dict[str, list[float]] = {"return": [], "length": []}
     for seed in seeds:
         for name, value in _play(agent, env, seed, step, tick, on_lost).items():
-            measured.setdefault(name, []).append(float(value))
+            measured.setdefault(name, []).append(_number(name, value))
     if partial := {name: len(values) for name, values in measured.items() if len(values) != len(seeds)}:
         raise ValueError(f"{partial} of {len(seeds)} episodes report these episode_metrics; each episode must")
     return measured
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"the environment's episode_metrics {name!r} is {value!r}; it must be a number") from None
 
 
 def _play(

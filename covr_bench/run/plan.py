@@ -17,6 +17,7 @@ from results import provenance
 from results.cancel import is_cancelled, uncancel
 from results.code_identity import code_of
 from results.layout import PROVENANCE_FILE, StoreError, run_folder
+from results.lost import lost_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -191,7 +192,7 @@ def _planned(config: RunConfig, restart: bool, accept: bool) -> Planned:
             return Planned(config, State.TO_DO, replaced=_replaced(config))
         return Planned(config, State.UNREADABLE, problem=f"{error} {_ANEW}")
     state, changed = _state(folder, record), _changed_code(record, config)
-    lost = provenance.lost_rows(folder) if state is State.DONE else ""
+    lost = lost_rows(folder) if state is State.DONE else ""
     state = State.UNREADABLE if lost else state
     if restart and (changed or state is not State.DONE):
         return Planned(config, State.TO_DO, replaced=_replaced(config))

@@ -179,7 +179,7 @@ def _session(
         )
         if hasattr(run.agent, "describe"):
             facts = run.agent.describe()
-            lease.patiently(lambda: provenance.describe(config.out, config.run_id, facts, lease=lease))
+            lease.patiently(lambda: provenance.describe(writer.out, config.run_id, facts, lease=lease))
         run.train()
         writer.end()
         status = "finished"
@@ -194,7 +194,7 @@ def _session(
         raise
     finally:
         wall_s = writer.wall_s
-        lease.patiently(lambda: provenance.finish(config.out, config.run_id, status, wall_s=wall_s, lease=lease))
+        lease.patiently(lambda: provenance.finish(writer.out, config.run_id, status, wall_s=wall_s, lease=lease))
 
 
 def _begin(config: RunConfig, session: Session, writer: RunWriter) -> None:
@@ -206,7 +206,7 @@ def _begin(config: RunConfig, session: Session, writer: RunWriter) -> None:
     lease, text = writer.lease, to_yaml(config.options)
     lease.patiently(
         lambda: provenance.begin(
-            config.out,
+            writer.out,
             config.run_id,
             config=config.as_dict(),
             seeds=_seeds(config),

@@ -12,6 +12,7 @@ from covr_bench.track.trackers import films, made
 from results import provenance
 from results.files import read_bytes
 from results.layout import PROVENANCE_FILE, ROWS_FILE, StoreError, run_folder
+from results.lost import without_rows
 from results.parse import live
 from results.shape import completed
 from results.states import Status
@@ -102,7 +103,7 @@ def _check_rows(out: Path, run_id: str, status: str) -> None:
     if status != Status.FINISHED and not os.path.lexists(path):
         return  # it has not come to its first row
     if read_run(out, run_id).empty and status == Status.FINISHED:
-        raise StoreError(provenance.without_rows(path.parent))
+        raise StoreError(without_rows(path.parent))
 
 
 def _ended(status: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import subprocess
 import tempfile
 import threading
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from typing import IO
 
     from covr_bench.config.run_config import RunConfig
+
+
+_BY_ITSELF = (
+    " Its code ended the process (sys.exit, os._exit or KeyboardInterrupt): let it raise an error that says why."
+)
+_ENDED = {0: _BY_ITSELF, -signal.SIGINT: _BY_ITSELF}  # by exit status
 
 
 @dataclass(frozen=True)
@@ -123,8 +130,8 @@ class Trials:
         child.log.seek(0)
         last = "\n".join(child.log.read().strip().splitlines()[-5:])
         tried = f"the trial of {child.request}" if child.request else "a trial"
-        killed = " Was memory short? Give a smaller --set batch_size." if status < 0 else ""
-        return UserError(f"{tried} ended with status {status}.{killed}\n{last}".strip())
+        why = _ENDED.get(status, " Was memory short? Give a smaller --set batch_size." if status < 0 else "")
+        return UserError(f"{tried} ended with status {status}.{why}\n{last}".strip())
 
     def __enter__(self) -> Trials:
         return self
