@@ -64,7 +64,7 @@ def _validated(adapter: TypeAdapter[Any], values: Mapping[str, Any]) -> Any:
         return adapter.validate_python(wanted)
     except ValidationError as error:
         read = dict(wanted)
-        for key in {e["loc"][0] for e in error.errors() if e["loc"]} & wanted.keys():
+        for key in {str(e["loc"][0]) for e in error.errors() if e["loc"]} & wanted.keys():
             if values[key] == NOTHING:
                 read[key] = NOTHING
             elif isinstance(values[key], str):
