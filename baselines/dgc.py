@@ -26,6 +26,7 @@ every frame asked about that is still in the replay. A trained policy needs no V
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,10 +90,12 @@ class Teacher:
         if len(self.waiting) < self.batch:
             return
         slots = [slot for slot in self.waiting if slot >= replay.oldest()]
-        maps = self.vlm.image_map(self.frames.of(replay, np.array(slots)))
-        maps = maps.half()  # as they are kept: what float32 holds may be infinite here
+        images = self.frames.of(replay, np.array(slots))
+        started = time.perf_counter()
+        maps = self.vlm.image_map(images).half()  # as they are kept: what float32 holds may be infinite here
         finite = maps.flatten(1).isfinite().all(1).tolist()
-        self.answers.statuses.update("ok" if each else "nonfinite_model" for each in finite)
+        statuses = ["ok" if each else "nonfinite_model" for each in finite]
+        self.answers.count(statuses, time.perf_counter() - started)
         kept = {slot: seen for slot, seen in self.features.items() if slot >= replay.oldest()}
         new = zip(slots, maps.cpu(), finite, strict=True)
         self.features = kept | {slot: seen for slot, seen, each in new if each}

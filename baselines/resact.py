@@ -127,6 +127,12 @@ class ResAct(SoftActorCriticAgent):
         each = zip(*replay.before(torch.from_numpy(slots)), replay.obs(slots), strict=True)
         return np.stack([self._act_after(*step, explore=False) for step in each])
 
+    def q_in(self, replay: Replay, slots: npt.NDArray[np.int64], action: torch.Tensor) -> torch.Tensor:
+        """As `q_value`, of n actions `(n, A)` in n slots: `(n,)`."""
+        previous, _ = replay.before(torch.from_numpy(slots))
+        pairs = torch.cat([previous, replay.obs(slots).to(previous.device)])
+        return self.sac.q_value(self.shown(pairs, explore=False), action)
+
     def _act_after(
         self, previous: torch.Tensor, previous_action: torch.Tensor, current: torch.Tensor, explore: bool
     ) -> npt.NDArray[np.float32]:

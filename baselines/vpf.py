@@ -22,6 +22,7 @@ The VLM is needed wherever this agent acts; evaluated, it writes its likeliest d
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass as plain_dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
@@ -148,13 +149,15 @@ class VPF(VPFPolicy):
 
     def propose(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> Proposals:
         """One action drawn, and remembered."""
+        started = time.perf_counter()
         question = self.question(images, draw=True)
+        seconds = time.perf_counter() - started
         if not math.isfinite(question.log_prob):  # the model's own numbers are NaN: nothing to learn from
             none = np.zeros((1, prompt.action_dim), np.float32)
-            return Proposals(none, np.zeros(1, np.bool_), ("",), ("nonfinite_model",), 0.0)
+            return Proposals(none, np.zeros(1, np.bool_), ("",), ("nonfinite_model",), seconds)
         self.asked = [question]
         action = values_of(question.choices[None]).numpy()
-        return Proposals(action, np.ones(1, np.bool_), ("",), ("ok",), 0.0)
+        return Proposals(action, np.ones(1, np.bool_), ("",), ("ok",), seconds)
 
     @torch.no_grad()
     def question(self, images: npt.NDArray[np.uint8], draw: bool) -> Question:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from covr.vlm.base import Proposals, Proposer
     from covr.vlm.prompts import Prompt
@@ -33,9 +31,13 @@ class Answers:
 
     def add(self, answer: Proposals) -> None:
         self.words = words_of(answer) or self.words
-        self.statuses.update(answer.statuses)
-        self.recent.extend(np.asarray(answer.valid).tolist())
-        self.seconds += answer.seconds
+        self.count(answer.statuses, answer.seconds)
+
+    def count(self, statuses: Sequence[str], seconds: float) -> None:
+        """What became of some answers, given together in `seconds`."""
+        self.statuses.update(statuses)
+        self.recent.extend(status == "ok" for status in statuses)
+        self.seconds += seconds
 
     def store(self, step: int, all_of_them: bool = False) -> None:
         """Rows, and a word to the user where the latest answers hold no action."""

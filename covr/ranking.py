@@ -73,10 +73,16 @@ class Ranked:
     def _q(self, actions: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         slots = self.collected.slots
         values = [
-            self.base.q_value(self.replay.obs(slots[i : i + Q_BATCH]), torch.from_numpy(actions[i : i + Q_BATCH]))
+            self._q_in(slots[i : i + Q_BATCH], torch.from_numpy(actions[i : i + Q_BATCH]))
             for i in range(0, len(slots), Q_BATCH)
         ]
         return torch.cat(values).double().numpy() if values else np.zeros(0)
+
+    def _q_in(self, slots: Rows, actions: torch.Tensor) -> torch.Tensor:
+        """A base that needs more than a slot's observation says so itself: `q_in(replay, slots, actions)`."""
+        if q_in := getattr(self.base, "q_in", None):
+            return q_in(self.replay, slots, actions)  # type: ignore[no-any-return]
+        return self.base.q_value(self.replay.obs(slots), actions)
 
 
 def policy_actions(base: GuidedAgent, replay: Replay, slots: Rows, step: int) -> npt.NDArray[np.float32]:

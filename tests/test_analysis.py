@@ -457,3 +457,33 @@ def test_shares_have_three_decimals(tmp_path: Path) -> None:
     assert "| sac | 0.865 |" in to_markdown(tables(read(tmp_path)))
     write_run(tmp_path, "dmc6@paper/walker_walk/drq/0", [812.34])
     assert "| sac | 0.9 |" in to_markdown(tables(read(tmp_path)))
+
+
+def test_what_became_of_a_vlms_answers_is_that_of_the_steps_scored(tmp_path: Path) -> None:
+    """Scored up to 150, a run is not marked for the answers of step 200."""
+    with RunWriter(tmp_path, "dmc6@paper/walker_walk/vbe/0", action_repeat=2) as writer:
+        for step, share in ((100, 0.9), (200, 0.4)):
+            writer.write("eval", step, step // 2, {"return": [3.0]})
+            writer.write("vlm", step, step // 2, {"valid_share": share})
+        writer.end()
+    frame = read(tmp_path)
+    assert [final_scores(frame, env_steps=steps)["acted"].tolist() for steps in (150, None)] == [[0.9], [0.4]]
+    marked = ["VLM's answers" in "\n".join(tables(frame, env_steps=steps)[0].notes) for steps in (150, None)]
+    assert marked == [False, True]
+
+
+def test_a_cell_is_of_the_earliest_step_of_its_seeds(tmp_path: Path) -> None:
+    for seed, last in ((0, 200), (1, 100)):
+        with RunWriter(tmp_path, f"dmc6@paper/walker_walk/sac/{seed}", action_repeat=2) as writer:
+            writer.write("eval", last, last // 2, {"return": [3.0]})
+            writer.end()
+    (table,) = tables(read(tmp_path))
+    assert [cell.env_steps for cell in table.cells.values()] == [100]
+
+
+def test_a_budget_of_another_length_is_explained_by_the_one_it_is_made_of(tmp_path: Path) -> None:
+    with RunWriter(tmp_path, "dmc6@paper-500/walker_walk/sac/0", action_repeat=2) as writer:
+        writer.write("eval", 500, 250, {"return": [3.0]})
+        writer.end()
+    (table,) = tables(read(tmp_path), budgets={"dmc6@paper": "The published protocol."})
+    assert table.legend == ("Budget paper-500: The published protocol.",)

@@ -344,3 +344,16 @@ def test_no_window_no_display_no_print() -> None:
     code += "import pygame; assert not pygame.display.get_init()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_measure_that_is_called_as_ours_does_not_take_its_place() -> None:
+    """CarRacing has no `return` of its own; another environment may."""
+    env = TwoSteps(False)
+    step = env.step
+
+    def measured(action: Any) -> Any:
+        *rest, info = step(action)
+        return *rest, info | {"episode_metrics": {"return": 99.0, "length": 99.0}}
+
+    env.step = measured  # type: ignore[method-assign]
+    assert evaluate(Idle(), env, (1, 2), 0) == {"return": [3.0, 3.0], "length": [8.0, 8.0]}

@@ -14,15 +14,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.compare.matching import match_runs
 from analysis.compare.run_sets import RunSet
 from analysis.compare.tables import CSV_COLUMNS
 from analysis.compare.verdicts import Verdicts, verdicts
+from analysis.rows.external import rows_of
 from analysis.rows.final import mean_and_deviation
+from analysis.rows.lines import checked_line
 from analysis.statistics.intervals import Summary, p_value, t_tail
 from analysis.statistics.summary import Bootstrap
 from results import provenance
 from results.layout import PROVENANCE_FILE, run_folder
-from results.store import RunWriter
+from results.store import RunWriter, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -525,3 +528,15 @@ def test_agents_of_one_name_are_told_apart_by_their_vlm(cli: Callable[..., Any],
     assert result.code == 0, result.err
     (line,) = json.loads(result.out)["lines"]
     assert line["agent"] == "covr (vlm=qwen) against covr (vlm=tiny)"
+
+
+def test_scores_that_state_no_action_repeat_are_held_against_no_task_at_two(tmp_path: Path) -> None:
+    for repeat in (2, 4):
+        run_id = f"dmc6@paper/walker_walk/sac{'' if repeat == 2 else '-k=4'}/0"
+        with RunWriter(tmp_path, run_id, action_repeat=repeat) as writer:
+            writer.write("eval", 100, 100 // repeat, {"return": [3.0]})
+            writer.end()
+    line = {"agent": "sac", "task": "walker_walk", "seed": 0, "env_steps": 100, "return": 1.0}
+    given = RunSet("given", rows_of([checked_line(line, "here")])[0], {}, external=True)
+    ours = RunSet("ours", read(tmp_path), {})
+    assert match_runs(given, ours).matches == []

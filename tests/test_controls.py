@@ -387,3 +387,10 @@ def test_an_annealed_weight_falls_to_nothing(tmp_path: Path) -> None:
 def test_trust_needs_answers_that_tell_their_variance(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="set decode=expect"):
         go(guided(tmp_path, guidance_trust="variance"), DPL)
+
+
+@pytest.mark.parametrize("prior", ["uniform", "noise:0.5", "oracle:0.5"])
+def test_runs_of_two_seeds_draw_other_answers(prior: str) -> None:
+    good = np.zeros((40, 2), np.float32)
+    one, other = (Control(prior, seed).propose((np.arange(40), good), None).actions for seed in (0, 1))
+    assert not np.array_equal(one, other)

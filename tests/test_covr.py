@@ -25,8 +25,10 @@ from vlm_models import random_folder
 from covr import loop as method
 from covr.advice import Advice
 from covr.config import COVRConfig
+from covr.frames import Frames
 from covr.priors import HEALTH_OVER, QUEUED, Priors
 from covr.selection import choose, returns_to_go, transitions
+from covr.vlm.base import Proposals
 from covr.vlm.prompts import task_prompt
 from covr.vlm.scripted import ScriptedPrior, silent
 from covr_bench.config import registry
@@ -611,3 +613,46 @@ def test_a_vlm_that_cannot_be_tuned_guides_when_its_round_would_have_been() -> N
     assert [agent.guided(step) for step in (0, 29, 30, 100)] == [False, False, True, True]
     agent.config = replace(agent.config, guidance_after=0)
     assert agent.guided(0)
+
+
+def test_a_vlm_that_fell_silent_is_told_of_after_a_stop_as_well() -> None:
+    def known() -> Priors:
+        vlm: Any = None
+        found = Priors(vlm, task_prompt("a task", 1), lambda *_: np.zeros(0, np.uint8), lambda slots: slots,
+                       batch=1, hold=False, background=False)  # fmt: skip
+        found.reserve(2 * HEALTH_OVER)
+        return found
+
+    def answers(valid: bool, slots: range) -> tuple[Any, Proposals]:
+        status: Any = "ok" if valid else "no_match"
+        count = len(slots)
+        actions = np.zeros((count, 1), np.float32)
+        return np.array(slots), Proposals(actions, np.full(count, valid), ("",) * count, (status,) * count, 0.0)
+
+    before = known()
+    before._keep(*answers(True, range(HEALTH_OVER)))
+    again = known()
+    again.load_state_dict(before.state_dict())
+    again._keep(*answers(False, range(HEALTH_OVER, 2 * HEALTH_OVER)))
+    assert again.valid_share() == 0 and again.unhealthy()
+
+
+def test_two_frames_stay_two_after_a_stop() -> None:
+    """The first picture after it shows the frame of the step before, too."""
+    drawn = iter(range(9))
+    frames = [Frames(2, 20, 8, lambda height, width: np.full((height, width, 3), next(drawn), np.uint8)) for _ in "ab"]
+    replay, obs = Replay(8, (6, 8, 8), 1, seed=0), np.zeros((6, 8, 8), np.uint8)
+    replay.start(obs)
+    frames[0].see(replay, asked=False)
+    frames[1].load_state_dict(frames[0].state_dict())
+    replay.add(np.zeros(1, np.float32), 0.0, False, obs)
+    frames[1].see(replay, asked=True)
+    assert frames[1].of(replay, np.array([1]))[0, :, 0, 0, 0].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("score", ["q", "q_advantage"])
+def test_rounds_rank_by_the_q_values_of_a_base_that_needs_the_step_before(tmp_path: Path, score: str) -> None:
+    """A base of which one observation is too little failed at its first round."""
+    config = configured(tmp_path, base="resact", score=score, image_size="108")
+    go(config, registry.agent("covr"))
+    assert min(rounds(config, "samples")) > 0

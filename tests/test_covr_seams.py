@@ -5,21 +5,24 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast, get_args
+from unittest import mock
 
+import covr_stage
 import numpy as np
 import pytest
 import torch
-from covr_stage import ENTROPY, EPISODE, Stage, action, reward
+from covr_stage import ACTIONS, ENTROPY, EPISODE, Stage, action, reward
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covr import eddf, ralw
+from covr import eddf, loop, ralw, ranking
 from covr.advice import Advice
 from covr.config import COVRConfig as Config
 from covr.loop import make
 from covr.priors import Priors
 from covr.selection import choose
 from covr.vlm.base import FinetuneSettings, Proposals
+from covr.vlm.measures import relative_error
 from covr.vlm.prompts import task_prompt
 from covr.vlm.scripted import ScriptedPrior
 from covr_bench.kit.errors import UserError
@@ -430,3 +433,65 @@ def test_an_episode_that_ends_within_an_actions_repeats_is_asked_about_no_more_o
     for step in steps:
         advice.ask(Replay(8, (3, 2, 2), 1, seed=0), step, 3)
     assert [step for step, now in zip(steps, asked[::2], strict=True) if now] == [0, 12, 21, 31, 40]
+
+
+def test_rounds_tell_how_far_behind_the_priors_in_use_are(tmp_path: Path) -> None:
+    """A question of the step a round is due at is answered before it."""
+    stage = Stage(tmp_path, query_batch=1, guidance_after=9)
+    stage.play(61)
+    behind = [row["prior_rounds_behind"] for _, row in stage.services.rows if row["round"]]
+    asked = np.arange(0, 62, 2)  # by agent step
+    expected = [np.mean([sum(due >= each for due in (10, 30)[:done]) for each in asked[asked <= now]])
+                for done, now in enumerate((10, 30, 60))]  # fmt: skip
+    assert behind == pytest.approx(expected) and behind[2] > behind[1] > behind[0] == 0
+
+
+def test_a_round_is_measured_on_the_newest_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = iter(np.sin(np.arange(1000)))
+    monkeypatch.setattr(covr_stage.Services, "player", lambda self: lambda: np.full(ACTIONS, next(good), np.float32))
+    monkeypatch.setattr(loop, "MEASURED", 3)
+    stage = Stage(tmp_path, query_batch=1)
+    stage.play(11)
+    priors = stage.agent.advice.priors
+    newest = np.array([7, 9, 12])  # of 0, 2, 4, 7, 9 and 12, which were asked about
+    told = priors.good[newest]
+    expected = relative_error(newest[:, None] / np.full(ACTIONS, 100, np.float32), told, told.mean(0), np.ones(3))
+    assert stage.services.rows[-1][1]["prior_error"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("many", [1, 4, 256])
+def test_q_values_are_each_of_its_own_action_however_many_at_once(tmp_path: Path, many: int) -> None:
+    with mock.patch.object(ranking, "Q_BATCH", many):
+        stage = Stage(tmp_path, score="q")
+        stage.play(11)
+    slots = [slot for slot in range(12) if slot % (EPISODE + 1) < EPISODE]
+    assert stage.chosen[0][0] == pytest.approx([np.sin(np.float32(37) * action(slot)[0]) for slot in slots], abs=1e-5)
+
+
+def test_a_teachers_steps_are_scored_to_the_end_of_their_episode(tmp_path: Path) -> None:
+    """The stage's teacher shows the slots from 60 on, all in one episode."""
+    stage = Stage(tmp_path, teacher="scripted", return_discount=0.9)
+    stage.play(11)
+    rewards = [reward(slot) for slot in range(60, 70)]
+    expected = [sum(0.9**i * r for i, r in enumerate(rewards[k:])) for k in range(10)]
+    assert stage.chosen[0][0] == pytest.approx(expected)
+
+
+def test_a_round_that_is_undone_leaves_what_the_one_before_it_made(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, accept="better")
+    tune, errors = stage.vlm.finetune, iter([0.5, 0.9])
+    stage.vlm.finetune = lambda *given: replace(  # type: ignore[method-assign]
+        tune(*given), heldout_error_weighted=next(errors), error_before_weighted=0.8
+    )
+    stage.play(11)
+    kept = stage.vlm.shift
+    stage.play(20)
+    assert stage.rounds() == [10, 30] and [row["accepted"] for _, row in stage.services.rows[1:]] == [1, 0]
+    assert any(kept or ()) and stage.vlm.shift == kept and stage.agent.adapter == 1
+
+
+def test_the_weight_falls_with_environment_steps_whatever_the_clock(tmp_path: Path) -> None:
+    for clock in ("env", "agent"):
+        stage = Stage(tmp_path / clock, repeat=2, clock=clock, guidance_schedule="anneal")
+        stage.play(51)
+        assert stage.agent.weight == pytest.approx(1 - 100 / stage.context.total_env_steps)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -209,3 +212,32 @@ def test_two_frames_of_an_observation_of_one_are_refused_before_a_step() -> None
     settings: Any = SMALL | {"vlm": str(random_folder()), "vlm_frames": 2}
     with pytest.raises(UserError, match=r"set env.frame_stack to at least 2, or vlm_frames=1"):
         DGC(Config(**settings), context, services)
+
+
+def test_an_episode_that_ends_within_an_actions_repeats_shows_no_frame_more() -> None:
+    """At repeat 3 an episode of 22 steps ends one step after the 21st: 20 was passed once, not twice."""
+    seen: list[bool] = []
+    ours = object.__new__(DGC)
+    ours.config = Config(query_every=10, random_agent_steps=1_000)
+    ours.action_repeat, ours.previous_step, ours.agent_steps = 3, -1, 0
+    teacher: Any = SimpleNamespace(
+        see=lambda replay, asked: seen.append(asked), answers=SimpleNamespace(store=lambda step: None)
+    )
+    ours.teacher = teacher
+    steps = [*range(0, 22, 3), *range(22, 44, 3)]
+    for step in steps:
+        ours.update(Replay(8, (3, 2, 2), 1, seed=0), step)
+    assert [step for step, now in zip(steps, seen, strict=True) if now] == [0, 12, 21, 31, 40]
+
+
+def test_the_time_the_vlm_took_and_its_latest_answers_are_counted(monkeypatch: Any) -> None:
+    ours = agent(vlm="tiny")
+    clock = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    replay = Replay(64, (9, 84, 84), 1, seed=0)
+    replay.start(np.zeros((9, 84, 84), np.uint8))
+    for _ in range(2 * ours.teacher.batch):
+        ours.teacher.see(replay, True)
+        replay.add(np.zeros(1, np.float32), 0.0, False, np.zeros((9, 84, 84), np.uint8))
+    answers = ours.teacher.answers
+    assert (answers.seconds, list(answers.recent)) == (2, [True] * 2 * ours.teacher.batch)

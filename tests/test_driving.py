@@ -295,3 +295,13 @@ def test_wilson_refuses_more_successes_than_trials() -> None:
     assert all(math.isnan(bound) for bound in wilson(0, 0))
     with pytest.raises(ValueError, match="3 successes of 2 trials"):
         wilson(3, 2)
+
+
+def test_measures_are_means_over_the_steps_of_an_episode() -> None:
+    """The speed is the car's, not that along the lane; the throttle is no brake."""
+    episode = Episode(True)
+    for pedal, lane_speed in ((1.0, 6.0), (-0.5, -2.0)):
+        episode.add(Tick(PICTURE, None, lane_speed, 10.0, 0.5, True, ()), -0.1, pedal)
+    measures = episode.metrics()
+    named = [measures[name] for name in ("mean_speed_mps", "brake_use", "mean_abs_steer", "driving_distance_m")]
+    assert named == pytest.approx([10.0, 0.25, 0.1, 1.0])

@@ -185,3 +185,14 @@ def test_the_commands_show_it(cli: Callable[..., Any], tmp_path: Path) -> None:
     assert '<a href="#errors-1">' in page and '<h3 id="errors-1">Error rates</h3>' in page
     assert "1 of 2 (9\N{EN DASH}91%)" in page
     assert page.count("<li>sac on hw: seed 0 failed</li>") == 1
+
+
+@pytest.mark.parametrize("score", ["last", "train10", "auc"])
+def test_rates_are_those_of_the_last_evaluation_whatever_the_score(tmp_path: Path, score: str) -> None:
+    """A run that went on after it: train10 is measured where training ends."""
+    out, run_id = tmp_path, "carla@paper/hw/sac/0"
+    drive(out, run_id, episodes((1, 1)), episodes((1, 0)))
+    with RunWriter(out, run_id, action_repeat=1, labels={"backend": "embedded"}) as writer:
+        writer.write("episode", 140, 140, {"return": 2.0})
+    (line,) = lines(rates_grid(the_table(out, score=score)))
+    assert line["collided"] == "1 of 2 (9\N{EN DASH}91%)"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from reference_drqv2 import ReferenceDrQV2, bilinear_shift, exact_shift
 
 from baselines.drqv2 import AGENT, Config, DrQV2
-from covr_bench.kit import winograd
+from covr_bench.kit import ddpg, winograd
 from covr_bench.kit.api import Context
 from covr_bench.kit.ddpg import noisy
 from covr_bench.kit.replay import Batch, Replay
@@ -345,3 +346,15 @@ def test_the_compiled_kernel_learns_the_same() -> None:
         losses.append(float(ours.update(OneBatch(batch(0)), 0)["critic_loss"]))  # type: ignore[arg-type]
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_the_agents_clock_is_that_of_the_noise_in_acting_and_of_the_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At repeat 3 the 20th decision is at step 60, and at 40 of the clock."""
+    given: list[float] = []
+    monkeypatch.setattr(ddpg, "noisy", lambda mean, stddev, clip=None: given.append(stddev) or mean)
+    ours, _ = counting(clock="agent", seed_steps=0, stddev_steps=100)
+    for step in range(0, 60, 3):
+        ours.update(OneBatch(batch_of_two()), step)  # type: ignore[arg-type]
+    ours.act(np.zeros((9, 16, 16), np.uint8), 60, explore=True)
+    assert given == [pytest.approx(0.64)]
+    assert ours.entropy(60) == pytest.approx(2 * (math.log(0.64) + 0.5 * math.log(2 * math.pi * math.e)))

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vlm_models import bars, prior, prompt, random_folder, speaking_folder
 
 from covr.vlm import finetune, lora
-from covr.vlm.base import FinetuneSettings, Samples
+from covr.vlm.base import FinetuneReport, FinetuneSettings, Samples
 from covr.vlm.finetune import weighted_loss
 from covr.vlm.hf import HFPrior
 from covr.vlm.measures import relative_error
@@ -410,3 +410,13 @@ def test_a_refused_adapter_leaves_the_model_as_it_came(tmp_path: Path, damage: A
     vlm.load_adapter(tmp_path / "good")
     vlm.reset_adapter()
     assert np.array_equal(vlm.propose(images, prompt()).actions, came)
+
+
+def test_each_round_holds_out_samples_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    report = FinetuneReport(8, 1, *[0.0] * 7)
+    monkeypatch.setattr(finetune, "tune", lambda vlm, learnt, asked, chosen: seeds.append(chosen.seed) or report)
+    vlm = prior(settings=SMALL)
+    for _ in range(3):
+        vlm.finetune(samples(), prompt())
+    assert len(set(seeds)) == 3

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.figures import style
+from analysis.figures.signals import bands
 from analysis.gate.behaviour import behaviour, distances
 from analysis.gate.output import as_json, junit, markdown, summary
 from analysis.gate.signals import RETURN, areas, features, signals
@@ -563,3 +565,25 @@ def test_runs_of_a_revision_are_not_those_of_other_packages(tmp_path: Path, monk
         monkeypatch.setattr("results.environment.collect", lambda facts=facts: facts)
         keys.append(_key("0" * 40, GateRequest(("x",)), tmp_path))
     assert keys[0] == keys[-1] and len(set(keys)) == len(others) + 1
+
+
+def test_an_interval_is_drawn_where_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(style, "save", lambda figure, path: drawn.append(figure))
+    table = pd.DataFrame({"task": "t", "seed": 0, "interval": range(1, 21), "loss": 1.0})
+    bands(table, table, ["loss"], "a.png")
+    for line in drawn[0].axes[0].lines:
+        assert line.get_xdata()[[0, -1]] == pytest.approx([0.05, 1.0])
+
+
+def test_what_never_varied_is_far_off_when_it_moves() -> None:
+    reference, new = (
+        pd.DataFrame(
+            [("t", seed, at, value) for seed in range(4) for at in range(1, 21)],
+            columns=["task", "seed", "interval", "loss"],
+        )
+        for value in (2.0, 3.0)
+    )
+    found = distances(reference, new)
+    assert {each.window for each in found} == {"early", "middle", "late"}
+    assert "which never varies" in found[0].text()

@@ -547,3 +547,11 @@ def test_a_folder_is_imported_again_without_what_the_first_time_wrote(cli: Calla
 def test_an_empty_line_of_a_spreadsheet_is_passed_over(cli: Callable[..., Any], tmp_path: Path) -> None:
     file = write(tmp_path, "a.csv", f"{HEADER}m,t,0,10,1\n,,,,\n")
     assert cli("import", file, "-o", tmp_path / "scores.csv").code == 0
+
+
+def test_environments_that_began_apart_count_by_the_clock(cli: Any, tmp_path: Path) -> None:
+    """The second began 10 seconds after the first: its early episode ended last."""
+    for number, each in enumerate(("1.0,20,0.5\n2.0,30,2.5\n", "3.0,25,1.0\n")):
+        text = f'#{{"t_start": {100 + 10 * number}.0, "env_id": "walker_walk"}}\nr,l,t\n{each}'
+        write(tmp_path, f"logs/ppo/walker_walk_1/{number}.monitor.csv", text)
+    assert [line[5:] for line in imported(cli, tmp_path, tmp_path / "logs")] == [(20, 1.0), (50, 2.0), (75, 3.0)]

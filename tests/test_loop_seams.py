@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from covr_bench.config import registry
 from covr_bench.kit.api import AgentSpec, Context
 from covr_bench.kit.seeds import derive_seed, starts
 from covr_bench.run.checkpoint import Checkpoints
+from covr_bench.run.services import RunServices
 from covr_bench.run.train import Run
 from results.store import RunWriter, read_run, run_folder
 from suites.base import Budget
+from suites.catch import make as make_catch
 
 SUITE = registry.suite("catch")
 
@@ -157,3 +160,40 @@ def test_a_checkpoint_is_made_as_often_as_the_run_says(tmp_path: Path, monkeypat
         with RunWriter(changed.out, config.run_id, action_repeat=2) as writer:
             Run(changed, *envs, lambda context: Recorder(Config(), context), writer, checkpoints).train()  # type: ignore[arg-type]
         assert len(made) == count
+
+
+def services(seed: int, eval_env: Any) -> RunServices:
+    none: Any = None
+    counters: Any = SimpleNamespace(env_steps=0)
+    lost: Any = SimpleNamespace(add=None)
+    return RunServices(seed, none, eval_env, none, lambda: counters, lambda: None, lost, print, "catcher", 2)
+
+
+def test_every_round_is_shown_other_episodes_of_its_teacher() -> None:
+    def shown(number: int) -> Any:
+        ours = services(0, make_catch(2, False, 0, image_size=8))
+        return ours.demonstrate("scripted", 20, number, lambda obs: obs[-3:].transpose(1, 2, 0)).images
+
+    assert np.array_equal(shown(1), shown(1)) and not np.array_equal(shown(1), shown(2))
+
+
+def test_the_vlm_plays_from_the_starts_of_the_runs_evaluations() -> None:
+    env = make_catch(2, False, 0, image_size=8)
+    reset, begun = env.reset, []
+
+    def watched(*, seed: int | None = None, options: Any = None) -> Any:
+        begun.append(seed)
+        return reset(seed=seed, options=options)
+
+    env.reset = watched  # type: ignore[method-assign]
+    ours = services(7, env)
+    still = type("Still", (), {"act": lambda self, obs, step, explore: np.zeros(1, np.float32)})
+    assert len(ours.play(lambda render: still(), 2)["return"]) == 2
+    assert begun == starts(7, 2)
+
+
+def test_a_demonstration_counts_episodes_and_the_steps_in_each() -> None:
+    ours = services(0, make_catch(2, False, 0, image_size=8))
+    shown = ours.demonstrate("scripted", 30, 0, lambda obs: obs[-3:].transpose(1, 2, 0))
+    assert shown.episode.tolist() == [0] * 20 + [1] * 20
+    assert shown.age.tolist() == [*range(20)] * 2

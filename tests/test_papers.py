@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import results
@@ -31,7 +32,7 @@ from analysis.papers.layouts import (
     to_long_grid,
     to_ours_grid,
 )
-from analysis.papers.published import PAPERS, SETS, paper_notes, published
+from analysis.papers.published import PAPERS, SETS, is_run_of, paper_notes, published
 from analysis.papers.tables import paper_tables, several_tables
 from analysis.rows import vlm_rounds
 from analysis.rows.external import read_scores
@@ -606,3 +607,18 @@ def test_reproduce_writes_several_tables_and_one_report(
     assert {"table-T3.pdf", "table-T4.pdf", "curves.pdf", "report.html"} < names
     text = (folder / "T3-T4.md").read_text()
     assert "three base agents" in text and "six DMControl tasks" in text
+
+
+def test_a_run_with_a_model_of_a_longer_name_is_not_the_papers() -> None:
+    (number,) = [each for each in published("vlm") if "2.5-VL-3B" in each.labels and each.metric == "return"]
+    labels = [number.labels, f"backend=embedded,{number.labels}", f"{number.labels}-AWQ"]
+    scores = pd.DataFrame({"agent": number.agent, "variant": number.variants[0], "labels": labels})
+    assert is_run_of(scores, number).tolist() == [True, True, False]
+
+
+def test_a_seed_that_ended_early_keeps_a_cell_from_being_compared(tmp_path: Path) -> None:
+    for seed, at in ((0, 100_000), (1, 50_000)):
+        write_run(tmp_path, f"dmc6@paper/cartpole_swingup/drq/{seed}", {"return": 800.0}, env_steps=at)
+    (table,) = paper_tables(read(tmp_path), "T4")
+    (cell,) = [line.cells["cartpole_swingup", "return"] for line in table.lines if line.ours == "drq"]
+    assert (cell.ours.n, cell.env_steps, cell.difference) == (2, 50_000, None)  # type: ignore[union-attr]

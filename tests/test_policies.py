@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import torch
 
-from covr_bench.cli.record import MIN_SIZE, example_episode
+from covr_bench.cli.eval import summary
+from covr_bench.cli.record import MIN_SIZE, example_episode, played
 from covr_bench.config import registry
 from covr_bench.config.run_config import RunConfig
 from covr_bench.kit.api import Context
@@ -30,6 +31,7 @@ from covr_bench.policies.play import TrainedPolicy
 from covr_bench.run.checkpoint import Checkpoints, load_saved
 from covr_bench.run.evaluate import evaluate
 from covr_bench.run.randomness import seed_everything
+from covr_bench.run.teacher import open_teacher
 from results import provenance
 from results.store import RunWriter, read, read_run, run_folder
 
@@ -481,6 +483,13 @@ def test_a_policy_that_a_vlm_taught_is_filmed_without_it(cli: Callable[..., Any]
     assert result.code == 0, result.err
 
 
+def test_a_policy_that_a_control_guided_is_filmed_without_it(cli: Callable[..., Any], tmp_path: Path) -> None:
+    """A control is not shown pictures."""
+    store(tmp_path, "dpl", base="sac", base_settings=BASE, prior="zero")
+    result = cli("record", "dpl", "--out", tmp_path, "-o", tmp_path / "a.mp4")
+    assert result.code == 0, result.err
+
+
 def test_a_vlm_that_is_gone_can_be_left_out(cli: Callable[..., Any], tmp_path: Path) -> None:
     store(tmp_path, "covr", base="sac", base_settings=BASE, vlm=str(tmp_path / "absent"))
     result = cli("record", "covr", "--out", tmp_path, "-o", tmp_path / "a.mp4")
@@ -515,3 +524,46 @@ def test_an_example_is_short_and_small(tmp_path: Path) -> None:
     assert (name, pixels, rate) == ("h264", "yuv420p", 10)
     assert (len(frames), frames[0].shape) == (21, (168, 168, 3))
     assert len(data) < 50_000
+
+
+def test_a_vlm_is_asked_about_the_task_it_acts_on_as_often_as_in_training(tmp_path: Path) -> None:
+    """Trained on `catch`, of action repeat 2, before `catch_or_end`, of repeat 1."""
+    config = store(tmp_path, "vbe", vlm="scripted", vlm_image_size=84)
+    with acting(run_folder(tmp_path, config.run_id), "catch_or_end") as policy:
+        agent: Any = policy.agent
+        assert "A missed ball ends the game." in agent.prompt.user
+        assert agent.context.action_repeat == agent.policy(explore=False).action_repeat == 1
+
+
+def test_a_policy_by_hand_acts_as_the_one_that_is_evaluated(tmp_path: Path) -> None:
+    config = store(tmp_path, "sac", init=5)
+    folder = run_folder(tmp_path, config.run_id)
+    obs = np.random.default_rng(0).integers(0, 256, (9, 84, 84), np.uint8)
+    with acting(folder) as policy:
+        expected = policy.agent.act(obs, 400, explore=False)
+    with TrainedPolicy(tmp_path, str(folder)) as policy:
+        assert np.array_equal(policy.act(obs), expected)
+
+
+def test_seed_0_is_a_seed_of_starts_too(tmp_path: Path) -> None:
+    config = store(tmp_path, "sac", 3, hidden_dim=16, feature_dim=8)
+    with TrainedPolicy(tmp_path, str(run_folder(tmp_path, config.run_id))) as policy:
+        assert policy.play(1, seed=3) == policy.play(1) != policy.play(1, seed=0)
+
+
+def test_a_printed_deviation_is_that_of_a_sample() -> None:
+    assert summary([1.0, 3.0]) == "2 ± 1.414 (n=2)"
+
+
+def test_a_teacher_does_what_the_trained_policy_does_in_evaluation(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, store(tmp_path, "sac", init=5).run_id)
+    with acting(folder) as policy:
+        obs, _ = policy.env.reset(seed=1)
+        act = open_teacher(str(folder), policy.env, 2, "")
+        assert np.array_equal(act(obs), policy.agent.act(obs, 400, explore=False))
+
+
+def test_a_film_says_how_many_steps_were_made_when_its_scene_was_seen(tmp_path: Path) -> None:
+    with acting(run_folder(tmp_path, store(tmp_path, "random").run_id)) as policy:
+        shown = list(played(policy, 1, 240))
+    assert [moment.env_steps for moment in shown] == [*range(0, 41, 2)]

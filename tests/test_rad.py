@@ -192,3 +192,18 @@ def test_a_square_outside_the_image_is_refused() -> None:
 
 def test_unit_table_is_bit_equal_to_the_formula() -> None:
     assert torch.equal(torch.from_numpy(UNIT), torch.arange(256, dtype=torch.uint8).float() / 255.0)
+
+
+def test_the_encoder_is_guided_on_the_picture_that_is_acted_on_in_evaluation() -> None:
+    ours, one = agent("translate"), batch(0, 108)
+    see_every_pixel(ours.sac.encoder)
+    images = torch.from_numpy(translate(one.obs.numpy(), np.full((len(one.obs), 2), 4), 100)) / 255.0
+    expected = torch.tanh(ours.sac.actor(ours.sac.encoder(images))[0]).detach()
+    seen: list[torch.Tensor] = []
+
+    def guidance(_: Any, action: torch.Tensor) -> torch.Tensor:
+        seen.append(action.detach())
+        return action.square().mean()
+
+    ours.guide_encoder(one, guidance)
+    torch.testing.assert_close(seen, [expected])

@@ -550,3 +550,19 @@ def test_the_gate_reads_references_of_a_store_elsewhere(tmp_path: Path, monkeypa
     assert not (folder / "sac").exists()
     with pytest.raises(UserError, match="--bless stores references in a folder"):
         _folder_of(GateRequest(("drqv2",), against="memory://there", bless="why"), tmp_path, said.append)
+
+
+@pytest.mark.parametrize("left", [b"t" * 4999, None], ids=["cut", "gone"])
+def test_a_push_mends_what_was_cut_or_lost_there(url: str, tmp_path: Path, left: bytes | None) -> None:
+    empty_memory()
+    make(tmp_path / "a")
+    push(url, tmp_path / "a")
+    fs, root = fsspec.core.url_to_fs(url)
+    path = f"{root}/runs/{RUN}/checkpoint/000000000400-final/tensors.safetensors"
+    fs.rm_file(path)
+    if left is not None:
+        fs.pipe_file(path, left)
+    again = push(url, tmp_path / "a")[RUN]
+    assert (again.state, again.bytes) == (State.COPIED, 5000)
+    assert pull(url, tmp_path / "b")[RUN].state is State.COPIED
+    assert tree(run_folder(tmp_path / "b", RUN)) == tree(run_folder(tmp_path / "a", RUN))

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from analysis.figures.style import short_names
 from analysis.report.curves import MAX_POINTS, mean_and_interval
 from analysis.report.drawings import MAX_NAME, inline
-from analysis.report.origin import RunEntry, period
+from analysis.report.origin import RunEntry, entries, period
 from analysis.report.page import Command, _commands
 from analysis.report.runs import packed
 from analysis.rows.scores import final_scores
@@ -713,3 +713,13 @@ def test_thousands_of_unknown_commands_are_one_line() -> None:
     unknown = [Command("", (f"s@b/t/a/{seed}",)) for seed in range(1, 1000)]
     assert [what for what, _ in _commands([known, *unknown], scores)] == ["s@b/t/a/0", "999 others"]
     assert len(_commands([known, *unknown[:5]], scores)) == 6
+
+
+def test_a_run_is_listed_with_its_last_return_whatever_the_score(tmp_path: Path) -> None:
+    with RunWriter(tmp_path, "dmc6@paper/walker_walk/sac/0", action_repeat=2) as writer:
+        for step, value in ((0, 10.0), (100, 30.0)):
+            writer.write("eval", step, step // 2, {"return": [value]})
+        writer.end()
+    frame = read(tmp_path)
+    (entry,) = entries(final_scores(frame, score="auc"), frame, {})
+    assert entry.score_text == "30.0 at 100"

@@ -214,3 +214,20 @@ def test_published_settings() -> None:
 
 def test_guidance_cannot_reach_an_encoder_of_pairs() -> None:
     assert ResAct.guide_encoder is None
+
+
+def test_its_q_values_in_a_replay_are_of_the_steps_before_them_too() -> None:
+    ours, replay = agent(), Replay(32, (9, 108, 108), A, seed=0)
+    see_every_pixel(ours.sac.encoder)
+    film = stacks(frames(4))
+    replay.start(film[0])
+    for obs in film[1:]:
+        replay.add(np.zeros(A, np.float32), 0.0, False, obs)
+    actions = torch.linspace(-1, 1, 3 * A).view(3, A)
+    before = [np.zeros_like(film[0]), *film[:2]]
+    expected = []
+    for previous, current, action in zip(before, film, actions, strict=False):
+        pair = [torch.from_numpy(translate(obs[None], np.array([[4, 4]]), 100)) / 255.0 for obs in (previous, current)]
+        expected += ours.sac.q_value(torch.cat(pair), action[None]).tolist()
+    assert ours.q_in(replay, np.arange(3), actions).tolist() == pytest.approx(expected, abs=1e-6)
+    assert len(set(expected)) == 3

@@ -20,7 +20,7 @@ from analysis.compare.verdicts import Verdict, verdicts
 from analysis.rows.final import SCORES, definition
 from analysis.rows.scores import final_scores
 from analysis.statistics.comparison import comparisons
-from analysis.tables.scores import tables, to_csv, to_latex, to_markdown
+from analysis.tables.scores import scores_grid, tables, to_csv, to_latex, to_markdown
 from results.store import RunWriter, read
 
 REFERENCE = Path(__file__).parents[1] / "results/reference"
@@ -280,3 +280,17 @@ def test_the_option_of_each_verb(cli: Callable[..., Any], tmp_path: Path) -> Non
         result = cli(*refused, "--out", tmp_path, "--score", "last3")
         assert result.code == 2
         assert complaint in result.err
+
+
+def test_a_mean_over_tasks_is_marked_for_its_own_agents_cells_alone(tmp_path: Path) -> None:
+    for agent, seeds in (("drq", (0, 1)), ("sac", (0,))):
+        for task in ("walker_walk", "cheetah_run"):
+            for seed in seeds:
+                with RunWriter(tmp_path, f"dmc6@paper/{task}/{agent}/{seed}", action_repeat=2) as writer:
+                    for step in (100, 200):
+                        writer.write("eval", step, step // 2, {"return": [float(step)]})
+                    writer.error("out of memory") if (agent, seed) == ("drq", 1) else writer.end()
+    (table,) = tables(read(tmp_path))
+    grid: Any = scores_grid(table)
+    means = {line[1]: line[2] for line in grid.rows if line[0] == "mean over tasks"}
+    assert means["drq"].endswith("†") and not means["sac"].endswith("†")

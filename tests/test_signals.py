@@ -208,3 +208,20 @@ def test_evaluations_have_signals_of_their_own() -> None:
     found = signals.interval(1)
     assert found["evaluation action saturated"] == 1.0 and found["evaluation action change"] == 0.0
     assert "action" not in found
+
+
+def test_the_age_of_a_batch_is_a_share_of_what_is_held_after_the_ring_has_wrapped() -> None:
+    replay, black = Replay(40, (9, SIZE, SIZE), 1, seed=0), np.zeros((9, SIZE, SIZE), np.uint8)
+    replay.start(black)
+    for _ in range(200):
+        replay.add(np.zeros(1, np.float32), 2.0, False, black)
+    assert 0.2 < seen(made("drqv2", DRQV2), replay)["batch age"] < 0.8
+
+
+def test_an_actions_components_are_saturated_at_both_ends_and_change_from_step_to_step() -> None:
+    signals = new()
+    for action in ([1.0, -1.0], [0.0, -1.0]):
+        signals.acted(np.array(action, np.float32))
+    found = signals.interval(10)
+    assert (found["action"], found["action size"]) == (-0.25, 0.75)
+    assert (found["action saturated"], found["action change"]) == (0.75, 0.5)

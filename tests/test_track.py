@@ -306,3 +306,17 @@ def test_names_are_those_of_the_specs() -> None:
     for name in tracker_names():
         assert tracker(name).name == name
         assert tracker(name).doc
+
+
+def test_a_run_that_is_killed_twice_repeats_nothing(tmp_path: Path) -> None:
+    """The second time before it was as far as the first."""
+    with RunWriter(tmp_path, RUN, action_repeat=1) as writer:
+        writer.write("episode", 110, 110, {"return": 1.0})
+    rows = Rows(file_of(tmp_path))
+    with RunWriter(tmp_path, RUN, action_repeat=1) as writer:
+        for last in (80, 140):
+            writer.resume(60)
+            for step in (80, 110, 140):
+                if step <= last:
+                    writer.write("episode", step, step, {"return": 1.0})
+    assert brief(rows.new()) == [("resume", 60), ("resume", 60), ("episode", 140)]

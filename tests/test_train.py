@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from covr_bench.kit.api import AgentSpec, Context
 from covr_bench.kit.seeds import derive_seed
 from covr_bench.run.checkpoint import Checkpoints, load_agent
 from covr_bench.run.contract import Diverged
+from covr_bench.run.meter import Meter
 from covr_bench.run.train import Interrupted, Run
 from results.store import RunWriter, read_run, run_folder
 from suites.base import Budget
@@ -326,3 +328,14 @@ def test_throughput_rows_account_for_all_time(unstopped: dict[str, RunConfig]) -
     shares = rows[rows["metric"].str.endswith("_share")].set_index("metric")["value"]
     assert set(shares.index) == {f"{name}_share" for name in ("act", "update", "env", "evaluate", "other")}
     assert shares.sum() == pytest.approx(1.0)
+
+
+def test_the_speed_of_a_session_is_that_of_its_own_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that went on at 900,000 steps has made 100 in 10 seconds."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    meter = Meter(lambda progress: None)
+    meter.start(900_000)
+    clock[0] = 10.0
+    assert meter.throughput(900_000) == {}
+    assert meter.throughput(900_100)["env_steps_per_s"] == pytest.approx(10.0)

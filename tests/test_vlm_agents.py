@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +12,14 @@ import torch
 from experiments import configure
 from test_covr import Nothing, after, evaluations
 from test_train import go, measured
+from test_vlm_server import PROMPT
 from vlm_families import folder
 from vlm_models import random_folder
 
 from covr import advice, priors
+from covr.vlm.base import Proposals
 from covr.vlm.scripted import ScriptedPrior, silent
-from covr.vlm_policy import vlm_policy
+from covr.vlm_policy import VLMPolicy, vlm_policy
 from covr_bench.config import registry
 from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError
@@ -285,3 +288,18 @@ def test_frames_that_a_model_cannot_be_shown_are_refused_before_a_step(name: str
     one_image_at_a_time = str(folder("florence2"))
     with pytest.raises(UserError, match="cannot be shown two images"):
         made(name, context(services=Nothing()), vlm=one_image_at_a_time, vlm_frames="2")
+
+
+def test_an_answer_that_states_no_action_leaves_the_one_before_standing() -> None:
+    class Doubts:
+        asked = 0
+
+        def propose(self, images: Any, prompt: Any) -> Proposals:
+            valid, self.asked = self.asked == 1, self.asked + 1
+            status: Any = "ok" if valid else "no_match"
+            return Proposals(np.full((1, 2), 0.5 * valid, np.float32), np.array([valid]), ("",), (status,), 0.0)
+
+    view: Any = SimpleNamespace(see=lambda obs, asked: None, image=lambda: None)
+    policy = VLMPolicy(Doubts(), PROMPT, view, every=2, action_repeat=1)
+    acted = [policy.act(np.zeros(0, np.uint8), step, False).tolist() for step in range(6)]
+    assert acted == [[0, 0]] * 2 + [[0.5, 0.5]] * 4

@@ -309,3 +309,24 @@ def test_two_frames_for_a_server_are_refused_with_the_settings() -> None:
 
     with pytest.raises(ValueError, match="vlm_frames=1"):
         VLMConfig(vlm="openai:http://127.0.0.1:1/v1#m", vlm_frames=2)
+
+
+def reply(number: float) -> dict[str, Any]:
+    text = f"Action: [{number:+.2f}, +0.00]"
+    return {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]}
+
+
+def test_every_image_gets_its_own_answer_before_the_model_is_known_as_after(server: Server) -> None:
+    vlm = client(server, workers=1)
+    for numbers in ([0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]):
+        server.script = [reply(number) for number in numbers]
+        assert vlm.propose(IMAGES, PROMPT).actions[:, 0] == pytest.approx(numbers)
+
+
+def test_a_server_that_leaves_one_question_unanswered_is_not_down(server: Server) -> None:
+    vlm = client(server, model="m", workers=1)
+    server.script = [500] * 3
+    assert vlm.propose(IMAGES, PROMPT).valid.tolist() == [False, True, True, True]
+    assert not vlm.down
+    server.script = [500]
+    assert vlm.propose(IMAGES, PROMPT).valid.all()  # tried again

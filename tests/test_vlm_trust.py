@@ -162,3 +162,25 @@ def test_an_adapter_to_weights_in_bfloat16_is_applied_and_not_rounded_into_them(
     vlm.trainable()  # a policy's own steps follow: what is kept of the prompt is of the weights before
     vlm.merge()
     assert vlm.reader(images, prompt()).prefix is None
+
+
+def test_the_latest_answers_are_as_many_after_a_stop() -> None:
+    warned: list[str] = []
+
+    class Services:
+        def record(self, step: int, values: Any) -> None: ...
+
+        def warn(self, text: str) -> None:
+            warned.append(text)
+
+    def say(answers: Answers, status: Any) -> None:
+        none = np.zeros((OVER, 1), np.float32)
+        answers.add(Proposals(none, np.full(OVER, status == "ok"), ("",) * OVER, (status,) * OVER, 0.0))
+
+    services: Any = Services()
+    before, again = Answers("fail", services), Answers("fail", services)
+    say(before, "ok")
+    again.load_state_dict(before.state_dict())
+    say(again, "no_match")
+    again.store(1)
+    assert len(warned) == 1 and f"latest {OVER}" in warned[0]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -353,3 +355,11 @@ def test_a_trained_policy_is_the_adapter_alone() -> None:
 def test_a_vlm_without_gradients_is_refused(vlm: str) -> None:
     with pytest.raises(UserError, match=r"vpf tunes the VLM by its gradients.*set vlm to tiny"):
         agent(vlm=vlm)
+
+
+def test_questions_of_training_take_time_too(monkeypatch: Any) -> None:
+    ours = agent(vlm=str(speaking_folder()))
+    clock = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    ours.act(stack(1), 0, explore=True)
+    assert ours.answers.seconds == 1

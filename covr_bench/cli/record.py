@@ -188,10 +188,11 @@ class Adviser:
 
 
 def open_adviser(policy: Acting, folder: Path) -> Adviser | None:
-    """The VLM of the run in `folder`; None of an agent that no VLM guided. Raises UserError if it is gone."""
+    """The VLM of the run in `folder`; None if none guided its agent. Raises UserError if it is gone."""
+    from covr.controls import VLM
     from covr.guided import GuidedPolicy
 
-    if not isinstance(policy.agent, GuidedPolicy):
+    if not isinstance(policy.agent, GuidedPolicy) or policy.agent.config.prior != VLM:
         return None
     try:
         return Adviser(policy.agent, policy.agent.open_vlm(folder))
