@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from results.copied import check_own_seed
 from results.layout import ROWS_FILE, SCHEMA, StoreError, StoreWarning, run_folder
 from results.parse import COLUMNS, LIVE, MEASURED, by_line, live
 from results.source import Source, read_source
@@ -72,7 +73,8 @@ def read_all(out: str | os.PathLike[str], run_ids: Iterable[str]) -> tuple[pa.Ta
 
 
 def source_of(out: str | os.PathLike[str], run_id: str) -> Source:
-    """Read one run's files. Raises StoreError if it is absent or unreadable."""
+    """Read one run's files. Raises StoreError if it is absent or unreadable, or a copy of another seed's."""
+    check_own_seed(out, run_id)
     try:
         return read_source(out, run_id)
     except OSError as error:

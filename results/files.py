@@ -30,13 +30,15 @@ def is_away(error: BaseException) -> bool:
     return isinstance(cause, OSError) and cause.errno in AWAY
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The content of a regular file; a pipe would wait for a writer. Raises OSError."""
+def read_bytes(path: str | os.PathLike[str], last: int | None = None) -> bytes:
+    """The content of a regular file, or its `last` bytes; a pipe would wait for a writer. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         stat = os.fstat(descriptor)
         if not S_ISREG(stat.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+        if last is not None:
+            os.lseek(descriptor, max(0, stat.st_size - last), os.SEEK_SET)
         parts = []
         while part := os.read(descriptor, stat.st_size + 1):  # as a rule all of it
             parts.append(part)

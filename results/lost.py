@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from results.files import read_bytes
 from results.layout import ROWS_FILE
 from results.states import RowKind
+
+if TYPE_CHECKING:
+    import os
 
 _LAST_BYTES = 4096  # of the file; the last row is shorter
 _END = re.compile(rf'"kind": ?"{RowKind.END.value}"'.encode())
@@ -17,9 +21,7 @@ def lost_rows(folder: str | os.PathLike[str]) -> str:
     """What is said of a finished run whose rows, or the last of them, are gone, and how to mend it; else empty."""
     path = Path(folder, ROWS_FILE)
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_BYTES))
-            last = file.read()
+        last = read_bytes(path, _LAST_BYTES)
         if _END.search(last):
             return ""
         if last:

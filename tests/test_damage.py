@@ -8,6 +8,7 @@ import io
 import json
 import os
 import resource
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from results import provenance
-from results.layout import PROVENANCE_FILE, ROWS_FILE, run_folder
+from results.layout import PROVENANCE_FILE, ROWS_FILE, StoreWarning, run_folder
 from results.store import RunWriter, read
 
 CELL = "dmc6@paper/walker_walk"
@@ -141,6 +142,23 @@ def spoiled(value: Any) -> Iterator[Any]:
     elif isinstance(value, list) and value:
         yield []
         yield from ([each, *value[1:]] for each in (None, 7, [], *spoiled(value[0])))
+
+
+@pytest.mark.parametrize("verb", ["table", "stats", "report"])
+def test_a_copy_of_a_run_is_no_seed_of_its_own(cli: Callable[..., Any], tmp_path: Path, verb: str) -> None:
+    folder = write_run(tmp_path, GOOD[0])
+    shutil.copytree(folder, folder.parent / "1")
+    again = [cli(*VERBS[verb], "--out", tmp_path) for _ in range(2)]
+    for result in again:
+        assert f"{folder.parent / '1'} is a copy of run {GOOD[0]}" in " ".join(result.err.split())
+    with pytest.warns(StoreWarning, match="is left out"):
+        assert set(read(tmp_path)["seed"]) == {0}
+
+
+def test_a_run_by_another_name_is_read_by_that_name(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, GOOD[0])
+    folder.parent.rename(folder.parent.with_name("mine"))
+    assert set(read(tmp_path)["agent"]) == {"mine"}
 
 
 @pytest.mark.deep

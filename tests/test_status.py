@@ -63,6 +63,8 @@ def out(tmp_path: Path) -> Path:
         with RunWriter(tmp_path, config.run_id, action_repeat=2) as writer:
             provenance.begin(tmp_path, config.run_id, config=config.as_dict(), seeds={}, command="cmd")
             writer.write("episode", 200, 100, {"return": 1.0})
+            if status == "finished":
+                writer.end()
             if status != "running":
                 provenance.finish(tmp_path, config.run_id, status, wall_s=8.0)
     lease(tmp_path, RUNS[3], launcher="local")
