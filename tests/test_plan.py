@@ -87,7 +87,7 @@ def test_what_is_stored_decides_what_is_left(tmp_path: Path) -> None:
         provenance.begin(tmp_path, run.run_id, config=run.as_dict(), seeds={}, command="")
         if status != "running":
             provenance.finish(tmp_path, run.run_id, status, wall_s=1.0)
-    (run_folder(tmp_path, runs[0].run_id) / ROWS_FILE).write_text("rows")
+    (run_folder(tmp_path, runs[0].run_id) / ROWS_FILE).write_text('{"kind":"end"}\n')
     Checkpoints(run_folder(tmp_path, runs[2].run_id) / "checkpoint").save(1, {}, Replay(4, (3, 2, 2), 1, seed=0))
     assert [item.state.value for item in plan(runs).runs] == ["done", "failed before", "to continue", "to do"]
 
@@ -114,7 +114,7 @@ def test_a_setting_that_is_younger_than_a_stored_run_had_its_default_there(tmp_p
     stored["agent_config"]["base_settings"] = {key: value for key, value in base.items() if key != "discount"}
     provenance.begin(tmp_path, run.run_id, config=stored, seeds={}, command="")
     provenance.finish(tmp_path, run.run_id, "finished", wall_s=1.0)
-    (run_folder(tmp_path, run.run_id) / ROWS_FILE).write_text("rows")
+    (run_folder(tmp_path, run.run_id) / ROWS_FILE).write_text('{"kind":"end"}\n')
     assert [item.state for item in plan([run]).runs] == [State.DONE]
     other = replace(run, agent_config=run.agent_config | {"vlm_silent": "allow"})
     with pytest.raises(UserError, match=r"agent_config\.vlm_silent: fail there, allow here"):
