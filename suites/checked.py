@@ -10,8 +10,10 @@ Positive = Annotated[int, Ge(1)]
 
 
 def no_seed_twice(seeds: tuple[int, ...]) -> bool:
-    """Whether each seed stands there once: a run would be planned twice."""
-    return len(set(seeds)) == len(seeds)
+    """True. Raises ValueError for a seed that stands there twice: its run would be planned twice."""
+    if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+        raise ValueError(f"name seed {', '.join(map(str, twice))} once")
+    return True
 
 
 Seeds = Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1), Predicate(no_seed_twice)]

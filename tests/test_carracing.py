@@ -324,6 +324,15 @@ def test_evaluation_refuses_measures_that_are_not_in_every_episode() -> None:
         evaluate(Idle(), env, (1, 2), 0)
 
 
+def test_an_evaluation_episode_without_an_end_is_named() -> None:
+    class Endless(TwoSteps):
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            return np.zeros(1, np.float32), 1.0, False, False, {"env_steps": 1_000}
+
+    with pytest.raises(ValueError, match="goes on after 200,000 environment steps: return truncated"):
+        evaluate(Idle(), Endless(False), (1,), 0)
+
+
 # A machine without Box2D, and no noise
 
 

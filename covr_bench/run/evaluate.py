@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from suites.base import TaskEnv
 
 
+LONGEST = 200_000  # environment steps of an episode; of common benchmarks Atari's are the longest, 108,000 frames
+
+
 def _give_up(lost: EpisodeLost) -> None:
     raise lost
 
@@ -29,7 +32,7 @@ def evaluate(
     """One episode from each reset seed; per episode its `return` (undiscounted) and `length` in environment steps.
 
     With them, by name, what the environment itself measured: the numbers in `info["episode_metrics"]` of the
-    episode's last step. Raises ValueError if not every episode has the same names.
+    episode's last step. Raises ValueError if not every episode has the same names, and for one without an end.
     tick is called after every agent step; what it raises ends the evaluation. Raises Diverged for a NaN action.
     on_lost is told when a simulator failed in mid-episode; unless it raises, that episode begins again.
     """
@@ -68,6 +71,11 @@ def _play(
                 obs, reward, terminated, truncated, info = env.step(action)
                 total, length, done = total + float(reward), length + info["env_steps"], terminated or truncated
                 tick()
+                if length > LONGEST:
+                    raise ValueError(
+                        f"an episode goes on after {LONGEST:,} environment steps: return truncated at the task's time "
+                        "limit (gymnasium.wrappers.TimeLimit does it); `covr-bench check-env` shows it"
+                    )
             return {**info.get("episode_metrics", {}), "return": total, "length": length}
         except EpisodeLost as lost:
             on_lost(lost)
