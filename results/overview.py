@@ -117,7 +117,8 @@ def view(out: str | os.PathLike[str], run_id: str, silent: Silent, total: int = 
         return _held(run_id, holding, silent, total, cancelled, folder)
     if status == Status.RUNNING:
         running = writer_pid(out, run_id) is not None  # by a version without leases
-        return RunView(run_id, Place.RUNNING if running else Place.INTERRUPTED, _last_step(folder), total)
+        place = Place.RUNNING if running else Place.INTERRUPTED
+        return RunView(run_id, place, _last_step(folder), total, cancelled=cancelled)
     place = Place(status) if status else Place.INTERRUPTED if cancelled else Place.WAITING
     return RunView(run_id, place, _last_step(folder) if status else 0, total, cancelled=cancelled)
 

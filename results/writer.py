@@ -227,10 +227,10 @@ class RunWriter:
         rows = os.open(path, os.O_WRONLY | os.O_APPEND)
         os.dup2(rows, self._rows)
         os.close(rows)
+        if self._unsynced:
+            self._write_again()  # first: a server that has dropped them would have the new ones in their place
         written = path.read_bytes()[self._size :]
         append(self._rows, data[len(written) :] if data.startswith(written) else b"\n" + data)
-        if self._unsynced:
-            self._write_again()
 
     def _continue_from(self, data: bytes) -> None:
         """Restore wall time and steps from the last whole row of an earlier session."""

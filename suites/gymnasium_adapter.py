@@ -38,7 +38,7 @@ def from_gymnasium(
         name: The task's; by default the id in snake case, `bipedal_walker` of `BipedalWalker-v3`.
         action_repeat: Control steps per agent step.
         score_range: Returns that count as 0 and as 1; by default 0 and the id's registered `reward_threshold`, or,
-            where it has none, 0 and 1, which leaves returns as they are.
+            where it has none above 0, 0 and 1, which leaves returns as they are.
         instruction: The task as a vision-language model is told it.
         max_episode_steps: Time limit in control steps; by default the registered one.
         **settings: Keyword arguments of the environment itself, such as `continuous=True`.
@@ -48,6 +48,7 @@ def from_gymnasium(
         ValueError: Neither the id nor the caller says how long an episode is.
     """
     spec = gymnasium.spec(env_id)
+    threshold = spec.reward_threshold or 0.0
     limit = max_episode_steps or spec.max_episode_steps
     if limit is None:
         raise ValueError(f"{env_id} is registered without a time limit; give from_gymnasium max_episode_steps=...")
@@ -55,7 +56,7 @@ def from_gymnasium(
         name or _snake(spec.name),
         partial(make, env_id, limit, action_repeat, settings),
         action_repeat,
-        score_range or (0.0, float(spec.reward_threshold or 1.0)),
+        score_range or (0.0, float(threshold) if threshold > 0 else 1.0),
         instruction,
         limit,
     )

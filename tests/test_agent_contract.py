@@ -188,3 +188,8 @@ def test_a_learner_has_a_replay_of_its_whole_run_unless_it_says_what_it_needs() 
     assert replay_slots(run_of(base_settings={"replay_capacity": 64}), None) == 64
     assert replay_slots(run_of(), 500) == 500
     assert replay_slots(run_of(), 0) == 8
+
+
+def test_a_replay_of_a_whole_run_holds_it_in_episodes_of_eight_decisions() -> None:
+    """Each episode takes a slot more than it has decisions."""
+    assert replay_slots(run_of(), None) > 2_000 + 2_000 // 8

@@ -232,6 +232,17 @@ def test_laps_need_the_tiles_and_the_start_line() -> None:
     assert measures(20, [(0,), (1,), (0,), (19,), (0,)] * 3)["laps"] == 0
 
 
+def test_a_lap_is_of_one_episode() -> None:
+    env: Any = CarRacing(0)
+    env._game = game = Game(20, [(tile,) for tile in (*range(1, 20), 0)])
+    game.reset = game.visited.clear  # type: ignore[attr-defined]
+    for _ in range(19):
+        env.step(STILL)
+    env.reset()
+    *_, info = env.step(STILL)  # over the start line, with the tiles of the episode before
+    assert info["episode_metrics"]["laps"] == 0
+
+
 def test_off_track_is_no_wheel_on_the_road() -> None:
     metrics = measures(20, [(0,), (), (3, 4), ()])
     assert metrics == {"off_track_share": 0.5, "tiles_visited": 3, "tiles_visited_share": 0.15, "laps": 0}

@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib.util
 import math
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from experiments import configure
 from hypothesis import given
 from hypothesis import strategies as st
+from test_loop_seams import services
 
 from analysis.statistics.intervals import wilson
 from covr_bench.config import registry
@@ -222,14 +224,18 @@ class Fragile:
         return self.env.step(action)
 
 
-def train(out: Path, env: Any, eval_env: Any, warned: list[str]) -> Any:
+def at_random(context: Context) -> Any:
+    return registry.make_agent("random", {}, context)
+
+
+def train(out: Path, env: Any, eval_env: Any, warned: list[str], make_agent: Any = at_random) -> Any:
     config = RunConfig("catch@smoke/catch/random/0", "catch", 1, "catch", "random", 0, 200, 100, 2, 2, out=str(out))
     with RunWriter(out, config.run_id, action_repeat=2) as writer:
         run = Run(
             config,
             env,
             eval_env,
-            lambda context: registry.make_agent("random", {}, context),
+            make_agent,
             writer,
             Checkpoints(out / "checkpoint"),
             warn=warned.append,
@@ -252,6 +258,12 @@ def test_a_lost_episode_is_marked_and_the_run_goes_on(tmp_path: Path) -> None:
     assert len(evaluations) == 3 and all(len(episodes) == 2 for episodes in evaluations["episodes"])
 
 
+def test_losses_with_steps_between_them_are_not_in_a_row(tmp_path: Path) -> None:
+    """All in the first evaluation: the fifth, twelfth, ... call of the simulator."""
+    run = train(tmp_path, Fragile(set()), Fragile(set(range(5, 5 + 7 * (MOST_LOST + 1), 7))), [])
+    assert run.counters.env_steps == 200
+
+
 def test_a_simulator_that_never_recovers_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(SimulatorError, match=f"{MOST_LOST + 1} episodes in a row were lost.*the server died") as error:
         train(tmp_path, Fragile(set(range(30, 1000))), Fragile(set()), [])
@@ -268,6 +280,68 @@ def test_evaluation_without_a_listener_reports_the_loss() -> None:
     lost: list[EpisodeLost] = []
     again = evaluate(Still(), Fragile({5}), [1], 0, on_lost=lost.append)  # type: ignore[arg-type]
     assert again == evaluate(Still(), Fragile(set()), [1], 0) and len(lost) == 1  # type: ignore[arg-type]
+
+
+def test_an_episode_that_is_lost_where_the_agent_draws_the_scene_is_discarded(tmp_path: Path) -> None:
+    class Asks:
+        """Shows a VLM more pixels than the replay holds."""
+
+        def __init__(self, context: Context) -> None:
+            self.random, self.services = at_random(context), context.services
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.random, name)
+
+        def update(self, replay: Any, step: int) -> dict[str, Any]:
+            assert self.services is not None
+            self.services.render(84, 84)
+            return {}
+
+    class Scene:
+        labels: ClassVar[dict[str, str]] = {}
+        drawn = 0
+
+        def render_image(self, height: int, width: int) -> Any:
+            self.drawn += 1
+            if self.drawn == 30:
+                raise EpisodeLost("the server died")
+            return np.zeros((height, width, 3), np.uint8)
+
+    env, warned = Fragile(set()), list[str]()
+    env.unwrapped = Scene()  # type: ignore[assignment]
+    run = train(tmp_path, env, Fragile(set()), warned, Asks)
+    assert run.counters.env_steps == 200 and len(warned) == 1
+
+
+class Tires:
+    """Goes to the ball in its first eight decisions."""
+
+    decisions = 0
+
+    def act(self, obs: Any, step: int, explore: bool) -> Any:
+        self.decisions += 1
+        ball = np.argwhere(obs[-3] > 150)[:, 1].mean() / obs.shape[2]
+        return np.full(1, np.sign(ball - 0.5) * (self.decisions <= 8), np.float32)
+
+
+def test_a_lost_episode_of_the_vlm_begins_again_with_a_policy_that_remembers_nothing() -> None:
+    lost: list[EpisodeLost] = []
+
+    def returns(env: Any) -> Any:
+        ours = services(0, env)
+        ours._tick = lambda: None
+        ours._lost = SimpleNamespace(add=lost.append)  # type: ignore[assignment]
+        return ours.play(lambda render: Tires(), 3)["return"]
+
+    assert returns(Fragile({22})) == returns(Fragile({27})) == returns(Fragile(set())) and len(lost) == 2
+
+
+def test_a_teacher_bears_a_lost_reset() -> None:
+    lost: list[EpisodeLost] = []
+    ours = services(0, Fragile({22}))
+    ours._lost = SimpleNamespace(add=lost.append)  # type: ignore[assignment]
+    shown = ours.demonstrate("scripted", 30, 0, lambda obs: obs)
+    assert (len(shown.actions), len(lost)) == (40, 1)
 
 
 # Rates

@@ -52,6 +52,7 @@ def test_updates_equal_the_papers_arithmetic() -> None:
         (0, 125, 5_000),
         (0, 900, 5_000),  # longer than the episode before
         (12_500, 25, math.floor(20_000 * 0.998**200)),  # half of the run: eta is half way to 1
+        (24_000, 900, math.floor(20_000 * 0.99984**1000)),  # the same, where it is not the floor
         (25_000, 125, 20_000),
     ],
 )

@@ -420,3 +420,22 @@ def test_each_round_holds_out_samples_of_its_own(monkeypatch: pytest.MonkeyPatch
     for _ in range(3):
         vlm.finetune(samples(), prompt())
     assert len(set(seeds)) == 3
+
+
+def test_a_round_that_is_undone_counts_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one has the seed that it would have after a restart."""
+    monkeypatch.setattr(finetune, "tune", lambda *of: FinetuneReport(8, 1, *[0.0] * 7, finite=False))
+    vlm = prior(settings=SMALL)
+    assert vlm.finetune(samples(), prompt()).undone
+    assert vlm.describe()["rounds"] == 0
+
+
+def test_an_adapter_with_one_number_that_is_none_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    attached().save_adapter(tmp_path)
+    weights = load_file(tmp_path / "adapter_model.safetensors")
+    next(iter(weights.values())).view(-1)[0] = torch.nan
+    save_file(weights, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(UserError, match="holds NaN or infinite numbers"):
+        prior().load_adapter(tmp_path)

@@ -169,3 +169,7 @@ def test_the_example_is_a_suite_that_runs(cli: Callable[..., Any], tmp_path: Pat
     done = cli("run", "--suite", EXAMPLE, "--agent", "random", "--budget", budget, "--out", tmp_path, *small)
     assert done.code == 0, done.err
     assert "pendulum" in done.out
+
+
+def test_a_threshold_below_0_is_no_score_range() -> None:
+    assert from_gymnasium("Reacher-v5").score_range == (0.0, 1.0)

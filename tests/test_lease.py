@@ -19,11 +19,15 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from test_launch import SESSION, catch_runs
 
 import results.lease
 import results.writer
+from covr_bench.run.session import INTERRUPTED
+from covr_bench.run.worker import work
 from results import provenance
 from results.holding import Holding, clock, holding_of_this_process, parsed_lease, read_lease
+from results.layout import ROWS_FILE
 from results.lease import Lease, LeaseLost, RunHeld
 from results.store import RunWriter, StoreError, read_run, run_folder, writer_pid
 
@@ -444,6 +448,26 @@ def test_rows_whose_write_failed_midway_are_there_once(
     ]
 
 
+def test_rows_that_read_as_zeros_after_a_failed_write_are_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that was away may keep a file's length and not what was never synced."""
+    monkeypatch.setattr(results.lease, "_RETRY_S", 0.0)
+    real = results.writer.append
+    with RunWriter(tmp_path, RUN, action_repeat=1) as writer:
+        writer.write("train", 1, 1, {"a": 1.0})
+        file = writer.folder / "rows.jsonl"
+
+        def failing(descriptor: int, data: bytes) -> None:
+            monkeypatch.setattr(results.writer, "append", real)
+            file.write_bytes(bytes(file.stat().st_size))
+            raise OSError(errno.ESTALE, "Stale file handle")
+
+        monkeypatch.setattr(results.writer, "append", failing)
+        writer.write("train", 2, 2, {"a": 2.0})
+    assert [row["env_steps"] for row in map(json.loads, file.read_text().splitlines())] == [1, 2]
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 128 KiB."""
@@ -565,3 +589,32 @@ def test_a_later_process_of_the_same_number_is_another(tmp_path: Path) -> None:
     assert replace(mine, born=mine.born - 1).lives() is False
     assert replace(mine, machine="another").lives() is None
     assert clock() > 0
+
+
+def test_a_run_that_another_process_writes_has_not_failed(tmp_path: Path) -> None:
+    """It goes on there."""
+    (config,) = catch_runs(tmp_path, ["random"])
+    said: list[dict[str, Any]] = []
+    with RunWriter(tmp_path, config.run_id, action_repeat=2):
+        assert work(config, SESSION, lambda: False, said.append) == INTERRUPTED
+    assert "is being written by process" in said[-1]["error"]
+
+
+def test_rows_that_a_restarted_server_never_had_are_written_before_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+    with RunWriter(tmp_path, RUN, action_repeat=1) as writer:
+        writer.write("eval", 0, 0, {"return": [1.0]})  # durable
+        size = (writer.folder / ROWS_FILE).stat().st_size
+        writer.write("episode", 40, 40, {"return": 11.0})  # not yet on the disk
+
+        def stale(descriptor: int, data: bytes) -> int:
+            monkeypatch.setattr(os, "write", real)
+            os.truncate(writer.folder / ROWS_FILE, size)
+            raise OSError(errno.ESTALE, "Stale file handle")
+
+        monkeypatch.setattr(os, "write", stale)
+        writer.write("eval", 80, 80, {"return": [22.0]})
+        writer.write("episode", 80, 80, {"return": 33.0})
+    assert read_run(tmp_path, RUN)["value"].tolist() == [1.0, 11.0, 22.0, 33.0]

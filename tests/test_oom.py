@@ -128,6 +128,13 @@ def test_a_run_without_memory_is_tried_again_with_fewer_beside_it(
     assert ("though it ran by itself" in jobs[0].error) is alone
 
 
+def test_of_processes_killed_between_two_looks_each_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    kills = iter([3, 5, 5, 5])
+    monkeypatch.setattr(memory, "oom_kills", lambda: next(kills))
+    watch = OomWatch(limit=100)
+    assert [watch.explains(-signal.SIGKILL, 0) for _ in range(3)] == [True, True, False]
+
+
 def test_a_run_without_a_lease_has_no_known_peak(tmp_path: Path) -> None:
     (config,) = catch_runs(tmp_path, ["random"])
     assert peak_of(Job(config)) == 0

@@ -14,11 +14,13 @@ from test_runner import wait_for
 
 from covr_bench.config.run_config import RunConfig
 from covr_bench.kit.errors import UserError
-from covr_bench.launch import cluster, place
+from covr_bench.launch import cluster, place, writers
+from covr_bench.launch.base import Job
 from covr_bench.launch.cluster import Cluster, Needs, runtime_env
 from covr_bench.launch.find import make_launcher
 from covr_bench.launch.place import Place, Probe, Report
 from covr_bench.run.session import FAILED, FINISHED, INTERRUPTED
+from results.holding import Holding
 from results.store import run_folder
 
 
@@ -135,3 +137,17 @@ def test_a_ray_client_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "_ray", Ray)
     with pytest.raises(UserError, match=r"address=ray://head:10001: .* give this command on a node of the cluster"):
         Cluster("ray://head:10001").join()
+
+
+def test_a_writer_that_beats_is_waited_for_until_it_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, pauses = [0.0], 0
+    leases = iter([Holding(1, "another", beat=beat, length_s=60.0) for beat in range(5)])
+    monkeypatch.setattr(writers, "clock", lambda: now[0])
+    monkeypatch.setattr(writers, "lease_of", lambda job: next(leases, None))
+
+    def pause() -> None:
+        nonlocal pauses
+        pauses, now[0] = pauses + 1, now[0] + 40.0
+
+    writers.wait_for_writer(Job(*catch_runs(tmp_path, ["random"])), 1e9, pause)
+    assert pauses == 5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -24,3 +26,11 @@ def test_a_run_goes_on_where_fewer_gpus_are_seen(monkeypatch: pytest.MonkeyPatch
     set_random_state(state)
     assert draws() == drawn
     assert restored == [0]
+
+
+def test_pythons_own_generator_goes_on_as_well() -> None:
+    seed_everything(3)
+    state = random_state()
+    drawn = random.random()
+    set_random_state(state)
+    assert random.random() == drawn

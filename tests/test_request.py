@@ -133,6 +133,12 @@ def test_a_name_that_is_empty_is_no_default(field: str, value: Any) -> None:
             ask()
 
 
+def test_a_zero_is_no_default_either() -> None:
+    joined = overlay({"suite": "catch", "workers": 2}, {"workers": 0})
+    with pytest.raises(UserError, match="workers = 0: "):
+        request(joined)
+
+
 def test_an_empty_vlm_of_the_command_line_runs_no_stand_in(cli: Callable[..., Any], tmp_path: Path) -> None:
     done = cli("run", "--suite", "catch", "--agent", "vbe", "--vlm", "", "--dry-run", "--out", tmp_path / "out")
     assert done.code == 2 and done.err.count("\n") == 1 and "--vlm is empty" in done.err

@@ -118,6 +118,18 @@ def test_a_run_is_asked_for_again_without_what_was_of_one_command() -> None:
     assert not {"restart", "accept_changed_code"} & run.options.keys()
 
 
+def test_a_run_is_asked_for_again_by_its_own_variant() -> None:
+    suite = replace(CATCH, variants=(Variant("drqv2", "M1"), Variant("drqv2", "M2", {"lr": "1"})))
+    runs = configure(suite, "catch", {"drqv2": DRQV2}, CATCH.budgets["smoke"], tasks=["catch"], seeds=[0])
+    assert [run.options["variants"] for run in runs] == [["M1"], ["M2"]]
+
+
+def test_a_run_is_checkpointed_as_often_as_asked() -> None:
+    asked = Request("catch", agents=("random",), budget="smoke", seeds=(0,), checkpoint_every=7.0)
+    (run, *_) = design(asked).runs(device="cpu", threads=1, conv_kernel="torch")
+    assert run.checkpoint_every_s == 7.0
+
+
 def test_a_variant_may_set_the_environment() -> None:
     suite = replace(CATCH, variants=(Variant("drqv2", "M1", {"env.image_size": "48"}),))
     runs = configure(suite, "catch", {"drqv2": DRQV2}, CATCH.budgets["smoke"])

@@ -195,6 +195,14 @@ def test_looks_are_ten_an_interval() -> None:
     assert looks == list(range(0, 2_000, 10))
 
 
+def test_a_resumed_run_looks_when_the_next_look_is_due() -> None:
+    agent: Any = object()
+    before, after = (Signals(agent, filled(10), 2_000) for _ in range(2))
+    before._look(20, {})
+    after.load_state(before.state())
+    assert [isinstance(after.update(step), Watch) for step in (21, 29, 30)] == [False, False, True]
+
+
 def test_evaluations_have_signals_of_their_own() -> None:
     class Fixed:
         def act(self, obs: Any, step: int, explore: bool) -> Any:

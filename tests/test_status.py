@@ -109,6 +109,11 @@ def test_without_a_plan_the_whole_store_is_shown(cli: Callable[..., Result], out
     assert "no results in" in empty.err
 
 
+def test_a_lost_run_has_no_speed(out: Path) -> None:
+    """It would promise an end."""
+    assert [view(out, RUNS[seed], lambda *of: False).speed for seed in (3, 4)] == [10.0, 0.0]
+
+
 def test_a_lease_of_another_machine_is_lost_once_it_was_watched_in_vain(out: Path) -> None:
     """By the reader's own clock, over several calls; a beat in between begins the watch anew."""
     now = 1000.0
@@ -238,6 +243,11 @@ def test_the_time_left_is_that_of_what_is_left_at_the_speed_and_number_of_what_r
     assert counts(views) == {"running": 2, "waiting": 1, "interrupted": 1, "failed": 1, "done": 1}
 
 
+def test_all_are_done_no_sooner_than_the_slowest() -> None:
+    late, soon = (RunView(f"s@b/t/a/{seed}", Place.RUNNING, at, 1000, 1.0) for seed, at in enumerate((0, 990)))
+    assert seconds_left([late, soon]) == 1000.0
+
+
 runs = st.builds(
     RunView,
     st.sampled_from(["s@b/t/a/0", "s@b/t/b/0"]),
@@ -266,3 +276,10 @@ def test_status_needs_nothing_heavy(tmp_path: Path) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
     assert ended.stdout.splitlines() == [f"0 runs in {tmp_path}: none", "[]"], ended.stderr
+
+
+def test_a_cancelled_run_without_a_lease_is_shown_as_cancelled(cli: Callable[..., Result], out: Path) -> None:
+    (run_folder(out, RUNS[3]) / "lease.json").unlink()
+    cli("cancel", *COMMAND, "--seeds", "3", "--out", out)
+    result = cli("status", *COMMAND, "--seeds", "3", "--out", out, "--json")
+    assert [(run["state"], run["cancelled"]) for run in json.loads(result.out)["runs"]] == [("interrupted", True)]

@@ -389,6 +389,14 @@ def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         RunWriter(tmp_path, RUN, action_repeat=1).__enter__()
 
 
+def test_an_error_before_a_sessions_first_row_stands_where_the_one_before_stopped(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    with RunWriter(tmp_path, RUN, action_repeat=8) as writer:
+        writer.error("no such device")
+    error = read_run(tmp_path, RUN).query("kind == 'error'")
+    assert error[["env_steps", "agent_steps"]].to_numpy().tolist() == [[8000, 1000]]
+
+
 def test_wall_time_adds_up_over_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: clock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baselines.top_return import Config, TopReturns
+from baselines.top_return import Config, TopReturn, TopReturns
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.priorities import Priorities
 from covr_bench.kit.replay import Replay
@@ -122,3 +123,32 @@ def test_goes_on_as_if_it_had_not_stopped_after_the_ring_has_wrapped(stop: int) 
             resumed = TopReturns(replay, config, json.loads(json.dumps(whole.least)))
         if step >= stop:
             assert resumed.best(2).tolist() == expected
+
+
+class Draws:
+    """A base agent that draws a batch, and has no state."""
+
+    def update(self, replay: Any, step: int) -> dict[str, float]:
+        return {"drawn": float(len(replay.sample(4, 2).slot))}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        assert not state
+
+
+def test_the_state_says_what_counted_as_the_top() -> None:
+    context: Any = SimpleNamespace(make_agent=lambda *_: Draws())
+    before, after = TopReturn(Config(), context), TopReturn(Config(), context)
+    replay, rng = Replay(40, (3, 8, 8), 1, seed=0), np.random.default_rng(0)
+    for step in range(60):
+        if step % 15 == 0:
+            replay.start(OBS)
+        replay.add(np.zeros(1, np.float32), float(rng.normal()), False, OBS)
+        if replay.can_sample(2):
+            before.update(replay, step)
+    after.load_state_dict(before.state_dict())
+    after.update(replay, 60)
+    assert before.returns and after.returns
+    assert after.returns.best(2).tolist() == before.returns.best(2).tolist()

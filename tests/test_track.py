@@ -249,6 +249,20 @@ def test_tensorboard_gets_the_rows_as_scalars(tmp_path: Path) -> None:
     assert text_of(events, "status", fence="") == "finished"
 
 
+def test_tensorboard_has_the_time_at_which_a_row_was_measured(tmp_path: Path) -> None:
+    """`covr-bench track` tells it long after."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    spec = tracker("tensorboard")
+    board = spec.make(spec.Settings(folder=str(tmp_path)))
+    board.begin(RUN, {}, {})
+    board.rows(RUN, [{"kind": "eval", "metric": "return", "value": 1.0, "env_steps": 40, "time": 1.5e9}])
+    board.end(RUN, "finished")
+    events = EventAccumulator(str(tmp_path / RUN))
+    events.Reload()
+    assert [event.wall_time for event in events.Scalars("eval/return")] == [1.5e9]
+
+
 def test_a_run_that_begins_anew_is_another_in_a_service(tmp_path: Path) -> None:
     """Its rows were added to the old one's curve; so were those of an equal run on another machine."""
     (config,) = catch_runs(tmp_path, ["random"])
@@ -320,3 +334,14 @@ def test_a_run_that_is_killed_twice_repeats_nothing(tmp_path: Path) -> None:
                 if step <= last:
                     writer.write("episode", step, step, {"return": 1.0})
     assert brief(rows.new()) == [("resume", 60), ("resume", 60), ("episode", 140)]
+
+
+def test_signals_that_a_resumed_run_measures_again_are_told_once(tmp_path: Path) -> None:
+    with RunWriter(tmp_path, RUN, action_repeat=1) as writer:
+        rows = Rows(file_of(tmp_path))
+        writer.write("signal", 40, 40, {"loss": 1.0})
+        first = brief(rows.new())
+        writer.resume(20)
+        for step in (40, 60):
+            writer.write("signal", step, step, {"loss": 1.0})
+    assert first == [("signal", 40)] and brief(rows.new()) == [("resume", 20), ("signal", 60)]

@@ -77,6 +77,13 @@ def test_a_store_is_told_from_the_start_with_its_status(store: Path, monkeypatch
     assert heard.calls == [*expected[0], *expected[1], ("close",)]
 
 
+def test_of_a_long_run_every_row_is_told_in_parts(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(late, "AT_ONCE", 3)
+    heard = Heard()
+    assert told_to(heard, store, RUNS[:1], monkeypatch) == [""]
+    assert [call[2] for call in heard.calls if call[0] == "rows"] == [3, 3, 1]
+
+
 def test_of_what_was_measured_twice_the_last_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that a killed session had left behind its checkpoint were told, and those that count were not."""
     folder = run_folder(tmp_path, RUNS[0])

@@ -185,6 +185,18 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_bit_for_bit(
     assert trained(config) == trained(unstopped["drqv2"])
 
 
+def test_a_run_that_goes_on_tells_its_last_return_at_once(tmp_path: Path) -> None:
+    spec = registry.agent("random")
+    config = configured(tmp_path, spec, env_steps=110, eval_every=60)
+    told: list[dict[str, Any]] = []
+    with pytest.raises(Interrupted):
+        go(config, spec, StopAt(20 + 25))  # the first episode has 20 steps
+    with pytest.raises(Interrupted):
+        go(config, spec, StopAt(2), report=told.append)
+    (returned,) = read_run(tmp_path, config.run_id).query("kind == 'episode' and metric == 'return'")["value"]
+    assert [each["last_return"] for each in told] == [returned]
+
+
 def test_checkpoints_on_the_way_change_nothing(unstopped: dict[str, RunConfig], tmp_path: Path) -> None:
     spec = registry.agent("drqv2")
     config = replace(unstopped["drqv2"], out=str(tmp_path), checkpoint_every_s=0.0)  # at every step
@@ -285,6 +297,15 @@ class Diverging(Still):
 
     def update(self, replay: Any, step: int) -> dict[str, torch.Tensor]:
         return {"critic_loss": torch.tensor(self.loss if step >= 60 else 1.0)}
+
+
+def test_losses_stand_at_the_step_that_their_evaluation_was_due_at(tmp_path: Path) -> None:
+    """An odd one, where each action takes two."""
+    spec = spec_of(Diverging)
+    config = configured(tmp_path, spec, env_steps=55, eval_every=55)
+    go(config, spec)
+    rows = read_run(tmp_path, config.run_id)
+    assert rows.query("kind == 'train'")["env_steps"].tolist() == [55]
 
 
 class Exploding(Diverging):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -184,3 +185,19 @@ def test_a_later_refusal_masks_answers_until_the_adapter_is_taken(vllm: VLLM, tm
     vllm.max_lora_rank = 16
     assert vlm.propose(IMAGES, PROMPT).valid.all()
     assert vllm.adapters == {vlm.server.adapter: tmp_path / "round_2"}
+
+
+def test_an_adapter_that_waits_for_a_server_is_forgotten_by_a_reset(tmp_path: Path) -> None:
+    """The server would have taken it up with the next question, and been another model than the one reset to."""
+    calls: list[str] = []
+    server: Any = SimpleNamespace(
+        take_up=lambda folder: calls.append("take up"),
+        reset_adapter=lambda: calls.append("reset"),
+        propose=lambda images, prompt: calls.append("propose"),
+    )
+    local: Any = SimpleNamespace(reset_adapter=lambda: None)
+    vlm = ServedPrior(server, local, tmp_path)
+    vlm.waiting = tmp_path / "round_1"
+    vlm.reset_adapter()
+    vlm.propose(noise(1), task_prompt("Push.", 1))
+    assert calls == ["reset", "propose"]

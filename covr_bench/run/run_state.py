@@ -132,4 +132,5 @@ class RunState:
 
     def tick(self) -> None:
         """After a step that is not training's."""
+        self.lost.answered()
         self.meter.tell("evaluate", self.counters.env_steps)

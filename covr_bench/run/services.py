@@ -107,12 +107,17 @@ class RunServices:
 
     def play(self, policy: Callable[[Render], Policy], episodes: int) -> dict[str, list[float]]:
         """Per episode `return` and `length` of a policy, made anew for each; see `kit.api.Services.play`."""
-        env, step = self._eval_env, self._counters().env_steps
-        played = [
-            evaluate(policy(env.unwrapped.render_image), env, [seed], step, self._tick, self._lost.add)
-            for seed in starts(self._seed, episodes)
-        ]
+        played = [self._played(policy, seed) for seed in starts(self._seed, episodes)]
         return {name: [episode[name][0] for episode in played] for name in ("return", "length")} if played else {}
+
+    def _played(self, policy: Callable[[Render], Policy], seed: int) -> dict[str, list[float]]:
+        """A lost episode begins again with a policy that remembers nothing of it."""
+        env, step = self._eval_env, self._counters().env_steps
+        while True:
+            try:
+                return evaluate(policy(env.unwrapped.render_image), env, [seed], step, self._tick)
+            except EpisodeLost as lost:
+                self._lost.add(lost)
 
     def player(self) -> Player | None:
         """What the task's scripted player does at the present moment; see `kit.api.Services.player`."""

@@ -89,9 +89,9 @@ def demonstrate(
     episodes: list[list[tuple[Any, Any, float]]] = []
     started = 0
     while sum(map(len, episodes)) < agent_steps:
-        obs, _ = env.reset(seed=derive_seed(seed, "teacher", started))
         started, steps, done = started + 1, [], False
         try:
+            obs, _ = env.reset(seed=derive_seed(seed, "teacher", started - 1))
             while not done:
                 action = checked_action(act(obs), action_dim, 0)
                 kept = image(obs)

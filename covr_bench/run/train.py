@@ -51,9 +51,9 @@ class Run(RunState):
         with self.meter.timed("act"):
             action = checked_action(self.agent.act(self.episodes.obs, at, explore=True), self.action_dim, at)
         self.signals.acted(action)
-        with self.meter.timed("update"):
-            self._learn()
         try:
+            with self.meter.timed("update"):
+                self._learn()  # an agent that has its VLM shown the scene asks the simulator, too
             with self.meter.timed("env"):
                 env_steps, over = self.episodes.step(action)
         except EpisodeLost as lost:
@@ -127,5 +127,4 @@ class Run(RunState):
     def _tick_or_stop(self) -> None:
         if self.stop():
             raise _StopEvaluation
-        self.lost.answered()
         self.tick()

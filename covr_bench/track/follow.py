@@ -50,7 +50,7 @@ class Rows:
     def _is_news(self, row: dict[str, Any]) -> bool:
         if row["kind"] == "resume":
             self._repeated = dict(self._told)
-        if row["kind"] not in MEASURED:
+        if row["kind"] not in (*MEASURED, "signal"):
             return True
         what, step = (row["kind"], row.get("metric")), row["env_steps"]
         self._told[what] = max(step, self._told.get(what, step))
