@@ -161,9 +161,9 @@ class RunWriter:
         """Append an `error` row at the steps of the last row."""
         self.write(RowKind.ERROR, self._env_steps, self._agent_steps, {"error": 1.0}, text=text)
 
-    def resume(self, env_steps: int) -> None:
-        """Mark that the run goes on from `env_steps`: rows written for later steps become void."""
-        self.write(RowKind.RESUME, env_steps, env_steps // self._action_repeat, {"resume": 1.0})
+    def resume(self, env_steps: int, agent_steps: int) -> None:
+        """Mark that the run goes on from these steps: rows written for later ones become void."""
+        self.write(RowKind.RESUME, env_steps, agent_steps, {"resume": 1.0})
 
     def end(self) -> None:
         """Append the `end` row of a completed run at the steps of the last row."""
@@ -207,15 +207,20 @@ class RunWriter:
                 append(self._rows, data)
             except OSError as error:
                 if error.errno not in AWAY:
+                    self._stored(data[: os.fstat(self._rows).st_size - self._size])
                     raise
                 lease.patiently(lambda: self._append_rest(data))
             self._torn = False
-            self._size += len(data)
-            self._unsynced += data
+            self._stored(data)
             if durable:
                 self._sync()
         except OSError as error:
             raise self._failure(error) from error
+
+    def _stored(self, data: bytes) -> None:
+        """The file has got longer by these bytes, which no fsync has covered yet."""
+        self._size += len(data)
+        self._unsynced += data
 
     def _append_rest(self, data: bytes) -> None:
         """After a failure that left open how much of `data` was written: open the file anew and write what is missing.

@@ -66,7 +66,7 @@ def test_run_resumed_after_a_failure_is_not_failed(tmp_path: Path) -> None:
     run_id = "dmc6@paper/walker_walk/sac/0"
     write_run(tmp_path, run_id, [1.0, 2.0], status="error")
     with RunWriter(tmp_path, run_id, action_repeat=2) as writer:
-        writer.resume(100)
+        writer.resume(100, 50)
     assert final_scores(read(tmp_path))["status"].tolist() == ["unfinished"]
     with RunWriter(tmp_path, run_id, action_repeat=2) as writer:
         writer.end()

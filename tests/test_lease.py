@@ -129,7 +129,7 @@ def test_a_writer_frozen_over_its_leases_end_stops_at_its_next_write(
     began = time.monotonic()
     with RunWriter(tmp_path, RUN, action_repeat=1) as writer:
         assert time.monotonic() - began >= LENGTH_S
-        writer.resume(0)
+        writer.resume(0, 0)
         frozen.send_signal(signal.SIGCONT)
         _, stderr = frozen.communicate(timeout=PATIENCE_S)
         assert frozen.returncode == 1
@@ -150,7 +150,7 @@ def test_a_row_that_comes_too_late_for_any_look_lands_in_no_file(start: Any, tmp
     heard(frozen, "written")
     wait_for(lambda: state_of(frozen.pid) == "T")
     with RunWriter(tmp_path, RUN, action_repeat=1) as writer:
-        writer.resume(0)
+        writer.resume(0, 0)
         frozen.send_signal(signal.SIGCONT)
         heard(frozen, "written after all")
         _, stderr = frozen.communicate(timeout=PATIENCE_S)
@@ -337,7 +337,7 @@ def test_each_writer_has_a_higher_token_and_writes_it_where_it_resumes(tmp_path:
     for number in (1, 2, 3):
         with RunWriter(tmp_path, RUN, action_repeat=1) as writer:
             assert writer.lease.token == number
-            writer.resume(10 * number)
+            writer.resume(10 * number, 10 * number)
             writer.write("train", 10 * number, 10 * number, {"loss": 0.0})
         assert sorted(path.name for path in writer.folder.iterdir()) == [f"fence-{number}", "rows.jsonl", "writer.lock"]
     rows = [json.loads(line) for line in (run_folder(tmp_path, RUN) / "rows.jsonl").read_text().splitlines()]
@@ -618,3 +618,28 @@ def test_rows_that_a_restarted_server_never_had_are_written_before_the_next(
         writer.write("eval", 80, 80, {"return": [22.0]})
         writer.write("episode", 80, 80, {"return": 33.0})
     assert read_run(tmp_path, RUN)["value"].tolist() == [1.0, 11.0, 22.0, 33.0]
+
+
+def test_what_a_full_disk_took_of_a_row_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk has room again, and then the server fails one fsync: what may be lost is written where it stood."""
+    write, fsync = os.write, os.fsync
+
+    def full(descriptor: int, data: bytes) -> int:
+        if len(data) < 100:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data[:100])
+
+    def stale(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", fsync)
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with RunWriter(tmp_path, RUN, action_repeat=1) as writer:
+        writer.write("episode", 40, 40, {"return": 11.0})
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(StoreError, match="No space left"):
+            writer.write("episode", 80, 80, {"return": 22.0})
+        monkeypatch.setattr(os, "write", write)
+        monkeypatch.setattr(os, "fsync", stale)
+        before = (writer.folder / ROWS_FILE).read_bytes()
+        writer.error("the disk was full")
+        assert (writer.folder / ROWS_FILE).read_bytes().startswith(before)

@@ -338,7 +338,7 @@ def test_a_round_written_again_after_a_resume_counts_once(tmp_path: Path) -> Non
     run_id = "dmc6@paper/cartpole_swingup/covr/0"
     write_rounds(tmp_path, run_id, [1.0, 2.0])
     with RunWriter(tmp_path, run_id, action_repeat=8) as writer:
-        writer.resume(4_000)
+        writer.resume(4_000, 500)
         writer.write("vlm", 5_600, 700, {"round": 1.0, "return": [7.0]})
     (made,) = vlm_rounds.rounds(read(tmp_path))
     assert [(p.n, p.mean) for p in made.points["return"].values()] == [(1, 2.0), (1, 7.0)]

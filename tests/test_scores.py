@@ -82,7 +82,7 @@ def test_an_unfinished_run_is_scored_over_what_it_did(tmp_path: Path) -> None:
 def test_rows_that_a_resume_made_void_do_not_count(tmp_path: Path) -> None:
     write_run(tmp_path, RUN.format(0), {0: 1.0, 50: 5.0}, {50: 7.0, 95: 8.0, 100: 900.0}, end=False)
     with RunWriter(tmp_path, RUN.format(0), action_repeat=2) as writer:
-        writer.resume(50)
+        writer.resume(50, 25)
         writer.write("episode", 96, 48, {"return": 20.0})
         writer.write("eval", 100, 50, {"return": 9.0})
         writer.end()

@@ -415,7 +415,7 @@ def test_resume_voids_what_the_lost_session_wrote_beyond_it(tmp_path: Path) -> N
     write_run(tmp_path, evaluations=4)
     with RunWriter(tmp_path, RUN, action_repeat=8) as writer:
         writer.error("killed")
-        writer.resume(8000)
+        writer.resume(8000, 1000)
         writer.write("eval", 16000, 2000, {"return": 50.0})
         writer.end()
     frame = read(tmp_path)

@@ -171,14 +171,14 @@ def test_a_run_that_goes_on_repeats_nothing(tmp_path: Path) -> None:
         writer.error("killed")
     rows = Rows(file_of(tmp_path))  # of a new command
     with RunWriter(tmp_path, RUN, action_repeat=1) as writer:
-        writer.resume(60)
+        writer.resume(60, 60)
         for step in (80, 110, 140):
             writer.write("episode", step, step, {"return": 1.0})
         assert brief(rows.new()) == [("resume", 60), ("episode", 140)]
         writer.write("eval", 100, 100, {"return": 1.0, "success": 0.5})
         assert [row["metric"] for row in rows.new()] == ["success"]
         writer.error("killed")
-        writer.resume(120)  # in the same command
+        writer.resume(120, 120)  # in the same command
         writer.write("episode", 140, 140, {"return": 1.0})
         writer.write("episode", 170, 170, {"return": 1.0})
         writer.error("killed")
@@ -329,7 +329,7 @@ def test_a_run_that_is_killed_twice_repeats_nothing(tmp_path: Path) -> None:
     rows = Rows(file_of(tmp_path))
     with RunWriter(tmp_path, RUN, action_repeat=1) as writer:
         for last in (80, 140):
-            writer.resume(60)
+            writer.resume(60, 60)
             for step in (80, 110, 140):
                 if step <= last:
                     writer.write("episode", step, step, {"return": 1.0})
@@ -341,7 +341,7 @@ def test_signals_that_a_resumed_run_measures_again_are_told_once(tmp_path: Path)
         rows = Rows(file_of(tmp_path))
         writer.write("signal", 40, 40, {"loss": 1.0})
         first = brief(rows.new())
-        writer.resume(20)
+        writer.resume(20, 20)
         for step in (40, 60):
             writer.write("signal", step, step, {"loss": 1.0})
     assert first == [("signal", 40)] and brief(rows.new()) == [("resume", 20), ("signal", 60)]

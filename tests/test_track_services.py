@@ -92,7 +92,7 @@ def test_of_what_was_measured_twice_the_last_is_told(tmp_path: Path, monkeypatch
         for step in (1000, 2000, 3000):
             writer.write("eval", step, step // 2, {"return": [1.0]})
     with RunWriter(tmp_path, RUNS[0], action_repeat=2) as writer:
-        writer.resume(1000)
+        writer.resume(1000, 1000)
         writer.write("eval", 2000, 1000, {"return": [9.0]})
     told: list[Any] = []
 

@@ -206,9 +206,9 @@ def _measure(policy: Acting, out: Path, config: Mapping[str, Any]) -> Measured:
         )
         status = "interrupted"
         try:
-            measured = evaluate(policy.agent, policy.env, resets, step)
-            writer.resume(step)  # rows of later steps are those of weights that are no more
-            writer.write("eval", step, policy.saved.state["agent_steps"], measured)
+            measured, agent_steps = evaluate(policy.agent, policy.env, resets, step), policy.saved.state["agent_steps"]
+            writer.resume(step, agent_steps)  # rows of later steps are those of weights that are no more
+            writer.write("eval", step, agent_steps, measured)
             writer.end()
             status = "finished"
         except Exception as error:

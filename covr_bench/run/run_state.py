@@ -115,7 +115,7 @@ class RunState:
         if "signals" in state:  # earlier versions had none
             self.signals.load_state(state["signals"])
         self.meter.last_return = float("nan") if state["last_return"] is None else state["last_return"]
-        self.writer.resume(self.counters.env_steps)
+        self.writer.resume(self.counters.env_steps, self.counters.agent_steps)
         if not self.episodes.resume(self.counters.episode, state):
             self.counters = self.counters.next_episode()
             self.episodes.begin(self.counters.episode)

@@ -156,7 +156,7 @@ def _session(
     checkpoints, lease = Checkpoints(writer.folder / "checkpoint", writer), writer.lease
     _begin(config, session, writer)
     if not checkpoints.exists() and (writer.folder / ROWS_FILE).stat().st_size > 0:
-        writer.resume(0)  # rows of a session that ended before its first checkpoint
+        writer.resume(0, 0)  # rows of a session that ended before its first checkpoint
 
     def report(progress: dict[str, Any]) -> None:
         lease.tell(progress)
