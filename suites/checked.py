@@ -12,7 +12,7 @@ Positive = Annotated[int, Ge(1)]
 def no_seed_twice(seeds: tuple[int, ...]) -> bool:
     """True. Raises ValueError for a seed that stands there twice: its run would be planned twice."""
     if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
-        raise ValueError(f"name seed {', '.join(map(str, twice))} once")
+        raise ValueError(f"seed {', '.join(map(str, twice))} stands there twice; name it once")
     return True
 
 

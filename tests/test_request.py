@@ -67,7 +67,7 @@ def test_a_yaml_file_uses_the_names_of_the_command_line(tmp_path: Path) -> None:
         ("suite: catch\nworkers: 0", r"workers = 0: .*greater than or equal to 1"),
         ("suite: catch\nworkers: many", r"workers = 'many': .*valid integer"),
         ("suite: catch\nseeds: [0, -1]", r"seeds = -1"),
-        ("suite: catch\nseeds: [0, 3, 0]", r"seeds = \[0, 3, 0\]: .*name seed 0 once"),
+        ("suite: catch\nseeds: [0, 3, 0]", r"seeds = \[0, 3, 0\]: .*seed 0 stands there twice; name it once"),
         ("suite: catch\nconv-kernel: fft", r"conv-kernel = 'fft': .*'auto', 'torch' or 'winograd'"),
         ("suite: catch\ncheckpoint-every: 0", r"checkpoint-every = 0: .*greater than 0"),
         ("suite: catch\nset: fast", r"set = 'fast': give settings by name"),
