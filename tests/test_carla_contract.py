@@ -7,12 +7,10 @@ separated as in PATH): 0.9.15 has no wheel for Python 3.11, so it needs an envir
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import carla_contract
@@ -28,17 +26,11 @@ pytestmark = pytest.mark.skipif(not INSTALLED + NAMED, reason="no CARLA client f
 
 @pytest.fixture(scope="module", params=INSTALLED + NAMED)
 def results(request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
-    """What each check found; one client process makes them all."""
+    """What each check found."""
     python = shutil.which(request.param) or request.param
     release = subprocess.run([python, "-c", RELEASE], capture_output=True, text=True, check=True).stdout.strip()
     with launch("highway", client_version=release) as server:
-        program = Path(carla_contract.__file__)
-        run = subprocess.run([python, str(program), str(server.port)], capture_output=True, text=True, timeout=300)
-        lines = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
-        found = {line["name"]: line for line in lines}
-        found["exit"] = {"ok": run.returncode == 0, "detail": f"exit code {run.returncode}\n{run.stderr}"}
-        found["server"] = {"ok": server.alive and "Traceback" not in server.log(), "detail": server.log()}
-    return found
+        return carla_contract.ask(server, carla_contract.__file__, carla_contract.CHECKS, python)
 
 
 @pytest.mark.parametrize("name", [*carla_contract.CHECKS, "exit", "server"])
