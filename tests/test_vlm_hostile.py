@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import socket
 import threading
 import time
@@ -237,6 +238,13 @@ def test_retry_after_is_waited_for(bad: Any) -> None:
 
     _, answers = asked(bad(busy_once).url, timeout=PATIENCE_S)
     assert answers.statuses == ("ok",) and times[1] - times[0] >= 1
+
+
+def test_a_pause_of_years_is_told_in_digits(bad: Any) -> None:
+    vlm, _ = asked(bad(UNANSWERED["is overloaded until a day"]).url)
+    assert "503 Busy" in vlm.last_error
+    seconds = re.search(r"the next try would be ([0-9,.]+) s later", vlm.last_error)
+    assert seconds and float(seconds[1].replace(",", "")) > 10**9
 
 
 def test_a_server_that_knows_the_newer_names_is_asked_by_them(bad: Any) -> None:

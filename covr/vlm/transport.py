@@ -106,7 +106,7 @@ class Transport:
                 problem = self.scrubbed(f"{type(error).__name__}: {error}")
             if attempt < attempts:
                 if time.monotonic() + pause >= end:
-                    problem += f"; the next try would be {pause:g} s later, past the {timeout:g} s of a question"
+                    problem += f"; the next try would be {pause:,.1f} s later, past the {timeout:g} s of a question"
                     break
                 await asyncio.sleep(pause)
         raise ServerDown(

@@ -12,7 +12,7 @@ DT = 0.05  # seconds of a control step
 EPISODE_STEPS = 1000
 COLLISION_WEIGHT = 1e-4  # reward lost per N s
 STUCK_METRES, STUCK_STEPS = 2.0, 100  # a car that moves less than so far in so many steps (five seconds) is stuck
-APART = 20  # control steps without contact after which touching the same thing again is another collision
+APART = 20  # control steps, a second, between contacts with the same thing that make the later one a new collision
 KINDS = ("vehicle", "walker", "static")
 ENDS = ("collision", "off_road", "stuck", "horizon")
 
