@@ -179,7 +179,7 @@ SUITE = Suite(
     # 1000: every tile touched, before the 0.1 that each control step costs.
     tasks=(Task("car_racing", partial(make, ACTION_REPEAT), ACTION_REPEAT, (0.0, 1000.0), INSTRUCTION, EPISODE_STEPS),),
     budgets={
-        "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), short_settings.SMOKE, "Does it run? Two episodes, one seed."),
+        "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), short_settings.SMOKE, "Does it run? Two episodes."),
         "short": Budget(
             "short",
             40_000,
@@ -187,7 +187,7 @@ SUITE = Suite(
             10,
             (0,),
             SHORT,
-            "Does it learn? Small frames, gentle controls, episodes end when the track is lost; one seed.",
+            "Does it learn? Small frames, gentle controls, episodes end when the track is lost.",
             short_settings.STAND_IN,
         ),
         "paper": Budget(

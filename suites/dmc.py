@@ -222,8 +222,8 @@ def _budgets(paper_env_steps: int) -> dict[str, Budget]:
         "gate": Budget(
             "gate", 4_000, 2_000, 1, tuple(range(8)), GATE, "Is training as it was? Signals of many small runs."
         ),
-        "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), short_settings.SMOKE, "Does it run? A few episodes, one seed."),
-        "short": Budget("short", 60_000, 20_000, 30, (0,), SHORT, "Does it learn? Small frames, one seed.", STAND_IN),
+        "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), short_settings.SMOKE, "Does it run? A few episodes."),
+        "short": Budget("short", 60_000, 20_000, 30, (0,), SHORT, "Does it learn? Small frames.", STAND_IN),
         "paper": Budget(
             "paper",
             paper_env_steps,

@@ -95,7 +95,7 @@ SUITE = Suite(
     version=1,
     tasks=TASKS,
     budgets={
-        "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), SMOKE, "Does it run? A few episodes, one seed."),
+        "smoke": Budget("smoke", 2_000, 1_000, 1, (0,), SMOKE, "Does it run? A few episodes."),
         "short": Budget(
             "short",
             100_000,
@@ -103,7 +103,7 @@ SUITE = Suite(
             10,
             (0,),
             short_settings.DRIVING_SHORT | {"env.action_repeat": 4, "env.controls": "gentle"},
-            "Does it learn to drive? Small frames, actions held for 0.2 s, gentle controls, one seed.",
+            "Does it learn to drive? Small frames, actions held for 0.2 s, gentle controls.",
             short_settings.STAND_IN,
         ),
         "paper": Budget("paper", 100_000, 10_000, 10, (0, 1, 2), doc="The COVR paper's: 100k steps, 10 episodes."),

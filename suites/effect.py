@@ -106,11 +106,9 @@ SMALL_GAME = Suite(
     tasks=tuple(catch.SUITE.task(name) for name in ("catch_or_end", "catch")),
     budgets={
         "smoke": Budget("smoke", 400, 200, 1, (0,), SMOKE, "Does it run?"),
-        "short": Budget(
-            "short", 4_000, 500, 10, SEEDS, LEARNS, "Does a good prior reach the policy? Ten seeds.", ROUNDS
-        ),
+        "short": Budget("short", 4_000, 500, 10, SEEDS, LEARNS, "Does a good prior reach the policy?", ROUNDS),
         "paper": Budget(
-            "paper", 20_000, 2_000, 10, SEEDS, LEARNS, "Does the agent teach the VLM? Ten seeds; no paper's.", ROUNDS
+            "paper", 20_000, 2_000, 10, SEEDS, LEARNS, "Does the agent teach the VLM? No paper's budget.", ROUNDS
         ),
     },
     agents=("drqv2", "dpl", "covr", "covr_plus"),
