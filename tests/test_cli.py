@@ -87,7 +87,7 @@ def test_output_that_cannot_be_written_is_said(start: Any) -> None:
 
 def test_letters_that_a_terminal_lacks_are_shown_by_their_codes(start: Any, tmp_path: Path) -> None:
     (tmp_path / "u.csv").write_text("agent,task,seed,env_steps,return\n\u03b1,t,0,10,1\n\u03b1,t,1,20,2\n", "utf-8")
-    ascii_only = ("env", "LC_ALL=C", "PYTHONUTF8=0", "PYTHONCOERCECLOCALE=0")
+    ascii_only = ("env", "-u", "PYTHONIOENCODING", "LC_ALL=C", "PYTHONUTF8=0", "PYTHONCOERCECLOCALE=0")  # tox sets it
     process = start("table", "--scores", tmp_path / "u.csv", before=ascii_only)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0 and "\\u03b1" in out and "\\u2020" in out, err
