@@ -29,6 +29,7 @@ def from_gymnasium(
     score_range: tuple[float, float] | None = None,
     instruction: str = "",
     max_episode_steps: int | None = None,
+    needs_gl: bool | None = None,
     **settings: Any,
 ) -> Task:
     """A task of a registered environment, seen by camera.
@@ -41,6 +42,7 @@ def from_gymnasium(
             where it has none above 0, 0 and 1, which leaves returns as they are.
         instruction: The task as a vision-language model is told it.
         max_episode_steps: Time limit in control steps; by default the registered one.
+        needs_gl: Whether MuJoCo draws it, which needs an OpenGL backend; by default whether its entry point says so.
         **settings: Keyword arguments of the environment itself, such as `continuous=True`.
 
     Raises:
@@ -59,6 +61,7 @@ def from_gymnasium(
         score_range or (0.0, float(threshold) if threshold > 0 else 1.0),
         instruction,
         limit,
+        needs_gl="mujoco" in str(spec.entry_point).lower() if needs_gl is None else needs_gl,
     )
 
 
@@ -97,20 +100,25 @@ class Registered(gymnasium.Env[Any, "NDArray[np.float32]"]):
         self.labels: dict[str, str] = {}
         self.metadata = {**self.metadata, "render_fps": self._env.metadata.get("render_fps")}
         self._id, self._image_size = env_id, image_size
+        self._frame: NDArray[np.uint8] | None = None  # of the present moment, once it is drawn
         self._first_seed: int | None = seed
         space = _continuous(env_id, self._env.action_space)
         self._action_shape, self._action_dtype = space.shape, space.dtype
         low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-        self._scale, self._middle = (high - low).ravel() / 2, (high + low).ravel() / 2
+        self._low, self._high = low.ravel(), high.ravel()
+        self._scale, self._middle = (self._high - self._low) / 2, (self._high + self._low) / 2
         self.action_space = Box(-1.0, 1.0, self._scale.shape, np.float32)
         self.observation_space = self._env.observation_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         seed, self._first_seed = self._first_seed if seed is None else seed, None
+        self._frame = None
         return self._env.reset(seed=seed)
 
     def step(self, action: NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         scaled = np.clip(action, -1.0, 1.0) * self._scale + self._middle
+        scaled = np.clip(scaled, self._low, self._high)  # rounding may leave them by a last digit
+        self._frame = None
         obs, reward, terminated, truncated, info = self._env.step(
             scaled.reshape(self._action_shape).astype(self._action_dtype)
         )
@@ -123,13 +131,18 @@ class Registered(gymnasium.Env[Any, "NDArray[np.float32]"]):
 
     def render_image(self, height: int, width: int) -> NDArray[np.uint8]:
         """The present frame at any size, uint8 `(height, width, 3)`."""
+        if self._frame is None:  # once a moment: some environments, such as LunarLander, change as they draw
+            self._frame = self._drawn()
+        return np.array(Image.fromarray(self._frame).resize((width, height), Image.Resampling.BILINEAR))
+
+    def _drawn(self) -> NDArray[np.uint8]:
         frame: Any = self._env.render()
         if not (isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.shape[2:] == (3,)):
             raise SimulatorError(
                 f"{self._id} renders {_described(frame)}; it must return uint8 (height, width, 3) with "
                 "render_mode='rgb_array'"
             )
-        return np.array(Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR))
+        return frame.copy()
 
     def close(self) -> None:
         self._env.close()
@@ -148,6 +161,10 @@ def _open(env_id: str, max_episode_steps: int, settings: Mapping[str, Any]) -> g
         )
     except gymnasium.error.DependencyNotInstalled as error:
         raise ImportError(f"{env_id} cannot be made: {error}") from None
+    except ModuleNotFoundError as error:
+        if "gymnasium.envs.mujoco" in str(gymnasium.spec(env_id).entry_point):
+            raise ImportError(f"{env_id} cannot be made: {error}: pip install 'gymnasium[mujoco]'") from None
+        raise
 
 
 def _continuous(env_id: str, space: gymnasium.Space[Any]) -> Box:

@@ -58,16 +58,19 @@ def test_an_action_that_is_no_number_is_divergence(value: float) -> None:
         ([("loss", 1.0)], "returned a list"),
         ({"loss": torch.zeros(3)}, "'loss' is tensor"),
         ({1: torch.zeros(())}, "metric 1"),
+        ({"loss": torch.zeros(()), "actor_loss": None}, "metric 'actor_loss' is None"),
+        ({"phase": "warm"}, "metric 'phase' is 'warm'"),
+        ({"q": np.zeros(2)}, "metric 'q' is array"),
     ],
 )
 def test_wrong_metrics_are_named(metrics: Any, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
-        checked_metrics(metrics, {})
+        checked_metrics(metrics)
 
 
 def test_good_metrics_pass() -> None:
     metrics = {"loss": torch.zeros(()), "q": 1.0}
-    assert checked_metrics(metrics, {}) == metrics
+    assert checked_metrics(metrics) == metrics
 
 
 class Whole:
@@ -108,7 +111,7 @@ def test_parts_that_only_learning_reads_are_parts_of_the_state(paths: Any) -> No
 
 def test_a_metric_of_numpy_is_kept_as_a_number() -> None:
     """It passed, and the first checkpoint could not hold it."""
-    kept = checked_metrics({"a": np.float32(0.5), "b": np.array(2), "c": 1.5}, {})
+    kept = checked_metrics({"a": np.float32(0.5), "b": np.array(2), "c": 1.5})
     assert kept == {"a": 0.5, "b": 2, "c": 1.5}
     assert [type(value) for value in kept.values()] == [float, int, float]
 

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.replay import Replay
 from covr_bench.run.checkpoint import Checkpoints, load_agent
+from covr_bench.run.state_tree import copied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,6 +73,18 @@ def test_tensors_come_back_with_type_and_shape(tmp_path: Path) -> None:
 def test_what_json_cannot_hold_is_named(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"/agent/net is a set"):
         Checkpoints(tmp_path).save(4, {"agent": {"net": {1}}}, new_replay())
+
+
+class Norm(NamedTuple):
+    mean: float
+
+
+def test_what_would_come_back_as_something_else_is_refused(tmp_path: Path) -> None:
+    """A namedtuple and a `torch.Size` were written under names of their own, and never read again."""
+    with pytest.raises(TypeError, match="/norm is a Norm, which a checkpoint cannot hold"):
+        copied({"norm": Norm(0.5)})
+    Checkpoints(tmp_path).save_final(1, {"agent": {"shape": torch.zeros(2, 3).shape}})
+    assert load_agent(tmp_path) == {"shape": (2, 3)}
 
 
 @pytest.mark.parametrize("keys", [(1, "1"), (True, False), (None, "x"), ((1, 2),)])

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import MagicMock
 
 import gymnasium
 import numpy as np
@@ -17,6 +18,7 @@ from gymnasium.spaces import Box, Dict, Discrete
 
 from covr_bench.kit.errors import UserError
 from covr_bench.run.check import checked_env
+from covr_bench.run.episodes import Episodes
 from covr_bench.run.evaluate import evaluate
 from suites import carracing, catch, dmc
 from suites.base import SimulatorError, Task
@@ -178,6 +180,7 @@ QUICK: list[tuple[str, dict[str, Any], str, str]] = [
     ("a row of rewards", {"step": with_(reward=np.zeros(2))}, "steps", r"array of shape \(2,\) as reward.*float"),
     ("no reward", {"step": with_(reward=None)}, "steps", r"None as reward.*float"),
     ("two ends", {"step": with_(terminated=True, truncated=True)}, "steps", r"both true.*truncated and not"),
+    ("two ends of numpy", {"step": with_(terminated=np.True_, truncated=np.True_)}, "steps", r"both true"),
     ("a number as flag", {"step": with_(terminated=0)}, "steps", r"a int as terminated: return a bool"),
     ("action written to", {"step": write_to}, "steps", r"writes to the action.*copy"),
 ]  # fmt: skip
@@ -379,6 +382,58 @@ class Rarely(catch.Catch):
         return obs, float("nan") if truncated else reward, terminated, truncated, info
 
 
+class Blown(catch.Catch):
+    """A state that is not a number from the eleventh step on."""
+
+    def reset(self, **options: Any) -> Any:
+        self._age = 0
+        return np.zeros(2, np.float32), super().reset(**options)[1]
+
+    def step(self, action: Any) -> Any:
+        self._age += 1
+        return np.full(2, np.nan if self._age > 10 else self._ball_x, np.float32), *super().step(action)[1:]
+
+
+def blown(seed: int) -> Any:
+    env = Blown(seed, end_on_miss=False, image_size=SIZE)
+    env.observation_space = Box(-np.inf, np.inf, (2,), np.float32)
+    return ActionRepeat(env, 2)
+
+
+BLOWN = Task("game", blown, 2, max_episode_steps=catch.EPISODE_STEPS, family="tried", observations=("state",))
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (base_of(Rarely).make, "reward is nan"),
+        (blown, r"observation is \[nan, nan\]"),
+    ],
+)
+def test_the_environment_is_blamed_for_its_own_numbers(make: Callable[[int], Any], complaint: str) -> None:
+    """The agent's networks were said to have diverged, or the run finished with a return of nan."""
+    still: Any = SimpleNamespace(act=lambda obs, step, explore: np.zeros(1, np.float32))
+    with pytest.raises(
+        UserError, match=rf"environment's {complaint} in an evaluation at 80 env steps: look in the env"
+    ):
+        evaluate(still, make(0), [0], 80)
+    ignored: Any = MagicMock()
+    episodes = Episodes(0, make(0), ignored, ignored)
+    episodes.begin(0)
+    play = (episodes.step(np.zeros(1, np.float32), 2 * step) for step in range(60))
+    with pytest.raises(UserError, match=rf"environment's {complaint} at \d+ env steps: look in the environment for"):
+        list(play)
+
+
+def test_a_number_of_numpy_counts_steps_as_any_other() -> None:
+    """The run's first checkpoint could not hold it."""
+    ignored: Any = MagicMock()
+    episodes = Episodes(0, task_of(step=with_(info={"env_steps": np.int64(2)})).make(0), ignored, ignored)
+    episodes.begin(0)
+    env_steps, _ = episodes.step(np.zeros(1, np.float32), 0)
+    assert (type(env_steps), type(episodes.length)) == (int, int)
+
+
 class FixedSize(catch.Catch):
     def __init__(self, seed: int, *, end_on_miss: bool, image_size: int) -> None:
         super().__init__(seed, end_on_miss=end_on_miss, image_size=SIZE)
@@ -390,6 +445,7 @@ class FixedSize(catch.Catch):
         (base_of(Clock), "same seed", "two resets with seed 3 give different first observations: call `super()"),
         (base_of(Remembers), "same seed", "two resets with seed 3 give different first observations"),
         (base_of(Late), "same seed", "two episodes from seed 3 under the same actions differ from step 10 on"),
+        (BLOWN, "whole episodes", "an observation holds numbers that are not finite"),
         (base_of(Same), "other seeds", "seeds 3, 4, 5, 6 give one and the same episode"),
         (base_of(Global), "two at a time", "keep nothing in modules, classes or `np.random`"),
         (base_of(Shaken), "drawing", "an episode changes when render_image is called"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +158,38 @@ def test_a_missing_package_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(gymnasium, "make", missing)
     with pytest.raises(ImportError, match=r"BipedalWalker-v3 cannot be made: Box2D is not installed, run `pip"):
         from_gymnasium("BipedalWalker-v3").make(0)
+
+
+def test_what_mujoco_draws_has_an_opengl_backend_chosen_and_its_packages_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a display, `Reacher-v5` found no OpenGL; before that, "No module named 'imageio'" was all it said."""
+    assert from_gymnasium("Reacher-v5").needs_gl and not from_gymnasium("Pendulum-v1").needs_gl
+    assert from_gymnasium("Slider-v3", needs_gl=True).needs_gl
+    monkeypatch.setitem(sys.modules, "imageio", None)
+    for name in [name for name in sys.modules if name.startswith("gymnasium.envs.mujoco")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ImportError, match=r"Reacher-v5 cannot be made: .*imageio.*pip install 'gymnasium\[mujoco\]'"):
+        from_gymnasium("Reacher-v5").make(0)
+
+
+def test_a_saturated_action_is_of_the_environments_space() -> None:
+    """Of bounds in float64, -0.4 became -0.40000000000000002."""
+    env: Any = from_gymnasium("Slider-v3", low=-0.4, high=0.7).make(0)  # looks whether it is
+    env.reset(seed=0)
+    for corner in (-1, 1):
+        env.step(np.full(2, corner, np.float32))
+
+
+def test_drawing_again_changes_nothing() -> None:
+    """LunarLander's particles fade whenever they are drawn."""
+    task = from_gymnasium("LunarLanderContinuous-v3")
+    plain, drawn = (task.make(0, image_size=40) for _ in range(2))
+    assert np.array_equal(plain.reset(seed=1)[0], drawn.reset(seed=1)[0])
+    for _ in range(12):
+        drawn.unwrapped.render_image(64, 64)  # type: ignore[attr-defined]
+        ours, others = (env.step(np.ones(2, np.float32))[0] for env in (plain, drawn))
+        assert np.array_equal(ours, others)
+    plain.close()
+    drawn.close()
 
 
 @pytest.mark.deep

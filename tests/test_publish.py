@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 import covr_bench
 from covr_bench.cli.app import app
+from covr_bench.kit.code import code_hash
 from covr_bench.kit.errors import UserError
 from covr_bench.policies import hub
 from covr_bench.policies.play import TrainedPolicy
@@ -206,6 +207,28 @@ def test_an_agents_own_code_runs_only_if_trusted(tmp_path: Path) -> None:
         covr_bench.load_policy(str(to))
     with covr_bench.load_policy(str(to), trust_code=True) as policy:
         assert policy.act(policy.env.reset(seed=0)[0]).shape == (1,)
+
+
+def test_code_edited_since_training_or_needing_other_files_is_not_given_away(tmp_path: Path) -> None:
+    """It was published beside the return of the code before; without its module, nobody could load it."""
+    agent, out = tmp_path / "mine.py", tmp_path / "results"
+    agent.write_text(AGENT)
+    run_id = store(out, str(agent)).run_id
+    file = run_folder(out, run_id) / PROVENANCE_FILE
+    trained = provenance.read(file)
+    trained["config"]["code"] = {"agent": code_hash(str(agent), "")}
+    for session in trained["sessions"]:
+        session["code"] = trained["config"]["code"]
+    file.write_text(json.dumps(trained))
+    agent.write_text(f"{AGENT}# faster\n")
+    with pytest.raises(UserError, match=r"mine\.py, which was edited since: bring the old file back, or train anew"):
+        publish(out, run_id, tmp_path / "a", "--no-video")
+    (tmp_path / "my_nets.py").touch()
+    agent.write_text(f"import my_nets\n{AGENT}")
+    own = store(tmp_path / "own", str(agent)).run_id
+    with pytest.raises(UserError, match=r"which imports my_nets from beside it: make one file of them"):
+        publish(tmp_path / "own", own, tmp_path / "b", "--no-video")
+    assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,36 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     assert trained(config) == trained(unstopped[agent])
 
 
+class Remembering(Still):
+    """Acts by a mean of what it saw, which it changes in place."""
+
+    def __init__(self, config: Any, context: Context) -> None:
+        super().__init__(config, context)
+        self.mean = torch.zeros(1)
+
+    def act(self, obs: Any, step: int, explore: bool) -> Any:
+        self.mean.mul_(0.9).add_(0.1 * float(obs.mean()) / 255)
+        return np.tanh(self.mean.numpy() * 40 - 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"mean": self.mean}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.mean = state["mean"]
+
+
+def test_what_an_agent_remembers_of_an_evaluation_cut_short_does_not_count(tmp_path: Path) -> None:
+    """The checkpoint had what the evaluation had left of it by then."""
+    spec = spec_of(Remembering)
+    stopped, whole = (configured(tmp_path / name, spec, env_steps=110, eval_every=60) for name in ("a", "b"))
+    for call in (7, 20 + 30 + 7):
+        with pytest.raises(Interrupted):
+            go(stopped, spec, StopAt(call))
+    go(stopped, spec)
+    go(whole, spec)
+    assert measured(stopped).equals(measured(whole)) and trained(stopped) == trained(whole)
+
+
 def test_a_killed_run_goes_on_from_its_last_checkpoint_bit_for_bit(
     unstopped: dict[str, RunConfig], tmp_path: Path
 ) -> None:

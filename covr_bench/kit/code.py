@@ -49,6 +49,12 @@ def code_hash(ref: str, module: str) -> str:
     return digest.hexdigest()
 
 
+def imports_beside(file: str) -> list[str]:
+    """Names of the modules beside a user's file that it imports, and that those import."""
+    sources = _sources(Path(file).expanduser().resolve(), file, "")
+    return sorted(name for name in sources if name and not _of_ours(name))
+
+
 def _file_of(module: str) -> Path:
     spec = find_spec(module)
     if spec is None or spec.origin is None:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covr_bench.config.run_config import RunConfig
+from covr_bench.kit.code import code_hash, imports_beside
 from covr_bench.kit.errors import UserError
 from covr_bench.policies.load import AGENT_FILE
 from covr_bench.remote.card import policy_card, store_card
 from covr_bench.remote.paths import names_of, shortened, shortened_lines
 from results import provenance
+from results.code_identity import code_of, is_changed
 from results.layout import PROVENANCE_FILE, ROWS_FILE, StoreWarning, recorded, run_folder
 from results.shape import completed
 
@@ -38,8 +40,8 @@ def policy(run: Path, to: Path, name: str, *, video: bytes = b"", licence: str =
         licence: An SPDX identifier.
 
     Raises:
-        UserError: The run has not finished, has no evaluation, is in no store, or is of code that cannot be given away
-            in one file.
+        UserError: The run has not finished, has no evaluation, is in no store, or is of code that was edited since or
+            cannot be given away in one file.
         StoreError: Its record or its rows cannot be read.
     """
     from covr_bench.run.checkpoint import Checkpoints
@@ -55,16 +57,17 @@ def policy(run: Path, to: Path, name: str, *, video: bytes = b"", licence: str =
         raise UserError(f"run {record['run_id']} is of a base in a file; others need that base as a package first")
     if str(record["config"]["suite"]).endswith(".py"):
         raise UserError(f"run {record['run_id']} is of a suite in a file; others need that suite as a package first")
+    if (agent := str(record["config"]["agent"])).endswith(".py"):
+        _check_agent(agent, record)
     rows, state = _of_run(out, str(record["run_id"])), _final(run)
     to.mkdir(parents=True)
     Checkpoints(to / "checkpoint").save_final(state["env_steps"], what_acts(state))
     if (run / "adapters").is_dir():
         shutil.copytree(run / "adapters", to / "adapters")
-    agent = str(record["config"]["agent"])
     names = names_of(record, [out, *_folders(agent)])
     (to / ROWS_FILE).write_text(shortened_lines((run / ROWS_FILE).read_text("utf-8"), names), encoding="utf-8")
     if agent.endswith(".py"):
-        _copy_agent(Path(agent), to)
+        shutil.copyfile(agent, to / AGENT_FILE)
     told = shortened(record, names)
     (to / PROVENANCE_FILE).write_text(json.dumps(told, indent=1), encoding="utf-8")
     if video:
@@ -116,10 +119,18 @@ def _final(run: Path) -> dict[str, Any]:
     return saved.state
 
 
-def _copy_agent(file: Path, to: Path) -> None:
-    if not file.is_file():
-        raise UserError(f"the run was trained with the agent in {file}, and that file is gone")
-    shutil.copyfile(file, to / AGENT_FILE)
+def _check_agent(file: str, record: Mapping[str, Any]) -> None:
+    """Raises UserError unless a user's file is there, as the run was trained with it, and needs no other."""
+    run = f"run {record['run_id']} was trained with the agent in {file}"
+    if not Path(file).is_file():
+        raise UserError(f"{run}, and that file is gone")
+    if is_changed(code_of(record), {"agent": code_hash(file, "")}):
+        raise UserError(f"{run}, which was edited since: bring the old file back, or train anew")
+    if beside := imports_beside(file):
+        raise UserError(
+            f"{run}, which imports {', '.join(beside)} from beside it: make one file of them, or a package that others "
+            "can install, and train anew"
+        )
 
 
 def _folders(agent: str) -> list[Path]:

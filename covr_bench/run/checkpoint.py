@@ -239,18 +239,6 @@ def _damaged(checkpoint: Path, error: Exception) -> UserError:
     )
 
 
-def check_state(value: Any, path: str = "") -> None:
-    """Raises TypeError for what a checkpoint cannot hold, naming where it is."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            check_state(item, f"{path}/{key}")
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            check_state(item, f"{path}/{index}")
-    elif not (value is None or isinstance(value, torch.Tensor | bool | int | float | str)):
-        raise TypeError(f"{path or 'it'} is a {type(value).__name__}")
-
-
 def state_bytes(state: dict[str, Any]) -> int:
     """Size of a state's tensors."""
     tensors: dict[str, torch.Tensor] = {}

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from covr_bench.kit.errors import UserError
-from covr_bench.run.checkpoint import check_state
-from covr_bench.run.state_tree import has
+from covr_bench.run.state_tree import copied, has
 
 if TYPE_CHECKING:
     from covr_bench.run.counters import Counters
 
 LOSS_LIMIT = 1e8
 RANGE_TOLERANCE = 1e-6  # by how much rounding may leave [-1, 1]
+_NO_NUMBER = "look in the environment for a division by zero, or for a simulation that blew up"
+_METRICS = (Real, np.number, np.bool_, np.ndarray, torch.Tensor)
 
 
 class Diverged(Exception):
@@ -46,18 +50,29 @@ def checked_action(action: Any, action_dim: int, step: int) -> npt.NDArray[np.fl
     return action
 
 
-def checked_metrics(metrics: Any, before: Mapping[str, Any]) -> dict[str, Any]:
-    """What `update` returned, as a dict; values are looked at where the names differ from those `before`.
+def checked_reward(reward: Any, when: str) -> float:
+    """A reward as a number. Raises UserError where it is not finite: the agent would be blamed for it."""
+    if not math.isfinite(number := float(reward)):
+        raise UserError(f"the environment's reward is {number} {when}: {_NO_NUMBER}")
+    return number
 
-    Raises UserError unless it maps names to single numbers.
-    """
+
+def checked_obs(obs: npt.NDArray[Any], when: str) -> npt.NDArray[Any]:
+    """The observation itself. Raises UserError where it is not finite: the agent would be blamed for it."""
+    if obs.dtype.kind == "f" and not np.isfinite(obs).all():
+        raise UserError(f"the environment's observation is {obs.tolist()!s:.80} {when}: {_NO_NUMBER}")
+    return obs
+
+
+def checked_metrics(metrics: Any) -> dict[str, Any]:
+    """What `update` returned, as a dict. Raises UserError unless it maps names to single numbers."""
     if metrics is None:
         raise UserError("the agent's update returned None; it should return its metrics, {} if it did not learn")
     if not isinstance(metrics, Mapping):
         kind = type(metrics).__name__
         raise UserError(f"the agent's update returned a {kind}; it should return a mapping of names to 0-d tensors")
-    for name, value in metrics.items() if metrics.keys() != before.keys() else ():
-        if not isinstance(name, str) or np.ndim(getattr(value, "detach", lambda value=value: value)()) != 0:
+    for name, value in metrics.items():
+        if not isinstance(name, str) or not isinstance(value, _METRICS) or getattr(value, "ndim", 0):
             raise UserError(f"the agent's metric {name!r} is {value!r:.60}; each should be a name and a 0-d tensor")
     return {
         name: value.item() if isinstance(value, np.generic | np.ndarray) else value for name, value in metrics.items()
@@ -80,7 +95,7 @@ def check_agent(agent: Any) -> None:
         if not callable(getattr(agent, method, None)):
             raise UserError(f"the agent {type(agent).__name__} has no method {method}; see covr_bench.kit.api.Agent")
     try:
-        check_state(state := agent.state_dict())
+        state = copied(agent.state_dict())
     except TypeError as error:
         raise UserError(
             f"the state_dict of agent {type(agent).__name__} cannot be checkpointed: {error}. It may hold nested dicts "

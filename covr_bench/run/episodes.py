@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from covr_bench.kit.seeds import derive_seed
+from covr_bench.run.contract import checked_obs, checked_reward
 from suites.base import EpisodeLost
 
 if TYPE_CHECKING:
@@ -43,19 +44,22 @@ class Episodes:
         self._reset(number)
         self._replay.start(self.obs)
 
-    def step(self, action: npt.NDArray[np.float32]) -> tuple[int, bool]:
+    def step(self, action: npt.NDArray[np.float32], at: int) -> tuple[int, bool]:
         """Make a decision's step; returns the environment steps it took and whether the episode is over.
 
-        Raises EpisodeLost, after which `begin` starts another.
+        Raises EpisodeLost, after which `begin` starts another, and UserError, which names the environment steps `at`
+        which it was made, where the environment's answer is not made of numbers.
         """
-        self.obs, reward, terminated, truncated, info = self._env.step(action)
+        obs, answer, terminated, truncated, info = self._env.step(action)
+        when = f"at {at} env steps"
+        self.obs, reward, env_steps = checked_obs(obs, when), checked_reward(answer, when), int(info["env_steps"])
         self._watch()
         self._lost.answered()
-        self._replay.add(action, float(reward), terminated, self.obs)
+        self._replay.add(action, reward, terminated, self.obs)
         self.actions.append(action.tolist())
-        self.total += float(reward)
-        self.length += info["env_steps"]
-        return info["env_steps"], terminated or truncated
+        self.total += reward
+        self.length += env_steps
+        return env_steps, terminated or truncated
 
     def measures(self) -> dict[str, float]:
         """Of the episode so far."""
@@ -89,7 +93,8 @@ class Episodes:
     def _reset(self, number: int) -> None:
         while True:
             try:
-                self.obs, _ = self._env.reset(seed=derive_seed(self._seed, "train_episode", number))
+                obs, _ = self._env.reset(seed=derive_seed(self._seed, "train_episode", number))
+                self.obs = checked_obs(obs, f"at the start of training episode {number}")
                 self._watch()
                 break
             except EpisodeLost as lost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from covr_bench.run.contract import checked_action
+from covr_bench.run.contract import checked_action, checked_obs, checked_reward
 from suites.base import EpisodeLost
 
 if TYPE_CHECKING:
@@ -62,14 +62,16 @@ def _play(
 ) -> dict[str, float]:
     """The measures of one whole episode."""
     (action_dim,) = env.action_space.shape or ()
+    when = f"in an evaluation at {step} env steps"
     while True:
         try:
-            obs, _ = env.reset(seed=seed)
+            obs = checked_obs(env.reset(seed=seed)[0], when)
             total, length, done = 0.0, 0, False
             while not done:
                 action = checked_action(agent.act(obs, step, explore=False), action_dim, step)
-                obs, reward, terminated, truncated, info = env.step(action)
-                total, length, done = total + float(reward), length + info["env_steps"], terminated or truncated
+                answer, reward, terminated, truncated, info = env.step(action)
+                obs, done = checked_obs(answer, when), terminated or truncated
+                total, length = total + checked_reward(reward, when), length + int(info["env_steps"])
                 tick()
                 if length > LONGEST:
                     raise ValueError(

@@ -24,14 +24,12 @@ def flatten(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
             raise TypeError(f"{path} has keys of type {types}: a checkpoint holds strings, or integers, not both")
         kind = "ints" if value and all(integers) else "dict"
         return {"$": kind, "of": {str(key): flatten(item, f"{path}/{key}", tensors) for key, item in value.items()}}
-    if isinstance(value, list | tuple):
-        return {
-            "$": type(value).__name__,
-            "of": [flatten(item, f"{path}/{i}", tensors) for i, item in enumerate(value)],
-        }
+    if type(value) in (list, tuple, torch.Size):  # a namedtuple would come back without its names
+        kind = "list" if isinstance(value, list) else "tuple"
+        return {"$": kind, "of": [flatten(item, f"{path}/{i}", tensors) for i, item in enumerate(value)]}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"{path} is a {type(value).__name__}, which a checkpoint cannot hold")
+    raise TypeError(f"{path or 'it'} is a {type(value).__name__}, which a checkpoint cannot hold")
 
 
 def unflatten(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
@@ -45,6 +43,12 @@ def unflatten(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
         items = [unflatten(item, tensors) for item in value["of"]]
         return items if kind == "list" else tuple(items)
     return {int(key) if kind == "ints" else key: unflatten(item, tensors) for key, item in value["of"].items()}
+
+
+def copied(state: Any) -> Any:
+    """The state as a checkpoint brings it back: nothing that happens to the run changes it."""
+    tensors: dict[str, torch.Tensor] = {}
+    return unflatten(flatten(state, "", tensors), tensors)
 
 
 def has(state: Any, path: str) -> bool:

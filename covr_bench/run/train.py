@@ -9,6 +9,7 @@ import numpy as np
 from covr_bench.run.contract import check_losses, checked_action, checked_metrics
 from covr_bench.run.evaluate import evaluate
 from covr_bench.run.run_state import RunState
+from covr_bench.run.state_tree import copied
 from covr_bench.run.trained import only_learning
 from suites.base import EpisodeLost
 
@@ -55,7 +56,7 @@ class Run(RunState):
             with self.meter.timed("update"):
                 self._learn()  # an agent that has its VLM shown the scene asks the simulator, too
             with self.meter.timed("env"):
-                env_steps, over = self.episodes.step(action)
+                env_steps, over = self.episodes.step(action, at)
         except EpisodeLost as lost:
             self.lost.add(lost)
             self._next_episode()
@@ -69,7 +70,7 @@ class Run(RunState):
     def _learn(self) -> None:
         at = self.counters.env_steps
         with self.signals.update(at):
-            metrics = checked_metrics(self.agent.update(self.replay, at), self.losses)
+            metrics = checked_metrics(self.agent.update(self.replay, at))
         if metrics:
             self.losses = metrics
             self.signals.learned(metrics)
@@ -103,7 +104,7 @@ class Run(RunState):
         """Rows of an evaluation, the losses and the speed, at the nominal step the evaluation was due at."""
         check_losses(self.losses, self.counters)
         at = self.counters.next_eval
-        before = self.state()  # an agent may draw random numbers to act; an evaluation cut short must not count
+        before = copied(self.state())  # to act, an agent may draw or remember; an evaluation cut short must not count
         try:
             with self.meter.timed("evaluate"):
                 measured = evaluate(

@@ -157,9 +157,15 @@ def _episode(
 def _parting(known: list[tuple[Any, ...]], played: Iterator[tuple[Any, ...]]) -> int | None:
     """The first step at which an episode is not the known one, and no further; None if it is the same."""
     for at, (ours, theirs) in enumerate(zip_longest(known, played, fillvalue=())):
-        if len(ours) != len(theirs) or not all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True)):
+        if len(ours) != len(theirs) or not all(map(_is_same, ours, theirs)):
             return at
     return None
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Also of NaN, which another check names."""
+    floats = isinstance(one, np.ndarray) and one.dtype.kind == "f"
+    return np.array_equal(one, other, equal_nan=floats)
 
 
 def _to_its_end(trial: Trial, seed: int) -> tuple[int, list[str], Any]:

@@ -112,10 +112,11 @@ def _is_stack(trial: Trial, obs: Any) -> bool:
 
 
 def _flags(step: Step) -> Iterator[str]:
-    for name in ("terminated", "truncated"):
-        if not isinstance(flag := getattr(step, name), bool | np.bool_):
-            yield f"step returns {described(flag)} as {name}: return a bool"
-    if step.terminated is True and step.truncated is True:
+    flags = {name: getattr(step, name) for name in ("terminated", "truncated")}
+    wrong = {name: flag for name, flag in flags.items() if not isinstance(flag, bool | np.bool_)}
+    for name, flag in wrong.items():
+        yield f"step returns {described(flag)} as {name}: return a bool"
+    if not wrong and all(flags.values()):
         yield (
             "step returns terminated and truncated both true, and a truncated episode is one that could have gone on: "
             "return `truncated and not terminated`"
