@@ -142,7 +142,7 @@ class Registered(gymnasium.Env[Any, "NDArray[np.float32]"]):
                 f"{self._id} renders {_described(frame)}; it must return uint8 (height, width, 3) with "
                 "render_mode='rgb_array'"
             )
-        return frame.copy()
+        return np.array(frame)
 
     def close(self) -> None:
         self._env.close()

@@ -386,7 +386,7 @@ def test_a_table_names_what_is_kept_apart_and_what_was_scored_elsewhere(tmp_path
     write_run(tmp_path, "dmc6@paper/walker_walk/rad/1", [1.0, 2.0, 3.0], backend="carla-0.9.16")
     notes = {table.title: table.notes for table in tables(read(tmp_path))}
     assert notes["dmc6@paper"] == (
-        "scored at different environment steps: drq 200; sac 100 (--env-steps 100 scores all by then)",
+        "scored at different environment steps: drq 200; sac 100 (--env-steps 100 leaves out what is later)",
         "sac was also run as dmc6@short: kept apart",
     )
     assert notes["dmc6@paper (backend=embedded)"] == (

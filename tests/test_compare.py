@@ -24,7 +24,7 @@ from analysis.rows.lines import checked_line
 from analysis.statistics.intervals import Summary, p_value, t_tail
 from analysis.statistics.summary import Bootstrap
 from results import provenance
-from results.layout import PROVENANCE_FILE, run_folder
+from results.layout import PROVENANCE_FILE, ROWS_FILE, run_folder
 from results.store import RunWriter, read
 
 if TYPE_CHECKING:
@@ -70,6 +70,31 @@ def test_what_is_missing_under_one_protocol_is_named_with_it(
     write_seeds(new, "dmc6@paper/walker_walk/drq", [1.0, 2.0, 3.0])
     result = cli("compare", old, new, *LIGHT, "--fail-on-worse")
     assert (result.code, "missing in B: drq on walker_walk of dmc6@short" in result.err) == (4, True)
+
+
+def test_a_run_of_b_without_rows_is_broken(cli: Callable[..., Any], stores: tuple[Path, Path]) -> None:
+    """One killed before its first row passed as if nobody had asked for it."""
+    old, new = stores
+    for store in stores:
+        write_seeds(store, "dmc6@paper/walker_walk/drq", [1.0, 2.0, 3.0])
+    write_seeds(new, "dmc6@paper/walker_walk/sac", [1.0])
+    for agent in ("drq/3", "sac/0"):
+        lost = run_folder(new, f"dmc6@paper/walker_walk/{agent}")
+        lost.mkdir(exist_ok=True)
+        (lost / ROWS_FILE).unlink(missing_ok=True)
+        provenance.write(lost / PROVENANCE_FILE, {"schema": 1, "status": "running", "config": {}, "sessions": [{}]})
+    result = cli("compare", old, new, "--agent", "drq", *LIGHT, "--fail-on-worse")
+    named = "run dmc6@paper/walker_walk/drq/3, which is interrupted and has no rows"
+    assert result.code == 4 and f"missing in B: {named}" in result.err
+    assert "missing in B: run dmc6@paper/walker_walk/sac" not in result.err
+    assert f"B lacks {named}" in " ".join(result.out.split())
+
+
+def test_seeds_and_agents_of_the_commands_are_no_settings(cli: Callable[..., Any], stores: tuple[Path, Path]) -> None:
+    for store, seeds in zip(stores, ([0, 1, 2], [0, 1]), strict=True):
+        for seed in range(3):
+            write_run(store, f"dmc6@paper/walker_walk/drq/{seed}", [1.0 + seed], options={"seeds": seeds})
+    assert "settings differ" not in cli("compare", *stores, *LIGHT).out
 
 
 def write_run(

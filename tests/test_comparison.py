@@ -93,7 +93,7 @@ def test_what_is_missing_is_said_and_left_out(tmp_path: Path) -> None:
         "const on walk, run: all runs score the same: the interval has no width",
         "half on walk: all runs score the same",
         "runs without a finite score are left out of the statistics, which flatters their agents",
-        "scored at different environment steps: const 100; flat 100; half 0; sac 100 to 200 (--env-steps 0 scores",
+        "scored at different environment steps: const 100; flat 100; half 0; sac 100 to 200 (--env-steps 0 leaves",
     ):
         assert remark in remarks
     assert comparison.complete_agents == ["const", "flat", "sac"]

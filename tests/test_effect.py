@@ -130,6 +130,31 @@ def test_a_figure_of_several_controls_names_each_beside_its_arm(tmp_path: Path) 
     ]
 
 
+def test_stand_ins_are_named_and_settings_kept_apart(tmp_path: Path, cli: Any) -> None:
+    """All arms on the highway stood for the embedded server and a small model, and nothing said so."""
+    for backend, gain in (("embedded", 3.0), ("carla-0.9.16", 1.0)):
+        for seed in range(2):
+            number = 10 * (backend == "embedded") + seed
+            for arm, score, own in (("covr", 10.0 + gain, {"vlm": "tiny"}), ("covr-prior=zero", 10.0, {})):
+                run_id, labels = f"effect-hw@paper/hw/{arm}/{number}", {"backend": backend, **own}
+                write_run(tmp_path, run_id, [score, score], action_repeat=1, **labels)
+    answers = [each for each in effect(read(tmp_path)) if each.n]
+    assert [(each.setting, each.difference.value) for each in answers] == [
+        ("backend=carla-0.9.16", pytest.approx(1.0)),
+        ("backend=embedded", pytest.approx(3.0)),
+    ]
+    real, stood_in = to_grids(answers)
+    assert stood_in.title == "effect-hw@paper (backend=embedded): hw" and "backend=carla-0.9.16" in real.title
+    assert stood_in.notes == (
+        "backend=embedded: the embedded driving server, not CARLA itself",
+        "covr: a small model made for tests answers in the place of a real VLM",
+    )
+    assert "not CARLA itself" in to_csv(answers).splitlines()[2]
+    drawn = cli("plot", "--out", tmp_path, "--kind", "effect", "-o", tmp_path / "effect.svg")
+    assert drawn.code == 0 and "note: covr: a small model" in drawn.err
+    assert any("backend=embedded" in file.read_text() for file in tmp_path.glob("effect*.svg"))
+
+
 def test_rounding_is_no_spread() -> None:
     ours = [seed + 0.3 for seed in range(8)]
     found, p = paired(ours, list(map(float, range(8))))

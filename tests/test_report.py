@@ -30,6 +30,7 @@ from analysis.report.drawings import MAX_NAME, inline
 from analysis.report.origin import RunEntry, entries, period
 from analysis.report.page import Command, _commands
 from analysis.report.runs import packed
+from analysis.rows.external import to_marl_eval
 from analysis.rows.scores import final_scores
 from analysis.statistics.bootstrap import aggregates
 from analysis.statistics.comparison import comparisons
@@ -288,6 +289,40 @@ def test_a_run_that_went_on_with_changed_code_is_drawn_from_there(make: Callable
     assert panel["series"][0]["mean"] == [3.0, 4.0]
     (found,) = comparisons(read(tmp_path), {})
     assert found.evaluations["env_steps"].tolist() == [3000, 4000]
+
+
+def test_what_was_measured_under_another_setting_is_in_nothing_of_the_new_one(
+    make: Callable[..., Parsed], cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The embedded server's evaluations were in the sample efficiency of real CARLA, and its curves had a seed more."""
+    for seed, backends in enumerate((("embedded", "embedded"), ("embedded", "carla-0.9.16"))):
+        for task in ("catch", "catch_or_end"):
+            for part, backend in enumerate(backends):
+                labels = {"backend": backend}
+                with RunWriter(tmp_path, f"catch@short/{task}/drqv2/{seed}", action_repeat=2, labels=labels) as writer:
+                    for step in (1000 + 2000 * part, 2000 + 2000 * part):
+                        writer.write("eval", step, step // 2, {"return": [step / 1000]})
+                    writer.end()
+    real, stand_in = sorted(comparisons(read(tmp_path), {}), key=lambda each: each.setting)
+    assert real.setting == "backend=carla-0.9.16"
+    assert sorted(set(real.evaluations["env_steps"])) == [3000, 4000]
+    assert stand_in.evaluations["run_id"].nunique() == 2
+    real_curves, embedded_curves = (each["panels"][0]["series"] for each in make("--out", tmp_path).data)
+    assert [series["mean"] for series in real_curves] == [[3.0, 4.0]]
+    assert [len(series["seeds"]) for series in embedded_curves] == [1]
+    exported = to_marl_eval(read(tmp_path))[0]
+    (tasks,) = [each for name, each in exported.items() if "0.9.16" in name]
+    assert [step["step_count"] for step in list(tasks["catch"]["drqv2"]["seed_1"].values())[:-1]] == [3000, 4000]
+    assert cli("plot", "--out", tmp_path, "-o", tmp_path / "a.svg").code == 0
+
+
+def test_failures_of_a_chosen_suite_are_told(make: Callable[..., Parsed], tmp_path: Path) -> None:
+    """`--suite` left out the runs without rows, and the page said that there were no failures."""
+    write_run(tmp_path, "catch@smoke/catch/sac/0", {100: 1.0})
+    write_record(tmp_path, "random", "--agent random", status="failed")
+    for options in ((), ("--suite", "catch"), ("--task", "catch")):
+        page = make("--out", tmp_path, *options)
+        assert "catch@smoke/catch/random/0" in page.text and "every run is finished" not in page.text, options
 
 
 def test_nothing_but_failures(make: Callable[..., Parsed], tmp_path: Path) -> None:

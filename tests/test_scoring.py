@@ -78,6 +78,13 @@ def test_stats_of_a_choice(cli: Callable[..., Any], out: Path) -> None:
         assert complaint in result.err
 
 
+def test_a_tasks_own_range_holds_in_any_order(cli: Callable[..., Any], out: Path) -> None:
+    """A general range after it overrode it in silence."""
+    ranges = [("--score-range", "walker_walk=0,100"), ("--score-range", "0,1000")]
+    found = [cli("stats", "--out", out, *LIGHT, "--format", "csv", *a, *b).out for a, b in (ranges, ranges[::-1])]
+    assert found[0] == found[1] != cli("stats", "--out", out, *LIGHT, "--format", "csv", *ranges[1]).out
+
+
 def test_scores_from_elsewhere_go_through_all_commands(cli: Callable[..., Any], scores: Path, tmp_path: Path) -> None:
     assert "| A | 2.000 ± 1.000 |" in cli("table", "--scores", scores, "--format", "md").out
     shown = cli("stats", "--scores", scores, *LIGHT, "--format", "md").out

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PROTOCOL_KEYS = ("suite_version", "env_steps", "eval_every", "eval_episodes")  # a difference forbids to compare
 # Not settings: the key states them, or no result depends on them; the code is compared by itself.
-_NOT_SETTINGS = ("run_id", "suite", "task", "agent", "seed", "action_repeat", "out", "code")
+_NOT_SETTINGS = ("run_id", "suite", "task", "agent", "seed", "action_repeat", "out", "code", "options")
 _MAX_NAMES = 3  # commits or agents that are named; the rest is counted
 
 

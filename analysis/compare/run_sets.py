@@ -26,12 +26,14 @@ class RunSet:
         frame: Rows as `results.store.read` returns them.
         records: Provenance by run id, of the runs that have one.
         external: Whether these are external scores, which have no provenance.
+        unmeasured: Runs that have a record and no rows, in words.
     """
 
     name: str
     frame: pd.DataFrame
     records: Mapping[str, Record]
     external: bool = False
+    unmeasured: tuple[str, ...] = ()
 
     def records_of(self, runs: Sequence[pd.DataFrame]) -> list[Record]:
         """Provenance of these lines of `final_scores`, of the runs that have one."""

@@ -106,7 +106,7 @@ class Verdicts:
         normalisation: By protocol, how scores were normalised for the aggregates.
         notes: What a reader must know.
         score: Which score of `analysis.rows.final.SCORES` was compared.
-        missing: Agents on tasks that A has and B has not, in words.
+        missing: Agents on tasks that A has and B has not, and runs of B without rows, in words.
         not_compared: Agents on tasks that both have, under protocols that differ.
     """
 
@@ -170,8 +170,9 @@ def verdicts(
         notes.append(f"no aggregate: score ranges are of returns, not of {metric}")
     name_a, name_b = (description(run_set, runs) for _, run_set, runs in runs_of_sets(a, b, matches))
     notes += [*_run_notes(a, b, matches, score), *_line_notes(matches, lines, identical), *found.excluded]
+    notes += [f"{letter} lacks {run}" for letter, each in (("A", a), ("B", b)) for run in each.unmeasured]
     told = (tuple(lines), tuple(aggregates), normalisation, tuple(notes), score)
-    return Verdicts(name_a, name_b, metric, margin, *told, tuple(found.missing), tuple(found.not_compared))
+    return Verdicts(name_a, name_b, metric, margin, *told, (*found.missing, *b.unmeasured), tuple(found.not_compared))
 
 
 def _sort_key(match: Match, ranges: Mapping[str, Mapping[str, tuple[float, float]]]) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.figures import style
 from analysis.rows.held import by_run, held, shared_grid
-from analysis.rows.scores import PROTOCOL, agent_names, returns
+from analysis.rows.scores import PROTOCOL, agent_names, counted, returns
 from analysis.statistics.bootstrap import CONFIDENCE
 from analysis.statistics.summary import efficiency
 
@@ -45,11 +45,9 @@ def panels(frame: pd.DataFrame, comparison: Comparison, bootstrap: Bootstrap) ->
         names), `x` (its index in xs), `mean`, `low`, `high` (null if unknown), `n`, and `seeds`, each with `seed`, `x`
         and `y`.
     """
-    rows = returns(frame)
+    rows = counted(returns(frame))
     rows = rows[(rows[PROTOCOL] == [comparison.suite, comparison.budget, comparison.setting]).all(axis=1)]
     rows = rows.assign(name=agent_names(rows)).sort_values("env_steps", kind="stable")
-    # What a run measured before its labels changed, such as those of its code, is not in its score either.
-    rows = rows[rows["name"] == rows.groupby("run_id", observed=True)["name"].transform("last")]
     names = sorted(comparison.scores)
     with_seeds = rows["run_id"].nunique() <= MAX_SEED_LINES
     result = []

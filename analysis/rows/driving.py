@@ -32,13 +32,14 @@ class Rate(NamedTuple):
 class Driving:
     """One agent on one task, over the last evaluations of all its seeds.
 
-    seeds: how many were evaluated. env_steps: the earliest step at which. rates: by metric of `ERRORS`, without those
-    that were not measured. distance: mean and sample standard deviation over seeds of the metres driven in an episode,
-    None if not measured. notes: what is incomplete.
+    seeds: how many were evaluated. env_steps, latest: the earliest and the latest step at which. rates: by metric of
+    `ERRORS`, without those that were not measured. distance: mean and sample standard deviation over seeds of the
+    metres driven in an episode, None if not measured. notes: what is incomplete.
     """
 
     seeds: int
     env_steps: int
+    latest: int
     rates: Mapping[str, Rate]
     distance: tuple[float, float] | None
     notes: tuple[str, ...]
@@ -96,7 +97,8 @@ def _driving(measured: pd.DataFrame, evaluations: pd.DataFrame) -> Driving:
     counted = {ERRORS[metric]: rate.seeds for metric, rate in rates.items()}
     counted |= {"distance": len(distance)} if len(distance) else {}
     notes += [f"{name!r} measured for {count} of {seeds} seeds" for name, count in counted.items() if count < seeds]
-    return Driving(seeds, int(evaluations["env_steps"].min()), rates, metres, tuple(notes))
+    steps = evaluations["env_steps"]
+    return Driving(seeds, int(steps.min()), int(steps.max()), rates, metres, tuple(notes))
 
 
 def _ones(episodes: object) -> list[int] | None:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from analysis.rows.headers import ours_among, respelled
 from analysis.rows.lines import OPTIONAL, REQUIRED, ScoresError, checked_line, csv_lines, json_lines, not_utf8
-from analysis.rows.scores import agent_name, protocol_name, returns
+from analysis.rows.scores import agent_name, counted, protocol_name, returns
 from results.states import RowKind
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def to_marl_eval(frame: pd.DataFrame, env_steps: int | None = None) -> tuple[dic
         JSON values by protocol, task, agent and seed, and remarks on what marl-eval may refuse.
     """
     remarks = ["absolute_metrics hold the last evaluation of each run, not a longer one of its best policy"]
-    rows = returns(frame, env_steps)
+    rows = counted(returns(frame, env_steps))
     finite = rows["value"].map(math.isfinite)
     if not finite.all():
         count = int((~finite).sum())

@@ -109,7 +109,9 @@ def step_remarks(scores: pd.DataFrame) -> list[str]:
     each = "; ".join(
         f"{name} {low:,}" + (f" to {high:,}" if high > low else "") for name, low, high in steps.itertuples()
     )
-    return [f"scored at different environment steps: {each} (--env-steps {steps['min'].min()} scores all by then)"]
+    return [
+        f"scored at different environment steps: {each} (--env-steps {steps['min'].min()} leaves out what is later)"
+    ]
 
 
 def protocol_remarks(scores: pd.DataFrame) -> dict[tuple[str, str, str], list[str]]:

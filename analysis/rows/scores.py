@@ -63,6 +63,14 @@ def returns(frame: pd.DataFrame, env_steps: int | None = None, *, metric: str = 
     return with_setting(rows if env_steps is None else rows[rows["env_steps"] <= env_steps])
 
 
+def counted(evaluations: pd.DataFrame) -> pd.DataFrame:
+    """Those of rows of `returns` that enter scores: not what a run measured before its labels changed."""
+    rows = evaluations.sort_values("env_steps", kind="stable").astype({"run_id": str, "labels": str})
+    last = rows.drop_duplicates("run_id", keep="last").set_index("run_id")["labels"]
+    own = evaluations["run_id"].astype(str).map(last)
+    return evaluations[(evaluations["labels"].astype(str) == own).to_numpy(bool)]
+
+
 def up_to(frame: pd.DataFrame, env_steps: int | None) -> pd.DataFrame:
     """The rows up to an environment step, and those that say what became of a run; all if None."""
     if env_steps is None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.rows.final import LAST, definition
 from analysis.rows.remarks import merged_remarks, protocol_remarks, remarks, run_columns, step_remarks
-from analysis.rows.scores import PROTOCOL, agent_names, final_scores, protocol_name, returns
+from analysis.rows.scores import PROTOCOL, agent_names, counted, final_scores, protocol_name, returns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -163,7 +163,7 @@ def comparisons(
     """
     scores = final_scores(frame, env_steps=env_steps, score=score)
     scores["name"] = agent_names(scores)
-    evaluations = returns(frame, env_steps)
+    evaluations = counted(returns(frame, env_steps))
     evaluations = evaluations.assign(name=agent_names(evaluations))
     evaluations = evaluations[["run_id", "name", "env_steps", "value"]].astype({"run_id": str})
     groups = [(tuple(map(str, key)), group) for key, group in scores.groupby(PROTOCOL, sort=True)]
@@ -206,8 +206,8 @@ def _comparison(
     unnormalised = tuple(label for index, label in enumerate(labels) if index in outside and pairs[index][0] in unknown)
     notes += other_protocols
     finite = evaluations[np.isfinite(evaluations["value"])]
-    counted = scores[np.isfinite(scores["score"])][["run_id", "name", "column"]]
-    merged = finite.merge(counted, on=["run_id", "name"])  # not what a run measured before its labels changed
+    scored = scores[np.isfinite(scores["score"])][["run_id", "name", "column"]]
+    merged = finite.merge(scored, on=["run_id", "name"])
     at = merged["column"].to_numpy()
     merged["score"] = (merged.pop("value").to_numpy() - low[at]) / (high - low)[at]
     steps = scores[scores["scored"] > 0]["env_steps"]

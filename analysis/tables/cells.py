@@ -28,7 +28,7 @@ _CELL = ["agent", "variant", "labels", "task", "action_repeat"]
 class Cell:
     """One agent on one task: mean and sample standard deviation of a score over n seeds.
 
-    std: NaN for one seed. env_steps: where the seeds were scored; the earliest, if they differ.
+    std: NaN for one seed. env_steps, latest: where the seeds were scored, the earliest and the latest.
     """
 
     agent: str
@@ -40,6 +40,7 @@ class Cell:
     mean: float
     std: float
     env_steps: int
+    latest: int
     notes: tuple[str, ...] = ()
 
 
@@ -97,13 +98,14 @@ def _of_score(
             runs = {column: values[measured] for column, values in runs.items()}
             by_key[name, column] = _cell((agent, variant, labels), column, runs, notes)
         else:
-            unmeasured[name, column] = Cell(agent, variant, labels, *column, 0, math.nan, math.nan, 0, notes)
+            unmeasured[name, column] = Cell(agent, variant, labels, *column, 0, math.nan, math.nan, 0, 0, notes)
     return Cells(score, by_key, _means(by_key, columns), tuple(merged_remarks(tasks_by_remark)), unmeasured)
 
 
 def _cell(key: tuple[str, str, str], column: Column, runs: RunColumns, notes: tuple[str, ...]) -> Cell:
     mean, std = mean_and_deviation(runs["score"])
-    return Cell(*key, *column, len(runs["score"]), mean, std, int(runs["env_steps"].min()), notes)
+    steps = runs["env_steps"]
+    return Cell(*key, *column, len(runs["score"]), mean, std, int(steps.min()), int(steps.max()), notes)
 
 
 def _means(by_key: Mapping[Key, Cell], columns: Sequence[Column]) -> dict[str, float]:

@@ -11,15 +11,17 @@ import numpy as np
 from analysis.grids import MARK, Grid
 from analysis.grids import to_csv as csv_text
 from analysis.rows.final import AUC, definition, mean_and_deviation
-from analysis.rows.scores import RunState, final_scores, protocol_name
+from analysis.rows.scores import PROTOCOL, RunState, final_scores, protocol_name
+from analysis.rows.stand_ins import stand_ins
 from analysis.statistics.bootstrap import Estimate
 from analysis.statistics.intervals import holm, t_quantile, t_tail
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import pandas as pd
 
+Place = tuple[str, str, str, str, str]  # suite, budget, setting, task, family
 SUITES = ("effect", "effect-hw", "effect-cartpole")
 QUESTIONS = (  # docs/effect.md: the question, the arm, what it is held against, the budget
     ("transmission", "dpl-prior=oracle", "dpl-prior=zero", "short"),
@@ -52,6 +54,7 @@ FAMILIES = {"": QUESTIONS, "one switch": SWITCHES}  # p is corrected within each
 CSV_COLUMNS = (
     "suite",
     "budget",
+    "setting",
     "task",
     "family",
     "question",
@@ -63,6 +66,7 @@ CSV_COLUMNS = (
     "high",
     "p",
     "p_holm",
+    "stand_ins",
 )
 _ROUNDING = 1e-12  # deviation of differences that is none, relative to the largest score
 
@@ -70,10 +74,12 @@ _ROUNDING = 1e-12  # deviation of differences that is none, relative to the larg
 @dataclass(frozen=True)
 class Answer:
     """A question's difference, paired by seed. p: two-sided, of no difference; p_holm: corrected over the questions
-    of its family that have pairs of runs for the same suite, budget and task."""
+    of its family that have pairs of runs for the same suite, budget, setting and task. stand_ins: what stood in for the
+    real system, in words."""
 
     suite: str
     budget: str
+    setting: str
     task: str
     family: str
     question: str
@@ -84,16 +90,17 @@ class Answer:
     p: float
     p_holm: float
     remarks: tuple[str, ...]
+    stand_ins: tuple[str, ...]
 
 
 def effect(frame: pd.DataFrame) -> list[Answer]:
-    """The answers that rows give, by suite, budget and task; a question without a pair of runs has n = 0."""
+    """The answers that rows give, by suite, budget, setting and task; a question without a pair of runs has n = 0."""
     scores = final_scores(frame[frame["suite"].astype(str).isin(SUITES)], score=AUC)
     found = []
-    for (suite, budget, task), group in scores.groupby(["suite", "budget", "task"], sort=True):
+    for (suite, budget, setting, task), group in scores.groupby([*PROTOCOL, "task"], sort=True):
         for family, questions in FAMILIES.items():
             asked = [question for question in questions if question[3] == budget and (not family or suite == SUITES[0])]
-            where = (str(suite), str(budget), str(task), family)
+            where = (str(suite), str(budget), str(setting), str(task), family)
             answers = [_answer(group, where, *question[:3]) for question in asked]
             corrected = holm([answer.p for answer in answers])
             found += [Answer(**{**vars(answer), "p_holm": p}) for answer, p in zip(answers, corrected, strict=True)]
@@ -118,7 +125,7 @@ def paired(ours: Sequence[float], theirs: Sequence[float]) -> tuple[Estimate, fl
     return Estimate(mean, mean - half, mean + half), 2 * t_tail(abs(mean) / error, n - 1)
 
 
-def _answer(scores: pd.DataFrame, where: tuple[str, str, str, str], question: str, arm: str, control: str) -> Answer:
+def _answer(scores: pd.DataFrame, where: Place, question: str, arm: str, control: str) -> Answer:
     ours, theirs = (_by_seed(scores, name) for name in (arm, control))
     seeds = sorted(set(ours) & set(theirs))
     found, p = paired([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
@@ -127,7 +134,16 @@ def _answer(scores: pd.DataFrame, where: tuple[str, str, str, str], question: st
     remarks += tuple(
         f"{name} seed {seed}: not finite" for name, each in sides for seed in seeds if not math.isfinite(each[seed])
     )
-    return Answer(*where, question, arm, control, len(seeds), found, p, math.nan, remarks)
+    stood_in = tuple(_stand_ins(scores, where[2], arm, control))
+    return Answer(*where, question, arm, control, len(seeds), found, p, math.nan, remarks, stood_in)
+
+
+def _stand_ins(scores: pd.DataFrame, setting: str, arm: str, control: str) -> Iterator[str]:
+    yield from (f"{label}: {meaning}" for label in setting.split(",") for _, meaning in stand_ins(label))
+    for name in dict.fromkeys((arm, control)):
+        for label in sorted({each for text in scores["labels"][_names(scores) == name] for each in text.split(",")}):
+            if label not in setting.split(","):
+                yield from (f"{name}: {meaning}" for _, meaning in stand_ins(label))
 
 
 def _by_seed(scores: pd.DataFrame, name: str) -> dict[int, float]:
@@ -147,11 +163,12 @@ def _remarks(scores: pd.DataFrame, arm: str, control: str) -> list[str]:
     return [f"{name} seed {seed}: {status}" for name, seed, status in runs]
 
 
-def by_place(answers: Sequence[Answer]) -> dict[tuple[str, str, str, str], list[Answer]]:
-    """Answers by suite, budget, task and family."""
-    found: dict[tuple[str, str, str, str], list[Answer]] = {}
+def by_place(answers: Sequence[Answer]) -> dict[Place, list[Answer]]:
+    """Answers by suite, budget, setting, task and family."""
+    found: dict[Place, list[Answer]] = {}
     for answer in answers:
-        found.setdefault((answer.suite, answer.budget, answer.task, answer.family), []).append(answer)
+        place = (answer.suite, answer.budget, answer.setting, answer.task, answer.family)
+        found.setdefault(place, []).append(answer)
     return found
 
 
@@ -172,17 +189,18 @@ def labelled(answers: Sequence[Answer]) -> tuple[str, dict[str, Estimate]]:
 
 
 def to_grids(answers: Sequence[Answer]) -> list[Grid]:
-    """A grid for each suite, budget, task and family."""
+    """A grid for each suite, budget, setting, task and family."""
     grids = []
-    for (suite, budget, task, family), chosen in by_place(answers).items():
+    for (suite, budget, setting, task, family), chosen in by_place(answers).items():
         caption = (
             f"Difference in the {definition(AUC)}, paired by seed; mean and 95 % interval by Student's t, p corrected "
             "by Holm over these questions."
         )
         lines = [_line(answer) for answer in chosen]
         notes = tuple(f"{answer.question}: {'; '.join(answer.remarks)}" for answer in chosen if answer.remarks)
+        notes += tuple(dict.fromkeys(each for answer in chosen for each in answer.stand_ins))
         header = ("question", "arm", "less", "n", "difference", "interval", "p")
-        title = f"{protocol_name(suite, budget, '')}: {task}" + (f", {family}" if family else "")
+        title = f"{protocol_name(suite, budget, setting)}: {task}" + (f", {family}" if family else "")
         grids.append(Grid(title, caption, header, tuple(lines), notes, 3))
     return grids
 
@@ -206,6 +224,7 @@ def to_csv(answers: Sequence[Answer]) -> str:
     """One line per question in full precision; columns `CSV_COLUMNS`."""
     lines: list[Sequence[object]] = []
     for answer in answers:
-        names = (answer.suite, answer.budget, answer.task, answer.family, answer.question, answer.arm, answer.control)
-        lines.append([*names, answer.n, *answer.difference, answer.p, answer.p_holm])
+        place = (answer.suite, answer.budget, answer.setting, answer.task, answer.family)
+        names = (*place, answer.question, answer.arm, answer.control)
+        lines.append([*names, answer.n, *answer.difference, answer.p, answer.p_holm, "; ".join(answer.stand_ins)])
     return csv_text(CSV_COLUMNS, lines)

@@ -227,7 +227,7 @@ def rates_grid(table: Table) -> Grid:
     """Error rates and distances of driving as text: a line for each task and agent."""
     tasks = dict(zip(table.columns, headings(table.columns), strict=True))
     notes = {key: cell.notes for key, cell in table.cells.items()}
-    steps = where(each.env_steps for each in table.driving.values())
+    steps = where(step for each in table.driving.values() for step in (each.env_steps, each.latest))
     return driving_table.to_grid(table.title, steps, table.agents, tasks, table.driving, notes)
 
 
@@ -235,7 +235,7 @@ def _caption(table: Table) -> str:
     if not table.cells:
         what = "evaluation" if table.score == LAST else table.score
         return f"No {what} {'yet' if table.up_to is None else f'up to {table.up_to:,} environment steps'}."
-    steps = where(cell.env_steps for cell in table.cells.values())
+    steps = where(step for cell in table.cells.values() for step in (cell.env_steps, cell.latest))
     what = f"Final return {steps}" if table.score == LAST else f"{table.score} {steps}: {definition(table.score)}"
     return " ".join([f"{what}; {over_seeds(seed_count(table.cells.values()))}.", *table.legend])
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from covr_bench.config import registry
 from covr_bench.kit.errors import UserError, unknown
+from results.layout import RunId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -104,6 +105,16 @@ def frame_of(
     return frame
 
 
+def is_chosen(choice: Choice, run_id: str) -> bool:
+    """Whether a run is one of those asked for, by its id: it may have no rows yet."""
+    from analysis.rows.scores import agent_name
+
+    run = RunId.parse(run_id)
+    names = {run.agent, agent_name(run.agent, run.variant)}
+    asked = (not choice.suite or choice.suite == run.suite, not choice.tasks or run.task in choice.tasks)
+    return all(asked) and (not choice.agents or not names.isdisjoint(choice.agents))
+
+
 def comparisons_of(frame: pd.DataFrame, choice: Choice, *, finite: bool = False) -> list[Comparison]:
     """One comparison per suite, budget and setting. Raises UserError if nothing was evaluated.
 
@@ -139,8 +150,7 @@ def score_ranges(frame: pd.DataFrame, given: Sequence[str] = ()) -> Ranges:
             if len(same) == 1:
                 known.setdefault(suite, {})[task] = same.pop()
     ranges: dict[str, tuple[float, float]] = {}
-    for text in given:
-        only, bounds = _range(text)
+    for only, bounds in sorted(map(_range, given), key=lambda each: each[0]):  # that of every task first
         if ranges.setdefault(only, bounds) != bounds:
             raise UserError(f"--score-range is given twice for {only or 'every task'}: {ranges[only]} and {bounds}")
         tasks = {task for _, task in pairs}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from covr_bench.cli.choice import Choice, frame_of, score_ranges
+from covr_bench.cli.choice import Choice, frame_of, is_chosen, score_ranges
 from covr_bench.cli.options import (
     BootstrapSeed,
     OneSuite,
@@ -27,6 +27,9 @@ from covr_bench.cli.options import (
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
     from rich.console import Console
 
     from analysis.compare.run_sets import RunSet
@@ -165,12 +168,13 @@ def _of_agent(text: str) -> tuple[str, str]:
 def _run_set(letter: str, text: str, choice: Choice) -> RunSet:
     """The runs or scores behind an argument: a folder or file that exists, else a commit. Raises UserError."""
     from analysis.compare.run_sets import RunSet
+    from results import provenance
 
     path = Path(text)
     try:
         if (path / "runs").is_dir():
             frame = frame_of(replace(choice, out=path, scores=None))
-            return RunSet(text, frame, _records(path, frame["run_id"].unique()))
+            return _of_store(text, frame, provenance.statuses(path), choice)
         if path.exists():
             return RunSet(text, frame_of(replace(choice, scores=path)), {}, external=True)
         records = _of_commit(text, choice.out)
@@ -178,17 +182,23 @@ def _run_set(letter: str, text: str, choice: Choice) -> RunSet:
         frame = frame[frame["run_id"].isin(list(records))]
         if frame.empty:
             raise UserError(f"no row of commit {text} in {choice.out} is of the suite, task and agent asked for")
-        return RunSet(text, frame, records)
+        return _of_store(text, frame, records, choice)
     except UserError as error:
         raise UserError(f"{letter}: {error}") from error
 
 
-def _records(out: Path, run_ids: Any) -> dict[str, dict[str, Any]]:
-    """The provenance of these runs, without those whose record is missing or damaged."""
-    from results import provenance
+def _of_store(text: str, frame: pd.DataFrame, records: Mapping[str, Any], choice: Choice) -> RunSet:
+    """Rows with the records of their runs; of the runs asked for, those without rows are named."""
+    from analysis.compare.run_sets import RunSet
 
-    wanted = set(run_ids)
-    return {run: record for run, record in provenance.statuses(out).items() if run in wanted}
+    measured = set(frame["run_id"].unique())
+    lost = [run for run in records if run not in measured and is_chosen(choice, run)]
+    return RunSet(
+        text,
+        frame,
+        {run: record for run, record in records.items() if run in measured},
+        unmeasured=tuple(f"run {run}, which is {records[run]['status']} and has no rows" for run in lost),
+    )
 
 
 def _of_commit(text: str, out: Path) -> dict[str, dict[str, Any]]:

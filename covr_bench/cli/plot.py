@@ -198,12 +198,12 @@ def _draw(
     """Draw one file; returns remarks on it. Raises ValueError if there is nothing to draw."""
     from analysis.figures.curves import learning_curves
     from analysis.figures.statistics import aggregate, improvement, profile
-    from analysis.rows.scores import PROTOCOL, returns
+    from analysis.rows.scores import PROTOCOL, counted, returns
     from analysis.statistics import summary
 
     with writing(path.parent):
         if kind == "curves":
-            rows = returns(frame, choice.env_steps)
+            rows = counted(returns(frame, choice.env_steps))
             rows = rows[(rows[PROTOCOL] == [comparison.suite, comparison.budget, comparison.setting]).all(axis=1)]
             several = len(comparison.tasks) > 1 and comparison.aggregated_agents
             efficiency = summary.efficiency(comparison, bootstrap) if several else None
@@ -246,6 +246,7 @@ def _plot_rounds(frame: pd.DataFrame, file: Path) -> list[Path]:
 
 def _plot_effect(frame: pd.DataFrame, file: Path) -> list[Path]:
     from analysis.figures import statistics
+    from analysis.rows.scores import protocol_name
     from analysis.tables.effect import SUITES, by_place, effect, labelled
 
     places = by_place([answer for answer in effect(frame) if answer.n])
@@ -254,13 +255,19 @@ def _plot_effect(frame: pd.DataFrame, file: Path) -> list[Path]:
             f"no question of the study can be answered yet: covr-bench run --suite {SUITES[0]} --budget short"
         )
     paths = _paths(
-        file, [f"{suite}@{budget}_{task}{f'_{family}' if family else ''}" for suite, budget, task, family in places]
+        file,
+        [
+            f"{protocol_name(suite, budget, setting)}_{task}{f'_{family}' if family else ''}"
+            for suite, budget, setting, task, family in places
+        ],
     )
-    for ((_, budget, task, _), some), path in zip(places.items(), paths, strict=True):
+    for ((_, budget, setting, task, _), some), path in zip(places.items(), paths, strict=True):
         common, found = labelled(some)
+        parts = [task, f"budget {budget}{f' ({setting})' if setting else ''}", *([common] if common else [])]
         with writing(path.parent):
-            statistics.differences(found, f"{task}, budget {budget}{f', {common}' if common else ''}", path)
+            statistics.differences(found, ", ".join(parts), path)
         warn(f"{answer.question}: {remark}" for answer in some for remark in answer.remarks)
+        warn(dict.fromkeys(each for answer in some for each in answer.stand_ins))
     return paths
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covr_bench.cli import reproduce
-from covr_bench.cli.choice import Choice, expected_tasks, frame_of, score_ranges, warn
+from covr_bench.cli.choice import Choice, expected_tasks, frame_of, is_chosen, score_ranges, warn
 from covr_bench.cli.options import (
     BootstrapSeed,
     OneSuite,
@@ -152,11 +152,9 @@ def _kept(notes: list[str]) -> Iterator[None]:
 
 
 def _chosen(records: Mapping[str, Any], frame: pd.DataFrame, choice: Choice) -> dict[str, Any]:
-    """Records of the runs with rows; without a choice also of runs that have none."""
-    if not (choice.suite or choice.tasks or choice.agents):
-        return dict(records)
-    run_ids = set(frame["run_id"].astype(str).unique())
-    return {run_id: record for run_id, record in records.items() if run_id in run_ids}
+    """Records of the runs asked for, also of those without rows."""
+    measured = set(frame["run_id"].astype(str).unique())
+    return {run: record for run, record in records.items() if run in measured or is_chosen(choice, run)}
 
 
 def _run_commands(records: Mapping[str, Any]) -> list[Command]:

@@ -72,7 +72,7 @@ def checked_metrics(metrics: Any) -> dict[str, Any]:
         kind = type(metrics).__name__
         raise UserError(f"the agent's update returned a {kind}; it should return a mapping of names to 0-d tensors")
     for name, value in metrics.items():
-        if not isinstance(name, str) or not isinstance(value, _METRICS) or getattr(value, "ndim", 0):
+        if not isinstance(name, str) or not isinstance(value, _METRICS) or getattr(value, "ndim", 0) != 0:
             raise UserError(f"the agent's metric {name!r} is {value!r:.60}; each should be a name and a 0-d tensor")
     return {
         name: value.item() if isinstance(value, np.generic | np.ndarray) else value for name, value in metrics.items()
