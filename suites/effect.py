@@ -1,8 +1,8 @@
 """`effect`: does a VLM in the loop help, and which half of COVR does? The same loop with and without it, by controls.
 
 Arms share base, settings and seeds, so that they are compared in pairs: starts, and everything but the prior, are the
-same until guidance begins. It runs on the small game, where a run takes half a minute: docs/effect.md. `effect-hw` and
-`effect-cartpole` ask once, with the agents as the small game left them, whether its answer holds elsewhere.
+same until guidance begins. It runs on the small game, where a run takes one to two minutes: docs/effect.md. `effect-hw`
+and `effect-cartpole` ask once, with the agents as the small game left them, whether its answer holds elsewhere.
 """
 
 from __future__ import annotations

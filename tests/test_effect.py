@@ -143,16 +143,18 @@ def test_stand_ins_are_named_and_settings_kept_apart(tmp_path: Path, cli: Any) -
         ("backend=carla-0.9.16", pytest.approx(1.0)),
         ("backend=embedded", pytest.approx(3.0)),
     ]
-    real, stood_in = to_grids(answers)
-    assert stood_in.title == "effect-hw@paper (backend=embedded): hw" and "backend=carla-0.9.16" in real.title
-    assert stood_in.notes == (
+    real, embedded = to_grids(answers)
+    assert embedded.title == "effect-hw@paper (backend=embedded): hw" and "backend=carla-0.9.16" in real.title
+    assert embedded.notes == (
         "backend=embedded: the embedded driving server, not CARLA itself",
         "covr: a small model made for tests answers in the place of a real VLM",
     )
     assert "not CARLA itself" in to_csv(answers).splitlines()[2]
     drawn = cli("plot", "--out", tmp_path, "--kind", "effect", "-o", tmp_path / "effect.svg")
     assert drawn.code == 0 and "note: covr: a small model" in drawn.err
-    assert any("backend=embedded" in file.read_text() for file in tmp_path.glob("effect*.svg"))
+    figures = [file.read_text() for file in tmp_path.glob("effect*.svg")]
+    assert any("backend=embedded: stand-in simulator" in figure for figure in figures)
+    assert all("covr: stand-in VLM" in figure for figure in figures)
 
 
 def test_rounding_is_no_spread() -> None:

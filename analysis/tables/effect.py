@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Place = tuple[str, str, str, str, str]  # suite, budget, setting, task, family
+StandIn = tuple[str, str, str]  # the arm or the label, the badge, what it means
 SUITES = ("effect", "effect-hw", "effect-cartpole")
 QUESTIONS = (  # docs/effect.md: the question, the arm, what it is held against, the budget
     ("transmission", "dpl-prior=oracle", "dpl-prior=zero", "short"),
@@ -68,6 +69,7 @@ CSV_COLUMNS = (
     "p_holm",
     "stand_ins",
 )
+MAX_NAMED = 3  # arms with the same stand-in; more are counted
 _ROUNDING = 1e-12  # deviation of differences that is none, relative to the largest score
 
 
@@ -75,7 +77,7 @@ _ROUNDING = 1e-12  # deviation of differences that is none, relative to the larg
 class Answer:
     """A question's difference, paired by seed. p: two-sided, of no difference; p_holm: corrected over the questions
     of its family that have pairs of runs for the same suite, budget, setting and task. stand_ins: what stood in for the
-    real system, in words."""
+    real system."""
 
     suite: str
     budget: str
@@ -90,7 +92,7 @@ class Answer:
     p: float
     p_holm: float
     remarks: tuple[str, ...]
-    stand_ins: tuple[str, ...]
+    stand_ins: tuple[StandIn, ...]
 
 
 def effect(frame: pd.DataFrame) -> list[Answer]:
@@ -134,16 +136,25 @@ def _answer(scores: pd.DataFrame, where: Place, question: str, arm: str, control
     remarks += tuple(
         f"{name} seed {seed}: not finite" for name, each in sides for seed in seeds if not math.isfinite(each[seed])
     )
-    stood_in = tuple(_stand_ins(scores, where[2], arm, control))
-    return Answer(*where, question, arm, control, len(seeds), found, p, math.nan, remarks, stood_in)
+    labelled_so = tuple(_stand_ins(scores, where[2], arm, control))
+    return Answer(*where, question, arm, control, len(seeds), found, p, math.nan, remarks, labelled_so)
 
 
-def _stand_ins(scores: pd.DataFrame, setting: str, arm: str, control: str) -> Iterator[str]:
-    yield from (f"{label}: {meaning}" for label in setting.split(",") for _, meaning in stand_ins(label))
+def _stand_ins(scores: pd.DataFrame, setting: str, arm: str, control: str) -> Iterator[StandIn]:
+    yield from ((label, *each) for label in setting.split(",") for each in stand_ins(label))
     for name in dict.fromkeys((arm, control)):
         for label in sorted({each for text in scores["labels"][_names(scores) == name] for each in text.split(",")}):
             if label not in setting.split(","):
-                yield from (f"{name}: {meaning}" for _, meaning in stand_ins(label))
+                yield from ((name, *each) for each in stand_ins(label))
+
+
+def stood_in(answers: Sequence[Answer], *, badges: bool = False) -> list[str]:
+    """What stood in for the real system in which arms, or by which label: explained, or as a badge."""
+    found: dict[str, dict[str, None]] = {}
+    for who, badge, meaning in (each for answer in answers for each in answer.stand_ins):
+        found.setdefault(badge if badges else meaning, {})[who] = None
+    few = {what: ", ".join(who) if len(who) <= MAX_NAMED else f"{len(who)} arms" for what, who in found.items()}
+    return [f"{who}: {what}" for what, who in few.items()]
 
 
 def _by_seed(scores: pd.DataFrame, name: str) -> dict[int, float]:
@@ -198,7 +209,7 @@ def to_grids(answers: Sequence[Answer]) -> list[Grid]:
         )
         lines = [_line(answer) for answer in chosen]
         notes = tuple(f"{answer.question}: {'; '.join(answer.remarks)}" for answer in chosen if answer.remarks)
-        notes += tuple(dict.fromkeys(each for answer in chosen for each in answer.stand_ins))
+        notes += tuple(stood_in(chosen))
         header = ("question", "arm", "less", "n", "difference", "interval", "p")
         title = f"{protocol_name(suite, budget, setting)}: {task}" + (f", {family}" if family else "")
         grids.append(Grid(title, caption, header, tuple(lines), notes, 3))
@@ -226,5 +237,5 @@ def to_csv(answers: Sequence[Answer]) -> str:
     for answer in answers:
         place = (answer.suite, answer.budget, answer.setting, answer.task, answer.family)
         names = (*place, answer.question, answer.arm, answer.control)
-        lines.append([*names, answer.n, *answer.difference, answer.p, answer.p_holm, "; ".join(answer.stand_ins)])
+        lines.append([*names, answer.n, *answer.difference, answer.p, answer.p_holm, "; ".join(stood_in([answer]))])
     return csv_text(CSV_COLUMNS, lines)

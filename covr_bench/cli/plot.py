@@ -247,7 +247,7 @@ def _plot_rounds(frame: pd.DataFrame, file: Path) -> list[Path]:
 def _plot_effect(frame: pd.DataFrame, file: Path) -> list[Path]:
     from analysis.figures import statistics
     from analysis.rows.scores import protocol_name
-    from analysis.tables.effect import SUITES, by_place, effect, labelled
+    from analysis.tables.effect import SUITES, by_place, effect, labelled, stood_in
 
     places = by_place([answer for answer in effect(frame) if answer.n])
     if not places:
@@ -265,9 +265,9 @@ def _plot_effect(frame: pd.DataFrame, file: Path) -> list[Path]:
         common, found = labelled(some)
         parts = [task, f"budget {budget}{f' ({setting})' if setting else ''}", *([common] if common else [])]
         with writing(path.parent):
-            statistics.differences(found, ", ".join(parts), path)
+            statistics.differences(found, "\n".join([", ".join(parts), *stood_in(some, badges=True)]), path)
         warn(f"{answer.question}: {remark}" for answer in some for remark in answer.remarks)
-        warn(dict.fromkeys(each for answer in some for each in answer.stand_ins))
+        warn(stood_in(some))
     return paths
 
 
