@@ -162,6 +162,16 @@ def test_an_event_file_is_read(cli: Callable[..., Any], tmp_path: Path) -> None:
     assert found == [("scores", "walker_walk", "drq", 2, "", 10, 2.5)]
 
 
+def test_files_of_one_folder_that_become_one_run_are_told(cli: Callable[..., Any], tmp_path: Path) -> None:
+    """DrQ-v2's train.csv joined its eval.csv without a word, and a training return was the last score."""
+    for name, line in (("eval", "20000,700"), ("train", "20930,310")):
+        (tmp_path / f"{name}.csv").write_text(f"frame,episode_reward\n{line}\n")
+    given = ("--with", "agent=drqv2", "--with", "task=t", "--with", "seed=0")
+    both = cli("import", tmp_path, *given, "-o", tmp_path / "scores.csv")
+    assert "one run out of 2 places" in both.err and "if one has returns of training, leave it out" in both.err
+    assert "out of" not in cli("import", tmp_path / "eval.csv", *given, "-o", tmp_path / "one.csv").err
+
+
 def test_training_returns_of_event_files_are_no_evaluations(cli: Callable[..., Any], tmp_path: Path) -> None:
     """Both went into one mean; runs in `sac_s1/logs`, `sac_s2/logs` were one run called `logs`."""
     make = pytest.importorskip("tensorboard.summary").Writer
@@ -178,7 +188,7 @@ def test_training_returns_of_event_files_are_no_evaluations(cli: Callable[..., A
     assert found == [["sac", "1", "", "500.0"], ["sac", "2", "returns=training", "30.0"]]
     one = cli("import", tmp_path / "runs", "--with", "task=t", "--with", "seed=0", "--columns",
               "return=rollout/ep_rew_mean", "-o", tmp_path / "scores.csv")  # fmt: skip
-    assert "agent sac, seed 0" in one.err and "one run out of 2 folders" in one.err
+    assert "agent sac, seed 0" in one.err and "one run out of 2 places" in one.err
 
 
 def test_an_event_file_names_the_extra_that_reads_it(

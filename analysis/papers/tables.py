@@ -61,7 +61,7 @@ def paper_tables(frame: pd.DataFrame, table: str, named: Mapping[str, Sequence[s
         own = [number for number in numbers if suite in number.suites]
         tables.append(_table(table, (suite, budget, setting), own, group, named))
     with_ours = [each for each in tables if any(line.ours for line in each.lines)]
-    return with_ours or tables or [_table(table, ("", "", ""), numbers, scores.iloc[:0], named)]
+    return with_ours or [_table(table, ("", "", ""), numbers, scores.iloc[:0], named)]
 
 
 def several_tables(

@@ -27,7 +27,7 @@ COLUMNS = (
     "suite", "budget", "task", "agent", "variant", "seed", "env_steps", "return", "action_repeat", "labels",
 )  # fmt: skip
 _NAMED = ("suite", "task", "agent")  # names that others' data may spell in another way
-MAX_FOLDERS = 3  # named in a remark
+MAX_PLACES = 3  # named in a remark
 _NEAR = 0.8  # ratio of difflib from which a name is asked about
 Pairs = list[str] | None
 
@@ -60,7 +60,7 @@ def import_command(
             lines = _renamed(lines, _asked(lines))
         checked = [checked_line(line, str(line["where"])) for line in lines]
         _check_conflicts(checked)
-        warn(_of_several_folders(checked))
+        warn(_of_several_places(checked))
         frame, remarks = rows_of(checked)  # as every verb will
     except ScoresError as error:
         raise UserError(str(error)) from error
@@ -176,20 +176,24 @@ def _check_conflicts(lines: Iterable[Line]) -> None:
         )
 
 
-def _of_several_folders(lines: Iterable[Line]) -> Iterator[str]:
-    """A remark for each run whose scores come from files in several folders: two runs of one name are easily one."""
-    folders: dict[tuple[str, ...], set[str]] = {}
+def _of_several_places(lines: Iterable[Line]) -> Iterator[str]:
+    """A remark for each run whose scores come from several files: two runs, or two measures, are easily one.
+
+    TensorBoard's files of one folder are one place, since a run that goes on begins another.
+    """
+    places: dict[tuple[str, ...], set[str]] = {}
     names = [name for name in COLUMNS if name not in ("return", "action_repeat", "env_steps")]
     for line in lines:
         run = tuple(str(line[name]) for name in names)
-        folders.setdefault(run, set()).add(str(Path(re.sub(r":\d+$", "", line["where"])).parent))
-    for run, found in folders.items():
+        file = Path(re.sub(r":\d+$", "", line["where"]))
+        places.setdefault(run, set()).add(str(file.parent if "tfevents" in file.name else file))
+    for run, found in places.items():
         if len(found) > 1:
             named = ", ".join(f"{name} {value}" for name, value in zip(names, run, strict=True) if value)
-            some = ", ".join(sorted(found)[:MAX_FOLDERS]) + (", ..." if len(found) > MAX_FOLDERS else "")
+            some = ", ".join(sorted(found)[:MAX_PLACES]) + (", ..." if len(found) > MAX_PLACES else "")
             yield (
-                f"{named}: one run out of {len(found)} folders, {some}. If they are several, import them one by one, "
-                "each with its --with seed=..."
+                f"{named}: one run out of {len(found)} places, {some}. If they are several runs, import them one by "
+                "one, each with its --with seed=...; if one has returns of training, leave it out"
             )
 
 
