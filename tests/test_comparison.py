@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from analysis.statistics.summary import Bootstrap, by_task, compared_with, effic
 from results.store import RunWriter, read
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 BOOTSTRAP = Bootstrap(reps=200, curve_reps=100)
@@ -133,6 +134,22 @@ def test_a_task_at_two_action_repeats_is_two_tasks(tmp_path: Path) -> None:
     comparison = compare(tmp_path)
     assert comparison.tasks == ("walk (action repeat 2)", "walk (action repeat 4)")
     assert comparison.complete_agents == []
+
+
+def test_a_task_without_a_range_at_two_action_repeats_is_named_once_and_as_it_is_given(
+    cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The advice named "mine (action repeat 2)", which --score-range refuses."""
+    for repeat, agent in ((2, "sac"), (4, "drq")):
+        write_run(tmp_path, f"own@paper/mine/{agent}/0", [7.0], repeat=repeat)
+    found = cli("stats", "--out", tmp_path)
+    told = " ".join((found.out + found.err).split())
+    assert "no score range is known for mine: returns" in told and "--score-range mine=LOW,HIGH" in told
+    assert "no score range" not in cli("stats", "--out", tmp_path, "--score-range", "mine=0,10").err
+    write_run(tmp_path, "dmc6@paper/walker_walk/sac/0", [7.0])
+    write_run(tmp_path, "dmc6@paper/walker_walk/drq/0", [7.0], repeat=4)
+    page = cli("report", "--out", tmp_path, "--suite", "dmc6", "-o", tmp_path / "page.html")
+    assert page.code == 0 and "no score range is known" not in (tmp_path / "page.html").read_text()
 
 
 def test_scores_can_be_taken_at_an_earlier_step(tmp_path: Path) -> None:

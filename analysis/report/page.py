@@ -138,7 +138,7 @@ def _protocols(inputs: Inputs, frame: pd.DataFrame, scores: pd.DataFrame, drawin
     place = {run_id: index for index, command in enumerate(inputs.runs) for run_id in command.run_ids if command.text}
     ranges: dict[str, dict[str, tuple[float, float]]] = {}
     for each in inputs.comparisons:
-        ranges.setdefault(each.suite, {}).update(zip(each.tasks, each.ranges, strict=True))
+        ranges.setdefault(each.suite, {}).update(zip(each.plain_tasks.values(), each.ranges, strict=True))
     score_tables = tables(inputs.frame, tasks=expected, env_steps=inputs.env_steps, score=inputs.score, ranges=ranges)
     protocols = []
     for comparison, table in zip(inputs.comparisons, score_tables, strict=True):

@@ -77,6 +77,11 @@ class Comparison:
         return [] if self.unnormalised else self.complete_agents
 
     @property
+    def plain_tasks(self) -> dict[str, str]:
+        """By column the task's own name, without its action repeat."""
+        return {task: task.partition(" (action repeat ")[0] for task in self.tasks}
+
+    @property
     def refusal(self) -> str:
         """Why there are no aggregates, and the mend; empty if there are some."""
         if not self.unnormalised:
@@ -200,10 +205,11 @@ def _comparison(
     scores = scores.assign(column=column, score=(scores["score"] - low[column]) / (high - low)[column])
     arrays = {str(name): _array(runs, len(pairs)) for name, runs in scores.groupby("name", sort=True)}
     notes = _remarks(scores, labels, arrays, score)
-    if unknown := [task for task, _ in pairs if task not in known]:
+    if unknown := list(dict.fromkeys(task for task, _ in pairs if task not in known)):
         notes.append(f"no score range is known for {', '.join(unknown)}: returns are taken as they are")
     outside = scores[(scores["score"] < 0) | (scores["score"] > 1)]["column"].unique()
-    unnormalised = tuple(label for index, label in enumerate(labels) if index in outside and pairs[index][0] in unknown)
+    beyond = {pairs[index][0] for index in outside}
+    unnormalised = tuple(task for task in unknown if task in beyond)
     notes += other_protocols
     finite = evaluations[np.isfinite(evaluations["value"])]
     scored = scores[np.isfinite(scores["score"])][["run_id", "name", "column"]]

@@ -70,7 +70,7 @@ def by_task(comparison: Comparison, bootstrap: Bootstrap) -> dict[tuple[str, str
     }
     found = dict(zip(cells, _aggregates(list(cells.values()), bootstrap), strict=True))
     for (_, task), metrics in found.items():
-        if task in comparison.unnormalised:
+        if comparison.plain_tasks[task] in comparison.unnormalised:
             del metrics["optimality_gap"]
     return found
 

@@ -182,7 +182,7 @@ def _plot(frame: pd.DataFrame, choice: Choice, kind: str, file: Path, reps: int,
         warn(comparison.remarks)
         try:
             warn(_draw(frame, choice, kind, comparison, bootstrap, path, over))
-            tasks = list(dict.fromkeys(task.split(" (action repeat ")[0] for task in comparison.tasks))
+            tasks = list(dict.fromkeys(comparison.plain_tasks.values()))
             drawn += [page for _, page in _pages(tasks, path)] if kind == "curves" else [path]
         except ValueError as error:  # this protocol has too few runs; others may have enough
             refused.append(str(error))
@@ -207,7 +207,7 @@ def _draw(
             rows = rows[(rows[PROTOCOL] == [comparison.suite, comparison.budget, comparison.setting]).all(axis=1)]
             several = len(comparison.tasks) > 1 and comparison.aggregated_agents
             efficiency = summary.efficiency(comparison, bootstrap) if several else None
-            order = list(dict.fromkeys(task.split(" (action repeat ")[0] for task in comparison.tasks))
+            order = list(dict.fromkeys(comparison.plain_tasks.values()))
             remarks = []
             for tasks, page in _pages(order, path):
                 remarks += learning_curves(rows[rows["task"].isin(tasks)], page, tasks=tasks, efficiency=efficiency)
