@@ -63,7 +63,7 @@ def test_several_images_and_frames_are_asked_in_order(cli: Callable[..., Any], p
     small = picture.with_name("small.png")
     Image.new("L", (20, 10)).save(small)
     seeds = ("--frame", "3", "--frame", "1", "--image-size", "64")
-    result = cli("vlm", "ask", picture, small, *CATCH, *seeds, "--vlm", "scripted")
+    result = cli("vlm", "ask", picture, small, "--task", "catch/catch", *seeds, "--vlm", "scripted")
     assert result.code == 0
     asked = re.findall(r"^(\S.*, \d+x\d+)$", result.out, re.MULTILINE)
     assert asked == [f"{picture}, 56x56", f"{small}, 20x10", "frame of seed 3, 64x64", "frame of seed 1, 64x64"]
@@ -140,6 +140,7 @@ def test_an_adapter_is_taken_up(cli: Callable[..., Any], picture: Path, tmp_path
     [
         (("--suite", "catch", "--task", "catchh"), "unknown task of suite catch 'catchh'. Did you mean 'catch'"),
         (("--suite", "cach", "--task", "catch"), "unknown suite 'cach'. Did you mean 'catch'"),
+        (("--task", "catch/catchh"), "unknown task of suite catch 'catchh'. Did you mean 'catch'"),
         ((*CATCH, "--vlm", "absent/model"), "cannot load the VLM 'absent/model': looked in the cache"),
         ((*CATCH, "--vlm", "openai:host:8000"), "begins with http"),
         ((*CATCH, "--device", "gpu"), "unknown device 'gpu'"),

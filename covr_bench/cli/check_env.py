@@ -10,7 +10,6 @@ from covr_bench.cli.options import SetEnv, console
 from covr_bench.config import registry
 from covr_bench.config.request import parse_pairs
 from covr_bench.config.settings import check_names, of_env
-from covr_bench.kit.errors import unknown
 from covr_bench.kit.extensions import absolute
 
 if TYPE_CHECKING:
@@ -64,11 +63,12 @@ def check_env(ref: str, overrides: Sequence[str], console: Console) -> int:
 
 def _named(ref: str) -> tuple[Suite, list[Task]]:
     """The suite and the tasks of `SUITE` or `SUITE/TASK`. Raises UserError."""
-    home, _, name = ("", "", "") if ref.endswith(".py") else ref.rpartition("/")
-    suite = registry.suite(absolute(home or ref))
-    tasks = [task for task in suite.tasks if not home or task.name == name]
-    if not tasks:
-        raise unknown(f"task of suite {suite.name}", name, (task.name for task in suite.tasks))
+    if ref.endswith(".py") or "/" not in ref:
+        suite = registry.suite(absolute(ref))
+        tasks = list(suite.tasks)
+    else:
+        _, suite, task = registry.task(ref, "")
+        tasks = [task]
     if any(task.needs_gl for task in tasks):
         from covr_bench.run.machine import rendering
 

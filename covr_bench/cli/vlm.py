@@ -13,7 +13,7 @@ import typer
 
 from covr_bench.cli.options import path_argument, path_option
 from covr_bench.cli.pictures import MAX_SIDE, MIN_SIDE, first_frames, read_image
-from covr_bench.kit.errors import UserError, unknown
+from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,7 +52,7 @@ class Decode(str, Enum):
     generate = "generate"
 
 
-TaskName = Annotated[str, typer.Option(help="Task of the suite.")]
+TaskName = Annotated[str, typer.Option(metavar="TASK", help="Task of the suite, or SUITE/TASK.")]
 SuiteName = Annotated[str, typer.Option(help="Suite name or a .py file that defines SUITE.")]
 Vlm = Annotated[
     str, typer.Option(help="A name (covr-bench list vlms), a .py file, a folder or hub id, or openai:URL[#model].")
@@ -105,16 +105,14 @@ def bench_command(
     print_timings(timings, f"{described(prior)}\n{task}: {_size(frames[0])} frames, {_numbers(prompt)}", console)
 
 
-def question(suite_ref: str, name: str, seeds: Sequence[int], size: int) -> tuple[Prompt, list[Picture]]:
-    """A task's prompt, and its first frame of each reset seed. Raises UserError."""
+def question(suite: str, name: str, seeds: Sequence[int], size: int) -> tuple[Prompt, list[Picture]]:
+    """The prompt of `SUITE/TASK`, or of a task of the suite, and its first frame of each seed. Raises UserError."""
     from covr.vlm.prompts import task_prompt
     from covr_bench.config import registry
 
-    suite = registry.suite(suite_ref)
-    if name not in (names := [task.name for task in suite.tasks]):
-        raise unknown(f"task of suite {suite.name}", name, names)
-    action_dim, frames = first_frames(suite.task(name), seeds, size)
-    return task_prompt(suite.task(name).instruction, action_dim), frames
+    _, _, task = registry.task(name, suite)
+    action_dim, frames = first_frames(task, seeds, size)
+    return task_prompt(task.instruction, action_dim), frames
 
 
 def open_vlm(name: str, device: str, decode: DecodeMode | None) -> VisionLanguagePrior:

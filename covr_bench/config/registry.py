@@ -15,7 +15,7 @@ from covr_bench.kit import extensions
 from covr_bench.kit.api import AgentSpec
 from covr_bench.kit.code import is_path
 from covr_bench.kit.errors import unknown
-from covr_bench.kit.extensions import Kind, modules_with
+from covr_bench.kit.extensions import Kind, absolute, modules_with
 from suites.base import Budget, Suite
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
     from covr_bench.kit.api import Agent, Context
+    from suites.base import Task
 
 AGENTS = Kind("agent", AgentSpec, problems.of_agent)
 SUITES, BUDGETS = Kind("suite", Suite, problems.of_suite), Kind("budget", Budget)
@@ -79,6 +80,27 @@ def suite(ref: str) -> Suite:
     if ref not in ours:
         raise unknown("suite", ref, [*ours, *others])
     return ours[ref]
+
+
+def task(text: str, home: str) -> tuple[str, Suite, Task]:
+    """What `SUITE/TASK`, or a task of one suite, stands for.
+
+    Args:
+        text: What the user gave.
+        home: Name or file of the suite where `text` names none.
+
+    Returns:
+        The suite's name or whole path, the suite, and the task.
+
+    Raises:
+        UserError: An unknown suite or task.
+    """
+    ref, _, name = text.rpartition("/")
+    ref = absolute(ref or home)
+    found = suite(ref)
+    if name not in (names := [each.name for each in found.tasks]):
+        raise unknown(f"task of suite {found.name}", name, names)
+    return ref, found, found.task(name)
 
 
 def _known_suites() -> tuple[dict[str, Suite], dict[str, EntryPoint]]:

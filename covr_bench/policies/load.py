@@ -158,7 +158,7 @@ def loaded(
     aside = Aside(device)
     with ExitStack() as stack:
         with aside.inside():
-            source = _task(config, f"{config.suite}/{config.task}")
+            source = registry.task(config.task, config.suite)
             target = _target(config, source, task, overrides)
             _choose_gl(source[2], target.task)
             config = _with_agent(config, folder, trust_code)
@@ -181,21 +181,9 @@ def loaded(
         yield Acting(agent, env, target, config, saved, record, aside)
 
 
-def _task(config: RunConfig, text: str) -> tuple[str, Suite, Task]:
-    """Reference, suite and task that `SUITE/TASK`, or a task of the run's suite, stands for. Raises UserError."""
-    ref, _, name = text.rpartition("/")
-    ref = ref or config.suite
-    if ref.endswith(".py"):
-        ref = str(Path(ref).expanduser().resolve())
-    suite = registry.suite(ref)
-    if name not in (names := [task.name for task in suite.tasks]):
-        raise unknown(f"task of suite {suite.name}", name, names)
-    return ref, suite, suite.task(name)
-
-
 def _target(config: RunConfig, source: tuple[str, Suite, Task], text: str, overrides: Sequence[str]) -> Target:
     """The task with the options of the run that it has too, and what the user sets apart from them."""
-    ref, suite, task = _task(config, text) if text else source
+    ref, suite, task = registry.task(text, config.suite) if text else source
     wanted = parse_pairs(overrides)
     if others := [key for key in wanted if not key.startswith("env.")]:
         raise UserError(f"--set {others[0]}: a trained policy keeps its settings; only env.KEY can be set here")
