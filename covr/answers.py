@@ -87,7 +87,7 @@ class Counted:
 def totals(statuses: Mapping[str, int], seconds: float) -> dict[str, float]:
     """Rows of the answers so far: how many, in how many seconds, and what became of them."""
     asked = sum(statuses.values())
-    share = {"valid_share": statuses.get("ok", 0) / asked} if asked else {}
+    share = {"valid_share": statuses.get("ok", 0) / max(asked, 1)}
     counts = {f"answers_{status}": float(number) for status, number in sorted(statuses.items())}
     return {"queries": float(asked), "query_seconds": seconds} | share | counts
 
@@ -101,6 +101,8 @@ def words_of(answer: Proposals) -> str:
 def tell_if_few(statuses: Mapping[str, int], services: Services | None) -> None:
     """A word to the user where most of a run's answers state no action, as those of a server that was lost do."""
     asked, acted = sum(statuses.values()), statuses.get("ok", 0)
+    if services is not None and not asked:
+        services.warn("the VLM was not asked once: this is no agent with a VLM; tables mark it")
     if services is not None and 0 < 2 * acted < asked:
         services.warn(
             f"{asked - acted} of the VLM's {asked} answers state no action ({_counted(statuses)}): this is hardly an "

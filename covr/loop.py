@@ -128,6 +128,8 @@ class COVR(Guided):
         if not len(rows):
             return
         weights = ranked.weights(rows, rng)
+        if not weights.any():
+            return
         samples = Samples(collected.images(rows), ranked.labels(rows), weights)
         priors.settle()
         measured = self.measures(replay, ranked, rows, step)  # of the VLM before the round

@@ -1,7 +1,7 @@
 """a_v, the action the VLM proposes, for every slot of the replay whose observation it was asked about.
 
-Answers are not needed before their transitions are sampled, so questions are collected and asked in batches; in the
-mode `async` another thread asks them, for a VLM on a device or server of its own, and the agent waits where it is more
+An answer that comes a little later guides little less, so questions are collected and asked in batches; in the mode
+`async` another thread asks them, for a VLM on a device or server of its own, and the agent waits where it is more
 than a few batches ahead. Answers say nothing when they state no action: those are masked and counted.
 """
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 HEALTH_OVER = 200  # answers
 HEALTHY = 0.5  # share of them that state an action
+PATIENCE = 512  # slots after which a question does not wait for the rest of its batch
 QUEUED = 4  # batches that another thread has to ask at most, the one it is asking among them
 LEAST_VARIANCE = 0.01  # that an answer is trusted with
 
@@ -102,7 +103,7 @@ class Priors:
             self.last = slot
         held = self.hold and self.last >= int(replay.first[slot % self.capacity])
         self.source[slot % self.capacity] = self.last if ask or held else -1
-        while len(self.unasked) >= self.batch:
+        while len(self.unasked) >= self.batch or (self.unasked and slot - self.unasked[0] >= PATIENCE):
             self._ask(replay, np.array(self.unasked[: self.batch]))
             self.unasked = self.unasked[self.batch :]
         if self.stale:
@@ -183,7 +184,7 @@ class Priors:
 
     def _keep(self, slots: Slots, proposals: Proposals) -> None:
         at = slots % self.capacity
-        self.actions[at] = proposals.actions
+        self.actions[at] = np.where(proposals.valid[:, None], proposals.actions, 0)  # a masked NaN would spread
         self.valid[at] = proposals.valid
         if proposals.variance is not None:
             self.variance[at] = proposals.variance

@@ -27,12 +27,15 @@ return at that age of an episode. `q_advantage`: Q of the action taken less Q of
 
 
 def transitions(replay: Replay, start: int, end: int) -> npt.NDArray[np.int64]:
-    """Slot numbers in start..end-1 that are followed by a slot of the same episode, int64 `(N,)`."""
+    """Slot numbers in start..end-1 that are followed by a slot of the same episode, int64 `(N,)`.
+
+    Without episodes that were given up before their end, whose returns are cut short.
+    """
     slots = np.arange(max(start, replay.oldest()), end)
     episode = replay.first[slots % replay.capacity]
     after = replay.first[(slots + 1) % replay.capacity]
-    followed: npt.NDArray[np.bool_] = (episode == after) & (slots + 1 < replay.head)
-    return np.asarray(slots[followed], np.int64)
+    followed = (episode == after) & (slots + 1 < replay.head)
+    return np.asarray(slots[followed & ~np.isin(episode, replay.abandoned)], np.int64)
 
 
 def returns_to_go(

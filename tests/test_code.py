@@ -140,6 +140,20 @@ def test_two_agents_with_neighbours_of_one_name(tmp_path: Path) -> None:
     assert [code_hash(str(file), "") for file in (first, second)] == hashes
 
 
+def test_two_agents_with_folders_of_one_name(tmp_path: Path) -> None:
+    """Such a folder needs no __init__.py; the second agent got the first one's settings."""
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        (folder / "nets").mkdir(parents=True)
+        (folder / "nets" / "config.py").write_text(f"x = {name!r}\n")
+        text = (
+            "from baselines.random import AGENT as RANDOM\nfrom covr_bench import AgentSpec\nfrom nets import config\n"
+        )
+        (folder / "agent.py").write_text(f"{text}AGENT = AgentSpec(config.x, RANDOM.Config, RANDOM.make, 'control')\n")
+    for name in ("one", "two", "one"):
+        assert registry.agent(str(tmp_path / name / "agent.py")).name == name
+
+
 def command(agent: Path, out: Path, *more: str) -> list[Any]:
     return ["run", "--suite", "catch", "--task", "catch", "--budget", "smoke", "--agent", agent, "--out", out, *more]
 
@@ -270,6 +284,8 @@ def test_a_vlm_that_is_no_folder_has_no_weights_here(
         assert "vlm" not in code_of_agent("vbe", registry.agent("vbe"), {"vlm": name})
     assert "vlm" not in code_of_agent("random", registry.agent("random"), {})
     assert code_of_agent("vbe", registry.agent("vbe"), {"vlm": "./tiny"})["vlm"]
+    tuned = code_of_agent("vbe", registry.agent("vbe"), {"vlm": "openai:http://x/v1", "tuner": "./tiny"})
+    assert tuned["tuner"] and "vlm" not in tuned
 
 
 def test_an_unchanged_file_may_move(unfinished: tuple[Path, Path], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from covr_stage import ACTIONS, ENTROPY, EPISODE, Stage, action, reward
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covr import eddf, loop, ralw, ranking
+from covr import eddf, loop, priors, ralw, ranking
 from covr.advice import Advice
 from covr.config import COVRConfig as Config
 from covr.loop import make
@@ -124,6 +124,34 @@ def test_a_prior_is_the_answer_to_its_own_slot_or_the_one_held_there(
         assert bool(counted) == (source in answered)
         if counted:
             assert given_action.tolist() == pytest.approx([source / 1000] * 2)
+
+
+def test_a_question_does_not_wait_for_its_batch_for_ever(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, query_every=30, query_batch=32, psi0=200)
+    with mock.patch.object(priors, "PATIENCE", 20):
+        stage.play(85)
+    assert [shape[0] for shape in stage.vlm.asked] == [1, 1, 1] and not stage.agent.advice.priors.unasked
+
+
+def test_a_vlm_that_was_never_asked_is_no_success_without_a_word(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, query_batch=32)
+    stage.play(5)
+    warned: list[str] = []
+    stage.services.warn = warned.append  # type: ignore[method-assign]
+    stage.finish()
+    assert stage.services.rows[-1][1]["valid_share"] == 0 and stage.services.rows[-1][1]["queries"] == 0
+    assert warned == ["the VLM was not asked once: this is no agent with a VLM; tables mark it"]
+
+
+def test_an_episode_that_was_given_up_is_not_learnt_from(tmp_path: Path) -> None:
+    """Its returns are cut short, which is no fault of its actions."""
+    whole, cut = (Stage(tmp_path / name, psi0=25) for name in ("whole", "cut"))
+    whole.play(26)
+    cut.play(10)
+    cut.replay.abandon()
+    cut.play(16)
+    assert (whole.rounds(), cut.rounds()) == ([25], [25])
+    assert whole.services.rows[-1][1]["collected"] - cut.services.rows[-1][1]["collected"] == EPISODE
 
 
 @pytest.mark.parametrize("direction", get_args(eddf.Direction))
@@ -274,7 +302,8 @@ def test_a_masked_answer_needs_no_variance() -> None:
     class Expects:
         def propose(self, images: Any, prompt: Any) -> Proposals:
             statuses = ("ok", "nonfinite_model", "ok")
-            return Proposals(np.zeros((3, 1), np.float32), np.isfinite(told)[:, 0], ("",) * 3, statuses, 0.0, told)
+            actions = np.where(np.isfinite(told), np.float32(0), np.float32(np.nan))
+            return Proposals(actions, np.isfinite(told)[:, 0], ("",) * 3, statuses, 0.0, told)
 
     replay = Replay(8, (9, 12, 12), 1, seed=0)
     black = np.zeros((9, 12, 12), np.uint8)
@@ -293,6 +322,7 @@ def test_a_masked_answer_needs_no_variance() -> None:
         priors.see(replay, True)
         replay.add(np.zeros(1, np.float32), 0.0, False, black)
     slots = torch.arange(3)
+    assert priors.of(slots)[0].isfinite().all()  # 0 times NaN would be NaN, in the loss and in its gradient
     assert priors.of(slots)[1].tolist() == [1, 0, 1]
     assert priors.variance_of(slots)[:, 0].tolist() == pytest.approx([0.1, 1, 0.01])
     priors.variance[:] = np.nan

@@ -20,6 +20,7 @@ from covr_bench.config import registry
 from covr_bench.config.run_config import RunConfig
 from covr_bench.kit.api import Context
 from covr_bench.kit.errors import UserError
+from covr_bench.kit.replay import Replay
 from covr_bench.run.checkpoint import Checkpoints
 from covr_bench.run.evaluate import evaluate
 from covr_bench.run.player import ScriptedPlayer
@@ -251,6 +252,11 @@ def test_a_lost_episode_is_marked_and_the_run_goes_on(tmp_path: Path) -> None:
     rows = read(tmp_path, compact=False)
     assert run.counters.env_steps == 200
     assert (rows["metric"] == "lost").sum() == 4
+    assert len(run.replay.abandoned) == 2
+    again = Replay(run.replay.capacity, (9, 20, 20), 1, seed=0)
+    Checkpoints(tmp_path / "kept").save(200, run.state(), run.replay)
+    Checkpoints(tmp_path / "kept").load(again)
+    assert again.abandoned == run.replay.abandoned
     returns = rows[(rows["kind"] == "episode") & (rows["metric"] == "length")]["value"]
     assert set(returns) == {40.0}  # no row of an episode cut short
     assert len(warned) == 1 and "discarded" in warned[0] and "the server died" in warned[0]

@@ -206,6 +206,21 @@ def test_with_nothing_held_out_there_is_no_error() -> None:
     assert np.isnan([report.heldout_error, report.heldout_error_weighted, report.error_before]).all()
 
 
+@pytest.mark.parametrize("heavy", range(5))
+def test_what_teaches_is_not_all_held_out(heavy: int) -> None:
+    report = prior(settings=SMALL).finetune(samples(5, np.eye(5)[heavy]), prompt())
+    assert report.loss > 0 and np.isfinite(report.heldout_error)
+
+
+def test_to_load_an_adapter_draws_no_random_number(tmp_path: Path) -> None:
+    """A round that is undone must leave its agent the numbers it would have had."""
+    attached().save_adapter(tmp_path)
+    vlm = prior()
+    before = torch.get_rng_state()
+    vlm.load_adapter(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_samples_of_weight_0_are_counted_but_teach_nothing() -> None:
     vlm = prior(settings=dataclasses.replace(SMALL, heldout=0))
     report = vlm.finetune(samples(8, 0.0), prompt())

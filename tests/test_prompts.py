@@ -34,6 +34,7 @@ def test_a_task_says_who_the_model_is_to_be() -> None:
     driving = task_prompt("You are a driving assistant. A road. Stay on it.", 2)
     assert driving.system.startswith("You are a driving assistant. Look at the image")
     assert driving.user.startswith("A road. Stay on it.\n")
+    assert task_prompt("You are approx. 30 m behind, e.g. in fog. Keep to it.", 2).user.startswith("Keep to it.\n")
     assert task_prompt("You are late.", 1).user.startswith("You are late.\n")
 
 

@@ -171,6 +171,8 @@ def test_rows_are_marked_with_the_name_and_a_stand_in_as_such(tmp_path: Path) ->
     assert label(str(plugin(tmp_path, "pretend", stand_in=True))) == "stand-in:pretend"
     assert label("Qwen/Qwen2.5-VL-3B-Instruct") == "Qwen/Qwen2.5-VL-3B-Instruct"
     assert label(str(random_folder())) == "tiny"
+    (tmp_path / "tiny").mkdir()
+    assert label(str(tmp_path / "tiny")) == "folder:tiny"
     assert label("openai:http://x/v1#a=b,c") == "server:a_b_c"
     assert [word for word, _ in stand_ins("vlm=stand-in:pretend,render=fast")] == ["stand-in VLM", "fast rendering"]
     assert stand_ins("vlm=theirs") == []
@@ -262,8 +264,18 @@ def test_a_masked_row_may_hold_anything_and_the_rest_is_the_vlms_own(tmp_path: P
     file.write_text("from dataclasses import replace" + ANSWERS.format(answer=masked, make="lambda options: Odd()"))
     odd = opened(str(file))
     assert not odd.propose(noise(3), prompt(2)).valid.any()
+    file.write_text(file.read_text().replace("valid=good.valid & False", "valid=[False] * B"))
+    assert isinstance(opened(str(file)).propose(noise(3), prompt(2)).valid, np.ndarray)
     assert (odd.tunable, odd.describe()["name"]) == (False, "odd")
     assert copy.deepcopy(odd).describe() == odd.describe()
+
+
+def test_one_that_is_tuned_without_a_report_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "odd.py"
+    text = ANSWERS.replace("tunable = False", "tunable = True")
+    file.write_text(text.format(answer="good", make="lambda options: Odd()"))
+    with pytest.raises(UserError, match="VLM odd: finetune gave a NoneType, and no FinetuneReport"):
+        opened(str(file)).finetune(None, prompt(2))
 
 
 def test_a_vlm_that_cannot_be_tuned_needs_only_to_answer(tmp_path: Path) -> None:

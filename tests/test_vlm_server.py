@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -164,6 +165,26 @@ def test_a_server_that_never_replies_is_left(server: Server) -> None:
         vlm = ServerPrior(f"http://127.0.0.1:{mute.getsockname()[1]}/v1", "m", attempts=1, timeout=0.1)
         assert vlm.propose(IMAGES[:1], PROMPT).statuses == ("no_answer",)
         assert "imed out" in vlm.last_error
+
+
+def test_a_server_that_hangs_is_not_waited_for_question_by_question() -> None:
+    """A stop waits for the batch that is being asked: of 32 questions to 8 workers that was four times as long."""
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen(64)
+        vlm = ServerPrior(f"http://127.0.0.1:{mute.getsockname()[1]}/v1", "m", workers=2, attempts=1, timeout=0.5)
+        asked = Counter[str]()
+        vlm._ask = counted(vlm._ask, asked)  # type: ignore[method-assign]
+        assert vlm.propose(np.repeat(IMAGES, 4, 0), PROMPT).statuses == ("no_answer",) * 16
+        assert asked["questions"] == 2 and vlm.down
+
+
+def counted(ask: Any, count: Counter[str]) -> Any:
+    def counting(*given: Any) -> Any:
+        count["questions"] += 1
+        return ask(*given)
+
+    return counting
 
 
 def test_adapters_are_loaded_and_then_used(server: Server, tmp_path: Path) -> None:

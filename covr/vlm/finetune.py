@@ -93,8 +93,10 @@ def tune(prior: LocalModel, samples: Samples, prompt: Prompt, settings: Finetune
     rng = np.random.default_rng(settings.seed)
     reader = prior.reader(samples.images, prompt)
     order = rng.permutation(len(samples))
-    held = order[: min(int(settings.heldout * len(samples)), settings.max_heldout)]
-    train = order[len(held) :]
+    held, train = np.split(order, [min(int(settings.heldout * len(samples)), settings.max_heldout)])
+    if not samples.weights[train].any() and samples.weights.any():  # of few samples all that teaches can be held out
+        taught = int(samples.weights[held].argmax())
+        held[taught], train[0] = train[0], held[taught]
     embeds = _all_embeds(prior, samples)
     labels = torch.from_numpy(_labels(prior, reader, samples)).to(embeds.device)
     weights = torch.from_numpy(samples.weights).to(embeds.device)

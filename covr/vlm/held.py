@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from covr.vlm.base import Adviser, Proposals, VisionLanguagePrior
+from covr.vlm.base import Adviser, FinetuneReport, Proposals, VisionLanguagePrior
 from covr.vlm.grammar import STATUSES
 from covr_bench.kit.built import built, check_promised
 from covr_bench.kit.errors import UserError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from covr.vlm.base import VLMOptions, VLMSpec
+    from covr.vlm.base import Samples, VLMOptions, VLMSpec
     from covr.vlm.prompts import Prompt
 
 FACTS = ("name", "decode", "parameters", "stand_in")  # that `describe` promises
@@ -64,7 +65,19 @@ class Held:
         answer = self.vlm.propose(images, prompt)
         for problem in problems(answer, len(images), prompt.action_dim):
             raise UserError(f"VLM {self.name}: {problem}; see covr.vlm.base.Proposals")
-        return answer
+        mass, variance = (None if each is None else np.asarray(each) for each in (answer.valid_mass, answer.variance))
+        actions, valid = np.asarray(answer.actions), np.asarray(answer.valid)
+        return replace(answer, actions=actions, valid=valid, valid_mass=mass, variance=variance)
+
+    def finetune(self, samples: Samples, prompt: Prompt) -> FinetuneReport:
+        """Raises UserError where the VLM cannot be tuned, or gives no report of it."""
+        report = self.__getattr__("finetune")(samples, prompt)
+        if not isinstance(report, FinetuneReport):
+            raise UserError(
+                f"VLM {self.name}: finetune gave a {type(report).__name__}, and no FinetuneReport; see "
+                "covr.vlm.base.FinetuneReport"
+            )
+        return report
 
 
 def problems(answer: Any, asked: int, action_dim: int) -> Iterator[str]:

@@ -58,7 +58,7 @@ def load_adapter(model: Any, folder: Path) -> Any:
     if not weights.is_file() or not (folder / "adapter_config.json").is_file():
         raise UserError(f"no peft adapter in {folder}: adapter_config.json and adapter_model.safetensors are expected")
     try:
-        with _quiet_peft():
+        with torch.random.fork_rng(), _quiet_peft():  # peft draws fresh weights before it overwrites them
             adapter = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
         _check(adapter, weights)
     except Exception as error:  # of peft, or of a file it read

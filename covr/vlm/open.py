@@ -137,8 +137,10 @@ def label(name: str) -> str:
         return f"stand-in:{_plain(spec.name)}" if spec.stand_in and name not in _our_vlms() else _plain(spec.name)
     if is_stand_in(name):
         return "tiny"
-    path = Path(name)
-    return _plain(path.resolve().name if path.is_dir() else name)
+    if not Path(name).is_dir():
+        return _plain(name)
+    folder = Path(name).resolve().name
+    return f"folder:{_plain(folder)}" if folder in vlm_names() else _plain(folder)  # `tiny` is the stand-in
 
 
 def labels(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,9 +47,9 @@ def task_prompt(instruction: str, action_dim: int, *, image_first: bool = False)
     if action_dim < 1:
         raise UserError(f"action_dim is {action_dim}; an action has at least one number")
     role, scene = ROLE, instruction.strip()
-    if scene.startswith("You are ") and ". " in scene:
-        role, scene = scene.split(". ", 1)
-        role += "."
+    sentences = re.split(r"(?<=\.) (?![a-z0-9])", scene, maxsplit=1)  # what follows an abbreviation begins small
+    if scene.startswith("You are ") and len(sentences) > 1:
+        role, scene = sentences
     return Prompt(f"{role} {ASK}", f"{scene}\n{answer_request(action_dim)}", action_dim, image_first)
 
 

@@ -84,11 +84,19 @@ class ServerPrior:
 
     async def _ask_all(self, images: npt.NDArray[np.uint8], prompt: Prompt) -> list[tuple[str, Parsed]]:
         places = asyncio.Semaphore(self.workers)
+        silences, heard = 0, False  # questions that waited their whole time in vain; whether any got an answer
         async with self.transport.client() as client:
 
             async def ask(image: npt.NDArray[np.uint8]) -> tuple[str, Parsed]:
+                nonlocal silences, heard
                 async with places:
-                    return await self._ask(client, image, prompt)
+                    if silences >= self.workers and not heard:  # it hangs: a stop must not wait for every question
+                        return self.last_error, UNANSWERED
+                    begun = time.monotonic()
+                    answer = await self._ask(client, image, prompt)
+                    heard |= answer[1].status != "no_answer"
+                    silences += time.monotonic() - begun >= self.transport.timeout
+                    return answer
 
             first = [await ask(images[0])] if self.down or not self._model else []  # tells whether it is back
             if first and first[0][1].status == "no_answer":

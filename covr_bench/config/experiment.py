@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from covr_bench.config import registry
 from covr_bench.config.run_config import RunConfig
 from covr_bench.config.settings import base_of, check_names, concerning, resolve, variant_name
-from covr_bench.kit.code import code_hash, is_path
+from covr_bench.kit.code import code_as_imported, code_hash, is_path
 from covr_bench.kit.errors import UserError, unknown
 from results.layout import RunId
 from suites.base import Variant
@@ -84,7 +84,7 @@ class Experiment:
             request,
             agents=(contender.ref,),
             tasks=(task.name,),
-            variants=(contender.variant.name,) if contender.variant.name else (),
+            variants=(contender.variant.name or UNNAMED,) if self._varies(contender) else (),
             seeds=(seed,),
             settings={key: value for key, value in request.settings.items() if key in chosen},
             vlm=request.vlm if contender.spec.needs_vlm else "",
@@ -113,6 +113,10 @@ class Experiment:
             out=request.out,
             **shared,
         )
+
+    def _varies(self, contender: Contender) -> bool:
+        """Whether the suite runs the agent in several ways."""
+        return any(variant.agent == contender.spec.name for variant in self.suite.variants)
 
     def _run_id(self, cell: Cell, seed: int) -> str:
         spec, variant = cell.contender.spec, cell.contender.variant
@@ -182,18 +186,19 @@ def _cells(task: Task, line_up: list[Contender], budget: Budget, settings: Mappi
 
 
 def code_of_agent(ref: str, spec: AgentSpec, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Hashes of an agent's source, of its base's, and of its VLM where that is a user's file or a model's folder.
+    """Hashes of an agent's source, of its base's, and of its VLM and its tuner where these are files or folders.
 
     Args:
         ref, spec: The agent, as the user gave it, and as found.
         settings: Its own.
     """
-    code = {"agent": code_hash(ref, registry.module_of(ref))}
+    code = {"agent": code_as_imported(ref, registry.module_of(ref))}
     if spec.wraps:
         base = settings[spec.wraps]
-        code["base"] = code_hash(base, registry.module_of(base))
-    if vlm := _code_of_vlm(str(settings.get("vlm", ""))):
-        code["vlm"] = vlm
+        code["base"] = code_as_imported(base, registry.module_of(base))
+    for model in ("vlm", "tuner"):
+        if found := _code_of_vlm(str(settings.get(model, ""))):
+            code[model] = found
     return code
 
 

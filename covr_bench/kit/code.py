@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 HOME = Path(__file__).resolve().parents[2]
 USER_MODULE = "covr_bench_user_"  # how the modules of users' files begin in `sys.modules`
+_AS_IMPORTED: dict[Path, str] = {}  # files of agents that are known by name, and the hash of all that they consisted of
 OURS = ("baselines", "covr", "covr_bench.kit")  # what an agent of ours is made of
 
 
@@ -47,6 +48,21 @@ def code_hash(ref: str, module: str) -> str:
     for name, source in sorted(_sources(file, ref, module).items()):
         digest.update(f"{name}\0{len(source)}\0".encode() + source)
     return digest.hexdigest()
+
+
+def code_as_imported(ref: str, module: str) -> str:
+    """`code_hash` of what this process runs under a name.
+
+    Raises:
+        UserError: A file of it was edited since: unlike users' files, modules are imported once in a process.
+    """
+    code = code_hash(ref, module)
+    if module and _AS_IMPORTED.setdefault(_file_of(module), code) != code:
+        raise UserError(
+            f"{_file_of(module)}, or what it imports, was edited since this process imported it, and would run as it "
+            "was: start the process, or the notebook's kernel, anew"
+        )
+    return code
 
 
 def imports_beside(file: str) -> list[str]:

@@ -76,6 +76,7 @@ class Replay:
         self.reward = np.zeros(capacity, np.float32)
         self.discount = np.zeros(capacity, np.float32)  # 1 - terminated
         self.first = np.zeros(capacity, np.int64)  # number of the slot its episode began with
+        self.abandoned: list[int] = []  # slots that episodes began with which were given up before their end
         self.head = 0  # slots ever written; slot number s lives at s % capacity
         self.rng = np.random.default_rng(seed)
         self.on_batch: Callable[[Batch], object] | None = None  # is shown what `at` returns
@@ -97,6 +98,10 @@ class Replay:
         self.reward[last] = reward
         self.discount[last] = 1.0 - terminated
         self._push(next_obs, first=int(self.first[last]))
+
+    def abandon(self) -> None:
+        """The running episode goes no further, though it has not ended: its simulator failed."""
+        self.abandoned.append(int(self.first[(self.head - 1) % self.capacity]))
 
     def _push(self, obs: npt.NDArray[np.uint8], first: int) -> None:
         slot = self.head % self.capacity
@@ -199,7 +204,9 @@ class Replay:
         low, high = self.oldest(), self.head - nstep
         if newest is not None:
             low = max(low, high - newest)
-        if not (self.can_sample(nstep) if newest is None else self._whole(np.arange(low, high), nstep).any()):
+            if not self._whole(np.arange(low, high), nstep).any():  # an episode has just begun
+                low = int(self.starts(nstep)[-1:].sum())
+        if not self.can_sample(nstep):
             raise ValueError(f"no {nstep}-step window stored yet: {len(self)} frames")
         start = self.rng.integers(low, high, n)
         for _ in range(DRAWS):

@@ -26,6 +26,7 @@ from safetensors.torch import load, save
 from covr_bench.kit.errors import UserError
 from covr_bench.run.state_tree import flatten, unflatten
 from results.files import read_bytes
+from results.layout import ROWS_FILE
 from results.lease import LeaseLost
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Checkpoints:
         packed = save(tensors)
         record = {"state": tree, "replay": {"chunks": chunks} | (_position(replay) if replay else {})}
         record |= {"format": FORMAT, "sha256": hashlib.sha256(packed).hexdigest(), "seal": _seal(record)}
+        record |= {"rows_bytes": self._rows_bytes()}
         final, part = self.folder / name, self._part(self.folder, name)
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
@@ -96,6 +98,9 @@ class Checkpoints:
         _sync_folder(self.folder)
         self._remove([*(old for old in self._complete() if old != final), *self.folder.glob(".*.part")])
         self._remove([file for file in (self.folder / "replay").iterdir() if file.name not in chunks])
+
+    def _rows_bytes(self) -> int:
+        return (self.writer.folder / ROWS_FILE).stat().st_size if self.writer else 0
 
     def _part(self, folder: Path, name: str) -> Path:
         """What becomes that file or folder once it is whole; no other writer of the run calls its own so."""
@@ -135,6 +140,12 @@ class Checkpoints:
             self._load_replay(replay, record["replay"])
         except _DAMAGE as error:
             raise _damaged(newest, error) from error
+        if self._rows_bytes() < record.get("rows_bytes", 0):  # earlier versions did not store it
+            raise UserError(
+                f"{self.folder.parent / ROWS_FILE} has lost rows: it has {self._rows_bytes():,} bytes, and had "
+                f"{record['rows_bytes']:,} when the checkpoint was written. Restore it from a copy, or give --restart "
+                "to train this run anew"
+            )
         return state
 
     def exists(self) -> bool:
@@ -179,6 +190,7 @@ class Checkpoints:
         if "head" in record:
             replay.head = record["head"]
             replay.rng.bit_generator.state = record["rng"]
+            replay.abandoned = record.get("abandoned", [])  # earlier versions did not store them
 
 
 _DAMAGE = (
@@ -247,7 +259,8 @@ def state_bytes(state: dict[str, Any]) -> int:
 
 
 def _position(replay: Replay) -> dict[str, Any]:
-    return {"head": replay.head, "rng": replay.rng.bit_generator.state}
+    kept = [first for first in replay.abandoned if first >= replay.head - replay.capacity]
+    return {"head": replay.head, "rng": replay.rng.bit_generator.state, "abandoned": kept}
 
 
 def _span(name: str) -> tuple[int, int]:

@@ -117,6 +117,7 @@ class RunState:
         self.meter.last_return = float("nan") if state["last_return"] is None else state["last_return"]
         self.writer.resume(self.counters.env_steps, self.counters.agent_steps)
         if not self.episodes.resume(self.counters.episode, state):
+            self.replay.abandon()
             self.counters = self.counters.next_episode()
             self.episodes.begin(self.counters.episode)
         set_random_state(state["random"])

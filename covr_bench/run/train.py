@@ -59,6 +59,7 @@ class Run(RunState):
                 env_steps, over = self.episodes.step(action, at)
         except EpisodeLost as lost:
             self.lost.add(lost)
+            self.replay.abandon()
             self._next_episode()
             return
         self.counters = self.counters.stepped(env_steps)
