@@ -296,6 +296,62 @@ def test_a_newer_run_is_never_replaced_and_an_older_one_is_kept_aside(url: str, 
     assert tree(aside) == before
 
 
+@pytest.mark.parametrize("pushed", [True, False], ids=["pushed", "copied"])
+def test_a_run_that_went_on_in_the_folder_there_is_not_replaced(tmp_path: Path, pushed: bool) -> None:
+    """The folder behind file:// is a store, in which runs go on: an older push took their newer rows."""
+    url, there = f"file://{tmp_path}/there", tmp_path / "there"
+    make(tmp_path / "old", rows=2)
+    make(tmp_path / "anew", rows=2, tag=" ")
+    if pushed:
+        push(url, tmp_path / "old")
+    make(there, rows=4, files=FILES | {"extra": b"1"})
+    before = (run_folder(there, RUN) / ROWS_FILE).read_bytes()
+    for anew in (False, True):
+        assert push(url, tmp_path / "old", anew=anew)[RUN].state is State.KEPT
+    assert push(url, tmp_path / "anew")[RUN].state is State.REFUSED
+    assert (run_folder(there, RUN) / ROWS_FILE).read_bytes() == before
+    pulled = pull(url, tmp_path / "other")[RUN]
+    assert (pulled.state, "went on in" in pulled.reason) == (
+        (State.REFUSED, True) if pushed else (State.PARTIAL, False)
+    )
+    (run_folder(there, RUN) / "lease.json").write_text("{}")
+    make(tmp_path / "old", rows=6)
+    refused = push(url, tmp_path / "old")[RUN]
+    assert refused.state is State.REFUSED and "there is a lease.json in" in refused.reason
+
+
+def test_what_another_machine_pushed_meanwhile_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty_memory()
+    make(tmp_path / "old", rows=2)
+    make(tmp_path / "new", rows=4)
+    listed = runs._listed
+
+    def late(remote: Remote) -> Any:
+        found = listed(remote)
+        monkeypatch.setattr(runs, "_listed", listed)
+        push("memory://there", tmp_path / "new")
+        return found
+
+    monkeypatch.setattr(runs, "_listed", late)
+    assert push("memory://there", tmp_path / "old")[RUN].state is State.KEPT
+
+
+def test_a_store_is_not_pushed_onto_itself(tmp_path: Path) -> None:
+    before = tree(make(tmp_path / "a"))
+    with pytest.raises(UserError, match="is the store itself"):
+        push(f"file://{tmp_path}/a", tmp_path / "a")
+    assert tree(run_folder(tmp_path / "a", RUN)) == before
+
+
+def test_a_replaced_checkpoint_leaves_no_empty_folder(tmp_path: Path) -> None:
+    make(tmp_path / "a", files={"checkpoint/000000000100/x": b"1"})
+    push(f"file://{tmp_path}/there", tmp_path / "a")
+    shutil.rmtree(tmp_path / "a")
+    make(tmp_path / "a", rows=5, files={"checkpoint/000000000200/x": b"1"})
+    push(f"file://{tmp_path}/there", tmp_path / "a")
+    assert os.listdir(run_folder(tmp_path / "there", RUN) / "checkpoint") == ["000000000200"]
+
+
 def test_a_run_with_as_many_rows_here_stays(url: str, tmp_path: Path) -> None:
     make(tmp_path / "a")
     push(url, tmp_path / "a")
@@ -480,6 +536,7 @@ def test_runs_are_chosen_by_name(tmp_path: Path) -> None:
     make(tmp_path / "a", OTHER)
     assert list(push("memory://there", tmp_path / "a", "lr=1")) == [RUN]
     assert sorted(push("memory://there", tmp_path / "a", "s@b/*", "agent/12")) == sorted([RUN, OTHER])
+    assert list(push("memory://there", tmp_path / "a", "agent*/0")) == [RUN]
     with pytest.raises(UserError, match=r"unknown run in .*'nothing'"):
         push("memory://there", tmp_path / "a", "nothing")
     with pytest.raises(UserError, match="there are no runs in memory://empty"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import posixpath
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -72,6 +73,18 @@ class Remote:
         """A file, if it is there."""
         with contextlib.suppress(FileNotFoundError):
             self._within(0, "remove", path, self._fs.rm_file, self._path(path))
+        if self._on_disk():  # an empty folder is not nothing there: a checkpoint is one
+            with contextlib.suppress(OSError):
+                os.removedirs(posixpath.dirname(self._path(path)))
+
+    def is_folder(self, folder: Path) -> bool:
+        """Whether it is this folder of this machine."""
+        return self._on_disk() and os.path.exists(self._root) and os.path.samefile(self._root, folder)
+
+    def _on_disk(self) -> bool:
+        from fsspec.implementations.local import LocalFileSystem
+
+        return isinstance(self._fs, LocalFileSystem)
 
     def _path(self, path: str) -> str:
         return posixpath.join(self._root, path) if path else self._root

@@ -19,6 +19,7 @@ from covr_bench.remote.transfer import Outcome, Refusal, State, download, each, 
 from covr_bench.run.alone import alone
 from covr_bench.run.writers import Writers
 from results import provenance
+from results.holding import LEASE_FILE
 from results.layout import LOCK_FILE, PROVENANCE_FILE, ROWS_FILE, RunId, StoreError, recorded, run_folder
 from results.lost import lost_rows
 
@@ -45,8 +46,10 @@ def push(remote: Remote, out: Path, wanted: Sequence[str], parallel: int, *, ane
         What became of each run, as they end.
 
     Raises:
-        UserError: A name is of no run here, or the remote store cannot be listed.
+        UserError: A name is of no run here, or the remote store cannot be listed, or is this one.
     """
+    if remote.is_folder(out):
+        raise UserError(f"{remote} is the store itself: give another URL")
     there = _listed(remote)
     runs = chosen(recorded(out), wanted, str(out))
     writers = Writers(out, runs)
@@ -67,7 +70,14 @@ def _pushed(remote: Remote, out: Path, run_id: str, sizes: Mapping[str, int], wr
         if PART in sizes:
             remote.remove(f"{place}/{PART}")  # of a push that ended between its last two steps
         return Outcome(run_id, State.SAME)
-    if theirs and _is_newer(theirs.rows, ours.rows, folder, lambda: remote.read(f"{place}/{ROWS_FILE}")):
+    sizes = remote.sizes(place)  # once more: another machine may have pushed it since, or gone on with it there
+    theirs = _theirs(remote, place, run_id, sizes)
+    if LEASE_FILE in sizes:
+        raise Refusal(
+            f"there is a {LEASE_FILE} in {remote}/{place}: a process writes the run there, or died at it. Once the run "
+            "has ended there, push it again"
+        )
+    if _is_newer_there(remote, place, _rows_there(remote, place, theirs, sizes), ours.rows, folder, anew):
         return Outcome(run_id, State.KEPT)
     with suppress(StoreError):  # a damaged record says nothing of the rows
         if provenance.is_finished(out, run_id) and (lost := lost_rows(folder)):
@@ -79,6 +89,25 @@ def _pushed(remote: Remote, out: Path, run_id: str, sizes: Mapping[str, int], wr
         )
     sent = upload(remote, folder, place, ours, sizes, anew=anew)
     return Outcome(run_id, State.COPIED, bytes=sent)
+
+
+def _rows_there(remote: Remote, place: str, theirs: Manifest | None, sizes: Mapping[str, int]) -> Entry:
+    """The rows of a remote run as they are: a run that went on in that folder has more than its manifest says."""
+    if ROWS_FILE not in sizes or (theirs is None and PART in sizes):  # of a push that was cut off
+        return NOTHING
+    if theirs and theirs.rows.bytes == sizes[ROWS_FILE]:
+        return theirs.rows
+    return entry_of_bytes(remote.read(f"{place}/{ROWS_FILE}"))
+
+
+def _is_newer_there(remote: Remote, place: str, theirs: Entry, ours: Entry, folder: Path, anew: bool) -> bool:
+    """`_is_newer` of a run that is to be pushed; anew: what is there may be damaged, and is replaced where it is."""
+    try:
+        return _is_newer(theirs, ours, folder, lambda: remote.read(f"{place}/{ROWS_FILE}"))
+    except Refusal:
+        if not anew:
+            raise
+        return False
 
 
 def _gone(ours: Manifest, theirs: Manifest) -> list[str]:
@@ -120,6 +149,11 @@ def _pulled(remote: Remote, out: Path, run_id: str, sizes: Mapping[str, int], wr
     theirs = stored(remote, place, run_id, sizes)
     if theirs is None:
         return Outcome(run_id, State.PARTIAL)
+    if sizes.get(ROWS_FILE, 0) > theirs.rows.bytes:
+        raise Refusal(
+            f"it went on in {remote} since it was pushed there, and its manifest is that of before: copy the folder "
+            f"{place} by itself"
+        )
     if writers.write(run_id):
         return Outcome(run_id, State.RUNNING)
     ours = of_folder(folder, run_id)
@@ -238,7 +272,8 @@ def chosen(runs: Sequence[str], wanted: Iterable[str], where: str) -> list[str]:
     wanted = list(wanted)
     for text in wanted:
         name = text.removeprefix(f"{where}/").removeprefix("runs/").strip("/")
-        exact = [name] if name in runs else [run for run in runs if name in run or fnmatch.fnmatch(run, name)]
+        like = [run for run in runs if name in run or fnmatch.fnmatch(f"/{run}", f"*/{name}")]
+        exact = [name] if name in runs else like
         if not exact:
             raise unknown(f"run in {where}", text, runs)
         found |= set(exact)
