@@ -18,6 +18,7 @@ SCHEMA = 1  # of a line of rows.jsonl and of provenance.json
 RUNS = "runs"
 ROWS_FILE = "rows.jsonl"
 PROVENANCE_FILE = "provenance.json"
+REQUEST_FILE = "request.yaml"
 LOCK_FILE = "writer.lock"
 CANCEL_FILE = "cancel"  # its presence asks the run's writer to checkpoint and stop, and launchers not to start it
 
@@ -105,6 +106,13 @@ def variant_of(settings: Mapping[str, object]) -> str:
 def run_folder(out: str | os.PathLike[str], run_id: RunId | str) -> Path:
     """The folder of a run: `<out>/runs/<run_id>`."""
     return Path(out) / RUNS / str(run_id)
+
+
+def store_of(folder: Path) -> Path | None:
+    """The folder of results that a run's folder lies in; None of a folder that is no run's."""
+    *rest, runs, suite, task, agent, seed = ("",) * 5 + folder.absolute().parts
+    run_id = "/".join((suite, task, agent, seed))
+    return Path(*filter(None, rest)) if runs == RUNS and _RUN_ID.fullmatch(run_id) else None
 
 
 def scan(out: str | os.PathLike[str], file: str) -> Iterator[tuple[str, os.stat_result]]:

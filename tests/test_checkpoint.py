@@ -22,6 +22,7 @@ from covr_bench.kit.errors import UserError
 from covr_bench.kit.replay import Replay
 from covr_bench.run.checkpoint import Checkpoints, load_agent
 from covr_bench.run.state_tree import copied
+from results.store import RunWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -150,6 +151,23 @@ def test_only_the_newest_is_kept_and_a_final_one_has_no_replay(tmp_path: Path) -
     assert [path.name for path in tmp_path.glob("0*")] == ["000000000002-final"]
     assert not list((tmp_path / "replay").iterdir())
     assert checkpoints.load(new_replay()) == {"n": 3}
+
+
+def test_rows_that_were_lost_since_the_checkpoint_are_missed(tmp_path: Path) -> None:
+    """The run went on, ended as done, and had a hole in its curve."""
+    with RunWriter(tmp_path, "s@b/t/a/0", action_repeat=1) as writer:
+        writer.write("eval", 0, 0, {"return": [1.0]})
+        checkpoints = Checkpoints(writer.folder / "checkpoint", writer)
+        checkpoints.save(1, {"n": 1}, new_replay())
+        writer.write("eval", 10, 10, {"return": [2.0]})
+    rows = writer.folder / "rows.jsonl"
+    first, second = rows.read_bytes().splitlines(keepends=True)
+    for kept in (first, first + second[:10]):
+        rows.write_bytes(kept)
+        assert checkpoints.load(new_replay()) == {"n": 1}
+    rows.write_bytes(first[:-20])
+    with pytest.raises(UserError, match=r"rows.jsonl has lost rows: it has .* bytes, and had .* Restore it"):
+        checkpoints.load(new_replay())
 
 
 def truncate(path: Path) -> None:

@@ -11,7 +11,7 @@ from experiments import configure
 
 from analysis.papers.published import published
 from covr_bench.config import registry
-from covr_bench.config.request import parse_seeds
+from covr_bench.config.request import parse_seeds, request
 from covr_bench.kit.api import AgentSpec, Context
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.replay import Replay
@@ -269,6 +269,13 @@ def test_the_agent_as_published_is_a_variant_that_can_be_asked_for(tmp_path: Pat
     assert names == ["random", "drqv2"]
 
 
+def test_a_run_of_a_suite_of_variants_asks_for_itself_alone(tmp_path: Path) -> None:
+    """The request of the unnamed one asked for all: `cancel` with it stopped them."""
+    for run in variants(tmp_path):
+        asked = request({**run.options, "suite": run.suite})
+        assert [each.run_id for each in variants(tmp_path, *asked.variants) if each.agent == run.agent] == [run.run_id]
+
+
 def test_the_users_settings_go_before_a_variants_and_join_its_name(tmp_path: Path) -> None:
     runs = variants(tmp_path, "M1", tasks=["catch"], overrides={"lr": "0.25"})
     assert [run.run_id for run in runs] == ["ablation@paper/catch/drqv2-M1,lr=0.25/0"]
@@ -314,6 +321,29 @@ def test_a_run_that_is_being_written_is_not_begun_anew(tmp_path: Path) -> None:
     made.prepare()
     assert not run_folder(tmp_path, config.run_id).exists()
     assert any("begins anew" in remark for remark in made.remarks())
+
+
+def test_what_another_command_began_since_the_plan_was_made_is_not_moved_away(tmp_path: Path) -> None:
+    """Costs may be measured for minutes in between: two commands with --restart took each other's runs."""
+    (config,) = configs(tmp_path, seeds=[0], tasks=["catch"], budget=SUITE.budgets["smoke"])[:1]
+    provenance.begin(tmp_path, config.run_id, config=config.as_dict(), seeds={}, command="cmd")
+    made = plan([config], restart=True)
+    with RunWriter(tmp_path, config.run_id, action_repeat=2):
+        made.prepare()
+        assert (run_folder(tmp_path, config.run_id) / "provenance.json").exists()
+    made.prepare()
+    assert not run_folder(tmp_path, config.run_id).exists()
+
+
+def test_code_that_was_mended_before_a_first_checkpoint_begins_a_run_of_its_own(tmp_path: Path) -> None:
+    """None of its rows is of the old code, and all of them were marked as if."""
+    (config,) = configs(tmp_path, seeds=[0], tasks=["catch"], budget=SUITE.budgets["smoke"])[:1]
+    for status in ("failed", "interrupted"):
+        old = config.as_dict() | {"code": {"agent": "old"}}
+        provenance.begin(tmp_path / status, config.run_id, config=old, seeds={}, command="cmd")
+        provenance.finish(tmp_path / status, config.run_id, status, wall_s=1.0)
+        (run,) = plan([replace(config, out=str(tmp_path / status), code={"agent": "new"})]).runs
+        assert run.state is State.TO_DO and run.replaced and not run.changed_code
 
 
 def test_a_checkpoint_without_a_record_is_left_out(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt, Predicate
 
 from covr_bench.kit.errors import UserError, unknown
 from covr_bench.kit.extensions import absolute
+from results.layout import REQUEST_FILE, store_of
 from suites.checked import no_seed_twice
 
 if TYPE_CHECKING:
@@ -29,20 +30,18 @@ class Request:
     Attributes:
         suite: Name, or path of a `.py` file that defines SUITE.
         agents: Names or paths. tasks, variants: Names.
-        seeds: Seeds of the runs.
+        seeds: Of the runs. vlm: Of the agents that ask one.
         budget: Name, or path of a `.py` file that defines BUDGET.
         env_steps: Length of each run in environment steps, instead of the budget's.
         settings: What `--set` takes, `{"drqv2.lr": "1e-3", "env.render": "fast"}`.
-        vlm: Of the agents that ask one.
         workers: Runs at a time. per_gpu: Runs on each GPU, on all GPUs.
         device: A torch device, or auto. conv_kernel: What convolves on a CPU.
         launcher: Name or path; launcher_settings: its own options.
         trackers: Names or paths; tracker_settings: their options, by `name.key`.
-        checkpoint_every: Seconds between checkpoints of a run.
         restart: Begin anew what is stored and unfinished, or was made with other code.
         accept_changed_code: Go on with runs whose code has changed; their rows are labelled.
         allow_silent_vlm: Keep runs whose VLM never answered with an action; their rows are labelled.
-        out: Folder of the results.
+        out: Folder of the results. checkpoint_every: Seconds between checkpoints of a run.
     """
 
     suite: str
@@ -152,7 +151,7 @@ def overlay(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
 
 
 def from_yaml(path: Path) -> dict[str, Any]:
-    """The options in a YAML file, by their names. Raises UserError for a file that cannot be read or is no mapping."""
+    """The options in a YAML file, by their names; a run's own asks for the run where it lies now. Raises UserError."""
     import yaml
 
     try:
@@ -168,7 +167,8 @@ def from_yaml(path: Path) -> dict[str, Any]:
         )
     if repeated:
         raise UserError(f"{path} gives {repeated!r} twice, and only one can hold; leave one out")
-    return _by_field({str(key): value for key, value in values.items()}, str(path))
+    own = {"out": str(store)} if path.name == REQUEST_FILE and (store := store_of(path.parent)) else {}
+    return _by_field({str(key): value for key, value in values.items()}, str(path)) | own
 
 
 def _repeated(root: Any) -> Iterator[str]:

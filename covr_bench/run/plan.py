@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from dataclasses import MISSING, dataclass, fields, replace
@@ -16,7 +17,7 @@ from covr_bench.run.writers import Writers
 from results import provenance
 from results.cancel import is_cancelled, uncancel
 from results.code_identity import code_of
-from results.layout import PROVENANCE_FILE, StoreError, run_folder
+from results.layout import LOCK_FILE, PROVENANCE_FILE, StoreError, run_folder
 from results.lost import lost_rows
 
 if TYPE_CHECKING:
@@ -107,8 +108,7 @@ class Plan:
         ]
 
     def prepare(self) -> None:
-        """Make the folder of results, move runs that begin anew aside, so that nothing computed is lost, and take away
-        the marks of `covr-bench cancel`.
+        """Make the folder of results, move runs that begin anew aside, and take away the marks of `covr-bench cancel`.
 
         Raises:
             UserError: A folder cannot be written to.
@@ -164,7 +164,7 @@ def _without_written(planned: Sequence[Planned], accept_changed_code: bool) -> l
     for each in planned:
         if each in asked and writers[each.config.out].write(each.config.run_id):
             kept = _planned(each.config, False, accept_changed_code) if each.replaced else each
-            found.append(replace(kept, is_written=True))
+            found.append(replace(kept, replaced=None, is_written=True))
         else:
             found.append(each)
     return found
@@ -211,6 +211,8 @@ def _planned(config: RunConfig, restart: bool, accept: bool) -> Planned:
             "one curve. Give --restart to begin it anew (its folder is kept aside), or --accept-changed-code to go on, "
             "which its rows will say"
         )
+    if changed and state in (State.TO_DO, State.FAILED_BEFORE):  # no row of it will count: nothing is spliced
+        return Planned(config, State.TO_DO, replaced=_replaced(config))
     return Planned(config, state, changed_code=bool(changed))
 
 
@@ -286,8 +288,13 @@ def _make_folder(out: Path) -> None:
 
 
 def _move(folder: Path, aside: Path) -> None:
+    """Keep a run's folder aside, but for one that another command has begun anew since the plan was made."""
     try:
         aside.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(folder, aside)
+        with (folder / LOCK_FILE).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.replace(folder, aside)
+    except BlockingIOError:
+        return  # its worker is told who writes the run
     except OSError as error:
         raise UserError(f"cannot move {folder} to {aside}: {error.strerror or error}; mend that folder") from error

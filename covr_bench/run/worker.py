@@ -201,6 +201,7 @@ def _begin(config: RunConfig, session: Session, writer: RunWriter) -> None:
     """Open the session in the run's provenance. Raises StoreError."""
     from covr_bench.config.request import to_yaml
     from results import provenance
+    from results.layout import REQUEST_FILE
     from results.store import StoreError
 
     lease, text = writer.lease, to_yaml(config.options)
@@ -218,7 +219,7 @@ def _begin(config: RunConfig, session: Session, writer: RunWriter) -> None:
         )
     )
     try:
-        lease.patiently(lambda: (writer.folder / "request.yaml").write_text(text))
+        lease.patiently(lambda: (writer.folder / REQUEST_FILE).write_text(text))
     except OSError as error:
         raise StoreError(f"cannot write {error.filename}: {error.strerror}. Mend that file, or remove it.") from error
 
