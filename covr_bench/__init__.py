@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from covr_bench.run.child import HOME, search_path
 
-if os.path.basename(*sys.argv[:1] or [""]) in ("-m", "covr-bench"):  # our command line, not a program that imports us
-    if sys.argv[0] == "-m" and os.path.realpath(sys.path[0] or ".") == os.path.realpath(os.getcwd()):
+_STARTED = os.path.basename(*sys.argv[:1] or [""])
+_OURS = re.search(r" -m ?covr_bench(\.| |$)", " ".join(sys.orig_argv))  # `python -m` imports a stranger's package, too
+if _STARTED == "covr-bench" or (_STARTED == "-m" and _OURS):  # our command line, not a program that imports us
+    if _OURS and os.path.realpath(sys.path[0] or ".") == os.path.realpath(os.getcwd()):
         del sys.path[0]  # put there by `python -m`
     sys.path[:] = search_path(sys.path)
 
@@ -77,6 +80,9 @@ class _CallableRoom(ModuleType):
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         return importlib.import_module("covr_bench.face").run(*args, **options)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return importlib.import_module, (self.__name__,)
 
     @property
     def __signature__(self) -> inspect.Signature:

@@ -263,7 +263,7 @@ def load_policy(
     from covr_bench.run import machine
 
     chosen = [f"{key}={value}" for key, value in by_name("settings", settings or {}).items()]
-    folder, on = Path(os.path.expanduser(out)), machine.device(device)
+    folder, on = Path(os.path.expanduser(out)), machine.device(str(device))
     return TrainedPolicy(folder, str(run), task=task, settings=chosen, device=on, trust_code=trust_code)
 
 

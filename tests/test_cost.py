@@ -428,6 +428,39 @@ def test_a_trial_that_fails_names_agent_task_and_mend(tmp_path: Path, what: str,
     assert "Traceback" not in str(error.value)
 
 
+STRICT = """
+import numpy as np
+from baselines.random import Config, Random
+from covr_bench import AgentSpec
+
+class Strict(Random):
+    # on-policy: an update takes what the action before it left
+    def __init__(self, config, context):
+        super().__init__(config, context)
+        self.services, self.left = context.services, []
+    def act(self, obs, step, explore):
+        action = super().act(obs, step, explore)
+        self.left = [action] if explore else self.left
+        return action
+    def update(self, replay, step):
+        self.left.pop()
+        assert len(self.services.play(lambda render: self, 2)["return"]) == 2
+        shown = self.services.demonstrate("scripted", 4, 0, lambda obs: obs[:1])
+        assert len(shown.images) == len(shown.rewards) >= 4
+        return {"loss": 1.0}
+
+AGENT = AgentSpec("strict", Config, Strict, "control")
+"""
+
+
+def test_a_trial_keeps_what_agents_are_promised(tmp_path: Path) -> None:
+    """An action before each update, episodes and demonstrations: agents that rely on them were refused."""
+    file = tmp_path / "strict.py"
+    file.write_text(STRICT)
+    (cost,), _, _ = estimated([run(agent=str(file))])
+    assert cost.update_s > 0
+
+
 def test_the_trial_of_what_is_no_agent_says_so(tmp_path: Path) -> None:
     file = tmp_path / "none.py"
     file.write_text(FAILS.format(what="return None").replace("Config, Fails,", "Config, lambda config, context: None,"))

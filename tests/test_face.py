@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
+import pickle
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import covr_bench
 from baselines.random import AGENT
@@ -54,6 +58,16 @@ def test_a_run_can_be_given_back_by_its_yaml(outcome: covr_bench.Outcome) -> Non
     folder = outcome.results.out / "runs" / outcome.plan.run_ids[0]
     (run,) = covr_bench.plan(request(from_yaml(folder / "request.yaml"))).runs
     assert (run.config.run_id, run.state.value) == (outcome.plan.run_ids[0], "done")
+
+
+def test_a_runs_yaml_asks_for_the_run_where_it_lies(outcome: covr_bench.Outcome, tmp_path: Path) -> None:
+    """In a store that was copied the run counted as not begun."""
+    shutil.copytree(outcome.results.out, tmp_path / "moved")
+    file = tmp_path / "moved" / "runs" / outcome.plan.run_ids[0] / "request.yaml"
+    (run,) = covr_bench.plan(request(from_yaml(file))).runs
+    assert (run.config.out, run.state.value) == (str(tmp_path / "moved"), "done")
+    (tmp_path / "request.yaml").write_text("suite: catch\nout: x\n")
+    assert from_yaml(tmp_path / "request.yaml")["out"] == "x"
 
 
 def test_stored_rows_are_read_with_what_is_wanted(outcome: covr_bench.Outcome) -> None:
@@ -223,6 +237,46 @@ def test_a_standard_dataclass_gets_values_of_its_types(tmp_path: Path) -> None:
     assert not covr_bench.run("catch", **options).failed
     with covr_bench.load_policy("mine", tmp_path / "out") as policy:
         assert policy.act(policy.env.reset(seed=0)[0]) == pytest.approx([1.0])
+
+
+LR = "lr: float = 0.5\n    def __post_init__(self): object.__setattr__(self, 'lr', self.lr / 2)"
+DERIVES = ENUM.replace("side: Side = Side.RIGHT", f"side: Side = Side.RIGHT\n    {LR}")
+
+
+def test_a_config_that_is_another_each_time_it_is_made_is_refused(tmp_path: Path) -> None:
+    """Its agent was made with another value than the one recorded."""
+    with pytest.raises(UserError, match=r"bad setting of mine: its Config changes lr each time it is made"):
+        covr_bench.plan("catch", agents=[agent_file(tmp_path, DERIVES)], budget="smoke", out=tmp_path)
+
+
+def test_a_file_that_asks_for_itself_is_told_to_guard_what_it_runs(tmp_path: Path) -> None:
+    body = f"{ENUM}\nimport covr_bench\ncovr_bench.plan('catch', agents=[__file__], budget='smoke', out='x')\n"
+    with pytest.raises(UserError, match=r"asks for itself while it is imported: put what it runs under") as error:
+        covr_bench.plan("catch", agents=[agent_file(tmp_path, body)], budget="smoke", out=tmp_path)
+    assert len(str(error.value)) < 1000
+
+
+def test_a_setting_that_is_nan_is_the_same_setting_again(tmp_path: Path) -> None:
+    body = ENUM.replace("side: Side = Side.RIGHT", "side: Side = Side.RIGHT\n    target: float = float('nan')")
+    options = SMALL | {"agents": [agent_file(tmp_path, body)], "seeds": 0, "out": tmp_path / "out"}
+    assert not covr_bench.run("catch", **options).failed
+    assert not covr_bench.plan("catch", **options).todo
+
+
+def test_the_function_goes_to_another_process() -> None:
+    assert pickle.loads(pickle.dumps(covr_bench.run)) is covr_bench.run
+    assert copy.deepcopy(covr_bench.run) is covr_bench.run
+
+
+def test_numbers_of_a_policy_are_whole(outcome: covr_bench.Outcome) -> None:
+    """A seed 1.0, as pandas makes it of 1, gave other starts."""
+    with covr_bench.load_policy(outcome.plan.run_ids[0], outcome.results.out, device=torch.device("cpu")) as policy:
+        for wrong in ({"seed": 1.0}, {"seed": True}, {"episodes": 1.5}):
+            with pytest.raises(UserError, match="give a whole number"):
+                policy.play(**wrong)  # type: ignore[arg-type]
+        assert len(policy.play(2, seed=np.int64(1))["return"]) == 2  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"does not take the settings .*image_size"):
+        covr_bench.load_policy(outcome.plan.run_ids[0], outcome.results.out, settings={"env.image_size": 0})
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,16 @@ def test_python_m_works_there_too(module: str, trap: Path) -> None:
     assert "catch" in done.stdout
 
 
+def test_python_m_of_another_package_keeps_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "__init__.py").write_text("import covr_bench\n")
+    (tmp_path / "mine" / "train.py").write_text("import helpers_of_mine\n")
+    (tmp_path / "helpers_of_mine.py").write_text("print('found')\n")
+    command = [sys.executable, "-m", "mine.train"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.stdout == "found\n", done.stderr
+
+
 def test_a_program_that_imports_ours_is_told_of_a_module_that_hides_it(trap: Path) -> None:
     """Its search path is its own."""
     (trap / "covr_bench.py").unlink()

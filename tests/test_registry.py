@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import covr_bench
 from covr_bench.config import registry
 from covr_bench.config.experiment import compose, design
 from covr_bench.config.request import Request
@@ -205,6 +206,18 @@ def test_an_installed_agent_joins_by_entry_point(site: Path) -> None:
     assert registry.agent_names()[-1] == "theirs"
     assert registry.agent("theirs").name == "theirs"
     assert registry.agent("random").name == "random"
+
+
+def test_an_installed_agent_that_was_edited_since_it_was_imported_is_refused(site: Path) -> None:
+    """Its runs had the code's new hash and its old settings, as in a notebook."""
+    (site / "edited_agents.py").write_text(AGENT_FILE.format(name="edited"))
+    install(site, "agents", "edited", "edited_agents:AGENT")
+    asked = {"agents": ["edited"], "tasks": ["catch"], "budget": "smoke", "out": site / "out"}
+    assert covr_bench.plan("catch", **asked).todo
+    with (site / "edited_agents.py").open("a") as file:
+        file.write("# another\n")
+    with pytest.raises(UserError, match=r"edited_agents.py, or what it imports, was edited since this process"):
+        covr_bench.plan("catch", **asked)
 
 
 @pytest.mark.parametrize(

@@ -117,8 +117,8 @@ def write_scores(lines: Iterable[Mapping[str, object]], file: Path) -> None:
 
 
 def _found(paths: Sequence[Path], output: Path | None) -> list[Path]:
-    """The files to read; of a run's monitor files the first, with which the others are read. Raises UserError."""
-    from analysis.rows.formats import monitor_files
+    """The files to read; of a run's several the first, with which the others are read. Raises UserError."""
+    from analysis.rows.formats import run_files
 
     found: list[Path] = []
     for path in paths:
@@ -134,7 +134,7 @@ def _found(paths: Sequence[Path], output: Path | None) -> list[Path]:
         for each in some:
             if not each.is_file():
                 raise UserError(f"{each} is no file, such as a link to nowhere; remove it, or name the others")
-        found += [monitor_files(each)[0] for each in some]
+        found += [run_files(each)[0] for each in some]
     return list(dict.fromkeys(found))
 
 
@@ -151,15 +151,15 @@ def _check_conflicts(lines: Iterable[Line]) -> None:
     from analysis.rows.external import MAX_NAMED
     from analysis.rows.lines import ScoresError
 
-    names = [name for name in COLUMNS if name not in ("return", "action_repeat")]
+    names = [name for name in COLUMNS if name != "return"]
     places: dict[tuple[str, ...], set[tuple[str, str]]] = {}
     for line in lines:
         key = tuple(str(line[name]) for name in names)
         places.setdefault(key, set()).add((re.sub(r":\d+$", "", line["where"]), str(line["return"])))
     conflicts: dict[str, list[str]] = {}
     for key, each in places.items():
-        if len(each) > 1:
-            run, returns = dict(zip(names, key, strict=True)), " and ".join(sorted({value for _, value in each}))
+        if len(different := {value for _, value in each}) > 1:
+            run, returns = dict(zip(names, key, strict=True)), " and ".join(sorted(different))
             score = f"{run['agent']} on {run['task']}, seed {run['seed']} at {run['env_steps']}: {returns}"
             conflicts.setdefault(" and ".join(sorted({file for file, _ in each})), []).append(score)
     if conflicts:

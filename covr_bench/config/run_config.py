@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,7 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
     """One line per setting that differs, `agent_config.lr: 0.0001 there, 0.001 here`."""
     there, here = ({key: value for key, value in each.items() if key not in ASIDE_FIELDS} for each in (stored, wanted))
     there, here = _flat(there), _flat(here)
-    keys = [key for key in {**here, **there} if there.get(key) != here.get(key)]
+    keys = [key for key in {**here, **there} if json.dumps(there.get(key)) != json.dumps(here.get(key))]  # NaN is NaN
     return [f"{key}: {there.get(key, 'not set')} there, {here.get(key, 'not set')} here" for key in keys]
 
 

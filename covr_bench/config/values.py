@@ -44,7 +44,8 @@ def checked_config(spec: AgentSpec, values: Mapping[str, Any]) -> dict[str, Any]
 
     try:
         adapter = TypeAdapter(spec.Config)
-        return adapter.dump_python(_validated(adapter, values), mode="json")  # type: ignore[no-any-return]
+        config: dict[str, Any] = adapter.dump_python(_validated(adapter, values), mode="json")
+        again: dict[str, Any] = adapter.dump_python(adapter.validate_python(config), mode="json")
     except ValidationError as error:
         # A default that follows from a bad setting is no second error.
         errors = [e for e in error.errors() if e["type"] != "default_factory_not_called"]
@@ -53,6 +54,13 @@ def checked_config(spec: AgentSpec, values: Mapping[str, Any]) -> dict[str, Any]
         raise UserError(f"bad setting of {spec.name}: " + "; ".join(lines)) from error
     except Exception as error:  # of a user's own __post_init__
         raise UserError(f"bad setting of {spec.name}: its Config raised {type(error).__name__}: {error}") from error
+    # What is recorded is what agents are made with, and a policy years later.
+    if changing := [name for name, value in config.items() if json.dumps(value) != json.dumps(again.get(name))]:
+        raise UserError(
+            f"bad setting of {spec.name}: its Config changes {', '.join(changing)} each time it is made of its own "
+            "values; derive in the agent what follows from settings, or under another name"
+        )
+    return config
 
 
 def _validated(adapter: TypeAdapter[Any], values: Mapping[str, Any]) -> Any:

@@ -17,11 +17,16 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 KEPT = frozenset({"__main__", "__mp_main__", "analysis", "baselines", "covr", "covr_bench", "results", "suites"})
+_UNDER_WAY: set[Path] = set()  # users' files that are being imported
 _CODE: dict[Path, str] = {}  # users' files that were imported, and the hash of all that they consisted of
 
 
 def imported(path: Path) -> ModuleType:
     """The module that a user's file is now. Raises UserError where it cannot be imported."""
+    if path in _UNDER_WAY:
+        raise UserError(
+            f"{path} asks for itself while it is imported: put what it runs under `if __name__ == '__main__':`"
+        )
     name = f"{USER_MODULE}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec
@@ -30,6 +35,7 @@ def imported(path: Path) -> ModuleType:
     _forget_if_edited(path)
     _make_room_for(path.parent)
     sys.modules[name] = module  # dataclasses look their module up by name
+    _UNDER_WAY.add(path)
     try:
         spec.loader.exec_module(module)
     except SystemExit as error:
@@ -41,6 +47,8 @@ def imported(path: Path) -> ModuleType:
         raise UserError(
             f"{path} cannot be imported: {type(error).__name__}: {error}{_shadowed(path, error)}"
         ) from error
+    finally:
+        _UNDER_WAY.discard(path)
     return module
 
 
@@ -93,7 +101,7 @@ def _home_of(name: str, module: Any) -> Path | None:
 
 
 def _holds(folder: Path, name: str) -> bool:
-    return (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()
+    return (folder / f"{name}.py").is_file() or (folder / name).is_dir()
 
 
 def _shadowed(path: Path, error: Exception) -> str:

@@ -142,6 +142,7 @@ def loaded(
     Raises UserError where the run, its weights or its files are gone, and where the policy does not fit the task.
     """
     from covr_bench.policies.aside import Aside
+    from covr_bench.run.check import made
     from covr_bench.run.checkpoint import load_saved
     from covr_bench.run.trained import trained_agent
 
@@ -163,7 +164,7 @@ def loaded(
             _choose_gl(source[2], target.task)
             config = _with_agent(config, folder, trust_code)
             trained = None if target.task is source[2] and not target.changes else _trained_spaces(config, source[2])
-            env = target.task.make(derive_seed(config.seed, "eval_env"), **target.env)
+            env = made(target.suite.name, target.task, target.env, derive_seed(config.seed, "eval_env"))
             stack.callback(env.close)
             seen = _spaces(env)
             _check_spaces(config, trained or seen, target, seen)

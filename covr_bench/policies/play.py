@@ -91,8 +91,11 @@ class TrainedPolicy:
             seed: Of the starts; those of the run's evaluations where None.
 
         Raises:
-            UserError: No episode is asked for, the seed is negative, or the policy is closed.
+            UserError: No episode is asked for, a number is negative or not whole, or the policy is closed.
         """
+        for name, number in (("episodes", episodes), ("seed", 0 if seed is None else seed)):
+            if isinstance(number, (bool, np.bool_)) or not isinstance(number, (int, np.integer)):
+                raise UserError(f"{name} is {number!r}; give a whole number")
         if episodes < 1:
             raise UserError(f"{episodes} episodes are none; ask for 1 or more")
         if seed is not None and seed < 0:
@@ -101,7 +104,7 @@ class TrainedPolicy:
             raise UserError("this policy is closed: play within its `with` block, or load it again")
         from covr_bench.run.evaluate import evaluate
 
-        begins = starts(self.config.seed if seed is None else seed, episodes)
+        begins = starts(self.config.seed if seed is None else int(seed), int(episodes))
         with self._aside.inside():
             return evaluate(self._agent, self.env, begins, self.env_steps)
 

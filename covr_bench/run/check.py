@@ -27,7 +27,7 @@ def checked_env(suite: str, task: Task, options: Mapping[str, Any]) -> TaskEnv:
     Raises:
         UserError: It cannot be made, or breaks the contract; a sentence for each problem, with its mend.
     """
-    env = _made(suite, task, options)
+    env = made(suite, task, options)
     if broken := check(env, task, options):
         with suppress(Exception):  # what is told is why it cannot be used
             env.close()
@@ -39,14 +39,15 @@ def checked_env(suite: str, task: Task, options: Mapping[str, Any]) -> TaskEnv:
     return env
 
 
-def _made(suite: str, task: Task, options: Mapping[str, Any]) -> TaskEnv:
+def made(suite: str, task: Task, options: Mapping[str, Any], seed: int = 0) -> TaskEnv:
+    """The environment of a task. Raises UserError that says why there is none."""
     try:
-        return task.make(0, **options)
+        return task.make(seed, **options)
     except (ImportError, SimulatorError) as error:  # an optional simulator; the message says how to add or start it
         raise UserError(str(error)) from error
     except ValueError as error:
         raise UserError(f"task {task.name} does not take the settings {dict(options)}: {error}") from error
     except Exception as error:
         raise UserError(
-            f"task {task.name} of suite {suite} cannot be made: make(seed=0) raises {raised(error)}; mend its make"
+            f"task {task.name} of suite {suite} cannot be made: make(seed={seed}) raises {raised(error)}; mend its make"
         ) from error

@@ -14,6 +14,7 @@ import numpy as np
 
 from covr_bench.config import registry
 from covr_bench.config.run_config import setting
+from covr_bench.kit.api import Demonstration
 from covr_bench.run.contract import check_agent
 from covr_bench.run.cost import peak
 from covr_bench.run.cost.clock import unhindered
@@ -140,29 +141,33 @@ def _context(config: RunConfig, env: EnvCost, folder: Path) -> Context:
         seed=0,
         conv_kernel=config.conv_kernel,
         instruction=task_of(config).instruction,
-        services=_Trial(folder, env.action_dim if task_of(config).player else 0),
+        services=_Trial(folder, env, plays=task_of(config).player is not None),
     )
 
 
 class _Trial:
     """What a run offers its agent, where there is no run: nothing is drawn or played, what is kept is thrown away.
 
-    played_dim: numbers of an action, if the task has a scripted player, else 0.
+    plays: Whether the task has a scripted player.
     """
 
-    def __init__(self, folder: Path, played_dim: int) -> None:
-        self.folder, self._played_dim = folder, played_dim
+    def __init__(self, folder: Path, env: EnvCost, *, plays: bool) -> None:
+        self.folder, self._env, self._plays = folder, env, plays
 
     def render(self, height: int, width: int) -> npt.NDArray[np.uint8]:
         return np.zeros((height, width, 3), np.uint8)
 
     def play(self, policy: Any, episodes: int) -> dict[str, list[float]]:
-        return {}
+        return {"return": [0.0] * episodes, "length": [1.0] * episodes}
 
     def player(self) -> Player | None:
-        return (lambda: np.zeros(self._played_dim, np.float32)) if self._played_dim else None
+        return (lambda: np.zeros(self._env.action_dim, np.float32)) if self._plays else None
 
-    def demonstrate(self, teacher: str, agent_steps: int, number: int, image: Any) -> Any: ...
+    def demonstrate(self, teacher: str, agent_steps: int, number: int, image: Any) -> Demonstration:
+        shown, steps = np.asarray(image(np.zeros(self._env.obs_shape, self._env.obs_dtype))), np.arange(agent_steps)
+        actions = np.zeros((agent_steps, self._env.action_dim), np.float32)
+        images = np.broadcast_to(shown, (agent_steps, *shown.shape))
+        return Demonstration(images, actions, np.zeros(agent_steps), np.zeros_like(steps), steps)
 
     def record(self, step: int, values: Any) -> None: ...
 
@@ -175,10 +180,9 @@ def _timed(agent: Agent, replay: Replay, obs: Any, context: Context) -> AgentCos
     acts = [_seconds(lambda: agent.act(obs, context.total_env_steps, explore=True), context) for _ in range(ACTIONS)]
     steps = itertools.count(context.total_env_steps, context.action_repeat)
     update_s = 0.0
-    if _until_update(agent, replay, steps):  # the first one warms up and is not counted
-        calls: list[int] = []
-        seconds = [_seconds(lambda: calls.append(_until_update(agent, replay, steps)), context) for _ in range(UPDATES)]
-        update_s = sum(seconds) / sum(calls)
+    if _until_update(agent, replay, obs, steps, context):  # the first one warms up and is not counted
+        calls = [each for _ in range(UPDATES) for each in _until_update(agent, replay, obs, steps, context)]
+        update_s = sum(calls) / len(calls)
     memory = peak.ram(), peak.gpu(context.device)
     return AgentCost(statistics.median(acts), update_s, state_bytes(agent.state_dict()), *memory)
 
@@ -200,6 +204,14 @@ def _finish(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def _until_update(agent: Agent, replay: Replay, steps: Iterator[int]) -> int:
-    """Calls of `update` until one learned; 0 if none did."""
-    return next((call for call in range(1, PATIENCE + 1) if agent.update(replay, next(steps))), 0)
+def _until_update(agent: Agent, replay: Replay, obs: Any, steps: Iterator[int], context: Context) -> list[float]:
+    """Seconds of each call of `update` until one learned, between steps as in a run; none if none did."""
+    calls: list[float] = []
+    metrics: list[Any] = []
+    for step in itertools.islice(steps, PATIENCE):
+        agent.act(obs, step, explore=True)
+        calls.append(_seconds(lambda step=step: metrics.append(agent.update(replay, step)), context))  # type: ignore[misc]
+        if metrics[-1]:
+            return calls
+        replay.add(replay.action[0], float(replay.reward[0]), False, obs)
+    return []
