@@ -51,6 +51,19 @@ def test_agents_of_different_names_are_compared(cli: Callable[..., Any], stores:
     assert "no run of agent 'dqr'" in cli("compare", f"{old}:dqr", new, *LIGHT).err
 
 
+def test_policies_whose_episodes_ended_a_few_steps_apart_are_compared(
+    cli: Callable[..., Any], stores: tuple[Path, Path]
+) -> None:
+    """`eval` stores under the steps of the policy: a store could not be compared with itself."""
+    old, _ = stores
+    for agent, steps in (("drq", 201), ("sac", 300)):
+        for seed, length in enumerate((steps, 200, 200)):
+            write_seeds(old, f"dmc6@paper/walker_walk/{agent}", [1.0], first=seed, env_steps=length)
+    result = cli("compare", old, old, "--agent", "drq", "--format", "json", *LIGHT)
+    assert result.code == 0 and lines_of(result)["walker_walk", "drq"]["verdict"] == "identical", result.err
+    assert "env_steps: 200 and 300 in A" in cli("compare", old, old, "--agent", "sac", *LIGHT).err
+
+
 def test_an_agent_is_chosen_among_its_own_variants(cli: Callable[..., Any], stores: tuple[Path, Path]) -> None:
     old, _ = stores
     for agent, score in (("drq", 100.0), ("drq-lr=1", 50.0), ("sac", 1.0)):

@@ -96,6 +96,21 @@ def test_two_runs_under_one_name_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("one", "other", "shown"),
+    [
+        ("covr,base=drq,", "covr-base=drq,,", "covr-base=drq"),
+        ("covr,,vlm=tiny", "covr (vlm=tiny),,", r"covr \(vlm=tiny\)"),
+    ],
+)
+def test_two_agents_that_are_shown_alike_are_refused(tmp_path: Path, one: str, other: str, shown: str) -> None:
+    """One was in no table, and both were one in statistics."""
+    lines = [f"{names},walk,0,10,{value}" for value, names in enumerate((one, other))]
+    (tmp_path / "a.csv").write_text("\n".join(["agent,variant,labels,task,seed,env_steps,return", *lines]))
+    with pytest.raises(ScoresError, match=f"agent 'covr' with .* and agent '{shown}' are both shown as {shown}: give"):
+        read_scores(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("text", "complaint"),
     [
         ("agent,task,seed,env_steps\nsac,walk,0,10\n", r"a.csv:2: no return; needed are agent, task.*there are agent"),

@@ -162,6 +162,47 @@ def test_an_event_file_is_read(cli: Callable[..., Any], tmp_path: Path) -> None:
     assert found == [("scores", "walker_walk", "drq", 2, "", 10, 2.5)]
 
 
+def test_environments_that_end_at_one_step_count_with_their_mean(cli: Callable[..., Any], tmp_path: Path) -> None:
+    """As CleanRL logs them; such files could not be imported at all."""
+    writer = pytest.importorskip("tensorboard.summary").Writer(str(tmp_path / "ppo_seed2"))
+    for value in (1.0, 2.0, 6.0):
+        writer.add_scalar("charts/episodic_return", value, 8000)
+    writer.close()
+    given = ("import", tmp_path / "ppo_seed2", "--with", "task=t", "-o", tmp_path / "scores.csv")
+    assert "1 steps have several points, first 8,000: their mean counts" in cli(*given).err
+    assert imported(cli, tmp_path, tmp_path / "ppo_seed2", "--with", "task=t")[0][-1] == 3.0
+
+
+def test_a_run_that_went_on_in_another_event_file_is_one_run(cli: Callable[..., Any], tmp_path: Path) -> None:
+    folder = tmp_path / "drq_seed2"
+    pytest.importorskip("tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
+    for suffix, first, steps in ((".0", 0.0, (10, 20, 30)), (".1", 100.0, (20, 30, 40))):
+        writer = SummaryWriter(folder, purge_step=20 if first else None, filename_suffix=suffix)  # type: ignore[no-untyped-call]
+        for step in steps:
+            writer.add_scalar("eval/return", first + step, step, walltime=1000 + first + step)  # type: ignore[no-untyped-call]
+        writer.close()  # type: ignore[no-untyped-call]
+    found = imported(cli, tmp_path, folder, "--with", "task=t")
+    assert [(line[5], line[-1]) for line in found] == [(10, 10.0), (20, 120.0), (30, 130.0), (40, 140.0)]
+
+
+def test_a_monitor_of_an_environment_without_a_name_takes_its_folders(cli: Callable[..., Any], tmp_path: Path) -> None:
+    """Stable-Baselines3 writes the text None: two tasks became one."""
+    for task in ("walker_walk", "cheetah_run"):
+        write(tmp_path, f"logs/sac/{task}_1/0.monitor.csv", MONITOR.replace("walker_walk", "None"))
+    assert {line[1] for line in imported(cli, tmp_path, tmp_path / "logs")} == {"walker_walk", "cheetah_run"}
+
+
+def test_equal_scores_of_two_files_and_action_repeats_are_no_conflict(cli: Callable[..., Any], tmp_path: Path) -> None:
+    """DreamerV3 logs its episodes' scores in two files; `table --scores` took all of these."""
+    for name in ("a", "b"):
+        write(tmp_path, f"both/{name}.csv", f"{HEADER}m,t,0,1000,5\n")
+    assert len(imported(cli, tmp_path, tmp_path / "both")) == 1
+    text = "agent,task,seed,env_steps,return,action_repeat\nm,t,0,1000,5,2\nm,t,0,1000,7,4\n"
+    assert len(imported(cli, tmp_path, write(tmp_path, "repeats.csv", text))) == 2
+
+
 def test_files_of_one_folder_that_become_one_run_are_told(cli: Callable[..., Any], tmp_path: Path) -> None:
     """DrQ-v2's train.csv joined its eval.csv without a word, and a training return was the last score."""
     for name, line in (("eval", "20000,700"), ("train", "20930,310")):

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from analysis.compare.run_sets import runs_of_sets
+from analysis.rows.scores import same_steps
 from results.code_identity import agent_code, code_changes, content_hash, suite_code
 
 if TYPE_CHECKING:
@@ -71,11 +72,19 @@ def setting_differences(a: Sequence[Record], b: Sequence[Record]) -> tuple[str, 
     settings_a, settings_b = ([_flat(record.get("config") or {}) for record in records] for records in (a, b))
     for name in sorted({name for each in (*settings_a, *settings_b) for name in each}) if a and b else ():
         ours, theirs = (sorted({each.get(name, "not set") for each in side}) for side in (settings_a, settings_b))
+        if name == "env_steps" and same_steps(*_span([*ours, *theirs])):  # of a policy, when its episode ended
+            continue
         if name in PROTOCOL_KEYS and (ours != theirs or len(ours) > 1):
             protocol.append(_difference(f"{name}:", ours, theirs))
         elif ours != theirs:
             other.append(_difference(f"{name}:", ours, theirs))
     return "; ".join(protocol), "; ".join(other)
+
+
+def _span(steps: Sequence[str]) -> tuple[float, float]:
+    """The fewest and the most of `env_steps` as JSON; endlessly far apart where one is no number."""
+    known = [int(each) for each in steps if each.isdecimal()]
+    return (min(known), max(known)) if len(known) == len(steps) else (0.0, float("inf"))
 
 
 def code_differences(a: Sequence[Record], b: Sequence[Record]) -> str:

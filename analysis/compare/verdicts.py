@@ -18,7 +18,7 @@ from analysis.compare.records import changed_code, description
 from analysis.compare.run_sets import runs_of_sets
 from analysis.rows.final import LAST, mean_and_deviation
 from analysis.rows.remarks import merged_remarks, remarks, run_columns, seeds_text
-from analysis.rows.scores import CELL, PROTOCOL, RunState, protocol_name, returns
+from analysis.rows.scores import CELL, PROTOCOL, RunState, protocol_name, returns, same_steps
 from analysis.statistics.bootstrap import Estimate
 from analysis.statistics.intervals import Summary, difference, holm, p_value
 from analysis.statistics.summary import Bootstrap
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 MIN_SEEDS = 3  # of a set; with two, an agent that sometimes fails would differ from itself by chance in 1 of 8 cases
 ALPHA = 0.05  # chance of any false verdict among all lines
-STEPS_TOLERANCE = 0.01  # share by which last steps may differ and still count as the same
 _UNKNOWN = Estimate(math.nan, math.nan, math.nan)
 
 
@@ -213,7 +212,7 @@ def _tested(a: Summary, b: Summary, span: tuple[int, int], margin: float) -> tup
     """Verdict, difference, and p, which is NaN if nothing can be tested."""
     if not (a.n and b.n):
         return Verdict.NO_SCORE, _UNKNOWN, math.nan
-    if span[1] - span[0] > STEPS_TOLERANCE * span[1]:
+    if not same_steps(*span):
         return Verdict.DIFFERENT_STEPS, _UNKNOWN, math.nan
     if not math.isfinite(a.mean) or not math.isfinite(b.mean):
         return Verdict.NOT_FINITE, _UNKNOWN, math.nan

@@ -14,7 +14,7 @@ from analysis.papers.layouts import column_name
 from analysis.papers.published import is_run_of, paper_notes, published
 from analysis.rows.final import mean_and_deviation
 from analysis.rows.remarks import merged_remarks, remarks, run_columns
-from analysis.rows.scores import PROTOCOL, agent_name, final_scores
+from analysis.rows.scores import PROTOCOL, agent_name, final_scores, same_steps
 from analysis.rows.stand_ins import stand_ins
 from analysis.statistics.intervals import Summary, difference
 
@@ -28,7 +28,6 @@ CSV_COLUMNS = (
     "table", "suite", "budget", "setting", "task", "metric", "method", "paper_mean", "paper_std", "paper_n",
     "paper_env_steps", "ours", "mean", "std", "n", "env_steps", "difference", "low", "high", "source",
 )  # fmt: skip
-_STEPS_TOLERANCE = 0.01  # share of the paper's steps by which our evaluation may be earlier
 
 
 def paper_tables(frame: pd.DataFrame, table: str, named: Mapping[str, Sequence[str]] | None = None) -> list[PaperTable]:
@@ -194,7 +193,7 @@ def _cell(paper: Published | None, runs: pd.DataFrame) -> tuple[Cell, list[str]]
         notes.append("one seed: no interval")
     if paper is None or not math.isfinite(ours.mean):
         return Cell(paper, ours, env_steps, None), notes
-    if env_steps < (1 - _STEPS_TOLERANCE) * paper.env_steps:
+    if not same_steps(env_steps, paper.env_steps):  # later is as asked: `--env-steps`
         notes.append(f"evaluated at {env_steps:,} env steps, the paper's at {paper.env_steps:,}: no difference stated")
         return Cell(paper, ours, env_steps, None), notes
     return Cell(paper, ours, env_steps, difference(ours, paper.summary)), notes

@@ -15,7 +15,7 @@ import pandas as pd
 
 from analysis.rows.headers import ours_among, respelled
 from analysis.rows.lines import OPTIONAL, REQUIRED, ScoresError, checked_line, csv_lines, json_lines, not_utf8
-from analysis.rows.scores import agent_name, counted, protocol_name, returns
+from analysis.rows.scores import agent_name, counted, parted, protocol_name, returns
 from results.states import RowKind
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def rows_of(lines: Sequence[Mapping[str, Any]]) -> tuple[pd.DataFrame, list[str]
         remarks.append(f"lines given twice count once: {int(repeated.sum())}, the first of them at {where}")
     frame = frame[~repeated]
     _check_conflicts(frame)
+    _check_names(frame)
     return _as_rows(frame), remarks
 
 
@@ -80,6 +81,24 @@ def _check_conflicts(frame: pd.DataFrame) -> None:
     rest = f"; and {len(texts) - MAX_NAMED:,} more" if len(texts) > MAX_NAMED else ""
     count = f"{len(texts):,} scores are given twice with different returns: " if len(texts) > 1 else ""
     raise ScoresError(f"{count}{shown}{rest}. If they are two runs, distinguish them by seed, agent, budget or labels.")
+
+
+def _check_names(frame: pd.DataFrame) -> None:
+    """Raise ScoresError if two agents would be shown under one name: tables and statistics would take them for one."""
+    shown: dict[tuple[str, ...], tuple[str, str, str]] = {}
+    whose = ["suite", "budget", "agent", "variant", "labels"]
+    for suite, budget, agent, variant, labels in frame[whose].drop_duplicates().itertuples(index=False):
+        setting, own = parted(labels)
+        this = (agent, variant, own)
+        name = agent_name(agent, variant, labels)
+        other = shown.setdefault((suite, budget, setting, name), this)
+        if other != this:
+            raise ScoresError(f"{_told(*other)} and {_told(*this)} are both shown as {name}: give one another name")
+
+
+def _told(agent: str, variant: str, labels: str) -> str:
+    parts = {"variant": variant, "labels": labels}
+    return " with ".join([f"agent {agent!r}", *(f"{name} {text!r}" for name, text in parts.items() if text)])
 
 
 def to_marl_eval(frame: pd.DataFrame, env_steps: int | None = None) -> tuple[dict[str, Any], list[str]]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.rows.event_files import event_points
+from analysis.rows.event_files import event_points, one_a_step
 from analysis.rows.headers import (
     METRICS,
     OF_OTHERS,
@@ -33,7 +33,7 @@ from analysis.rows.lines import ScoresError, ScoresWarning, csv_lines, json_line
 
 Line = dict[str, Any]
 _OF_WANDB = (" - _step", " - _runtime", " - _timestamp")  # columns of every run that are no metric of its own
-_MONITOR = re.compile(r"(\d+\.)?monitor\.csv")
+_MONITOR, _EVENTS = re.compile(r"(\d+\.)?monitor\.csv"), re.compile(r".*tfevents.*")
 _SEEDS = tuple(re.compile(rf"(?:^|[^a-z]){word}[ _=:-]?(\d+)", re.IGNORECASE) for word in ("seed", "s"))
 
 
@@ -91,11 +91,15 @@ def _check_columns(path: Path, settings: Settings, names: Collection[str]) -> No
         raise ScoresError(f"{path}: no column {', '.join(map(repr, absent))}; there are {there}")
 
 
-def monitor_files(path: Path) -> list[Path]:
-    """The files of the same run as one of Stable-Baselines3's Monitor: one for each of its environments."""
-    if not _MONITOR.fullmatch(path.name):
-        return [path]
-    return sorted(each for each in path.parent.iterdir() if _MONITOR.fullmatch(each.name))
+def run_files(path: Path) -> list[Path]:
+    """The files of the same run as this one.
+
+    Stable-Baselines3's Monitor writes one for each environment; TensorBoard's begin another where a run goes on.
+    """
+    for kind in (_MONITOR, _EVENTS):
+        if kind.fullmatch(path.name):
+            return sorted(each for each in path.parent.iterdir() if kind.fullmatch(each.name))
+    return [path]
 
 
 def _monitor(path: Path, settings: Settings) -> Iterator[Line]:
@@ -105,10 +109,10 @@ def _monitor(path: Path, settings: Settings) -> Iterator[Line]:
     the same run. Their episodes count together in the order of their ends, as in Stable-Baselines3's `load_results`.
     """
     ends, tasks = [], set[str]()
-    for file in monitor_files(path):
+    for file in run_files(path):
         with file.open(encoding="utf-8-sig", newline="") as text:
             facts = json_value(text.readline().removeprefix("#"), f"{file}:1")
-            tasks.add(facts.get("env_id") or "")
+            tasks.add("" if facts.get("env_id") in (None, "None") else facts["env_id"])  # of what was not made by name
             start = float(facts.get("t_start", 0.0))
             for where, each in csv_lines(text, file, before=1):
                 _check_columns(file, settings, each)
@@ -245,11 +249,11 @@ def _tensorboard(path: Path, settings: Settings) -> Iterator[Line]:
         for line in _table(path):
             yield {**run, "env_steps": line["Step"], "return": line["Value"], "where": line["where"]}
         return
-    tag, points = event_points(path, settings.columns.get("return"), METRICS)
+    tag, points = event_points(run_files(path), settings.columns.get("return"), METRICS)
     folders = [path.parent.name, *(folder.name for folder in path.parent.parents[:2])]  # of `sac_seed1/logs` the first
     run = next((run for run in map(_of_run, folders) if "seed" in run), _of_run(folders[0]))
     run |= labels_of(tag)
-    for step, value in points:
+    for step, value in one_a_step(points, training="labels" in run).items():
         yield {**run, "env_steps": step, "return": value}
 
 

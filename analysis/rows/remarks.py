@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.rows.final import AUC, LAST, LAST3, TRAIN10
-from analysis.rows.scores import PROTOCOL, RunState, protocol_name
+from analysis.rows.scores import PROTOCOL, RunState, protocol_name, same_steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +81,7 @@ def remarks(runs: RunColumns, seeds: Sequence[int] = (), score: str = LAST) -> l
         if chosen:
             found.append(f"{seeds_text(chosen)} {remark}")
     steps = steps[measured]
-    if len(steps) and steps.min() < steps.max():
+    if len(steps) and not same_steps(steps.min(), steps.max()):
         found.append(f"seeds scored at different steps, {steps.min():,} to {steps.max():,}")
     begins = runs["evaluated_from"][measured]
     if score == AUC and len(begins) and begins.min() < begins.max():
@@ -102,9 +102,9 @@ def seeds_text(seeds: Sequence[int]) -> str:
 
 
 def step_remarks(scores: pd.DataFrame) -> list[str]:
-    """A remark if agents, by `name`, were not all scored at the same environment step."""
+    """A remark if agents, by `name`, were not all scored at about the same environment step."""
     steps = scores[scores["scored"] > 0].groupby("name")["env_steps"].agg(["min", "max"])
-    if len(set(steps.to_numpy().ravel().tolist())) < 2:
+    if steps.empty or same_steps(steps["min"].min(), steps["max"].max()):
         return []
     each = "; ".join(
         f"{name} {low:,}" + (f" to {high:,}" if high > low else "") for name, low, high in steps.itertuples()

@@ -24,6 +24,7 @@ AGENT_LABELS = ("vlm", "code")  # keys of the labels that describe the agent, no
 PROTOCOL = ["suite", "budget", "setting"]  # one table or one figure each; setting: the labels that are not the agent's
 CELL = [*PROTOCOL, "labels", "task", "action_repeat", "agent", "variant"]  # averaged over seeds only
 _RUN = ["run_id", *CELL, "seed"]
+STEPS_TOLERANCE = 0.01  # share by which steps may differ and still count as the same: an episode ends where it ends
 READ = [column for column in [*_RUN, "env_steps", "value", "kind", "metric"] if column != "setting"]  # for scores
 _TEXT = {column: str for column in _RUN if column not in ("action_repeat", "seed")}
 
@@ -46,6 +47,11 @@ _STATE = {
     RowKind.ERROR.value: RunState.FAILED.value,
     RowKind.RESUME.value: RunState.UNFINISHED.value,
 }
+
+
+def same_steps(low: float, high: float) -> bool:
+    """Whether scores measured at these environment steps, the fewest and the most, can be compared."""
+    return high - low <= STEPS_TOLERANCE * high
 
 
 def returns(frame: pd.DataFrame, env_steps: int | None = None, *, metric: str = "return") -> pd.DataFrame:
@@ -80,7 +86,7 @@ def up_to(frame: pd.DataFrame, env_steps: int | None) -> pd.DataFrame:
 
 def with_setting(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows with the additional column `setting`: their labels without those that describe the agent."""
-    return frame.assign(setting=_mapped(frame["labels"], lambda text: _labels(text, of_agent=False)))
+    return frame.assign(setting=_mapped(frame["labels"], lambda text: parted(text)[0]))
 
 
 def choose(frame: pd.DataFrame, *, tasks: Sequence[str] = (), agents: Sequence[str] = ()) -> pd.DataFrame:
@@ -150,7 +156,7 @@ def with_score(scores: pd.DataFrame, score: str) -> pd.DataFrame:
 def agent_name(agent: str, variant: str, labels: str = "") -> str:
     """Name of an agent in tables and legends: `drqv2`, `drqv2-nstep=1`, `covr (vlm=tiny)`."""
     known = variant.split(",")  # a label that the variant states is not repeated
-    rest = ",".join(part for part in _labels(labels, of_agent=True).split(",") if part and part not in known)
+    rest = ",".join(part for part in parted(labels)[1].split(",") if part and part not in known)
     name = f"{agent}-{variant}" if variant else agent
     return (f"{name} ({rest})" if rest else name).translate(_DIRECTION)
 
@@ -169,9 +175,11 @@ def protocol_name(suite: str, budget: str, setting: str) -> str:
     return f"{suite}@{budget} ({setting})" if setting else f"{suite}@{budget}"
 
 
-def _labels(text: str, *, of_agent: bool) -> str:
-    """The labels among `k=v,k=v` that describe the agent, or the others."""
-    return ",".join(part for part in text.split(",") if part and (part.split("=")[0] in AGENT_LABELS) == of_agent)
+def parted(labels: str) -> tuple[str, str]:
+    """Of labels `k=v,k=v` the setting, which makes another table, and those that describe the agent."""
+    parts = [part for part in labels.split(",") if part]
+    of_agent = [part for part in parts if part.split("=")[0] in AGENT_LABELS]
+    return ",".join(part for part in parts if part not in of_agent), ",".join(of_agent)
 
 
 def _mapped(column: pd.Series[str], function: Callable[[str], str]) -> pd.Series[str]:

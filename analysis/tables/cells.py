@@ -10,7 +10,7 @@ from analysis.grids import MARK
 from analysis.numbers import decimals
 from analysis.rows.final import SCORES, mean_and_deviation
 from analysis.rows.remarks import merged_remarks, remarks, run_columns
-from analysis.rows.scores import agent_name, with_score
+from analysis.rows.scores import agent_name, same_steps, with_score
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -153,5 +153,6 @@ def where(steps: Iterable[int]) -> str:
     """Environment steps in words."""
     each = sorted(set(steps))
     if len(each) > 1:
-        return f"at {each[0]:,} to {each[-1]:,} environment steps (not all comparable)"
+        far = "" if same_steps(each[0], each[-1]) else " (not all comparable)"
+        return f"at {each[0]:,} to {each[-1]:,} environment steps{far}"
     return f"at {each[0]:,} environment steps"
