@@ -653,6 +653,6 @@ def test_two_frames_stay_two_after_a_stop() -> None:
 @pytest.mark.parametrize("score", ["q", "q_advantage"])
 def test_rounds_rank_by_the_q_values_of_a_base_that_needs_the_step_before(tmp_path: Path, score: str) -> None:
     """A base of which one observation is too little failed at its first round."""
-    config = configured(tmp_path, base="resact", score=score, image_size="108")
+    config = configured(tmp_path, env_steps=120, base="resact", score=score, image_size="108")
     go(config, registry.agent("covr"))
     assert min(rounds(config, "samples")) > 0
