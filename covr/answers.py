@@ -87,7 +87,7 @@ class Counted:
 def totals(statuses: Mapping[str, int], seconds: float) -> dict[str, float]:
     """Rows of the answers so far: how many, in how many seconds, and what became of them."""
     asked = sum(statuses.values())
-    share = {"valid_share": statuses.get("ok", 0) / max(asked, 1)}
+    share = {"valid_share": statuses.get("ok", 0) / asked} if asked else {}
     counts = {f"answers_{status}": float(number) for status, number in sorted(statuses.items())}
     return {"queries": float(asked), "query_seconds": seconds} | share | counts
 

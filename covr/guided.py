@@ -105,7 +105,9 @@ class Guided(BaseActs):
         priors = self.advice.priors
         priors.settle()
         if not self.rounds_count or not priors.statuses["ok"]:
-            self.advice.services.record(step, totals(priors.statuses, priors.seconds))
+            told = totals(priors.statuses, priors.seconds)
+            told.setdefault("valid_share", 0.0)  # it was never asked
+            self.advice.services.record(step, told)
         if self.advice.config.prior == VLM:
             tell_if_few(priors.statuses, self.advice.services)
             check_not_silent(priors.statuses, self.advice.silent, priors.words)
