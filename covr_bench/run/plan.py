@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from dataclasses import MISSING, dataclass, fields, replace
@@ -17,7 +16,8 @@ from covr_bench.run.writers import Writers
 from results import provenance
 from results.cancel import is_cancelled, uncancel
 from results.code_identity import code_of
-from results.layout import LOCK_FILE, PROVENANCE_FILE, StoreError, run_folder
+from results.layout import PROVENANCE_FILE, StoreError, run_folder
+from results.lock import writer_pid
 from results.lost import lost_rows
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Plan:
             if each.state.is_left and not each.is_written:  # its writer is still to see that mark
                 uncancel(each.config.out, each.config.run_id)
             if each.replaced:
-                _move(run_folder(each.config.out, each.config.run_id), each.replaced)
+                _move(each.config, each.replaced)
 
 
 def plan(
@@ -287,14 +287,13 @@ def _make_folder(out: Path) -> None:
         raise UserError(f"cannot write to {out}: {error.strerror}; mend that folder, or give another --out") from error
 
 
-def _move(folder: Path, aside: Path) -> None:
+def _move(config: RunConfig, aside: Path) -> None:
     """Keep a run's folder aside, but for one that another command has begun anew since the plan was made."""
+    folder = run_folder(config.out, config.run_id)
     try:
+        if writer_pid(config.out, config.run_id) is not None:
+            return  # its worker is told who writes the run
         aside.parent.mkdir(parents=True, exist_ok=True)
-        with (folder / LOCK_FILE).open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.replace(folder, aside)
-    except BlockingIOError:
-        return  # its worker is told who writes the run
+        os.replace(folder, aside)
     except OSError as error:
         raise UserError(f"cannot move {folder} to {aside}: {error.strerror or error}; mend that folder") from error
