@@ -193,6 +193,15 @@ def test_rounding_is_no_difference(b: float, verdict: str) -> None:
     assert compare(*traces).verdict.value == verdict
 
 
+@pytest.mark.parametrize(("name", "verdict"), [("recorded 3 at step 9: loss", "same mathematics"), ("q", "changed")])
+def test_what_a_vlm_measures_is_rounded_to_float32(name: str, verdict: str) -> None:
+    """Another processor's sums of float32 were another mathematics, and the gate failed there."""
+    traces = [Trace({"dtype": "float64", "draws": []}) for _ in range(2)]
+    for trace, value in zip(traces, (1.2803, 1.2803 * (1 + 1e-7)), strict=True):
+        trace.add(name, value)
+    assert compare(*traces).verdict == verdict
+
+
 def test_parameters_are_found_once_by_their_path() -> None:
     class Part:
         def __init__(self) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = {"float64": 1e-8, "float32": 2e-3}
 """Largest difference that is rounding, relative to the quantity's largest value."""
+OF_A_VLM, RECORDED = 1e-6, "recorded "  # a VLM and what is measured of it are float32; how the names of that begin
 _OF_PARAMETERS = (": gradient of ", ": weights of ")
 
 
@@ -103,7 +104,8 @@ def _quantities(a: Sequence[Quantity], b: Sequence[Quantity], tolerance: float) 
     for quantity in a:
         other, group = theirs.get(quantity.name), _group(quantity.name)
         if other is not None:
-            yield from _difference(quantity.name, quantity, other, tolerance)
+            of_a_vlm = quantity.name.startswith(RECORDED)
+            yield from _difference(quantity.name, quantity, other, max(tolerance, OF_A_VLM) if of_a_vlm else tolerance)
         elif group in unnamed_a:
             yield from _renamed(group, unnamed_a.pop(group), unnamed_b.pop(group, []), tolerance)
         elif not group:

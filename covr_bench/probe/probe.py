@@ -15,6 +15,7 @@ from covr_bench.config.experiment import design
 from covr_bench.config.request import Request
 from covr_bench.kit.errors import UserError
 from covr_bench.probe import stage
+from covr_bench.probe.differences import RECORDED
 from covr_bench.probe.draws import prepared_draws
 from covr_bench.probe.trace import UPDATES, Trace
 from covr_bench.probe.watch import Watched
@@ -148,7 +149,7 @@ def _rounds(run: Run, trace: Trace) -> None:
     rows = map(json.loads, (run.writer.folder / ROWS_FILE).read_text(encoding="utf-8").splitlines())
     recorded = [row for row in rows if row["kind"] == RowKind.VLM and not row["metric"].endswith("seconds")]
     for number, row in enumerate(recorded):
-        trace.add(f"recorded {number} at step {row['env_steps']}: {row['metric']}", float(row["value"]))
+        trace.add(f"{RECORDED}{number} at step {row['env_steps']}: {row['metric']}", float(row["value"]))
 
 
 def _store(run: Run, trace: Trace) -> None:
