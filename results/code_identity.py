@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     Record = Mapping[str, Any]
 
@@ -44,6 +44,11 @@ def code_of(record: Record) -> dict[str, str]:
 def is_changed(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
     """Whether hashes of code differ; what was not hashed yet by an earlier version counts as the same."""
     return any(before.get(what, code) != code for what, code in now.items())
+
+
+def is_mixed(codes: Sequence[Mapping[str, str]]) -> bool:
+    """Whether any two of several runs' hashes differ, as `is_changed` has it."""
+    return any(is_changed(one, other) for one in codes for other in codes if one and other)
 
 
 def agent_code(record: Record) -> str:

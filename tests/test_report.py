@@ -43,6 +43,7 @@ from covr_bench.config import registry
 from covr_bench.config.request import parse_pairs
 from covr_bench.kit.errors import UserError
 from results import provenance
+from results.code_identity import is_mixed
 from results.layout import ROWS_FILE
 from results.store import RunWriter, no_rows, read, run_folder
 
@@ -289,6 +290,28 @@ def test_a_run_that_went_on_with_changed_code_is_drawn_from_there(make: Callable
     assert panel["series"][0]["mean"] == [3.0, 4.0]
     (found,) = comparisons(read(tmp_path), {})
     assert found.evaluations["env_steps"].tolist() == [3000, 4000]
+
+
+def test_seeds_made_by_different_code_are_told(make: Callable[..., Parsed], out: Path) -> None:
+    """They are averaged; an average of three seeds of one agent and one of another stood there as any other."""
+    assert "made its seeds" not in make("--out", out).text
+    for task, other in (("catch", "b" * 64), ("catch_or_end", "c" * 64)):
+        file = run_folder(out, f"catch@smoke/{task}/random/2") / "provenance.json"
+        if file.exists():
+            record = json.loads(file.read_text())
+            own = record["sessions"][-1]["code"]["agent"]
+            record["sessions"][-1]["code"] = {"agent": other, "suite": ""}
+            file.write_text(json.dumps(record))
+    told = make("--out", out).text
+    sentence = "random: the sources of the code that made its seeds differ, if only in a comment: "
+    assert sentence + f"2 by agent {own[:12]} and 1 by agent {'b' * 12} on catch" in told
+    assert told.count("made its seeds") == 1
+
+
+def test_hashes_that_an_earlier_version_did_not_record_differ_from_none() -> None:
+    new, old = {"agent": "a", "suite": "", "base": "b"}, {"agent": "a", "suite": ""}
+    assert not is_mixed([new, old, {}, new])
+    assert is_mixed([new, old, {"agent": "c", "suite": ""}]) and is_mixed([old, new, new | {"base": "d"}])
 
 
 def test_what_was_measured_under_another_setting_is_in_nothing_of_the_new_one(

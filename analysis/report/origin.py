@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.rows.remarks import seeds_text
 from analysis.rows.scores import RunState, agent_name, protocol_name
-from results.code_identity import code_changes, own_code, project_code
+from results.code_identity import code_changes, code_of, is_mixed, own_code, project_code
 from results.states import RowKind
 
 if TYPE_CHECKING:
@@ -102,6 +102,28 @@ def entries(scores: pd.DataFrame, frame: pd.DataFrame, records: Mapping[str, Rec
         status, error = (_UNREADABLE, _LOST) if lost else (record["status"], "")
         found.append(RunEntry(run_id, status, 0, math.nan, error, _facts(record), _settings(record)))
     return found
+
+
+def mixed_code(scores: pd.DataFrame, records: Mapping[str, Record]) -> list[str]:
+    """In words, an agent each, on which tasks its seeds were made by different code: the hashes of the sources differ.
+
+    Args:
+        scores: Lines of `analysis.rows.scores.final_scores` of one protocol.
+        records: Provenance by run id.
+    """
+    mixed: dict[str, dict[str, list[str]]] = {}
+    for key, runs in scores.groupby(["agent", "variant", "labels", "task"], sort=False, observed=True):
+        *triple, task = map(str, key)
+        made_by = [records[run] for run in runs["run_id"] if run in records]
+        if is_mixed([code_of(record) for record in made_by]):
+            counts = Counter(map(own_code, made_by)).most_common()
+            by = " and ".join(f"{count} by {code}" for code, count in counts)
+            mixed.setdefault(agent_name(*triple), {}).setdefault(by, []).append(task)
+    return [
+        f"{name}: the sources of the code that made its seeds differ, if only in a comment: "
+        + "; ".join(f"{by} on {', '.join(tasks)}" for by, tasks in found.items())
+        for name, found in mixed.items()
+    ]
 
 
 def run_label(run: Any, seeds: Sequence[int]) -> str:

@@ -146,7 +146,7 @@ def _protocols(inputs: Inputs, frame: pd.DataFrame, scores: pd.DataFrame, drawin
         runs = scores[(scores[PROTOCOL] == own).all(axis=1)]
         protocols.append(
             _overview(comparison, runs)
-            | _returns(comparison, table, runs, place)
+            | _returns(inputs, comparison, table, runs, place)
             | _statistics(inputs, comparison, frame, drawings, several=len(runs) > 1)
         )
     return protocols
@@ -164,7 +164,9 @@ def _overview(comparison: Comparison, runs: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _returns(comparison: Comparison, table: Table, runs: pd.DataFrame, place: Mapping[str, int]) -> dict[str, Any]:
+def _returns(
+    inputs: Inputs, comparison: Comparison, table: Table, runs: pd.DataFrame, place: Mapping[str, int]
+) -> dict[str, Any]:
     errors = rates_grid(table) if table.driving else None
     all_scores = scores_grid(table)
     return {
@@ -174,7 +176,9 @@ def _returns(comparison: Comparison, table: Table, runs: pd.DataFrame, place: Ma
         "links": _links(table, runs, place),
         "errors": replace(errors, notes=()) if errors else None,
         "notes": _notes(
-            table.notes, all_scores.notes if all_scores else (), errors.notes if errors else (), comparison.remarks
+            *(each.notes for each in (table, all_scores, errors) if each),
+            comparison.remarks,
+            origin.mixed_code(runs, inputs.records or {}),
         ),
     }
 
@@ -238,10 +242,9 @@ def _rounds(frame: pd.DataFrame, drawings: Drawings) -> list[tuple[Markup, list[
 
 
 def _video(video: Video, scores: pd.DataFrame) -> dict[str, str]:
-    found = [
-        origin.run_label(run, [run.seed]) for run in scores[scores["run_id"] == video.run_id].itertuples(index=False)
-    ]
-    return {"name": (found or [video.run_id])[0], "data": base64.b64encode(video.data).decode()}
+    its_run = scores[scores["run_id"] == video.run_id].itertuples(index=False)
+    name = next((origin.run_label(run, [run.seed]) for run in its_run), video.run_id)
+    return {"name": name, "data": base64.b64encode(video.data).decode()}
 
 
 def _commands(commands: Sequence[Command], scores: pd.DataFrame) -> list[tuple[str, Command]]:
@@ -253,10 +256,8 @@ def _commands(commands: Sequence[Command], scores: pd.DataFrame) -> list[tuple[s
         commands = [command for command in commands if command.text]
     for command in commands:
         runs = [by_id[run_id] for run_id in command.run_ids if run_id in by_id]
-        if runs:
-            found.append((origin.run_label(runs[0], sorted(run.seed for run in runs)), command))
-        else:  # runs without a single row
-            found.append((", ".join(command.run_ids), command))
+        made = origin.run_label(runs[0], sorted(run.seed for run in runs)) if runs else ", ".join(command.run_ids)
+        found.append((made, command))
     return found + ([(f"{len(unknown):,} others", Command(""))] if len(unknown) > _MAX_UNKNOWN else [])
 
 
