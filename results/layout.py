@@ -20,6 +20,7 @@ ROWS_FILE = "rows.jsonl"
 PROVENANCE_FILE = "provenance.json"
 REQUEST_FILE = "request.yaml"
 LOCK_FILE = "writer.lock"
+FROM = "-from-"  # in the budget of an evaluation: before it that of the training, after it the task trained on
 CANCEL_FILE = "cancel"  # its presence asks the run's writer to checkpoint and stop, and launchers not to start it
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -12,10 +13,21 @@ from results.layout import LOCK_FILE, run_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import IO
 
     from results.layout import RunId
 
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # such as Lustre mounted without `-o flock`
 _TRIES, _WAIT_S = 5, 0.1  # outlasts a reader that tests whether the run is alive
+
+
+def flock(file: int | IO[str], operation: int) -> None:
+    """`fcntl.flock`; nothing where the file system knows no locks: there the leases alone tell who writes a run."""
+    try:
+        fcntl.flock(file, operation)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
 
 
 def writer_pid(out: str | os.PathLike[str], run_id: RunId | str) -> int | None:
@@ -38,7 +50,7 @@ def writer_pid(out: str | os.PathLike[str], run_id: RunId | str) -> int | None:
             raise
         return None  # nor can a writer open what is no file
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.pread(descriptor, 32, 0)
         return int(holder) if holder.isdigit() else 0
@@ -62,7 +74,7 @@ def acquire(folder: Path) -> int | str:
     descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
     for attempt in range(_TRIES):
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if attempt + 1 < _TRIES:
                 time.sleep(_WAIT_S)

@@ -487,3 +487,18 @@ def test_a_budget_of_another_length_is_explained_by_the_one_it_is_made_of(tmp_pa
         writer.end()
     (table,) = tables(read(tmp_path), budgets={"dmc6@paper": "The published protocol."})
     assert table.legend == ("Budget paper-500: The published protocol.",)
+
+
+@pytest.mark.parametrize("budget", ["paper-500-from-dmc6.walker_walk", "paper-mine"])
+def test_a_budget_of_another_name_has_not_its_sentence(budget: str, tmp_path: Path) -> None:
+    """An evaluation has episodes of its own number; it is of one task, so that it lacks no other."""
+    with RunWriter(tmp_path, f"dmc6@{budget}/walker_walk/sac/0", action_repeat=2) as writer:
+        writer.write("eval", 500, 250, {"return": [3.0]})
+        writer.end()
+    (table,) = tables(
+        read(tmp_path), tasks={"dmc6": ["walker_walk", "cheetah_run"]}, budgets={"dmc6@paper": "Published."}
+    )
+    assert table.legend == ()
+    assert [text for text in table.notes if "no score on" in text] == (
+        [] if "from" in budget else ["sac: no score on cheetah_run"]
+    )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -105,3 +107,12 @@ def test_the_stored_results_stay_below_25_mb_on_a_disk() -> None:
     blocks = sum(-(-path.stat().st_size // BLOCK) for path in kept)
     assert len(kept) > 1000
     assert blocks * BLOCK < 25_000_000
+
+
+def test_the_readmes_picture_is_of_one_protocol(tmp_path: Path) -> None:
+    """It fell over runs of another budget in the store, or would have averaged them with those it shows."""
+    for run in ("dmc6@paper/cartpole_swingup/drqv2/0", "dmc6@short/cartpole_swingup/random/0"):
+        shutil.copytree(REFERENCE / "runs" / run, tmp_path / "store" / "runs" / run)
+    script = runpy.run_path(str(ROOT / "docs" / "reference_curve.py"))
+    script["main"](str(tmp_path / "store"), tmp_path / "curve.svg")
+    assert (tmp_path / "curve.svg").stat().st_size > 10_000

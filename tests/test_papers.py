@@ -519,6 +519,14 @@ def test_a_table_asks_for_exactly_its_runs() -> None:
         paper_runs(["T4", "T1"], given | {"agents": ["drq", "mrq"]}, "x")  # it would be passed over
     with pytest.raises(UserError, match=r"task 'walker' is in none of T4, which have .*, walker_walk"):
         paper_runs(["T4"], given | {"tasks": ["walker"]}, "x")
+    for table, settings in (("T3", {"sac.lr": "1e-4"}), ("T4", {"covr.base": "rad", "rad.lr": "1e-4"})):
+        asked = given | {"settings": settings, "agents": ["covr"] if table == "T4" else None}
+        kept = [dict(request.settings) for request in paper_runs([table], asked, "x").requests]
+        assert {"base": "sac", **settings} in kept or settings in kept  # of the base that COVR wraps
+    with pytest.raises(UserError, match=r"setting 'drqqq.lr' is of no agent that T3 runs here, which are sac, .*covr"):
+        paper_runs(["T3"], given | {"settings": {"drqqq.lr": "1"}}, "x")
+    with pytest.raises(UserError, match="no run of vlm takes --vlm tiny: leave it out"):
+        paper_runs(["vlm"], given | {"vlm": "tiny"}, "x")
     with pytest.raises(UserError, match="nothing of T4 is of the suite, agents, tasks and variants asked for together"):
         paper_runs(["T4"], given | {"suite": "carla"}, "x")
 

@@ -310,6 +310,35 @@ def test_a_policy_on_the_hub_is_loaded_by_its_name(tmp_path: Path) -> None:
     assert "Traceback" not in missing.stderr
 
 
+def test_a_hub_that_does_not_answer_is_named_and_no_log_in_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's own HTTP library has errors that are no OSError."""
+
+    class ConnectError(Exception):
+        pass
+
+    class Api:
+        def create_repo(self, **given: Any) -> None:
+            raise ConnectError("Connection refused")
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    store(tmp_path)
+    with pytest.raises(UserError, match=r"cannot make hf:me/mine: Connection refused$"):
+        publish(tmp_path, RUN, "hf:me/mine", "--no-video")
+
+
+def test_an_empty_folder_may_be_a_link(tmp_path: Path) -> None:
+    """Or a mount point: no folder can be moved into its place."""
+    store(tmp_path)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    publish(tmp_path, RUN, tmp_path / "link", "--no-video")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk" / "README.md").exists()
+    assert not [path for path in (tmp_path / "disk").iterdir() if path.name.startswith("tmp")]
+
+
 def test_what_is_sent_to_the_hub_is_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: dict[str, Any] = {}
 

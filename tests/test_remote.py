@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -324,15 +328,15 @@ def test_what_another_machine_pushed_meanwhile_is_not_replaced(tmp_path: Path, m
     empty_memory()
     make(tmp_path / "old", rows=2)
     make(tmp_path / "new", rows=4)
-    listed = runs._listed
+    listed = runs.listed
 
     def late(remote: Remote) -> Any:
         found = listed(remote)
-        monkeypatch.setattr(runs, "_listed", listed)
+        monkeypatch.setattr(runs, "listed", listed)
         push("memory://there", tmp_path / "new")
         return found
 
-    monkeypatch.setattr(runs, "_listed", late)
+    monkeypatch.setattr(runs, "listed", late)
     assert push("memory://there", tmp_path / "old")[RUN].state is State.KEPT
 
 
@@ -507,6 +511,120 @@ def test_a_file_system_that_hangs_is_given_up(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 20
 
 
+class Denied:
+    """`os.scandir` that may not read a folder, as root always may."""
+
+    def __init__(self, folder: Path, error: int) -> None:
+        self.folder, self.error, self.real = folder, error, os.scandir
+
+    def __call__(self, path: Any = ".") -> Any:
+        if Path(os.fspath(path)) == self.folder:
+            raise OSError(self.error, os.strerror(self.error), str(path))
+        return self.real(path)
+
+
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older copy went over the newer run, and a pull left the run out without a word."""
+    url, there = f"file://{tmp_path}/there", tmp_path / "there"
+    make(tmp_path / "new", rows=9)
+    make(tmp_path / "new", OTHER)
+    push(url, tmp_path / "new")
+    make(tmp_path / "old", rows=3)
+    monkeypatch.setattr(os, "scandir", Denied(run_folder(there, RUN), errno.ESTALE))
+    assert push(url, tmp_path / "old")[RUN].state is State.FAILED
+    assert (run_folder(there, RUN) / ROWS_FILE).read_text().count("\n") == 9
+    pulled = pull(url, tmp_path / "b")
+    assert {run: each.state for run, each in pulled.items()} == {RUN: State.FAILED, OTHER: State.COPIED}
+    assert "OSError" in pulled[RUN].reason
+    monkeypatch.setattr(os, "scandir", Denied(there / "runs", errno.EACCES))
+    with pytest.raises(UserError, match=r"cannot list file://.*PermissionError"):
+        pull(url, tmp_path / "b")
+
+
+def test_a_run_with_a_folder_that_cannot_be_read_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was pushed without its checkpoint, as whole."""
+    folder = make(tmp_path / "a")
+    make(tmp_path / "a", OTHER)
+    monkeypatch.setattr(os, "scandir", Denied(folder / "checkpoint", errno.EACCES))
+    pushed = push("memory://there", tmp_path / "a")
+    assert {run: each.state for run, each in pushed.items()} == {RUN: State.FAILED, OTHER: State.COPIED}
+    assert "PermissionError" in pushed[RUN].reason
+
+
+def test_what_is_no_exception_fails_its_run_and_waits_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncio's cancellation left the command waiting for ever."""
+
+    def put_file(self: Flaky, lpath: str, rpath: str, **kwargs: Any) -> None:
+        raise asyncio.CancelledError
+
+    make(tmp_path / "a")
+    monkeypatch.setattr(Flaky, "put_file", put_file)
+    outcome = push("flaky://there", tmp_path / "a")[RUN]
+    assert (outcome.state, outcome.reason) == (State.FAILED, "CancelledError: ")
+
+
+def test_a_store_that_is_not_there_is_named(cli: Any, url: str, tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    push(url, tmp_path / "a")
+    refused = cli("push", url, "--out", tmp_path / "nostore")
+    assert refused.code == 2
+    assert "there are no runs in" in refused.err and "nostore" in refused.err
+
+
+def test_a_pull_that_fails_at_its_last_step_leaves_the_older_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = tree(make(tmp_path / "b", rows=2))
+    make(tmp_path / "a", rows=5)
+    push("memory://there", tmp_path / "a")
+    real = os.replace
+
+    def replace(source: Any, target: Any) -> None:
+        if ".pull" in str(source):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    assert pull("memory://there", tmp_path / "b")[RUN].state is State.FAILED
+    assert tree(run_folder(tmp_path / "b", RUN)) == older
+    monkeypatch.setattr(os, "replace", real)
+    assert pull("memory://there", tmp_path / "b")[RUN].state is State.COPIED
+
+
+def test_runs_are_written_and_copied_where_the_file_system_knows_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lustre mounted without `-o flock`: the lease alone tells who writes."""
+
+    def flock(file: Any, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    monkeypatch.setenv("COVR_BENCH_LEASE_S", "6")
+    run = "catch@smoke/catch/random/0"
+    with RunWriter(tmp_path / "a", run, action_repeat=2) as writer:
+        writer.write("eval", 400, 200, {"return": [1.0]})
+        words = [sys.executable, "-c", WRITE_WITHOUT_LOCKS, str(tmp_path / "a"), run]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert "is being written by process" in done.stderr
+        assert push("memory://there", tmp_path / "a")[run].state is State.RUNNING
+        writer.end()
+    assert push("memory://there", tmp_path / "a")[run].state is State.COPIED
+    assert pull("memory://there", tmp_path / "b")[run].state is State.COPIED
+
+
+WRITE_WITHOUT_LOCKS = """
+import errno, fcntl, sys
+from results.store import RunWriter
+def flock(file, operation):
+    raise OSError(errno.ENOSYS, "Function not implemented")
+fcntl.flock = flock
+RunWriter(sys.argv[1], sys.argv[2], action_repeat=2).__enter__()
+"""
+
+
 def test_two_pulls_do_not_fill_one_folder(tmp_path: Path) -> None:
     make(tmp_path / "a")
     push("memory://there", tmp_path / "a")
@@ -522,6 +640,7 @@ def test_two_pulls_do_not_fill_one_folder(tmp_path: Path) -> None:
     [
         ("s3://bucket/x", r"s3:// needs a package that is not installed: pip install s3fs"),
         ("gs://bucket/x", r"gs:// needs a package that is not installed: pip install gcsfs"),
+        ("sftp://host/x", r"sftp:// needs a package that is not installed: pip install paramiko"),
         ("nosuch://x", r"cannot open nosuch://x: .*nosuch.*; such as s3://bucket/folder"),
         ("results", r"'results' is no URL; such as s3://bucket/folder"),
     ],
@@ -537,6 +656,8 @@ def test_runs_are_chosen_by_name(tmp_path: Path) -> None:
     assert list(push("memory://there", tmp_path / "a", "lr=1")) == [RUN]
     assert sorted(push("memory://there", tmp_path / "a", "s@b/*", "agent/12")) == sorted([RUN, OTHER])
     assert list(push("memory://there", tmp_path / "a", "agent*/0")) == [RUN]
+    make(tmp_path / "a", OTHER[:-1])
+    assert list(push("memory://there", tmp_path / "a", "agent/1")) == [OTHER[:-1]]
     with pytest.raises(UserError, match=r"unknown run in .*'nothing'"):
         push("memory://there", tmp_path / "a", "nothing")
     with pytest.raises(UserError, match="there are no runs in memory://empty"):
@@ -607,6 +728,32 @@ def test_the_gate_reads_references_of_a_store_elsewhere(tmp_path: Path, monkeypa
     assert not (folder / "sac").exists()
     with pytest.raises(UserError, match="--bless stores references in a folder"):
         _folder_of(GateRequest(("drqv2",), against="memory://there", bless="why"), tmp_path, said.append)
+
+
+def test_two_gates_may_fetch_the_same_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each removed what the other was about to move into place, and the store was blamed."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    agents = ("drqv2", "sac", "rad")
+    for agent in agents:
+        shutil.copytree(SHIPPED / agent, tmp_path / "refs" / agent)
+    remote = Remote("memory://there", 20)
+    list(references.push(remote, tmp_path / "refs", 2))
+    for _ in range(3):
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+        with ThreadPoolExecutor(4) as pool:
+            folders = {future.result() for future in [pool.submit(references.pull, remote) for _ in range(4)]}
+        (folder,) = folders
+        assert sorted(path.name for path in folder.iterdir()) == sorted(agents)
+
+
+def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    shutil.copytree(SHIPPED / "sac", tmp_path / "refs" / "sac")
+    remote = Remote("memory://there", 20)
+    list(references.push(remote, tmp_path / "refs", 2))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="Set XDG_CACHE_HOME to a folder that can be written"):
+        references.pull(remote)
 
 
 @pytest.mark.parametrize("left", [b"t" * 4999, None], ids=["cut", "gone"])

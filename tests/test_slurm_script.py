@@ -396,3 +396,33 @@ def test_a_run_that_another_command_executes_is_left_to_it(queue: FakeQueue, tmp
         hand_in(jobs)
     assert [job.state for job in jobs] == [State.INTERRUPTED, State.SUBMITTED]
     assert "not handed in: it is being written by process" in jobs[0].error
+
+
+def test_a_busy_controller_puts_off_what_is_handed_in_again(
+    queue: FakeQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One time-out, just as a starved run was to be handed in again, ended the whole watch."""
+    jobs = jobs_of(tmp_path, 2)
+    busy, steps = 2, 0
+
+    def array_size() -> int:
+        nonlocal busy
+        if len(queue.handed) == 1 and busy:
+            busy -= 1
+            raise QueueError("slurm_load_jobs error: Socket timed out on send/recv operation")
+        return queue.most
+
+    def watch(seen: Sequence[Job]) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 1:
+            monkeypatch.setattr(queue, "array_size", array_size)
+            ((name, _),) = {key for key in queue.there if key[1] == 1}
+            queue.without_memory[queue.there.pop((name, 1)).job] = GB
+        elif len(queue.handed) == 2 or steps > 200:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_launcher("slurm", QUICK).run(jobs, 1, SESSION, watch)
+    assert (busy, len(queue.handed)) == (0, 2)
+    assert [text for text in jobs[1].warnings if "not handed in again yet: Slurm does not show" in text]

@@ -145,7 +145,7 @@ def departures(protocol: tuple[str, str, str], scores: pd.DataFrame) -> list[str
     """How our runs depart from the papers' protocol: budget, settings of the task, stand-ins."""
     _, budget, setting = protocol
     notes = []
-    if budget and not budget.startswith("paper"):
+    if budget and budget != "paper":
         notes.append(f"ours are runs of the budget {budget}, not of the paper's: no reproduction")
     for label in filter(None, setting.split(",")):
         meanings = [meaning for _, meaning in stand_ins(label)]

@@ -17,6 +17,7 @@ from analysis.statistics.comparison import UNKNOWN_RANGE
 from analysis.tables import beside
 from analysis.tables import driving as driving_table
 from analysis.tables.cells import cell_text, cells, headings, mean_text, over_seeds, seed_count, where
+from results.layout import FROM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,18 +123,24 @@ def tables(
     remarks_by_protocol = protocol_remarks(every)
     for key, scores in every.groupby(PROTOCOL, observed=True, sort=True):
         suite, budget, setting = map(str, key)
-        expected = (tasks or {}).get(suite, ())
+        expected = (tasks or {}).get(suite, ()) if FROM not in budget else ()  # `eval` is asked for one task
         own_seeds = (seeds or {}).get(f"{suite}@{budget}")
         table = _table((suite, budget, setting), scores, expected, own_seeds, score)
         if unlike := _unlike(scores, (ranges or {}).get(suite, {}) if ranges is not None else None):
             table = replace(table, scores={name: replace(each, means={}) for name, each in table.scores.items()})
         notes = (*table.notes, *unlike, *remarks_by_protocol.get((suite, budget, setting), ()))
         legend = _legend(scores, settings or {})
-        if of_budget := (budgets or {}).get(f"{suite}@{budget.partition('-')[0]}"):
+        if of_budget := (budgets or {}).get(f"{suite}@{_of_another_length(budget)}"):
             legend = (*legend, f"Budget {budget}: {of_budget}")
         of_driving = driving(frame, scores)
         result.append(replace(table, notes=notes, driving=of_driving, legend=legend, up_to=env_steps))
     return result
+
+
+def _of_another_length(budget: str) -> str:
+    """The budget that `--env-steps` gave another length: `short` of `short-1000`; any other name as it is."""
+    name, _, steps = budget.rpartition("-")
+    return name if name and steps.isdigit() else budget
 
 
 def _table(

@@ -22,7 +22,7 @@ from covr_bench.policies.load import acting, find_run
 from covr_bench.run.machine import device, rendering
 from results import provenance
 from results.code_identity import code_of, is_changed
-from results.layout import PROVENANCE_FILE, RunId, StoreError, run_folder, variant_of
+from results.layout import FROM, PROVENANCE_FILE, RunId, StoreError, run_folder, variant_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,7 +161,7 @@ def _run_id(policy: Acting, changes: Mapping[str, str]) -> RunId:
     try:
         own = RunId.parse(policy.config.run_id)
         variant = ",".join(filter(None, (own.variant, variant_of(changes))))
-        budget = f"{own.budget}-from-{own.suite}.{own.task}"
+        budget = f"{own.budget}{FROM}{own.suite}.{own.task}"
         return RunId(target.suite.name, budget, target.task.name, own.agent, variant, own.seed)
     except ValueError as error:
         raise UserError(str(error)) from error

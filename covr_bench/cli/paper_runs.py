@@ -46,7 +46,8 @@ def paper_runs(papers: Sequence[str], given: Mapping[str, Any], origin: str) -> 
         origin: Where they come from, for errors.
 
     Raises:
-        UserError: An unknown table, an agent or task that is in none of them, or nothing of them is chosen.
+        UserError: An unknown table, an agent or task that is in none of them, nothing of them is chosen, or a setting
+            or a VLM is given that none of their runs takes.
     """
     names = paper_names(papers)
     agents_by_group: dict[_Group, list[str]] = {}
@@ -57,16 +58,15 @@ def paper_runs(papers: Sequence[str], given: Mapping[str, Any], origin: str) -> 
                 _add(agents_by_group, numbers, number)
     _check_known("agent", given.get("agents"), (each for agents in agents_by_group.values() for each in agents), names)
     _check_known("task", given.get("tasks"), (each for group in agents_by_group for each in group.tasks), names)
-    requests = []
-    for group, agents in agents_by_group.items():
-        if values := _values(group, agents, given):
-            requests.append(request(values, origin))
-    if not requests:
+    chosen = [values for group, agents in agents_by_group.items() if (values := _values(group, agents, given))]
+    if not chosen:
         raise UserError(
             f"nothing of {', '.join(names)} is of the suite, agents, tasks and variants asked for together. "
             "`covr-bench run --paper TABLE --dry-run` shows what is"
         )
-    return PaperRuns(tuple(requests), tuple(note for name in names for note in without_runs(name)))
+    _check_taken(chosen, given, names)
+    requests = tuple(request(values, origin) for values in chosen)
+    return PaperRuns(requests, tuple(note for name in names for note in without_runs(name)))
 
 
 def _check_known(kind: str, asked: Iterable[str] | None, known: Iterable[str], papers: Sequence[str]) -> None:
@@ -78,6 +78,18 @@ def _check_known(kind: str, asked: Iterable[str] | None, known: Iterable[str], p
                 f"{kind} {name!r} is in none of {', '.join(papers)}, which have {', '.join(theirs)}. "
                 "`covr-bench run --suite` runs others; `--as METHOD=AGENT` puts an agent beside a method"
             )
+
+
+def _check_taken(chosen: Sequence[Mapping[str, Any]], given: Mapping[str, Any], papers: Sequence[str]) -> None:
+    """Raises UserError for what was given and is of no run: it would be passed over."""
+    for key in given.get("settings") or {}:
+        if not any(key in values["settings"] for values in chosen):
+            owners = dict.fromkeys(name for values in chosen for name in _owners(values["agents"], values["settings"]))
+            raise UserError(
+                f"setting {key!r} is of no agent that {', '.join(papers)} runs here, which are {', '.join(owners)}"
+            )
+    if (vlm := given.get("vlm")) and not any(values["vlm"] == vlm for values in chosen):
+        raise UserError(f"no run of {', '.join(papers)} takes --vlm {vlm}: leave it out")
 
 
 def without_runs(paper: str) -> list[str]:
@@ -156,15 +168,27 @@ def _values(group: _Group, agents: Sequence[str], given: Mapping[str, Any]) -> d
         return {}
     own = dict(group.settings)
     vlm = own.pop("vlm", "") or (given.get("vlm") if _asks_a_vlm(chosen) else None)
-    settings = {key: value for key, value in (given.get("settings") or {}).items() if _concerns(key, chosen)} | own
+    asked = given.get("settings") or {}
+    owners = _owners(chosen, {**asked, **own})
+    settings = {key: value for key, value in asked.items() if _concerns(key, owners)} | own
     named = {"suite": group.suite, "agents": chosen, "tasks": tasks, "variants": variants or None}
     return {**given, **named, "settings": settings, "vlm": vlm or None}
 
 
-def _concerns(key: str, agents: Sequence[str]) -> bool:
+def _concerns(key: str, owners: Sequence[str]) -> bool:
     """Whether a setting may be one of these agents or of the task: `drqv2.lr` is none of `sac`."""
     owner, dot, _ = key.partition(".")
-    return not dot or owner == "env" or owner in agents
+    return not dot or owner == "env" or owner in owners
+
+
+def _owners(agents: Sequence[str], settings: Mapping[str, Any]) -> list[str]:
+    """Agents, and the bases that they wrap with these settings."""
+    from covr_bench.config import registry
+    from covr_bench.config.settings import base_of
+
+    specs = [registry.agent(agent) for agent in agents]
+    bases = [base.name for base in (base_of(spec, settings) for spec in specs) if base]
+    return [*agents, *bases, *(spec.follows for spec in specs if spec.follows)]
 
 
 def _asks_a_vlm(agents: Sequence[str]) -> bool:

@@ -36,14 +36,20 @@ def publish_command(
         client()  # before a film is made
     if not name and Path(to).exists() and (not Path(to).is_dir() or any(Path(to).iterdir())):
         raise UserError(f"{to} is there and not empty; give a folder that is empty or absent")
-    beside = Path(tempfile.gettempdir()) if name else Path(to).resolve().parent  # a move there is a rename
+    target = Path(to).resolve()
+    # A move there is a rename: an empty folder may be a mount point, which no folder can take the place of.
+    beside = Path(tempfile.gettempdir()) if name else target if target.exists() else target.parent
     with writing(beside), tempfile.TemporaryDirectory(dir=beside) as scratch:
         folder = Path(scratch) / "published"
         kind = _lay_out(what, out, folder, to if name else Path(to).name, video, licence)
         if name:
             send(folder, name, kind, private=private)
         else:
-            folder.replace(to)
+            if target.exists():
+                for each in folder.iterdir():
+                    each.replace(target / each.name)
+            else:
+                folder.replace(target)
     say(console(), f"published {what} as a {'policy' if kind == 'model' else 'data set'}: {to}")
 
 

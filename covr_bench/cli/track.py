@@ -20,7 +20,7 @@ def track_command(
     store: Store = Path("results"), track: Track = None, set_track: SetTrack = None, run: Run = None
 ) -> None:
     """Tell trackers of runs that are in a store, as `run --track` does while they go on."""
-    from covr_bench.remote.runs import chosen
+    from covr_bench.remote.listing import chosen
     from covr_bench.track.late import tell
     from results.layout import recorded
 

@@ -107,6 +107,10 @@ class Settings:
         return named
 
 
+class Silent(UserError):
+    """Slurm does not answer now."""
+
+
 class SlurmLauncher:
     """A task of an array for each run."""
 
@@ -150,9 +154,11 @@ class SlurmLauncher:
             return
         try:
             while any(not job.state.ended for job in jobs):
-                watched.look(self.settings.poll_s)
-                if watched.starved:
-                    self._hand_in(watched.starved, session, queue, watched)
+                if watched.look(self.settings.poll_s) and watched.starved:
+                    try:
+                        self._hand_in(watched.starved, session, queue, watched)
+                    except Silent as error:
+                        watched.postpone(error)
                 watch(jobs)
                 time.sleep(TICK_S)
         except BaseException as error:
@@ -170,7 +176,7 @@ class SlurmLauncher:
                 there = _at_rest(queue)
                 most = max(1, queue.array_size())
             except QueueError as error:
-                raise UserError(f"Slurm does not show its queue, so nothing was handed in:\n{error}") from error
+                raise Silent(f"Slurm does not show its queue, so nothing was handed in:\n{error}") from error
             names = {name for name, _ in there}
             sweep(store, names)
             needed = memory_needed(store)

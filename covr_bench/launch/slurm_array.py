@@ -25,6 +25,7 @@ from covr_bench.kit.errors import UserError
 from covr_bench.run import child
 from results import provenance
 from results.layout import StoreError
+from results.lock import flock
 
 if TYPE_CHECKING:
     from covr_bench.config.run_config import RunConfig
@@ -175,7 +176,7 @@ def handing_in(store: Path) -> Iterator[None]:
             f"cannot write {folder}: {error.strerror or error}. Mend that folder, or give another --out"
         ) from error
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        flock(file, fcntl.LOCK_EX)
         yield
 
 

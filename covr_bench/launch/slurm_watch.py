@@ -93,22 +93,23 @@ class Watched:
         """Take up jobs that were handed in as an array."""
         self.tasks += [Handed(job, array, index, number) for index, job in enumerate(jobs)]
 
-    def look(self, every_s: float) -> None:
-        """Bring all jobs up to date, unless that was done less than so many seconds ago."""
+    def look(self, every_s: float) -> bool:
+        """Bring all jobs up to date, unless that was done less than so many seconds ago; whether Slurm answered now."""
         if time.monotonic() - self._looked < every_s:
-            return
+            return False
         try:
             there = self.queue.tasks(PREFIX)
         except QueueError as error:
             self._looked = time.monotonic()
             self._tell_silence(error)
-            return
+            return False
         self._looked = self._answered = time.monotonic()
         for handed in list(self.tasks):
             if not handed.job.state.ended:
                 _update(handed, there.get(handed.key), self._settled(handed, handed.key in there), self.queue)
                 if handed.job.state is State.FAILED and handed.job.memory:
                     self._starve(handed)
+        return True
 
     def cancel(self, *, kill: bool = False) -> None:
         """End all tasks; the runs that had begun are then stopping."""
@@ -129,6 +130,11 @@ class Watched:
             handed.job.state = State.SUBMITTED
             handed.job.error = f"in Slurm as job {numbers}"
 
+    def postpone(self, error: Exception) -> None:
+        """Say once of the starved jobs why they are not handed in again yet; they are tried at the next look."""
+        for job in self.starved:
+            _tell(job, f"not handed in again yet: {error}")
+
     def _starve(self, handed: Handed) -> None:
         job = handed.job
         _tell(job, f"{job.error}; it is handed in again, with {job.memory / 1e9:.1f} GB")
@@ -145,9 +151,10 @@ class Watched:
         return time.monotonic() - handed.gone >= self.settle_s
 
     def _tell_silence(self, error: QueueError) -> None:
-        if self.tasks and time.monotonic() - self._answered > PATIENCE_WITH_QUEUE_S:
+        jobs = [handed.job for handed in self.tasks] + self.starved
+        if jobs and time.monotonic() - self._answered > PATIENCE_WITH_QUEUE_S:
             self._answered = time.monotonic()
-            self.tasks[0].job.warnings.append(f"Slurm does not answer, what it has goes on: {error}")
+            jobs[0].warnings.append(f"Slurm does not answer, what it has goes on: {error}")
 
 
 def _update(handed: Handed, task: Task | None, settled: bool, queue: Queue) -> None:

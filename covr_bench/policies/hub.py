@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HUB = "hf:"
+_NOT_LET_IN = (401, 403, 404)  # what is private is "not found" for others
 Repository = Literal["model", "dataset"]
 
 
@@ -62,10 +63,10 @@ def send(folder: Path, name: str, kind: Repository, *, private: bool) -> str:
 
 
 def _asked(what: str, call: Callable[..., Any], **arguments: Any) -> Any:
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
     try:
         return call(**arguments)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"cannot {what}: {first}. Log in by `hf auth login`, or set HF_TOKEN") from error
+    except Exception as error:  # also of the client's own HTTP library, whose errors are no OSError
+        first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        log_in = ". Log in by `hf auth login`, or set HF_TOKEN" if status in _NOT_LET_IN else ""
+        raise UserError(f"cannot {what}: {first}{log_in}") from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 Result = TypeVar("Result")
@@ -41,15 +41,51 @@ class Remote:
     def __str__(self) -> str:
         return self.url
 
-    def sizes(self, folder: str) -> dict[str, int]:
-        """Bytes of each file below a folder, by its path from there; empty if there is no such folder."""
+    def sizes(self, folder: str, unread: dict[str, Exception] | None = None) -> dict[str, int]:
+        """Bytes of each file below a folder, by its path from there; empty if there is no such folder.
+
+        Args:
+            folder: Its path from the URL's.
+            unread: To be filled with the folders below that cannot be listed, by their paths, and why; without it the
+                first of them raises.
+        """
         top = self._path(folder)
+        self._within(0, "list", folder, self._fs.invalidate_cache)
+        if not _walks(self._fs):
+            try:
+                found = self._within(0, "list", folder, self._fs.find, top, detail=True)
+            except FileNotFoundError:
+                return {}
+            return {posixpath.relpath(path, top): int(info["size"] or 0) for path, info in found.items()}
+        sizes, folders = {}, [top]
+        while folders:
+            here = folders.pop()
+            try:
+                entries = self._within(0, "list", folder, self._fs.ls, here, detail=True)
+            except FileNotFoundError:  # the top, or one that has just been removed
+                continue
+            except OSError as error:
+                if unread is None or here == top:
+                    raise
+                unread[posixpath.relpath(here, top)] = error
+                continue
+            for info in entries:
+                path = info["name"].rstrip("/")
+                if info["type"] != "directory":
+                    sizes[posixpath.relpath(path, top)] = int(info["size"] or 0)
+                elif path != here:  # some list a folder as its own first entry
+                    folders.append(path)
+        return dict(sorted(sizes.items()))
+
+    @contextlib.contextmanager
+    def asked_to(self, do: str) -> Iterator[None]:
+        """Raise UserError for what the block raises: each protocol has errors of its own. do: such as `list`."""
         try:
-            self._within(0, "list", folder, self._fs.invalidate_cache)
-            found = self._within(0, "list", folder, self._fs.find, top, detail=True)
-        except FileNotFoundError:
-            return {}
-        return {posixpath.relpath(path, top): int(info["size"] or 0) for path, info in found.items()}
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"cannot {do} {self}: {type(error).__name__}: {error}") from error
 
     def read(self, path: str) -> bytes:
         """A small file. Raises FileNotFoundError."""
@@ -79,7 +115,8 @@ class Remote:
 
     def is_folder(self, folder: Path) -> bool:
         """Whether it is this folder of this machine."""
-        return self._on_disk() and os.path.exists(self._root) and os.path.samefile(self._root, folder)
+        there = self._on_disk() and os.path.exists(self._root) and folder.exists()
+        return there and os.path.samefile(self._root, folder)
 
     def _on_disk(self) -> bool:
         from fsspec.implementations.local import LocalFileSystem
@@ -125,10 +162,18 @@ class Remote:
         return ended[0]
 
 
+def _walks(fs: Any) -> bool:
+    """Whether it lists a tree by fsspec's own walk, which takes a folder that fails to be listed for an empty one."""
+    from fsspec.asyn import AsyncFileSystem
+    from fsspec.spec import AbstractFileSystem
+
+    kind = type(fs)
+    return kind.find is AbstractFileSystem.find and getattr(kind, "_find", None) in (None, AsyncFileSystem._find)
+
+
 def _opened(url: str) -> tuple[Any, str]:
     """The file system of a URL, and the path in it. Raises UserError."""
     from fsspec.core import url_to_fs
-    from fsspec.registry import known_implementations
 
     protocol, separator, _ = url.partition("://")
     if not separator:
@@ -137,7 +182,8 @@ def _opened(url: str) -> tuple[Any, str]:
     try:
         fs, path = url_to_fs(url, **options)
     except ImportError as error:
-        package = known_implementations.get(protocol, {}).get("class", protocol).partition(".")[0]
+        missing = getattr(error.__cause__, "name", None) or protocol  # sftp's is paramiko, inside fsspec itself
+        package = missing.partition(".")[0]
         raise UserError(f"{protocol}:// needs a package that is not installed: pip install {package}") from error
     except Exception as error:  # each protocol raises its own where a URL or the credentials are wrong
         raise UserError(f"cannot open {url}: {error}; such as {EXAMPLES}") from error

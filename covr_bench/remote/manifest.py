@@ -90,8 +90,14 @@ def belongs(path: str) -> bool:
 
 
 def names_in(folder: Path) -> Iterator[str]:
-    """Files of a folder that belong to it, in order."""
-    found = (Path(top, name) for top, _, names in os.walk(folder, followlinks=True) for name in names)
+    """Files of a folder that belong to it, in order; none of one that is not there. Raises OSError."""
+
+    def fail(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    walk = os.walk(folder, onerror=fail, followlinks=True)
+    found = (Path(top, name) for top, _, names in walk for name in names)
     for file in sorted(found):
         name = file.relative_to(folder).as_posix()
         if belongs(name) and file.is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -11,6 +12,7 @@ from covr_bench.kit.errors import UserError
 from covr_bench.remote.manifest import of_folder
 from covr_bench.remote.transfer import Outcome, State, download, each, stored, upload
 from covr_bench.run.cost.memory import costs_file
+from results.lock import flock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from covr_bench.remote.filesystem import Remote
 
 REFERENCES, FACTS = "references", "reference.json"
+STAGED = "."  # begins the name of what is not whole yet
 
 
 def push(remote: Remote, folder: Path, parallel: int, *, anew: bool = False) -> Iterator[Outcome]:
@@ -49,16 +52,26 @@ def pull(remote: Remote) -> Path:
         UserError: There are none, or one is not whole.
     """
     here = costs_file().parent / REFERENCES / hashlib.sha256(remote.url.encode()).hexdigest()[:16]
-    agents = sorted({path.split("/")[0] for path in remote.sizes(REFERENCES) if "/" in path})
+    with remote.asked_to("list"):
+        agents = sorted({path.split("/")[0] for path in remote.sizes(REFERENCES) if "/" in path})
     if not agents:
         raise UserError(
             f"no references in {remote}/{REFERENCES}; `covr-bench push --references FOLDER {remote}` adds them"
         )
-    here.mkdir(parents=True, exist_ok=True)
-    for gone in {path.name for path in here.iterdir()} - set(agents):
-        shutil.rmtree(here / gone)
-    for agent in agents:
-        _pulled(remote, here, agent)
+    try:
+        here.mkdir(parents=True, exist_ok=True)
+        lock = here.with_suffix(".lock").open("a")
+    except OSError as error:
+        raise UserError(
+            f"cannot write {here}: {error.strerror or error}. Set XDG_CACHE_HOME to a folder that can be written"
+        ) from error
+    with lock:
+        flock(lock, fcntl.LOCK_EX)  # two gates of one user may begin at the same time
+        for gone in {path.name for path in here.iterdir() if not path.name.startswith(STAGED)} - set(agents):
+            shutil.rmtree(here / gone)
+        for agent in agents:
+            with remote.asked_to("read"):
+                _pulled(remote, here, agent)
     return here
 
 
@@ -69,7 +82,7 @@ def _pulled(remote: Remote, here: Path, agent: str) -> None:
         raise UserError(f"the reference of {agent} in {remote} is only partly pushed: push it again")
     if of_folder(here / agent, agent).files == theirs.files:
         return
-    staged = here / f".{agent}"
+    staged = here / f"{STAGED}{agent}"
     download(remote, place, theirs, staged, here / agent)
     shutil.rmtree(here / agent, ignore_errors=True)
     os.replace(staged, here / agent)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import fnmatch
 import os
 import shutil
 import tempfile
@@ -13,22 +12,23 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from covr_bench.kit.errors import UserError, unknown
+from covr_bench.kit.errors import UserError
+from covr_bench.remote.listing import RUNS, chosen, listed
 from covr_bench.remote.manifest import NOTHING, PART, Entry, Manifest, entry_of, entry_of_bytes, of_folder
 from covr_bench.remote.transfer import Outcome, Refusal, State, download, each, stored, upload
 from covr_bench.run.alone import alone
 from covr_bench.run.writers import Writers
 from results import provenance
 from results.holding import LEASE_FILE
-from results.layout import LOCK_FILE, PROVENANCE_FILE, ROWS_FILE, RunId, StoreError, recorded, run_folder
+from results.layout import LOCK_FILE, PROVENANCE_FILE, ROWS_FILE, StoreError, recorded, run_folder
+from results.lock import flock
 from results.lost import lost_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from covr_bench.remote.filesystem import Remote
 
-RUNS = "runs"
 STAGED = ".pull"  # folder of the store for what is not whole yet
 
 
@@ -50,10 +50,10 @@ def push(remote: Remote, out: Path, wanted: Sequence[str], parallel: int, *, ane
     """
     if remote.is_folder(out):
         raise UserError(f"{remote} is the store itself: give another URL")
-    there = _listed(remote)
+    there = listed(remote)
     runs = chosen(recorded(out), wanted, str(out))
     writers = Writers(out, runs)
-    yield from each(runs, lambda run_id: _pushed(remote, out, run_id, there.get(run_id, {}), writers, anew), parallel)
+    yield from each(runs, lambda run_id: _pushed(remote, out, run_id, there.of(run_id), writers, anew), parallel)
 
 
 def _pushed(remote: Remote, out: Path, run_id: str, sizes: Mapping[str, int], writers: Writers, anew: bool) -> Outcome:
@@ -133,11 +133,11 @@ def _theirs(remote: Remote, place: str, run_id: str, sizes: Mapping[str, int]) -
 
 def pull(remote: Remote, out: Path, wanted: Sequence[str], parallel: int) -> Iterator[Outcome]:
     """Copy runs of a remote store into one here; arguments, yields and errors as of `push`."""
-    there = _listed(remote)
-    runs = chosen(sorted(there), wanted, str(remote))
+    there = listed(remote)
+    runs = chosen(there.runs, wanted, str(remote))
     with alone(out / STAGED, "pull into", out):
         writers = Writers(out, runs)
-        yield from each(runs, lambda run_id: _pulled(remote, out, run_id, there[run_id], writers), parallel)
+        yield from each(runs, lambda run_id: _pulled(remote, out, run_id, there.of(run_id), writers), parallel)
     for folder, _, files in sorted(os.walk(out / STAGED), reverse=True):
         if not files:
             with suppress(OSError):  # it holds what will be used by the next pull
@@ -197,11 +197,15 @@ def _put(out: Path, run_id: str, staged: Path, received: int) -> Outcome:
     aside.parent.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK_FILE).open("a") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return Outcome(run_id, State.RUNNING)
         _moved(folder, aside)
-        _moved(staged, folder)
+        try:
+            _moved(staged, folder)
+        except BaseException:
+            _moved(aside, folder)
+            raise
     return Outcome(run_id, State.COPIED, f"the older one is in {aside}", received)
 
 
@@ -225,56 +229,10 @@ def _restored(out: Path, run_id: str, staged: Path, names: Sequence[str], receiv
     folder = run_folder(out, run_id)
     with (folder / LOCK_FILE).open("a") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return Outcome(run_id, State.RUNNING)
         for name in names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             _moved(staged / name, folder / name)
     return Outcome(run_id, State.COPIED, f"what was gone here: {', '.join(names)}", received)
-
-
-def _listed(remote: Remote) -> dict[str, dict[str, int]]:
-    """By run the sizes of its files. Raises UserError."""
-    try:
-        sizes = remote.sizes(RUNS)
-    except UserError:
-        raise
-    except Exception as error:  # each protocol raises its own
-        raise UserError(f"cannot list {remote}: {type(error).__name__}: {error}") from error
-    found: dict[str, dict[str, int]] = {}
-    for path, size in sizes.items():
-        parts = path.split("/")
-        run_id, name = "/".join(parts[:4]), "/".join(parts[4:])
-        if name and _is_run(run_id):
-            found.setdefault(run_id, {})[name] = size
-    return found
-
-
-def _is_run(text: str) -> bool:
-    try:
-        return str(RunId.parse(text)) == text
-    except ValueError:
-        return False
-
-
-def chosen(runs: Sequence[str], wanted: Iterable[str], where: str) -> list[str]:
-    """Runs by name. Raises UserError for a name of none, or if there are none.
-
-    Args:
-        runs: All.
-        wanted: Ids, parts of ids, or patterns with `*`; all if empty.
-        where: They are, for errors.
-    """
-    if not runs:
-        raise UserError(f"there are no runs in {where}")
-    found: set[str] = set()
-    wanted = list(wanted)
-    for text in wanted:
-        name = text.removeprefix(f"{where}/").removeprefix("runs/").strip("/")
-        like = [run for run in runs if name in run or fnmatch.fnmatch(f"/{run}", f"*/{name}")]
-        exact = [name] if name in runs else like
-        if not exact:
-            raise unknown(f"run in {where}", text, runs)
-        found |= set(exact)
-    return [run for run in runs if run in found or not wanted]

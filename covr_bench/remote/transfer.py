@@ -228,5 +228,5 @@ def _outcome(name: str, copy: Callable[[str], Outcome]) -> Outcome | Hung:
         return error
     except Refusal as error:
         return Outcome(name, State.REFUSED, str(error))
-    except Exception as error:  # each protocol raises its own
+    except BaseException as error:  # each protocol raises its own, and asyncio's cancellation is no Exception
         return Outcome(name, State.FAILED, f"{type(error).__name__}: {error}")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from covr_bench.kit.errors import UserError
+from results.lock import flock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ def alone(folder: Path, what: str, to: Path) -> Iterator[None]:
         raise UserError(f"cannot write to {to}: {error.strerror}; mend that folder, or give another --out") from error
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another {what} {to} goes on; wait for it, or give another --out") from None
         yield
