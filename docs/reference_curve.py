@@ -1,7 +1,7 @@
 """Draws docs/reference_curve.png: our runs on cartpole_swingup beside what is published.
 
-python docs/reference_curve.py [STORE], by default results/reference. Runs of the budget `short` see other pictures: they
-are left out.
+python docs/reference_curve.py [STORE], by default results/reference. Runs of the budget `short` are left out: they see
+other pictures.
 """
 
 import sys
