@@ -17,6 +17,7 @@ from covr_bench.kit.errors import UserError
 from covr_bench.kit.replay import Replay
 from covr_bench.run.checkpoint import Checkpoints
 from covr_bench.run.plan import State, plan
+from covr_bench.run.twins import twins
 from results import provenance
 from results.layout import ROWS_FILE
 from results.store import RunWriter, run_folder
@@ -355,3 +356,17 @@ def test_a_checkpoint_without_a_record_is_left_out(tmp_path: Path) -> None:
     assert run.state is State.UNREADABLE and "provenance.json is gone" in run.problem
     (run,) = plan([config], restart=True).runs
     assert run.state is State.TO_DO and run.replaced
+
+
+def test_a_setting_written_otherwise_is_told_to_be_the_same(tmp_path: Path) -> None:
+    """Tables showed two agents of one seed each, without a word."""
+    for config in configs(tmp_path, overrides={"lr": "1e-3"}, tasks=["catch"], seeds=[0]):
+        provenance.begin(tmp_path, config.run_id, config=config.as_dict(), seeds={"run": 0}, command="c")
+    (run_folder(tmp_path, "catch@paper/catch/drqv2-batch_size=7/0")).mkdir(parents=True)
+    (run_folder(tmp_path, "catch@paper/catch/drqv2-batch_size=7/0") / "provenance.json").write_text("{")
+    others = configs(tmp_path, overrides={"lr": "0.001"}, tasks=["catch", "catch_or_end"], seeds=[1, 2])
+    (told,) = twins(others)
+    assert told.startswith("drqv2-lr=0.001 has the settings of drqv2-lr=1e-3, which the store has")
+    assert not twins(configs(tmp_path, overrides={"lr": "1e-3"}, tasks=["catch"], seeds=[1]))
+    assert not twins(configs(tmp_path, overrides={"lr": "0.002"}, tasks=["catch"], seeds=[1]))
+    assert not twins(configs(tmp_path / "elsewhere", overrides={"lr": "0.001"}))

@@ -235,12 +235,13 @@ def _show_plan(preparation: Preparation, console: Console) -> float:
     """Print what will run and what it costs; returns the estimated seconds."""
     from covr_bench.launch.base import HasNodes
     from covr_bench.run.machine import sees
+    from covr_bench.run.twins import twins
 
     experiment, plan = preparation.experiment, preparation.plan
     budget, count, out = experiment.budget, len(plan.runs), experiment.request.out
     runs = f"{count} run{'s' if count > 1 else ''} of {budget.env_steps:,} env steps"
     say(console, f"plan: {runs} ({experiment.suite.name}@{budget.name}): {plan.describe()}")
-    for remark in plan.remarks():
+    for remark in (*plan.remarks(), *twins(plan.todo)):
         say(console, f"note: {remark}")
     if "gl_backend" in preparation.facts:
         say(console, f"rendering: {preparation.facts['gl_backend']} ({preparation.facts['gl_renderer']})")
