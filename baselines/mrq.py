@@ -30,7 +30,7 @@ from torch import nn
 
 from covr_bench.kit.api import AgentSpec, Context, Fraction, Guidance, Metrics
 from covr_bench.kit.augment import random_shift, scaled
-from covr_bench.kit.nets import Linear, normed_mlp, xavier_init
+from covr_bench.kit.nets import Linear, check_size, normed_mlp, xavier_init
 from covr_bench.kit.priorities import Priorities
 from covr_bench.kit.two_hot import symexp_bins, two_hot
 
@@ -83,6 +83,7 @@ class Encoder(nn.Module):
         super().__init__()
         width = config.hidden_dim
         convs: list[nn.Module] = []
+        check_size(obs_shape, (2, 2, 2, 1))
         for channels, stride in ((obs_shape[0], 2), (32, 2), (32, 2), (32, 1)):
             convs += [nn.Conv2d(channels, 32, 3, stride), nn.ELU(inplace=True)]
         self.convs = nn.Sequential(*convs, nn.Flatten())
@@ -100,8 +101,7 @@ class Encoder(nn.Module):
 
     def with_action(self, z: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """z_sa, `(B, hidden_dim)`."""
-        z_sa: torch.Tensor = self.state_action(torch.cat([z, self.action(action)], dim=1))
-        return z_sa
+        return self.state_action(torch.cat([z, self.action(action)], dim=1))  # type: ignore[no-any-return]
 
     def predict(self, z: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Whether the step is terminal `(B, 1)`, the next z, and logits of the reward's bins `(B, reward_bins)`."""

@@ -84,6 +84,8 @@ class TopReturns:
         running = int(replay.first[(replay.head - 1) % replay.capacity])
         if running > self.seen:
             new = transitions(replay, self.seen, running)
+            ended = np.arange(max(self.seen, replay.oldest()), running)
+            self.returns[ended % replay.capacity] = np.nan  # of episodes that were given up there are none
             self.returns[new % replay.capacity] = returns_to_go(
                 replay.reward[new % replay.capacity], replay.first[new % replay.capacity], self.config.return_discount
             )
@@ -93,6 +95,7 @@ class TopReturns:
         if nstep not in self.top:
             starts = replay.starts(nstep)
             starts = starts[starts < self.seen]
+            starts = starts[np.isfinite(self.returns[starts % replay.capacity])]
             returns = self.returns[starts % replay.capacity]
             if str(nstep) not in self.least:
                 self.least[str(nstep)] = float(np.quantile(returns, 1 - self.config.best)) if len(starts) else 0.0

@@ -83,12 +83,16 @@ class COVR(Guided):
         self.scored = False  # the VLM by itself, before the first round
         self.collected_from = 0  # slot that D_f begins with
         self.tried_until = 0  # slot up to which D_f was looked through
+        self.decisions = 0  # so far: fewer environment steps than `action_repeat` belong to an episode's last
 
     def update(self, replay: Replay, step: int) -> Metrics:
         if not self.scored:
             self.scored = True
             self.record(step, self.play_vlm())
-        clock, ticks = (step, self.context.action_repeat) if self.config.clock == "env" else self._agent_clock(step)
+        if self.decisions < 0:
+            self.decisions = step // self.context.action_repeat
+        clock, ticks = (step, self.context.action_repeat) if self.config.clock == "env" else (self.decisions, 1)
+        self.decisions += 1
         self.advice.ask(replay, clock, ticks)
         if self.vlm.tunable and clock >= schedule.next_step(self.rounds, self.config.psi0, self.config.growth):
             self.finetune(replay, step)
@@ -154,7 +158,7 @@ class COVR(Guided):
     def experience(self, replay: Replay, end: int) -> Experience:
         """D_f: since the last round, what the agent did until slot `end`, or as much of a teacher."""
         found = own(replay, self.collected_from, end, self.advice.frames)
-        if self.config.teacher == SELF:
+        if self.config.teacher == SELF or not len(found):
             return found
         return taught(self.services, self.config.teacher, len(found), self.rounds, self.advice.frames)
 
@@ -213,7 +217,7 @@ class COVR(Guided):
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"rounds": self.rounds, "adapter": self.adapter, "scored": self.scored}
-        state |= {"collected_from": self.collected_from, "tried_until": self.tried_until}
+        state |= {"collected_from": self.collected_from, "tried_until": self.tried_until, "decisions": self.decisions}
         return super().state_dict() | state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -221,11 +225,9 @@ class COVR(Guided):
         self.rounds, self.scored = state["rounds"], state["scored"]
         self.adapter = state.get("adapter", self.rounds)  # earlier versions kept every round
         self.collected_from, self.tried_until = state["collected_from"], state["tried_until"]
+        self.decisions = state.get("decisions", -1)  # earlier versions did not count them
         if self.adapter:
             self.vlm.load_adapter(_adapter(self.services.folder, self.adapter))
-
-    def _agent_clock(self, step: int) -> tuple[int, int]:
-        return step // self.context.action_repeat, 1
 
 
 CARLA: dict[str, Any] = {"guidance_weight": 2.0, "guidance_after": 2, "lora_alpha": 256.0}

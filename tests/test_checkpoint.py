@@ -18,6 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from covr.selection import transitions
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.replay import Replay
 from covr_bench.run.checkpoint import Checkpoints, load_agent
@@ -301,3 +302,23 @@ def test_a_checkpoint_is_on_the_disk_before_the_one_before_is_removed(
     for chunk in chunks:
         assert done.index(("fsync", chunk)) < done.index(("rename", chunk)) < done.index(("fsync", "replay"))
         assert done.index(("fsync", "replay")) < done.index(("rename", part))
+
+
+def test_an_episode_that_was_given_up_is_known_while_a_slot_of_it_is_left(tmp_path: Path) -> None:
+    """Its first slot had left the ring, and what followed it counted as an episode that had ended."""
+    replay = new_replay()
+    for _ in range(2):
+        fill(replay, 1)
+    replay.start(np.zeros(SHAPE, np.uint8))
+    for _ in range(12):
+        replay.add(np.zeros(2, np.float32), 1.0, False, np.zeros(SHAPE, np.uint8))
+    replay.abandon()
+    given_up = replay.abandoned[-1]
+    replay.start(np.zeros(SHAPE, np.uint8))
+    while given_up > replay.head - replay.capacity - 5:
+        replay.add(np.zeros(2, np.float32), 0.0, False, np.zeros(SHAPE, np.uint8))
+    Checkpoints(tmp_path).save(1, {}, replay)
+    again = new_replay()
+    Checkpoints(tmp_path).load(again)
+    assert again.abandoned == [given_up] and given_up in again.first
+    assert transitions(again, 0, again.head).tolist() == transitions(replay, 0, replay.head).tolist()

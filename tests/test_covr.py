@@ -347,6 +347,7 @@ print(loaded)
         "base",
         "metrics",
         "rounds",
+        "decisions",
         "adapter",
         "scored",
         "collected_from",

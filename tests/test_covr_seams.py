@@ -154,6 +154,28 @@ def test_an_episode_that_was_given_up_is_not_learnt_from(tmp_path: Path) -> None
     assert whole.services.rows[-1][1]["collected"] - cut.services.rows[-1][1]["collected"] == EPISODE
 
 
+def test_no_experience_asks_nothing_of_a_teacher(tmp_path: Path) -> None:
+    """A round fell due while the only episode was given up, and the teacher was asked for none of its own."""
+    stage = Stage(tmp_path, psi0=4, teacher="scripted")
+    stage.play(3)
+    stage.replay.abandon()
+    with mock.patch.object(stage.services, "demonstrate", side_effect=AssertionError("asked")):
+        stage.play(2)
+    assert not stage.rounds()
+    stage.play(20)
+    assert stage.rounds()
+
+
+def test_the_agents_clock_counts_decisions(tmp_path: Path) -> None:
+    """An episode's last action may have fewer environment steps: their number over the repeat falls behind."""
+    stage = Stage(tmp_path, repeat=3, clock="agent", query_every=1, query_batch=1)
+    stage.replay.start(covr_stage.observation(0))
+    for decision in range(30):
+        stage.agent.update(stage.replay, 3 * decision - decision // 5)  # every fifth has two
+        stage.replay.add(action(decision), 0.0, False, covr_stage.observation(decision + 1))
+    assert len(stage.vlm.asked) == 30
+
+
 @pytest.mark.parametrize("direction", get_args(eddf.Direction))
 @pytest.mark.parametrize("compare", get_args(eddf.Compare))
 def test_the_filter_is_eddf_as_the_switches_say(direction: Any, compare: Any) -> None:
@@ -432,7 +454,9 @@ def test_a_checkpoint_of_the_first_version_is_taken_up(tmp_path: Path) -> None:
     actions, known = stage.agent.advice.priors.of(torch.tensor([4, 5]))
     assert actions[0].tolist() == [0.25, 0.25] and known.tolist() == [1, 0]
     again = stage.agent.state_dict()
-    assert set(again) == {*state, "clock", "adapter", *later} and set(again["priors"]) > set(state["priors"])
+    assert set(again) == {*state, "clock", "adapter", "decisions", *later} and set(again["priors"]) > set(
+        state["priors"]
+    )
     for name, value in state["priors"].items():
         assert torch.equal(again["priors"][name], value) if name in Priors._ARRAYS else again["priors"][name] == value
     fresh = Stage(tmp_path)

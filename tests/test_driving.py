@@ -259,6 +259,7 @@ def test_a_lost_episode_is_marked_and_the_run_goes_on(tmp_path: Path) -> None:
     assert again.abandoned == run.replay.abandoned
     returns = rows[(rows["kind"] == "episode") & (rows["metric"] == "length")]["value"]
     assert set(returns) == {40.0}  # no row of an episode cut short
+    warned = [text for text in warned if "no update" not in text]
     assert len(warned) == 1 and "discarded" in warned[0] and "the server died" in warned[0]
     evaluations = rows[(rows["kind"] == "eval") & (rows["metric"] == "return")]
     assert len(evaluations) == 3 and all(len(episodes) == 2 for episodes in evaluations["episodes"])
@@ -316,7 +317,7 @@ def test_an_episode_that_is_lost_where_the_agent_draws_the_scene_is_discarded(tm
     env, warned = Fragile(set()), list[str]()
     env.unwrapped = Scene()  # type: ignore[assignment]
     run = train(tmp_path, env, Fragile(set()), warned, Asks)
-    assert run.counters.env_steps == 200 and len(warned) == 1
+    assert run.counters.env_steps == 200 and len([text for text in warned if "no update" not in text]) == 1
 
 
 class Tires:

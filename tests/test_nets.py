@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from baselines import mrq
 from covr_bench.kit import nets
-from covr_bench.kit.nets import Linear, backward_in_parts
+from covr_bench.kit.errors import UserError
+from covr_bench.kit.nets import Linear, PixelEncoder, backward_in_parts
 
 
 def case(rows: int, width_in: int, width_out: int, seed: int = 0) -> tuple[Linear, torch.Tensor, torch.Tensor]:
@@ -70,3 +74,22 @@ def test_a_large_batch_is_backpropagated_part_by_part(monkeypatch: pytest.Monkey
     expected, whole = loss(x, target)
     torch.testing.assert_close((found, y), (expected.detach(), whole.detach()))
     torch.testing.assert_close(layer.weight.grad, torch.autograd.grad(expected, layer.weight)[0])
+
+
+@pytest.mark.parametrize(("layers", "least"), [(4, 15), (2, 7), (11, 43)])
+def test_frames_that_are_too_small_are_refused(layers: int, least: int) -> None:
+    PixelEncoder((3, least, least), kernel="torch", layers=layers)
+    with pytest.raises(
+        UserError, match=rf"frames of {least - 1} by 40 pixels are too small .* need {least} by {least}"
+    ):
+        PixelEncoder((3, least - 1, 40), kernel="torch", layers=layers)
+
+
+def test_frames_that_are_too_small_for_mrq_are_refused() -> None:
+    make_mrq((9, 31, 31))
+    with pytest.raises(UserError, match="need 31 by 31"):
+        make_mrq((9, 30, 31))
+
+
+def make_mrq(shape: tuple[int, int, int]) -> Any:
+    return mrq.Encoder(shape, 1, mrq.Config())

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines.top_return import Config, TopReturn, TopReturns
+from covr_bench.config import registry
+from covr_bench.config.settings import resolve
 from covr_bench.kit.errors import UserError
 from covr_bench.kit.priorities import Priorities
 from covr_bench.kit.replay import Replay
@@ -152,3 +154,24 @@ def test_the_state_says_what_counted_as_the_top() -> None:
     after.update(replay, 60)
     assert before.returns and after.returns
     assert after.returns.best(2).tolist() == before.returns.best(2).tolist()
+
+
+def test_an_episode_that_was_given_up_is_none_of_the_top() -> None:
+    """Its slots have no return, and one without a return left none that counted as the top."""
+    view = filled([[0.0] * 10, [1.0] * 10], return_discount=1.0)
+    view.replay.abandon()
+    for _ in range(2):
+        view.replay.start(OBS)
+        for reward in (2.0, 2.0):
+            view.replay.add(np.zeros(1, np.float32), reward, False, OBS)
+    view.replay.start(OBS)
+    assert set(view.best(1)) <= {22, 23, 25, 26, *range(10)} and {22, 25} <= set(view.best(1))
+
+
+@pytest.mark.parametrize(
+    ("agent", "settings"), [("top_return", {"base": "dgc"}), ("covr", {"base": "dgc", "prior": "zero"})]
+)
+def test_a_base_whose_vlm_would_not_be_named_is_refused(agent: str, settings: dict[str, str]) -> None:
+    suite = registry.suite("catch")
+    with pytest.raises(UserError, match=rf"agent {agent} cannot wrap dgc, whose rows say vlm=tiny, and its own"):
+        resolve(registry.agent(agent), suite.tasks[0], suite.budgets["smoke"], settings)

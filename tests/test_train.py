@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 torch.set_num_threads(1)
+pytestmark = pytest.mark.filterwarnings("ignore:its agent made no update")  # many runs here are short, or of a dummy
 SUITE = registry.suite("catch")
 
 
@@ -390,3 +391,13 @@ def test_the_speed_of_a_session_is_that_of_its_own_steps(monkeypatch: pytest.Mon
     clock[0] = 10.0
     assert meter.throughput(900_000) == {}
     assert meter.throughput(900_100)["env_steps_per_s"] == pytest.approx(10.0)
+
+
+def test_a_run_without_an_update_says_so(tmp_path: Path) -> None:
+    """Windows longer than every episode: its rows would stand as those of an agent that learns."""
+    for nstep, expected in ((30, 1), (2, 0)):
+        warned: list[str] = []
+        config = configured(tmp_path / str(nstep), registry.agent("drqv2"), 120, 120)
+        config = replace(config, agent_config=config.agent_config | {"nstep": nstep, "seed_steps": 40})
+        go(config, registry.agent("drqv2"), warn=warned.append)
+        assert len([text for text in warned if "made no update in" in text]) == expected

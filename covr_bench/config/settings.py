@@ -65,10 +65,19 @@ def resolve(spec: AgentSpec, task: Task, budget: Budget, *chosen: Mapping[str, s
         base = registry.agent(settings[spec.wraps])
         of_base = _merged(_of_base(spec, base, layer) for layer in (budget.overrides, *chosen))
         settings["base_settings"] = _checked(base, task, of_base)
+        _check_labels(spec, settings, base)
     env = of_env(task, _offered(task, budget.overrides)) | _needed_of_env(spec, task, settings)
     env |= _merged(of_env(task, layer) for layer in chosen)
     _check_sight(spec, task, env)
     return Settings(settings, env)
+
+
+def _check_labels(spec: AgentSpec, settings: Mapping[str, Any], base: AgentSpec) -> None:
+    """Raises UserError for a base whose VLM the rows of the agent that wraps it would not name."""
+    theirs, ours = base.labels(settings["base_settings"]), spec.labels(settings)
+    if any(ours.get(name) != label for name, label in theirs.items()):
+        told = ", ".join(f"{name}={label}" for name, label in theirs.items())
+        raise UserError(f"agent {spec.name} cannot wrap {base.name}, whose rows say {told}, and its own would not")
 
 
 def _merged(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from covr_bench.kit import winograd
+from covr_bench.kit.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 PART = 256  # samples whose intermediate results are in memory at once: all of an ordinary batch
 
@@ -47,6 +48,7 @@ class PixelEncoder(nn.Module):
         self.convs = nn.ModuleList(
             nn.Conv2d(filters if i else channels, filters, 3, stride) for i, stride in enumerate(strides)
         )
+        check_size(obs_shape, strides)
         for stride in strides:
             height, width = (height - 3) // stride + 1, (width - 3) // stride + 1
         self.out_dim = filters * height * width
@@ -58,6 +60,19 @@ class PixelEncoder(nn.Module):
             x = conv_relu(x, conv, self.kernel)
         x = conv_relu(x, last, self.kernel) if self.last_relu else last(x)
         return x.permute(0, 2, 3, 1).reshape(len(x), -1)
+
+
+def check_size(obs_shape: tuple[int, ...], strides: Sequence[int]) -> None:
+    """Raise UserError for frames, `(C, H, W)`, of which 3x3 convolutions with these strides leave nothing."""
+    least = 1
+    for stride in reversed(strides):
+        least = (least - 1) * stride + 3
+    if min(obs_shape[1:]) < least:
+        height, width = obs_shape[1:]
+        raise UserError(
+            f"frames of {height} by {width} pixels are too small for this agent's {len(strides)} convolutions, which "
+            f"need {least} by {least}: give a larger image_size, or env.image_size"
+        )
 
 
 def conv_relu(x: torch.Tensor, conv: Any, kernel: str) -> torch.Tensor:

@@ -259,7 +259,8 @@ def state_bytes(state: dict[str, Any]) -> int:
 
 
 def _position(replay: Replay) -> dict[str, Any]:
-    kept = [first for first in replay.abandoned if first >= replay.head - replay.capacity]
+    held = set(replay.first[: len(replay)].tolist())  # an episode's first slot may be gone and others still there
+    kept = [first for first in replay.abandoned if first in held]
     return {"head": replay.head, "rng": replay.rng.bit_generator.state, "abandoned": kept}
 
 

@@ -63,8 +63,9 @@ class RunState:
     ) -> None:
         self.config, self.eval_env = config, eval_env
         self.writer, self.checkpoints, self.stop = writer, checkpoints, stop
-        self.counters, self.meter, tell = Counters(), Meter(report), Warnings(warn)
-        self.lost = LostEpisodes(writer, tell, lambda: self.counters)
+        self.counters, self.meter, self.warn = Counters(), Meter(report), Warnings(warn)
+        self.learns = replay_frames != 0
+        self.lost = LostEpisodes(writer, self.warn, lambda: self.counters)
         services = RunServices(
             config.seed,
             env,
@@ -73,7 +74,7 @@ class RunState:
             lambda: self.counters,
             self.tick,
             self.lost,
-            tell,
+            self.warn,
             player,
             config.action_repeat,
         )

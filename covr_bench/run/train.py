@@ -40,6 +40,12 @@ class Run(RunState):
                 break
             self._pause()
             self.step()
+        if self.learns and not self.counters.updates:
+            self.warn(
+                f"its agent made no update in {self.counters.env_steps:,} environment steps: its warm-up, or its "
+                "windows (nstep, horizon), are longer than the run, its episodes or its replay. An agent that does not "
+                "learn from replay says replay_frames=0 in its AgentSpec"
+            )
         if hasattr(self.agent, "finish"):
             self.agent.finish(self.counters.env_steps)
         state = self.state() | {"only_learning": only_learning(self.agent)}
